@@ -1,0 +1,71 @@
+# Everything a person types. Needs Python 3.11, git and make; the rest is installed into .venv.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help install demo repro test test-pipeline lint types ui clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PROFILE ?= $(shell sed -n 's/^profile: *//p' params.yaml)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# An active environment of the caller must not decide which interpreter runs a step.
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+unexport PYTHONPATH PYTHONHOME CONDA_PREFIX TINYGPTV_PYTHON
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## make .venv and install the project with its pinned dependencies
+
+$(STAMP): pyproject.toml constraints.txt
+	@python=""; \
+	for candidate in python3.11 python3 python; do \
+	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then \
+	    python=$$candidate; break; \
+	  fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "make: Python 3.11 was not found; install it so that python3.11 is on the PATH" >&2; exit 2; \
+	fi; \
+	if [ -x $(BIN)/python ] && ! $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
+	  echo "make: $(VENV) is not of Python 3.11; run make clean first" >&2; exit 2; \
+	fi; \
+	[ -x $(BIN)/pip ] || "$$python" -m venv $(VENV)
+	@echo "installing the pinned dependencies into $(VENV) (once; a few minutes)"
+	@$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)  ## run the whole pipeline, print the results and what to try next
+	@$(BIN)/python -m flows.pipeline
+	@echo
+	@$(BIN)/tinygptv results
+	@echo
+	@echo "Next:"
+	@echo "  $(BIN)/tinygptv ask IMAGE \"what shape is in the image?\"   ask the 8-bit model about a picture"
+	@echo "  ls reports/$(PROFILE)                                       loss curves and answered test images"
+	@echo "  make ui                                                look at the runs in MLflow and Prefect"
+	@echo "  $(BIN)/tinygptv doctor                                   check this machine and its versions"
+
+repro: $(STAMP)  ## the same steps with DVC alone, without Prefect
+	@$(BIN)/dvc repro
+
+test: $(STAMP)  ## the default tests (under 3 minutes)
+	@$(BIN)/python -m pytest -q
+
+test-pipeline: $(STAMP)  ## the tests that run whole pipelines (minutes)
+	@$(BIN)/python -m pytest -q -m pipeline
+
+lint: $(STAMP)  ## style: ruff check and ruff format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(STAMP)  ## mypy --strict on src and flows
+	@$(BIN)/mypy
+
+ui: $(STAMP)  ## start MLflow (port 5000) and Prefect (port 4200) on this machine, until Ctrl-C
+	@$(BIN)/python -m flows.ui
+
+clean:  ## remove .venv and caches; results, unfinished runs and DVC's cache stay
+	@rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,130 @@
+"""The graph, read from DVC: ``dvc dag`` knows the edges, ``dvc.yaml`` the order and each stage's ``meta``."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from tinygptv.errors import UserError
+from tinygptv.profiles import read_yaml
+
+
+class Stage(BaseModel):
+    """One stage of ``dvc.yaml`` with what it waits for and what its ``meta`` asks of the flow."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    upstream: tuple[str, ...]
+    retries: int
+    retry_delay: float
+
+
+class Plan(BaseModel):
+    """What one call of the flow does: written by the launcher, carried out by the Prefect flow."""
+
+    model_config = ConfigDict(frozen=True)
+
+    root: Path
+    """The checkout, or worktree, in which DVC works."""
+    profile: str
+    pipeline: str
+    """The id by which all steps of this call find their parent run."""
+    stages: tuple[Stage, ...]
+    force: tuple[str, ...]
+    tracked: bool
+    """Whether the pipeline has an MLflow run of its own."""
+
+    @property
+    def state_folder(self) -> Path:
+        """Where the steps leave what differs from run to run."""
+        return self.root / ".state" / self.profile
+
+    @property
+    def results_file(self) -> Path:
+        """Where the flow writes how each step ended."""
+        return self.state_folder / "pipeline.json"
+
+    def tracking_command(self, command: str, *options: str) -> list[str]:
+        """The command line that opens or closes the pipeline's MLflow run."""
+        identity = ["--id", self.pipeline, "--profile", self.profile]
+        return [sys.executable, "-m", "tinygptv.tracking", command, *identity, *options]
+
+    def tracking_environment(self, env: Mapping[str, str]) -> dict[str, str]:
+        """The environment of these commands: the code of the checkout that they work for."""
+        return {**env, "PYTHONPATH": str(self.root / "src"), "DVC_ROOT": str(self.root)}
+
+
+def read_graph(root: Path) -> list[Stage]:
+    """All stages, each after those it depends on, otherwise in the order of ``dvc.yaml``.
+
+    Raises:
+        UserError: DVC cannot read the graph; the message is DVC's own.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "dag", "--dot"], cwd=root, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        reason = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise UserError(f"{root / 'dvc.yaml'}: {reason[0] if reason else 'dvc dag failed'}")
+    stages = read_yaml(root / "dvc.yaml")["stages"]
+    upstream: dict[str, set[str]] = {name: set() for name in stages}
+    for source, target in re.findall(r'^"([^"]+)" -> "([^"]+)";$', done.stdout, re.MULTILINE):
+        if source in upstream and target in upstream:
+            upstream[target].add(source)
+    metas = {name: (spec.get("meta") or {}) for name, spec in stages.items()}
+    return [
+        Stage(
+            name=name,
+            upstream=tuple(other for other in stages if other in upstream[name]),
+            retries=int(metas[name].get("retries", 0)),
+            retry_delay=float(metas[name].get("retry_delay", 0)),
+        )
+        for name in _in_order(upstream)
+    ]
+
+
+def select(stages: list[Stage], first: str | None, last: str | None, force: list[str]) -> list[Stage]:
+    """The stages from ``first`` on (with all that depends on it) up to ``last`` (with all it depends on).
+
+    Raises:
+        UserError: an unknown stage, or nothing left to run.
+    """
+    names = [stage.name for stage in stages]
+    for option, value in (("--from", first), ("--to", last), *(("--force", name) for name in force)):
+        if value is not None and value not in names:
+            raise UserError(f"{option} {value}: no such step; the steps are {', '.join(names)}")
+    upstream = {stage.name: stage.upstream for stage in stages}
+    chosen = set(names)
+    if first is not None:
+        after = {first}
+        for name in names:
+            if after.intersection(upstream[name]):
+                after.add(name)
+        chosen &= after
+    if last is not None:
+        before = {last}
+        for name in reversed(names):
+            if name in before:
+                before.update(upstream[name])
+        chosen &= before
+    if not chosen:
+        raise UserError(f"--from {first} --to {last}: {last} does not depend on {first}; nothing to run")
+    if outside := [name for name in force if name not in chosen]:
+        raise UserError(f"--force {outside[0]}: the step lies outside --from/--to; leave one of the options out")
+    return [stage for stage in stages if stage.name in chosen]
+
+
+def _in_order(upstream: dict[str, set[str]]) -> list[str]:
+    """Topological order; of the stages that are ready, always the first of ``dvc.yaml``."""
+    waiting, order = list(upstream), []
+    while waiting:
+        ready = next(name for name in waiting if upstream[name].isdisjoint(waiting))  # DVC refuses cycles
+        waiting.remove(ready)
+        order.append(ready)
+    return order

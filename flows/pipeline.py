@@ -1,0 +1,145 @@
+"""``python -m flows.pipeline [--from STEP] [--to STEP] [--force STEP] [--profile NAME]``: the whole pipeline.
+
+This is the launcher. It reads the graph, isolates Prefect, starts the flow (``flows/tasks.py``) in its own process,
+and ends everything below it whatever happens. Exit codes: 0 done, 1 a step failed, 2 something the user can mend,
+128+n stopped by signal n.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from flows import worktree
+from flows.environment import isolated
+from flows.graph import Plan, read_graph, select
+from flows.processes import GRACE_SECONDS, run_guarded
+from flows.runner import Outcome, read_outcomes
+from flows.terminal import table
+from tinygptv.errors import EXIT_USER_ERROR, UserError
+from tinygptv.profiles import known_profiles, read_yaml
+from tinygptv.steps.harness import find_root
+
+CLOSE_SECONDS = 120.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the pipeline and return the exit code."""
+    options = _parser().parse_args(arguments)
+    started = time.monotonic()
+    try:
+        root = find_root(Path.cwd())
+        plan = _make_plan(root, options)
+    except UserError as error:
+        print(f"pipeline: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    environment = isolated(os.environ, root, options.server)
+    if plan.root != root:
+        environment.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}")
+    flow = [sys.executable, "-m", "flows.tasks", plan.model_dump_json()]
+    code = run_guarded(flow, env=environment, cwd=plan.root, grace=2 * GRACE_SECONDS)
+    outcomes = read_outcomes(plan)
+    url = _close_parent_run(plan, outcomes, code, environment) if plan.tracked else ""
+    return _conclude(outcomes, code, time.monotonic() - started, url)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.pipeline", description="Run the pipeline: DVC decides what has to run, Prefect shows it."
+    )
+    parser.add_argument("--from", dest="first", metavar="STEP", help="this step and all that depends on it")
+    parser.add_argument("--to", dest="last", metavar="STEP", help="this step and all it depends on")
+    parser.add_argument("--force", metavar="STEP", action="append", default=[], help="run it though nothing changed")
+    parser.add_argument(
+        "--profile", metavar="NAME", help="configs/NAME.yaml; another than in params.yaml runs in a git worktree"
+    )
+    parser.add_argument("--server", metavar="URL", help="a Prefect API, such as http://127.0.0.1:4200/api")
+    parser.add_argument(
+        "--no-parent-run", action="store_true", help="open no MLflow run of the pipeline; steps record themselves alone"
+    )
+    return parser
+
+
+def _make_plan(root: Path, options: argparse.Namespace) -> Plan:
+    """What to run and where.
+
+    Raises:
+        UserError: an unknown step or profile, a graph that DVC cannot read, no commit for a worktree.
+    """
+    params = read_yaml(root / "params.yaml")
+    active = str(params["profile"]) if isinstance(params, dict) and "profile" in params else ""
+    profile = options.profile or active
+    if not (root / "configs" / f"{profile}.yaml").is_file():
+        raise UserError(f"no profile `{profile}` in configs/; there are {known_profiles(root / 'configs')}")
+    where = root
+    if profile != active:
+        where = worktree.prepare(root, profile)
+        print(f"profile {profile} runs in {where.relative_to(root)}", flush=True)
+        if changed := worktree.changed_files(root):
+            print(f"it holds the last commit: {changed} changed files of the checkout are not in it", flush=True)
+    return Plan(
+        root=where,
+        profile=profile,
+        pipeline=uuid.uuid4().hex,
+        stages=tuple(select(read_graph(where), options.first, options.last, options.force)),
+        force=tuple(options.force),
+        tracked=not options.no_parent_run,
+    )
+
+
+def _close_parent_run(plan: Plan, outcomes: list[Outcome], code: int, environment: Mapping[str, str]) -> str:
+    """Say in MLflow how the pipeline ended and what DVC skipped; return the run's URL."""
+    status = "FINISHED" if code == 0 else "FAILED" if code == 1 else "KILLED"
+    skipped = ",".join(outcome.step for outcome in outcomes if outcome.state in ("UpToDate", "Cached"))
+    command = plan.tracking_command("close-pipeline", "--status", status, "--skipped", skipped)
+    try:
+        done = subprocess.run(
+            command,
+            cwd=plan.root,
+            env=plan.tracking_environment(environment),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=CLOSE_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        print(f"pipeline: MLflow did not answer within {CLOSE_SECONDS:.0f} s; its run stays open", file=sys.stderr)
+        return ""
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        print(f"pipeline: the MLflow run was not closed: {reason}", file=sys.stderr)
+        return ""
+    return (done.stdout.strip().splitlines() or [""])[-1]
+
+
+def _conclude(outcomes: list[Outcome], code: int, seconds: float, url: str) -> int:
+    """Print the table of steps and the reason of a failure; return the launcher's exit code."""
+    rows = [
+        (outcome.step, outcome.state, f"{outcome.seconds:.1f}" if outcome.state != "NotRun" else "")
+        for outcome in outcomes
+    ]
+    print("\n" + table(("step", "state", "seconds"), [*rows, ("total", "", f"{seconds:.1f}")], right=[2]))
+    if url:
+        print(f"MLflow run: {url}")
+    sys.stdout.flush()
+    failed = [outcome for outcome in outcomes if outcome.state == "Failed"]
+    if code > 128:
+        print("pipeline: stopped; the same command goes on where it was", file=sys.stderr)
+        return code
+    if failed:
+        print(f"pipeline: {failed[0].step} failed: {failed[0].reason}", file=sys.stderr)
+        return 1
+    if code:
+        print("pipeline: Prefect ended the flow early; its lines are above", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""One step: ``dvc repro -s STEP`` with its lines passed on as they come, and what became of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from flows.graph import Plan, Stage
+from flows.processes import GRACE_SECONDS, guarded
+from flows.terminal import LineSplitter, StepView
+from tinygptv.files import read_json, write_json
+from tinygptv.profiles import read_yaml
+
+BUSY = ("is busy, it is being blocked", "Unable to acquire lock")
+BUSY_TRIES, BUSY_SECONDS = 5, 3.0
+UPDATES_TO_LOG_SECONDS = 10.0
+DVC_CHATTER = re.compile(
+    r"Running stage '|> |Updating lock file|Generating lock file|To track the changes with git|\s*git add "
+    r"|To enable auto staging|\s*dvc config core.autostage|Use `dvc push`|Stage '.*' (didn't change|is cached)"
+    r"|Data and pipelines are up to date|Verifying data sources|WARNING: Process .* in RWLock-file .* had been killed"
+)
+"""Lines of DVC that a person need not see; they still go to Prefect. Should DVC rephrase them, they only show again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a step ended."""
+
+    step: str
+    state: str
+    """``Completed``, ``Cached`` (restored from DVC's run cache), ``UpToDate``, ``Failed``, ``Stopped`` or ``NotRun``;
+    while the flow works, also ``Running``."""
+    seconds: float = 0.0
+    run_id: str | None = None
+    url: str | None = None
+    reason: str = ""
+    """The line that says why it failed."""
+    can_retry: bool = True
+    """False where the user has to mend something first."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether what depends on the step may run."""
+        return self.state in ("Completed", "Cached", "UpToDate")
+
+
+def run_step(plan: Plan, stage: Stage, log: Callable[[str], None]) -> Outcome:
+    """Run one step to its end, print its lines and hand them to ``log``."""
+    started = time.monotonic()
+    print(stage.name, flush=True)
+    view = StepView()
+    before = _fingerprint(plan, stage.name)
+    code, lines = _repro(plan, stage, view, log)
+    seconds = round(time.monotonic() - started, 2)
+    if code:
+        reason, can_retry = _why(lines, code)
+        outcome = Outcome(step=stage.name, state="Failed", seconds=seconds, reason=reason, can_retry=can_retry)
+    else:
+        outcome = _success(plan, stage.name, seconds, before)
+    words = {"Completed": f"done in {seconds:.1f} s", "Cached": "restored from the cache", "UpToDate": "up to date"}
+    view.line(words.get(outcome.state, f"failed after {seconds:.1f} s"))
+    return outcome
+
+
+def save_outcomes(plan: Plan, outcomes: dict[str, Outcome]) -> None:
+    """Write how each step ended so far, for the launcher's table and for people."""
+    steps = [asdict(outcomes.get(stage.name, Outcome(step=stage.name, state="NotRun"))) for stage in plan.stages]
+    write_json(plan.results_file, {"pipeline": plan.pipeline, "profile": plan.profile, "steps": steps})
+
+
+def read_outcomes(plan: Plan) -> list[Outcome]:
+    """How each step of this call ended, once the flow is gone: what was running then was stopped."""
+    recorded: list[dict[str, Any]] = []
+    if plan.results_file.is_file():
+        content = read_json(plan.results_file)
+        recorded = content["steps"] if content["pipeline"] == plan.pipeline else []
+    known = {entry["step"]: Outcome(**entry) for entry in recorded}
+    for name, outcome in known.items():
+        if outcome.state == "Running":
+            known[name] = replace(outcome, state="Stopped")
+    return [known.get(stage.name, Outcome(step=stage.name, state="NotRun")) for stage in plan.stages]
+
+
+def _repro(plan: Plan, stage: Stage, view: StepView, log: Callable[[str], None]) -> tuple[int, list[str]]:
+    """Call DVC, again after a pause if another DVC holds the same files."""
+    command = [sys.executable, "-m", "dvc", "repro", "-s", *(["-f"] if stage.name in plan.force else []), stage.name]
+    for left in reversed(range(BUSY_TRIES)):
+        code, lines = _stream(command, plan, view, log)
+        if not code or not left or not any(mark in line for line in lines for mark in BUSY):
+            break
+        view.line(f"another DVC works on these files; trying again in {BUSY_SECONDS:.0f} s")
+        time.sleep(BUSY_SECONDS)
+    return code, lines
+
+
+def _stream(command: list[str], plan: Plan, view: StepView, log: Callable[[str], None]) -> tuple[int, list[str]]:
+    """Run a command under a guard; the last lines come back for the error message."""
+    lines: deque[str] = deque(maxlen=200)
+    logged = time.monotonic()
+
+    def line(text: str) -> None:
+        if not text:
+            return  # DVC sets its hints apart with empty lines
+        lines.append(text)
+        log(text)
+        if not DVC_CHATTER.match(text):
+            view.line(text)
+
+    def update(text: str) -> None:
+        nonlocal logged
+        view.update(text)
+        if text and time.monotonic() - logged >= UPDATES_TO_LOG_SECONDS:
+            logged = time.monotonic()
+            log(text)
+
+    splitter = LineSplitter(line, update)
+    process = subprocess.Popen(
+        guarded(command), cwd=plan.root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert process.stdout is not None
+    try:
+        _read(process, process.stdout.fileno(), splitter)
+        splitter.close()
+        return process.wait(), list(lines)
+    finally:
+        if process.poll() is None:  # cancelled, stopped or a bug: the guard clears up below itself
+            process.terminate()
+            try:
+                process.wait(2 * GRACE_SECONDS + 5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        process.stdout.close()
+
+
+def _read(process: subprocess.Popen[bytes], handle: int, splitter: LineSplitter) -> None:
+    """Pass on the output until its end, or until the guard is gone though an orphan still holds the pipe."""
+    while True:
+        ready, _, _ = select.select([handle], [], [], 1.0)
+        if ready:
+            chunk = os.read(handle, 65536)
+            if not chunk:
+                return
+            splitter.feed(chunk)
+        elif process.poll() is not None:
+            return
+
+
+def _success(plan: Plan, step: str, seconds: float, before: str) -> Outcome:
+    """Tell a run, a restored result and an untouched one apart by what they leave behind, not by DVC's English."""
+    path = plan.state_folder / f"{step}.json"
+    record: dict[str, Any] = read_json(path) if path.is_file() else {}
+    if record.get("pipeline") == plan.pipeline:
+        state = "Completed"
+    elif _fingerprint(plan, step) == before:
+        state = "UpToDate"  # the record, if there is one, is of the run that made the outputs
+    else:
+        return Outcome(step=step, state="Cached", seconds=seconds)
+    return Outcome(step=step, state=state, seconds=seconds, run_id=record.get("run_id"), url=record.get("url"))
+
+
+def _fingerprint(plan: Plan, step: str) -> str:
+    """The stage's entry in ``dvc.lock`` with name, size and time of each of its output files."""
+    lock = plan.root / "dvc.lock"
+    content = read_yaml(lock) if lock.is_file() else None
+    entry = ((content or {}).get("stages") or {}).get(step)
+    files = []
+    for out in (entry or {}).get("outs", ()):
+        path = plan.root / out["path"]
+        for file in [path] if path.is_file() else sorted(path.rglob("*")):
+            status = file.stat()
+            if file.is_file():
+                files.append((str(file), status.st_size, status.st_mtime_ns))
+    return json.dumps([entry, files], sort_keys=True, default=str)
+
+
+def _why(lines: list[str], code: int) -> tuple[str, bool]:
+    """The line to show for a failure, and whether trying again can help."""
+    said = [line for line in lines if not line.startswith("ERROR: failed to reproduce") and not DVC_CHATTER.match(line)]
+    needs_user = any(re.search(r"exited with 2$", line) for line in lines)
+    last = (said or lines or [f"dvc repro ended with exit code {code}"])[-1]
+    return last, not needs_user

@@ -1,0 +1,117 @@
+"""The Prefect side: one task a step, run one after the other in the main thread, and a table at the end.
+
+The launcher (``flows/pipeline.py``) starts this module as a process of its own, with the environment already isolated.
+Whoever imports it imports Prefect.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from flows.graph import Plan, Stage
+from flows.runner import Outcome, run_step, save_outcomes
+
+for _name in ("prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(_name).propagate = False  # to the server only: the terminal shows the lines themselves
+
+
+@flow(name="pipeline", log_prints=False, persist_result=False)
+def pipeline(plan: Plan) -> State:
+    """Run the plan's stages in order and stop at the first that fails."""
+    os.environ["TINYGPTV_PIPELINE_ID"] = plan.pipeline
+    os.environ["PREFECT_FLOW_RUN_ID"] = str(flow_run.get_id() or "")
+    outcomes: dict[str, Outcome] = {}
+    save_outcomes(plan, outcomes)
+    with _parent_run(plan):
+        states: dict[str, State] = {}
+        for stage in plan.stages:
+            outcomes[stage.name] = Outcome(step=stage.name, state="Running")
+            save_outcomes(plan, outcomes)
+            states[stage.name] = _run(plan, stage, outcomes, [states[up] for up in stage.upstream if up in states])
+            save_outcomes(plan, outcomes)
+            if not outcomes[stage.name].ok:
+                break
+    _show_table(plan, outcomes)
+    failed = [outcome for outcome in outcomes.values() if not outcome.ok]
+    if failed:
+        return Failed(message=f"{failed[0].step}: {failed[0].reason}")
+    return Completed(message=f"{len(outcomes)} steps")
+
+
+def _run(plan: Plan, stage: Stage, outcomes: dict[str, Outcome], upstream: list[State]) -> State:
+    """One Prefect task with the stage's own retries."""
+
+    @task(
+        name=stage.name,
+        task_run_name=stage.name,
+        retries=stage.retries,
+        retry_delay_seconds=stage.retry_delay,
+        retry_condition_fn=lambda task, run, state: outcomes[stage.name].can_retry,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )
+    def repro() -> State:
+        outcome = outcomes[stage.name] = run_step(plan, stage, get_run_logger().info)
+        if not outcome.ok:
+            return Failed(message=outcome.reason)  # a state, because exceptions would be stored as pickles
+        return Completed(name=outcome.state, message=outcome.url or "")
+
+    result: State = repro(wait_for=upstream, return_state=True)
+    return result
+
+
+@contextmanager
+def _parent_run(plan: Plan) -> Iterator[None]:
+    """Open the pipeline's MLflow run beside the first step: nothing waits for it."""
+    if not plan.tracked:
+        yield
+        return
+    opening = subprocess.Popen(
+        plan.tracking_command("open-pipeline"),
+        cwd=plan.root,
+        env=plan.tracking_environment(os.environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,  # closing the run reports what is wrong
+    )
+    try:
+        yield
+    finally:
+        opening.wait(60)
+
+
+def _show_table(plan: Plan, outcomes: dict[str, Outcome]) -> None:
+    """The table that the Prefect UI shows under Artifacts."""
+    rows = []
+    for stage in plan.stages:
+        outcome = outcomes.get(stage.name, Outcome(step=stage.name, state="NotRun"))
+        rows.append(
+            {"step": stage.name, "state": outcome.state, "seconds": outcome.seconds, "MLflow run": outcome.url or ""}
+        )
+    create_table_artifact(key="steps", table=rows, description=f"Steps of profile {plan.profile}")
+
+
+def main() -> int:
+    """Run the plan given as JSON on the command line."""
+    # Prefect passes SIGTERM on after marking the run as crashed; its temporary server is stopped by an exit handler,
+    # which only a normal exit calls.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    state = pipeline(Plan.model_validate_json(sys.argv[1]), return_state=True)
+    return 0 if state.is_completed() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,34 @@
+"""TinyGPT-V (arXiv 2312.16862) as a reproducible pipeline.
+
+Importing this package is cheap: torch and transformers are imported by the functions that need them, and the
+Auto classes are registered by ``import tinygptv.model``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tinygptv.model.inference import VisionLanguageModel
+
+__version__ = "0.1.0"
+
+
+def load(source: str, device: str = "cpu") -> VisionLanguageModel:
+    """Open a trained model for questions about images.
+
+    Args:
+        source: a folder with weights and processor, such as ``data/tiny/quantize/model``, or a registry address,
+            such as ``models:/tinygptv@champion``. Only weights are read: no code of a registry is ever run.
+        device: a torch device, such as ``cpu`` or ``cuda``.
+
+    Returns:
+        An object whose ``answer(images, questions)`` gives one text for each question.
+
+    Raises:
+        UserError: the folder or the model version does not exist or is incomplete.
+    """
+    from tinygptv.model.inference import VisionLanguageModel
+    from tinygptv.tracking import local_folder
+
+    return VisionLanguageModel.from_folder(local_folder(source), device)

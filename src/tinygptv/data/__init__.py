@@ -1,0 +1,1 @@
+"""From a public data set to checked records in WebDataset shards, and from shards to batches."""

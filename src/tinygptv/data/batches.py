@@ -1,0 +1,147 @@
+"""Training batches of a stage: the k-th one is a pure function of the records, the features, the seed and k.
+
+Shapes: B samples, T tokens, Q queries, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from tinygptv.data import prompts
+from tinygptv.data.order import SampleOrder
+from tinygptv.data.tasks import instruction, record_task
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+    from tinygptv.config import Stage
+    from tinygptv.data.features import FeatureReader
+    from tinygptv.data.records import ImageRecord, Record
+
+IGNORE_INDEX = -100
+"""Label of a token that carries no loss (torch's cross-entropy default)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One sample before padding."""
+
+    record_id: str
+    image_key: str
+    input_ids: list[int]
+    labels: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One forward pass, padded on the right."""
+
+    record_ids: tuple[str, ...]
+    input_ids: torch.Tensor
+    """Token ids [B, T]."""
+    attention_mask: torch.Tensor
+    """1 for tokens, 0 for padding [B, T]."""
+    labels: torch.Tensor
+    """Token ids of answers and end marks, ``IGNORE_INDEX`` elsewhere [B, T]."""
+    image_features: torch.Tensor
+    """Q-Former outputs [B, Q, D]."""
+
+    @property
+    def target_tokens(self) -> int:
+        """Tokens that carry loss."""
+        return int((self.labels != IGNORE_INDEX).sum())
+
+
+class StageBatches:
+    """All batches of a stage."""
+
+    def __init__(
+        self,
+        images: Iterable[ImageRecord],
+        features: FeatureReader,
+        tokenizer: PreTrainedTokenizerBase,
+        stage: Stage,
+        *,
+        name: str,
+        image_token_id: int,
+        num_query_tokens: int,
+        seed: int,
+    ) -> None:
+        self._features = features
+        self._tokenizer = tokenizer
+        self._stage = stage
+        self._image_token_id = image_token_id
+        self._slots = num_query_tokens
+        self._end_id = prompts.end_mark_id(tokenizer, stage.prompt.end_mark)
+        self._records: dict[str, list[tuple[str, Record]]] = {record_task(task): [] for task in stage.mixture}
+        for image in images:
+            for record in image.records:
+                if record.task in self._records:
+                    self._records[record.task].append((image.key, record))
+        self.order = SampleOrder(
+            sizes={task: len(self._records[record_task(task)]) for task in stage.mixture},
+            weights=stage.mixture,
+            epoch_size=stage.steps_per_epoch * stage.batch_size,
+            seed=seed,
+            stage=name,
+        )
+        # Instructions repeat (107 questions in easy-VQA); a bounded cache serves large data sets as well.
+        self._prompt_ids = lru_cache(maxsize=65536)(self._encode_prompt)
+        self._answer_ids = lru_cache(maxsize=65536)(self._encode_answer)
+
+    def batch(self, step: int) -> list[Batch]:
+        """The micro-batches of an optimizer step, counted from 0."""
+        first, size = step * self._stage.batch_size, self._stage.micro_batch_size
+        samples = [self.example(first + i) for i in range(self._stage.batch_size)]
+        return [self._collate(samples[i : i + size]) for i in range(0, len(samples), size)]
+
+    def example(self, k: int) -> Example:
+        """The k-th sample of the stage, tokenised."""
+        draw = self.order.draw(k)
+        image_key, record = self._records[record_task(draw.task)][draw.record]
+        input_ids: list[int] = []
+        labels: list[int] = []
+        for i, turn in enumerate(record.turns):
+            asked = instruction(draw.task, turn.question, draw.template)
+            question = self._prompt_ids(asked, i == 0)
+            answer = self._answer_ids(turn.answer)
+            input_ids += question + answer
+            labels += [IGNORE_INDEX] * len(question) + answer
+        return Example(record.id, image_key, input_ids, labels)
+
+    def _encode_prompt(self, asked: str, first: bool) -> list[int]:
+        prompt = self._stage.prompt
+        text = prompts.prompt_text(prompt, asked) if first else prompts.next_turn_text(prompt, asked)
+        return prompts.encode_prompt(
+            self._tokenizer,
+            text,
+            image_token_id=self._image_token_id,
+            slots=self._slots,
+            bos=first and prompt.bos_in_training,
+        )
+
+    def _encode_answer(self, answer: str) -> list[int]:
+        return prompts.encode_answer(
+            self._tokenizer, answer, end_id=self._end_id, max_tokens=self._stage.max_answer_tokens
+        )
+
+    def _collate(self, samples: list[Example]) -> Batch:
+        import torch
+
+        longest = max(len(sample.input_ids) for sample in samples)
+        padding = self._tokenizer.pad_token_id
+
+        def pad(rows: list[list[int]], value: int) -> torch.Tensor:
+            return torch.tensor([row + [value] * (longest - len(row)) for row in rows])
+
+        return Batch(
+            record_ids=tuple(sample.record_id for sample in samples),
+            input_ids=pad([s.input_ids for s in samples], padding),
+            attention_mask=pad([[1] * len(s.input_ids) for s in samples], 0),
+            labels=pad([s.labels for s in samples], IGNORE_INDEX),
+            image_features=self._features.batch([s.image_key for s in samples]),
+        )

@@ -1,0 +1,101 @@
+"""From an instruction and an answer to token ids: the one place for training, evaluation and the processor.
+
+An image slot can only come from ``IMAGE_MARK`` in text that this module itself puts together: marks inside a user's
+text are taken apart first, and special tokens in it are read as plain characters.
+
+Source: the authors' ``minigpt_base.py`` (prompt_wrap, prepare_texts, forward).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tinygptv.errors import DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from tinygptv.config import Prompt
+
+IMAGE_MARK = "<ImageHere>"
+WRAPPED_IMAGE = f"<Img>{IMAGE_MARK}</Img> "
+
+
+def prompt_text(prompt: Prompt, instruction: str) -> str:
+    """The text before the answer, with ``IMAGE_MARK`` where the image goes.
+
+    Without a template there is no prompt: the image alone, as in stages 1 and 2 of the paper.
+    """
+    if not prompt.template:
+        return IMAGE_MARK
+    return prompt.template.replace("{}", WRAPPED_IMAGE + defuse(instruction, prompt.end_mark))
+
+
+def next_turn_text(prompt: Prompt, instruction: str) -> str:
+    """A later question of the same conversation: the image is there already."""
+    return prompt.template.replace("{}", defuse(instruction, prompt.end_mark))
+
+
+def chat_template(prompt: Prompt) -> str:
+    """The same prompt as a Jinja chat template, for ``processor.apply_chat_template``."""
+    head, _, tail = prompt.template.partition("{}")
+    image = WRAPPED_IMAGE if prompt.template else IMAGE_MARK
+    return (
+        "{%- macro parts(message) -%}"
+        "{%- if message['content'] is string -%}{{- message['content'] -}}{%- else -%}"
+        "{%- for part in message['content'] -%}"
+        f"{{%- if part['type'] == 'image' -%}}{{{{- {image!r} -}}}}{{%- else -%}}{{{{- part['text'] -}}}}{{%- endif -%}}"
+        "{%- endfor -%}{%- endif -%}{%- endmacro -%}"
+        "{%- for message in messages -%}"
+        f"{{%- if message['role'] == 'assistant' -%}}{{{{- parts(message) -}}}}{{{{- {prompt.end_mark!r} -}}}}"
+        f"{{%- else -%}}{{{{- {head!r} -}}}}{{{{- parts(message) -}}}}{{{{- {tail!r} -}}}}{{%- endif -%}}"
+        "{%- endfor -%}"
+    )
+
+
+def defuse(text: str, end_mark: str) -> str:
+    """Take apart the marks in a user's text, so that it can neither open an image slot nor end a turn."""
+    text = text.replace(IMAGE_MARK, "<Image Here>")
+    return text.replace(end_mark, " ".join(end_mark)) if end_mark.strip() else text
+
+
+def encode_prompt(
+    tokenizer: PreTrainedTokenizerBase, text: str, *, image_token_id: int, slots: int, bos: bool
+) -> list[int]:
+    """Token ids of a prompt; every ``IMAGE_MARK`` becomes ``slots`` image slots.
+
+    The text on both sides of a mark is tokenised separately, as the authors do.
+    """
+    ids = [tokenizer.bos_token_id] if bos else []
+    for i, segment in enumerate(text.split(IMAGE_MARK)):
+        if i:
+            ids += [image_token_id] * slots
+        ids += encode_text(tokenizer, segment)
+    return ids
+
+
+def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of plain text; ``<|endoftext|>`` written in it is characters, not the token."""
+    if not text:
+        return []
+    return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+
+def encode_answer(tokenizer: PreTrainedTokenizerBase, answer: str, *, end_id: int, max_tokens: int) -> list[int]:
+    """Token ids of an answer, cut to ``max_tokens`` with its end mark.
+
+    The authors append the mark before they cut, so that a long answer loses it; here it is always learned.
+    """
+    return [*encode_text(tokenizer, answer)[: max_tokens - 1], end_id]
+
+
+def end_mark_id(tokenizer: PreTrainedTokenizerBase, end_mark: str) -> int:
+    """The one token of the end mark, at which generation stops.
+
+    Raises:
+        DataError: the tokenizer cuts the mark into several tokens.
+    """
+    ids = encode_text(tokenizer, end_mark)
+    if len(ids) != 1:
+        raise DataError(f"the end mark {end_mark!r} is {len(ids)} tokens here; choose one that is a single token")
+    return ids[0]

@@ -1,0 +1,297 @@
+"""The record format: what a sample of a shard holds, and every rule it must obey (docs/records.md).
+
+A sample is one image and its records. Nothing here trusts its input: text, numbers and pixels are checked before
+anything else sees them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import struct
+import zlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+from PIL import Image
+
+from tinygptv.config import Task
+from tinygptv.errors import DataError
+
+TASKS: tuple[Task, ...] = get_args(Task)
+BOX_TASKS = frozenset({"grounding", "refer", "identify", "detection"})
+IMAGE_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
+MAX_PIXELS = 40_000_000
+MAX_TEXT = 4000
+MAX_NAME = 200
+MAX_RECORDS = 10_000
+MAX_TURNS = 100
+MAX_BOXES = 100
+
+RESERVED = ("<ImageHere>", "###", "<|endoftext|>")
+"""Texts that a prompt template or tokenizer gives a meaning: in a record they could add an image or end a turn."""
+
+Box = tuple[int, int, int, int]
+"""x1, y1, x2, y2 in hundredths of width and height, the origin at the top left; x2 and y2 are exclusive edges."""
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,89}")  # with its extension it fits the 100 bytes of a tar header
+_BOX = re.compile(r"\{<(\d{1,3})><(\d{1,3})><(\d{1,3})><(\d{1,3})>\}", re.ASCII)
+# C0 and C1 controls but for the line feed, marks that reorder text, and lone surrogates (which are not Unicode text).
+_FORBIDDEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+"""What Pillow raises for damaged files."""
+
+
+class RecordError(DataError):
+    """A record breaks the format; ``reason`` says how, ``record`` is its id or its image's key."""
+
+    def __init__(self, reason: str, record: str) -> None:
+        super().__init__(f"{record}: {reason}")
+        self.reason = reason
+        self.record = record
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One question, without the words of an instruction template, and its answer."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A conversation about the image, under one task."""
+
+    id: str
+    task: Task
+    turns: tuple[Turn, ...]
+    boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """The image file as the records' author saw it."""
+
+    file: str
+    width: int
+    height: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """All records of one image: the JSON of a sample."""
+
+    key: str
+    image: ImageInfo
+    source: str
+    licence: str
+    records: tuple[Record, ...]
+
+    def to_json(self) -> bytes:
+        """The sample's JSON; equal content is equal bytes."""
+        content = asdict(self)
+        del content["key"]
+        return json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSample:
+    """A checked sample: records, decoded RGB image, and the image's file."""
+
+    record: ImageRecord
+    image: Image.Image
+    image_bytes: bytes
+
+    @property
+    def key(self) -> str:
+        """The sample's name in the shard."""
+        return self.record.key
+
+
+def format_box(box: Box) -> str:
+    """A box as text: ``{<x1><y1><x2><y2>}``."""
+    x1, y1, x2, y2 = box
+    return f"{{<{x1}><{y1}><{x2}><{y2}>}}"
+
+
+def parse_box(text: str) -> Box | None:
+    """The box that the whole text is, or None."""
+    match = _BOX.fullmatch(text)
+    return _numbers(match) if match else None
+
+
+def parse_sample(key: str, json_bytes: bytes, image_bytes: bytes) -> ImageSample:
+    """Check a sample's two files and decode its image.
+
+    Raises:
+        RecordError: the first broken rule.
+    """
+    record = parse_record(key, json_bytes)
+    return ImageSample(record, check_image(record, image_bytes), image_bytes)
+
+
+def parse_record(key: str, json_bytes: bytes) -> ImageRecord:
+    """Check a sample's JSON without its image.
+
+    Raises:
+        RecordError: the first broken rule.
+    """
+    try:
+        content = json.loads(json_bytes.decode("utf-8"), parse_constant=_no_constant)
+    except UnicodeDecodeError:
+        raise RecordError("is not valid UTF-8", key) from None
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"is not valid JSON ({error})", key) from None
+    _fields(content, {"image", "source", "licence", "records"}, "the sample", key)
+    _fields(content["image"], {"file", "width", "height", "sha256"}, "image", key)
+    image = ImageInfo(**content["image"])
+    if not isinstance(content["records"], list) or not 1 <= len(content["records"]) <= MAX_RECORDS:
+        raise RecordError(f"records must be a list of 1 to {MAX_RECORDS}", key)
+    records = tuple(_record(item, key) for item in content["records"])
+    record = ImageRecord(key, image, content["source"], content["licence"], records)
+    check_header(record)
+    seen: set[str] = set()
+    for item in records:
+        check_record(item, key)
+        if item.id in seen:
+            raise RecordError("the id appears twice", item.id)
+        seen.add(item.id)
+    return record
+
+
+def check_header(record: ImageRecord) -> None:
+    """Check what the records of an image share; else raise ``RecordError``."""
+    key, image = record.key, record.image
+    if not _KEY.fullmatch(key):
+        raise RecordError("a key has letters, digits, `-` and `_` only", key)
+    for name, text in (("image.file", image.file), ("source", record.source), ("licence", record.licence)):
+        check_text(text, name, key, limit=MAX_NAME)
+        if not text.strip():
+            raise RecordError(f"{name} is empty", key)
+    if image.file not in {f"{key}.{extension}" for extension in IMAGE_FORMATS}:
+        raise RecordError(f"image.file must be {key}.png, .jpg, .jpeg or .webp, not {image.file!r}", key)
+    for name, size in (("width", image.width), ("height", image.height)):
+        if type(size) is not int or size < 1:
+            raise RecordError(f"image.{name} must be a whole number of at least 1, not {size!r}", key)
+    if not isinstance(image.sha256, str) or not _SHA256.fullmatch(image.sha256):
+        raise RecordError("image.sha256 must be 64 lower-case hexadecimal digits", key)
+
+
+def check_record(record: Record, key: str) -> None:
+    """Check one record; else raise ``RecordError``, which names the image's key where the record's id is broken."""
+    check_text(record.id, "id", key, limit=MAX_NAME)
+    if not record.id.strip():
+        raise RecordError("id is empty", key)
+    if record.task not in TASKS:
+        raise RecordError(f"unknown task {record.task!r}; known are {', '.join(TASKS)}", record.id)
+    if not 1 <= len(record.turns) <= MAX_TURNS:
+        raise RecordError(f"turns must number 1 to {MAX_TURNS}", record.id)
+    if len(record.boxes) > MAX_BOXES:
+        raise RecordError(f"boxes must number at most {MAX_BOXES}", record.id)
+    for box in record.boxes:
+        _check_box(box, record.id)
+    if record.task in BOX_TASKS and not record.boxes:
+        raise RecordError(f"task {record.task} needs a box", record.id)
+    for turn in record.turns:
+        check_text(turn.question, "question", record.id)
+        check_text(turn.answer, "answer", record.id)
+        if not turn.answer.strip():
+            raise RecordError("answer is empty", record.id)
+        for match in _BOX.finditer(f"{turn.question}\n{turn.answer}"):
+            if _numbers(match) not in record.boxes:
+                raise RecordError(f"the text's box {match.group()} is not among boxes", record.id)
+
+
+def check_text(text: object, name: str, record: str, limit: int = MAX_TEXT) -> None:
+    """Check that a value is text that can neither hide nor stand for anything else; else raise ``RecordError``."""
+    if not isinstance(text, str):
+        raise RecordError(f"{name} must be text, not {type(text).__name__}", record)
+    if len(text) > limit:
+        raise RecordError(f"{name} has {len(text)} characters; the limit is {limit}", record)
+    if found := _FORBIDDEN.search(text):
+        raise RecordError(f"{name} has the forbidden character U+{ord(found.group()):04X}", record)
+    for reserved in RESERVED:
+        if reserved in text:
+            raise RecordError(f"{name} has the reserved text {reserved}", record)
+
+
+def check_image(record: ImageRecord, image_bytes: bytes) -> Image.Image:
+    """Decode an image and check that it is the one the record describes.
+
+    Raises:
+        RecordError: it is damaged, too large or another one.
+    """
+    info = record.image
+    if hashlib.sha256(image_bytes).hexdigest() != info.sha256:
+        raise RecordError("the image's bytes do not have image.sha256", record.key)
+    extension = info.file.rpartition(".")[2]
+    image = open_image(image_bytes, record.key, formats=(IMAGE_FORMATS[extension],))
+    if image.size != (info.width, info.height):
+        raise RecordError(f"the image has {image.size} pixels, the record {(info.width, info.height)}", record.key)
+    return image
+
+
+def open_image(image_bytes: bytes, name: str, formats: Iterable[str] = ("PNG", "JPEG", "WEBP")) -> Image.Image:
+    """Decode a PNG, JPEG or WebP file into RGB.
+
+    Raises:
+        RecordError: it is another format, damaged, or has more than 40 million pixels.
+    """
+    try:
+        with Image.open(io.BytesIO(image_bytes), formats=tuple(formats)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise RecordError(f"the image has {image.width}x{image.height} pixels, more than {MAX_PIXELS}", name)
+            if image.mode.startswith(("I", "F")):
+                raise RecordError(f"the image has pixels of mode {image.mode}; convert it to 8 bits a channel", name)
+            image.verify()
+        with Image.open(io.BytesIO(image_bytes), formats=tuple(formats)) as image:
+            return image.convert("RGB")
+    except _DAMAGED as error:
+        reason = " ".join(str(error).split())
+        reason = "unknown format" if "cannot identify" in reason else reason
+        raise RecordError(f"the image cannot be decoded ({reason}); PNG, JPEG and WebP are known", name) from None
+
+
+def _record(content: Any, key: str) -> Record:
+    """Types of one record's JSON; ``check_record`` checks the values."""
+    _fields(content, {"id", "task", "turns", "boxes"}, "a record", key)
+    name = content["id"] if isinstance(content["id"], str) else key
+    if not isinstance(content["turns"], list) or not isinstance(content["boxes"], list):
+        raise RecordError("turns and boxes must be lists", name)
+    for turn in content["turns"]:
+        _fields(turn, {"question", "answer"}, "a turn", name)
+    boxes = tuple(tuple(box) if isinstance(box, list) else box for box in content["boxes"])
+    return Record(content["id"], content["task"], tuple(Turn(**turn) for turn in content["turns"]), boxes)
+
+
+def _fields(content: Any, names: set[str], what: str, record: str) -> None:
+    """An object with exactly these fields."""
+    if not isinstance(content, dict):
+        raise RecordError(f"{what} must be an object, not {type(content).__name__}", record)
+    if missing := sorted(names - content.keys()):
+        raise RecordError(f"{what} lacks {', '.join(missing)}", record)
+    if unknown := sorted(content.keys() - names):
+        raise RecordError(f"{what} has the unknown field {unknown[0]!r}", record)
+
+
+def _check_box(box: object, record: str) -> None:
+    if not isinstance(box, tuple) or len(box) != 4 or any(type(n) is not int or not 0 <= n <= 100 for n in box):
+        raise RecordError(f"a box is four whole numbers of 0 to 100, not {box!r}", record)
+    x1, y1, x2, y2 = box
+    if x1 >= x2 or y1 >= y2:
+        raise RecordError(f"box {format_box((x1, y1, x2, y2))} is empty: x1 < x2 and y1 < y2 must hold", record)
+
+
+def _numbers(match: re.Match[str]) -> Box:
+    x1, y1, x2, y2 = (int(number) for number in match.groups())
+    return x1, y1, x2, y2
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")

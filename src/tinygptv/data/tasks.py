@@ -1,0 +1,86 @@
+"""Instruction templates of the tasks. ``{}`` stands for the content of a record's question.
+
+Source: paper, appendix A and section 3.2; the authors' ``datasets/datasets/*.py`` and MiniGPT-4's ``alignment.txt``.
+"""
+
+from __future__ import annotations
+
+from tinygptv.config import Task
+
+TEMPLATES: dict[Task | str, tuple[str, ...]] = {
+    "vqa": (
+        "[vqa] {}",
+        "[vqa] Based on the image, respond to this question with a short answer: {}",
+    ),
+    "caption": tuple(
+        f"[caption] {text}"
+        for text in (
+            "Briefly describe this image.",
+            "Provide a concise depiction of this image.",
+            "Present a short description of this image.",
+            "Summarize this image in a few words.",
+            "A short image caption:",
+            "A short image description:",
+            "A photo of",
+            "An image that shows",
+            "Write a short description for the image.",
+            "Write a description for the photo.",
+            "Provide a description of what is presented in the photo.",
+            "Briefly describe the content of the image.",
+            "Can you briefly explain what you see in the image?",
+            "Could you use a few words to describe what you perceive in the photo?",
+            "Please provide a short depiction of the picture.",
+            "Using language, provide a short account of the image.",
+            "Use a few words to illustrate what is happening in the picture.",
+        )
+    ),
+    "grounding": (
+        "[grounding] please describe this image in details",
+        "[grounding] please describe this image as detailed as possible",
+        "[grounding] please summarize this image in details",
+        "[grounding] give a thorough description of what you see in this image",
+    ),
+    "refer": (
+        "[refer] give me the location of {}",
+        "[refer] {}",
+        "[refer] where is {} ?",
+        "[refer] from this image, tell me the location of {}",
+        "[refer] the location of {} is",
+        "[refer] could you tell me the location for {} ?",
+        "[refer] where can I locate the {} ?",
+    ),
+    "identify": (
+        "[identify] {}",
+        "[identify] what object is in this location {}",
+        "[identify] identify the object present at this location {}",
+        "[identify] what is it in {}",
+        "[identify] describe this object in {}",
+        "[identify] this {} is",
+        "[identify] the object in {} is",
+    ),
+    "detection": ("[detection] {}",),
+    "align": (
+        "Describe this image in detail.",
+        "Take a look at this image and describe what you notice.",
+        "Please provide a detailed description of the picture.",
+        "Could you describe the contents of this image for me?",
+    ),
+}
+"""Task to its templates. The first of each is the one that evaluation and ``answer`` use."""
+
+
+def instruction(task: str, content: str, template: int = 0) -> str:
+    """The instruction of a task about ``content``, with the template of that number, counted round."""
+    templates = TEMPLATES[task]
+    return templates[template % len(templates)].replace("{}", content)
+
+
+def as_instruction(question: str) -> str:
+    """A user's question as an instruction: those that name a task stay, the others are visual questions."""
+    question = question.strip()
+    return question if question.startswith("[") else instruction("vqa", question)
+
+
+def record_task(task: str) -> Task:
+    """The records that a task of a mixture draws from: alignment asks for captions."""
+    return "caption" if task == "align" else task  # type: ignore[return-value]

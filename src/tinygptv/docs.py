@@ -1,0 +1,150 @@
+"""The configuration reference, written from the schema: ``python -m tinygptv.docs [--check]``."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from tinygptv.config import Config
+from tinygptv.files import write_text
+from tinygptv.profiles import read_yaml
+from tinygptv.steps.harness import find_root
+
+PROFILES = ("tiny", "paper")
+"""Profiles whose values are shown, where their files exist."""
+REFERENCE = Path("docs") / "configuration.md"
+MISSING = object()
+
+HEAD = """\
+# Configuration
+
+Written by `python -m tinygptv.docs` from `src/tinygptv/config.py`; do not edit.
+
+`params.yaml` names the profile and the seed; `configs/<profile>.yaml` holds every key below. No key has a default, and
+an unknown key or a wrong type is an error that names it. Values that differ between the sections of a heading are
+separated by `/`, in the heading's order.
+"""
+
+
+def reference(root: Path) -> str:
+    """The text of ``docs/configuration.md`` for the profiles of a checkout."""
+    files = {name: root / "configs" / f"{name}.yaml" for name in PROFILES}
+    profiles = {name: read_yaml(path) for name, path in files.items() if path.is_file()}
+    return HEAD + "".join(_section(paths, cls, profiles) for paths, cls in _groups(Config, [()]))
+
+
+def main() -> int:
+    """Write the reference, or check that the written one is current."""
+    parser = argparse.ArgumentParser(prog="python -m tinygptv.docs", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the file is stale")
+    arguments = parser.parse_args()
+    root = find_root(Path.cwd())
+    path, text = root / REFERENCE, reference(root)
+    if not arguments.check:
+        write_text(path, text)
+    elif not path.is_file() or path.read_text() != text:
+        print(f"{REFERENCE} is stale; run `python -m tinygptv.docs`", file=sys.stderr)
+        return 1
+    return 0
+
+
+Keys = tuple[str, ...]
+
+
+def _section(paths: list[Keys], cls: type[BaseModel], profiles: Mapping[str, Any]) -> str:
+    """Heading, table and subsections of sections that share one schema."""
+    names = ", ".join(f"`{'.'.join(path)}`" for path in paths)
+    text = f"\n{'#' * min(len(paths[0]) + 1, 6)} {names}\n\n{inspect.cleandoc(cls.__doc__ or '')}\n"
+    plain = {_key(name, field): field for name, field in cls.model_fields.items() if _schema(field) is None}
+    if plain:
+        header = ["key", "type", "constraint", "description", *profiles]
+        text += f"\n{_row(header)}{_row(['---'] * len(header))}"
+        schema = cls.model_json_schema()["properties"]
+        for key, field in plain.items():
+            values = [_values(profile, [(*path, key) for path in paths]) for profile in profiles.values()]
+            kind, constraint = _kind(schema[key]), _constraint(schema[key])
+            text += _row([f"`{key}`", kind, constraint, field.description or "", *values])
+    return text + "".join(_section(inner, child, profiles) for inner, child in _groups(cls, paths))
+
+
+def _groups(cls: type[BaseModel], paths: list[Keys]) -> Iterator[tuple[list[Keys], type[BaseModel]]]:
+    """The sections directly below ``paths``, those of one schema together."""
+    by_class: dict[type[BaseModel], list[Keys]] = {}
+    for path in paths:
+        for name, field in cls.model_fields.items():
+            child = _schema(field)
+            if child is not None:
+                by_class.setdefault(child, []).append((*path, _key(name, field)))
+    for section, found in by_class.items():
+        yield found, section
+
+
+def _schema(field: FieldInfo) -> type[BaseModel] | None:
+    """The schema of a field that is a section, None for a plain key."""
+    cls: Any = field.annotation
+    return cls if inspect.isclass(cls) and issubclass(cls, BaseModel) else None
+
+
+def _key(name: str, field: FieldInfo) -> str:
+    return field.alias or name
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    """The type in words, from JSON Schema."""
+    if "enum" in schema or "const" in schema:
+        return "word"
+    if schema["type"] == "array":
+        items = schema["prefixItems"][0] if "prefixItems" in schema else schema["items"]
+        return f"list of {_kind(items)}s"
+    if schema["type"] == "object":
+        return f"table of {_kind(schema['additionalProperties'])}s"
+    return {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}[schema["type"]]
+
+
+def _constraint(schema: Mapping[str, Any]) -> str:
+    """What a value must obey, from JSON Schema."""
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    parts = [f"{sign} {schema[name]:g}" for name, sign in signs.items() if name in schema]
+    words = schema.get("enum", [schema["const"]] if "const" in schema else [])
+    parts += [" or ".join(f"`{word}`" for word in words)] if words else []
+    if schema.get("type") == "array":
+        length = schema.get("minItems")
+        parts += [f"exactly {length}"] if length is not None and length == schema.get("maxItems") else []
+        parts += [_constraint(schema["prefixItems"][0] if "prefixItems" in schema else schema["items"])]
+    if schema.get("type") == "object":
+        parts += [_constraint(schema["additionalProperties"])]
+    return ", ".join(part for part in parts if part)
+
+
+def _values(profile: Any, paths: list[Keys]) -> str:
+    """The value of a key in a profile, once where all sections agree."""
+    shown = [_shown(_lookup(profile, path)) for path in paths]
+    return shown[0] if len(set(shown)) == 1 else " / ".join(shown)
+
+
+def _lookup(profile: Any, path: Keys) -> Any:
+    for key in path:
+        if not isinstance(profile, Mapping) or key not in profile:
+            return MISSING
+        profile = profile[key]
+    return profile
+
+
+def _shown(value: Any) -> str:
+    return "-" if value is MISSING else f"`{json.dumps(value, ensure_ascii=False)}`"
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

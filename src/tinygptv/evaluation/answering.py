@@ -1,0 +1,62 @@
+"""Letting a model answer the benchmarks' questions, from the pixels on.
+
+Shapes: N images, Q queries, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tinygptv.data.prompts import prompt_text
+from tinygptv.data.tasks import instruction
+
+if TYPE_CHECKING:
+    import torch
+
+    from tinygptv.config import Evaluate, Prompt
+    from tinygptv.data.records import ImageSample
+    from tinygptv.evaluation.benchmarks import Question
+    from tinygptv.model.inference import VisionLanguageModel
+
+
+def ask(
+    model: VisionLanguageModel,
+    features: Mapping[str, torch.Tensor],
+    questions: Sequence[Question],
+    prompts: Mapping[str, Prompt],
+    settings: Evaluate,
+    batch_size: int,
+) -> list[str]:
+    """Answers to questions, greedy.
+
+    Args:
+        model: the model.
+        features: image key to its Q-Former outputs [Q, D], of ``encode``.
+        questions: what to ask.
+        prompts: task to the form of its prompt.
+        settings: `evaluate` of the configuration.
+        batch_size: questions of a forward pass.
+    """
+    import torch
+
+    return model.generate(
+        torch.stack([features[question.key] for question in questions]),
+        [prompt_text(prompts[q.task], instruction(q.task, q.content)) for q in questions],
+        batch_size=batch_size,
+        max_new_tokens=settings.max_new_tokens,
+    )
+
+
+def encode(model: VisionLanguageModel, samples: Sequence[ImageSample], batch_size: int) -> dict[str, torch.Tensor]:
+    """Q-Former outputs [Q, D] of each image, by key."""
+    features_NQD = model.encode_images([sample.image for sample in samples], batch_size)
+    return {sample.key: query_QD for sample, query_QD in zip(samples, features_NQD, strict=True)}
+
+
+def predictions(questions: Sequence[Question], answers: Sequence[str]) -> list[dict[str, Any]]:
+    """Questions with their answers, for the files that later steps and people read."""
+    return [
+        {"record": q.record, "image": q.key, "task": q.task, "question": q.content, "truth": q.truth, "answer": answer}
+        for q, answer in zip(questions, answers, strict=True)
+    ]

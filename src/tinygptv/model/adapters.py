@@ -1,0 +1,149 @@
+"""What trains: LoRA on the language model, and one table of parameter groups that freezes everything else.
+
+Source: paper, figures 4 to 6; the authors' ``base_model.py`` (init_llm). As in their code, only the weights of the
+norms train, not their biases.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tinygptv.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from tinygptv.config import Lora
+    from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
+
+LORA_TARGETS = ("query_key_value", "dense")
+"""The two matrices of the attention; the MLP has none. Source: ``minigpt4.py``, lora_target_modules."""
+
+GROUPS = {
+    "projection": r"projector\.linear_[12]\.(weight|bias)",
+    "norms": (
+        r"language_model\.model\."
+        r"(layers\.\d+\.(input_layernorm|post_layernorm|self_attn\.[qk]_layernorm)|final_layernorm)\.weight"
+    ),
+    "lora": r"language_model\.model\.layers\.\d+\.self_attn\.(query_key_value|dense)\.lora_[AB]\.weight",
+}
+"""Group of a stage's ``trainable`` to the names of its parameters, in our own naming."""
+
+
+@dataclass(frozen=True, slots=True)
+class FreezeTable:
+    """Counts of parameters by group; ``frozen`` is everything else."""
+
+    trainable: dict[str, int]
+    frozen: int
+
+    @property
+    def total_trainable(self) -> int:
+        """All trainable parameters."""
+        return sum(self.trainable.values())
+
+    def __str__(self) -> str:
+        groups = ", ".join(f"{group} {count:,}" for group, count in self.trainable.items())
+        return f"trainable {self.total_trainable:,} ({groups}); frozen {self.frozen:,}"
+
+
+def own_name(name: str) -> str:
+    """A parameter's name without PEFT's additions: ``….base_layer.weight``, ``….lora_A.default.weight``."""
+    return re.sub(r"(\.lora_[AB])\.default\.", r"\1.", name.replace(".base_layer.", "."))
+
+
+def add_lora(model: TinyGPTVForConditionalGeneration, settings: Lora) -> None:
+    """Put adapters on every attention of the language model: A random (Kaiming), B zero."""
+    quiet_bitsandbytes()  # PEFT imports it
+    from peft import LoraConfig, inject_adapter_in_model
+
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=list(LORA_TARGETS),
+        bias="none",
+    )
+    inject_adapter_in_model(config, model.language_model)
+
+
+def quiet_bitsandbytes() -> None:
+    """Keep two remarks of bitsandbytes off the terminal: an optional 4-bit kernel that nothing here needs is missing,
+    and, once for every layer, that 8-bit products take 16-bit inputs.
+    """
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="MatMul8bitLt: inputs will be cast")
+
+
+def has_lora(model: nn.Module) -> bool:
+    """Whether adapters are in place."""
+    return any(".lora_A." in name for name, _ in model.named_parameters())
+
+
+def merge_lora(model: TinyGPTVForConditionalGeneration) -> None:
+    """Add the adapters to the weights they adapt and remove them; done before any quantization."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, LoraLayer):
+            layer.merge(safe_merge=True)
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, layer.get_base_layer())
+    assert not has_lora(model)
+
+
+def freeze(model: nn.Module, groups: Iterable[str]) -> FreezeTable:
+    """Make the parameters of the groups trainable, in float32, and freeze every other one.
+
+    Raises:
+        CheckpointError: a group matches nothing in the model.
+    """
+    counts = dict.fromkeys(groups, 0)
+    frozen = 0
+    for name, parameter in model.named_parameters():
+        group = next((g for g in counts if re.fullmatch(GROUPS[g], own_name(name))), None)
+        parameter.requires_grad_(group is not None)
+        if group is None:
+            frozen += parameter.numel()
+        else:
+            parameter.data = parameter.data.float()
+            counts[group] += parameter.numel()
+    for group, count in counts.items():
+        if not count:
+            raise CheckpointError(f"trainable names {group}, but the model has no such parameter")
+    return FreezeTable(counts, frozen)
+
+
+def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Trainable parameters by our own names, in the model's order."""
+    return {own_name(name): p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def trainable_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Values of the trainable parameters by our own names."""
+    return {name: p.detach() for name, p in trainable_parameters(model).items()}
+
+
+def load_tensors(model: nn.Module, tensors: dict[str, torch.Tensor], origin: str) -> None:
+    """Copy tensors into the parameters of the same (own) names.
+
+    Raises:
+        CheckpointError: a tensor has no counterpart or another shape.
+    """
+    import torch
+
+    parameters = {own_name(name): p for name, p in model.named_parameters()}
+    for name, tensor in tensors.items():
+        if name not in parameters:
+            raise CheckpointError(f"{origin}: tensor {name} has no place in this model")
+        if parameters[name].shape != tensor.shape:
+            expected, found = tuple(parameters[name].shape), tuple(tensor.shape)
+            raise CheckpointError(f"{origin}: tensor {name} has shape {found}, the model needs {expected}")
+        with torch.no_grad():
+            parameters[name].copy_(tensor)

@@ -1,0 +1,100 @@
+"""The model's configuration in transformers' form."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from transformers import Blip2QFormerConfig, Blip2VisionConfig, PhiConfig, PreTrainedConfig
+
+if TYPE_CHECKING:
+    from tinygptv.config import Model
+
+LN_VISION_EPS = 1e-5
+"""The authors' ``ln_vision`` has torch's default; BLIP-2's own configuration would give it 1e-6."""
+
+
+class TinyGPTVTextConfig(PhiConfig):
+    """Phi with LayerNorm on queries and keys, RMSNorm after the attention, and one fused qkv matrix."""
+
+    model_type = "tinygptv_text"
+    base_config_key = "text_config"
+    base_model_tp_plan: ClassVar[dict[str, str]] = {}
+
+    qk_layernorm: bool = True
+    rms_norm_eps: float = 1e-6
+
+
+class TinyGPTVConfig(PreTrainedConfig):
+    """Image tower, Q-Former, two projections and language model.
+
+    ``image_token_id`` is ``text_config.vocab_size``: one past the embedding, so that no text can produce it.
+    """
+
+    model_type = "tinygptv"
+    sub_configs_defaults: ClassVar[dict[str, Any]] = {
+        "vision_config": Blip2VisionConfig,
+        "qformer_config": Blip2QFormerConfig,
+        "text_config": TinyGPTVTextConfig,
+    }
+
+    vision_config: dict | PreTrainedConfig | None = None
+    qformer_config: dict | PreTrainedConfig | None = None
+    text_config: dict | PreTrainedConfig | None = None
+    num_query_tokens: int = 32
+    projection_size: int = 4096
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        self.qformer_config.encoder_hidden_size = self.vision_config.hidden_size  # type: ignore[union-attr]
+
+    @property
+    def image_token_id(self) -> int:
+        """Id of an image slot in ``input_ids``."""
+        return int(self.text_config.vocab_size)  # type: ignore[union-attr]
+
+
+def from_profile(model: Model, end_of_text_id: int) -> TinyGPTVConfig:
+    """The ``model`` section of a profile as a transformers configuration.
+
+    Args:
+        model: the section.
+        end_of_text_id: the tokenizer's ``<|endoftext|>``, which serves as BOS, EOS and padding, as in Phi-2.
+    """
+    vision, qformer, text = model.vision, model.qformer, model.text
+    return TinyGPTVConfig(
+        vision_config=Blip2VisionConfig(
+            image_size=vision.image_size,
+            patch_size=vision.patch_size,
+            hidden_size=vision.hidden_size,
+            num_hidden_layers=vision.num_hidden_layers,
+            num_attention_heads=vision.num_attention_heads,
+            intermediate_size=vision.intermediate_size,
+            initializer_range=model.initializer_range,
+        ),
+        qformer_config=Blip2QFormerConfig(
+            hidden_size=qformer.hidden_size,
+            num_hidden_layers=qformer.num_hidden_layers,
+            num_attention_heads=qformer.num_attention_heads,
+            intermediate_size=qformer.intermediate_size,
+            cross_attention_frequency=qformer.cross_attention_frequency,
+            initializer_range=model.initializer_range,
+        ),
+        text_config=TinyGPTVTextConfig(
+            vocab_size=text.vocab_size,
+            hidden_size=text.hidden_size,
+            intermediate_size=text.intermediate_size,
+            num_hidden_layers=text.num_hidden_layers,
+            num_attention_heads=text.num_attention_heads,
+            partial_rotary_factor=text.partial_rotary_factor,
+            max_position_embeddings=text.max_position_embeddings,
+            resid_pdrop=text.resid_pdrop,
+            initializer_range=model.initializer_range,
+            bos_token_id=end_of_text_id,
+            eos_token_id=end_of_text_id,
+            pad_token_id=end_of_text_id,
+        ),
+        num_query_tokens=qformer.num_query_tokens,
+        projection_size=model.projection_size,
+        initializer_range=model.initializer_range,
+    )

@@ -1,0 +1,180 @@
+"""Asking a trained model: images and questions in, texts out, in batches whose size does not change an answer.
+
+Shapes: N images, C colours, H height, W width, Q queries, D width, B prompts, T tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from tinygptv.data.tasks import as_instruction
+from tinygptv.errors import CheckpointError, DataError, UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
+    from tinygptv.model.processing import TinyGPTVProcessor
+
+ImageSource = "Image | str | Path | bytes"
+BATCH_SIZE = 64
+"""Of ``answer`` where the caller names none; a matter of speed only."""
+
+
+class VisionLanguageModel:
+    """A model with its processor, ready to answer."""
+
+    def __init__(self, model: TinyGPTVForConditionalGeneration, processor: TinyGPTVProcessor) -> None:
+        self.model = model.eval()
+        self.processor = processor
+        self._prompt = lru_cache(maxsize=4096)(self._render_prompt)
+
+    @classmethod
+    def from_folder(cls, folder: str | Path, device: str = "cpu") -> VisionLanguageModel:
+        """Open a Hugging Face folder, quantized or not.
+
+        Raises:
+            CheckpointError: the folder is missing or incomplete.
+            UserError: the device does not exist.
+        """
+        folder = Path(folder)
+        for name in ("config.json", "model.safetensors", "processor_config.json", "tokenizer.json"):
+            if not (folder / name).is_file():
+                raise CheckpointError(f"{folder} is no complete model: {name} is missing; run `dvc repro quantize`")
+        from safetensors import SafetensorError
+        from transformers.utils.logging import disable_progress_bar
+
+        from tinygptv import runtime
+        from tinygptv.model.adapters import quiet_bitsandbytes
+        from tinygptv.model import TinyGPTVForConditionalGeneration, TinyGPTVProcessor
+
+        disable_progress_bar()
+        quiet_bitsandbytes()
+        target = runtime.resolve_device(device)
+        try:
+            model, loading = TinyGPTVForConditionalGeneration.from_pretrained(
+                folder, device_map={"": target}, output_loading_info=True
+            )
+        except SafetensorError as error:
+            raise CheckpointError(f"{folder / 'model.safetensors'} is damaged ({error}); run `dvc checkout`") from None
+        problems = {what: sorted(found) for what, found in loading.items() if found}
+        if problems:
+            raise CheckpointError(f"{folder / 'model.safetensors'} does not fit its config.json: {problems}")
+        return cls(model, TinyGPTVProcessor.from_pretrained(folder))
+
+    def answer(
+        self,
+        images: Sequence[Image | str | Path | bytes],
+        questions: Sequence[str],
+        batch_size: int = BATCH_SIZE,
+    ) -> list[str]:
+        """Answer one question about one image each.
+
+        Args:
+            images: PIL images, paths or file contents; the same image may come several times.
+            questions: free text, or an instruction that begins with a task mark such as ``[refer]``.
+            batch_size: questions of a forward pass; it changes the speed, not the answers.
+
+        Returns:
+            One text for each question.
+
+        Raises:
+            DataError: an image is missing, damaged or of a format that is not read.
+            UserError: the two lists differ in length.
+        """
+        if len(images) != len(questions):
+            raise UserError(f"{len(images)} images and {len(questions)} questions; give one image for each question")
+        if not questions:
+            return []
+        names = [identity(image) for image in images]
+        unique = dict(zip(names, images, strict=True))
+        places = {name: place for place, name in enumerate(unique)}
+        features_NQD = self.encode_images([open_image(image) for image in unique.values()], batch_size)
+        return self.generate(
+            features_NQD[[places[name] for name in names]],
+            [self._prompt(as_instruction(question)) for question in questions],
+            batch_size=batch_size,
+        )
+
+    def encode_images(self, images: Sequence[Image], batch_size: int = BATCH_SIZE) -> torch.Tensor:
+        """Q-Former outputs of images [N, Q, D]."""
+        parts = []
+        for start in range(0, len(images), batch_size):
+            pixels_NCHW = self.processor.image_processor(images[start : start + batch_size], return_tensors="pt")
+            with torch.inference_mode():
+                parts.append(self.model.image_encoder(pixels_NCHW["pixel_values"].to(self.model.device)))
+        return torch.cat(parts)
+
+    def generate(
+        self,
+        features_BQD: torch.Tensor,
+        prompts: Sequence[str],
+        *,
+        batch_size: int = BATCH_SIZE,
+        max_new_tokens: int | None = None,
+    ) -> list[str]:
+        """Greedy answers to prompts with one image mark each, cut at the end mark.
+
+        Args:
+            features_BQD: Q-Former outputs of each prompt's image.
+            prompts: texts as the chat template gives them.
+            batch_size: prompts of a forward pass.
+            max_new_tokens: longest answer; None: what the model's generation configuration says.
+        """
+        answers: list[str] = []
+        limit = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
+        for start in range(0, len(prompts), batch_size):
+            inputs = self.processor(text=list(prompts[start : start + batch_size])).to(self.model.device)
+            with torch.inference_mode():
+                output_BT = self.model.generate(
+                    **inputs,
+                    image_features=features_BQD[start : start + batch_size],
+                    do_sample=False,
+                    eos_token_id=[self.processor.end_mark_id, self.processor.tokenizer.eos_token_id],
+                    pad_token_id=self.processor.tokenizer.pad_token_id,
+                    **limit,
+                )
+            answers += self.processor.decode_answers(output_BT[:, inputs["input_ids"].shape[1] :])
+        return answers
+
+    def _render_prompt(self, instruction: str) -> str:
+        message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": instruction}]}
+        return str(self.processor.apply_chat_template([message], add_generation_prompt=True))
+
+
+def identity(image: Image | str | Path | bytes) -> str:
+    """A name that equal sources share, so that an image is encoded once however many questions it gets."""
+    if isinstance(image, str | Path):
+        return f"path {image}"
+    if isinstance(image, bytes):
+        return f"bytes {hashlib.sha256(image).hexdigest()}"
+    return f"object {id(image)}"
+
+
+def open_image(image: Image | str | Path | bytes) -> Image:
+    """Open and check an image.
+
+    Raises:
+        DataError: it is missing, damaged or of a format that is not read.
+    """
+    from tinygptv.data import records
+
+    if isinstance(image, bytes):
+        return records.open_image(image, "the image")
+    if isinstance(image, str | Path):
+        try:
+            return records.open_image(Path(image).read_bytes(), str(image))
+        except OSError as error:
+            raise DataError(f"{image}: {error.strerror}; give the path of a PNG, JPEG or WebP file") from None
+    if image.mode == "RGB":
+        return image
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return records.open_image(buffer.getvalue(), "the image")

@@ -1,0 +1,180 @@
+"""TinyGPT-V as one transformers model.
+
+image -> ViT -> Q-Former (32 vectors) -> two projections -> slots in Phi's input.
+
+Source: paper, section 3.1 and figure 4; the authors' ``minigpt4/models/minigpt_v2.py``, ``minigpt_base.py``.
+Shapes: B batch, C colours, H height, W width, T tokens, N images of the batch, Q queries, D width, V vocabulary.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import Cache, GenerationMixin, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from tinygptv.data.batches import IGNORE_INDEX
+from tinygptv.model.configuration import TinyGPTVConfig
+from tinygptv.model.phi import TinyGPTVPhiForCausalLM
+from tinygptv.model.vision import TinyGPTVImageEncoder
+
+
+@dataclass
+class TinyGPTVOutput(ModelOutput):
+    """``loss`` (scalar), ``logits`` [B, T, V] and the key-value cache."""
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    past_key_values: Cache | None = None
+
+
+class TinyGPTVProjector(nn.Module):
+    """Two linear maps in a row, no activation between: Q-Former width -> 4096 -> Phi width in the paper."""
+
+    def __init__(self, config: TinyGPTVConfig) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(config.qformer_config.hidden_size, config.projection_size)
+        self.linear_2 = nn.Linear(config.projection_size, config.text_config.hidden_size)
+
+    def forward(self, query_BQD: torch.Tensor) -> torch.Tensor:
+        """Map Q-Former outputs to the language model's width."""
+        return self.linear_2(self.linear_1(query_BQD))
+
+
+class TinyGPTVPreTrainedModel(PreTrainedModel):
+    """What transformers needs to know to load, place and initialise the model."""
+
+    config: TinyGPTVConfig
+    base_model_prefix = "model"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["TinyGPTVDecoderLayer", "Blip2EncoderLayer"]  # noqa: RUF012 (the base's form)
+    _keep_in_fp32_modules = ["query_tokens", "qformer"]  # noqa: RUF012
+    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
+    _supports_sdpa = True
+    _supports_attention_backend = True
+
+
+class TinyGPTVForConditionalGeneration(TinyGPTVPreTrainedModel, GenerationMixin):
+    """Answers in text to text with images in it."""
+
+    def __init__(self, config: TinyGPTVConfig) -> None:
+        super().__init__(config)
+        self.image_encoder = TinyGPTVImageEncoder._from_config(config)
+        self.projector = TinyGPTVProjector(config)
+        self.language_model = TinyGPTVPhiForCausalLM._from_config(config.text_config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The table of token embeddings."""
+        return self.language_model.get_input_embeddings()
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The language model's head."""
+        return self.language_model.get_output_embeddings()
+
+    def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """The visual tokens of images.
+
+        Args:
+            pixel_values: normalised pixels [N, C, H, W].
+
+        Returns:
+            Projected visual tokens [N, Q, D].
+        """
+        return self.projector(self.image_encoder(pixel_values))
+
+    def embed(self, input_ids: torch.Tensor, image_NQD: torch.Tensor | None) -> torch.Tensor:
+        """Token embeddings [B, T, D] with visual tokens in the image slots, in order.
+
+        Raises:
+            ValueError: the count of slots is not that of the visual tokens.
+        """
+        slots_BT = input_ids == self.config.image_token_id
+        # The slots are masked before the lookup: their id is one past the table.
+        embedded_BTD = self.get_input_embeddings()(input_ids.masked_fill(slots_BT, 0))
+        found, given = int(slots_BT.sum()), 0 if image_NQD is None else image_NQD.shape[0] * image_NQD.shape[1]
+        if found != given:
+            raise ValueError(f"the text has {found} image slots, the images give {given} visual tokens")
+        if image_NQD is None:
+            return embedded_BTD
+        return embedded_BTD.masked_scatter(slots_BT.unsqueeze(-1), image_NQD.to(embedded_BTD))
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        image_features: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        **kwargs: Any,
+    ) -> TinyGPTVOutput:
+        """Predict the next token at every position.
+
+        Args:
+            input_ids: token ids [B, T]; image slots are ``config.image_token_id``.
+            attention_mask: 1 for tokens, 0 for padding [B, T].
+            pixel_values: normalised pixels of the batch's images [N, C, H, W].
+            image_features: Q-Former outputs [N, Q, D] computed before; given instead of ``pixel_values``.
+            position_ids: positions [B, T]; counted from the left edge where absent.
+            past_key_values: the cache of earlier tokens.
+            inputs_embeds: embeddings [B, T, D] instead of ``input_ids``.
+            labels: token ids to predict [B, T], ``IGNORE_INDEX`` where none; the shift by one happens here.
+            logits_to_keep: compute logits only for the last n positions, or for the given ones; 0: all.
+            kwargs: passed to the language model.
+
+        Returns:
+            Logits, the mean cross-entropy over the labelled tokens where labels are given, and the cache.
+
+        Raises:
+            ValueError: slots and visual tokens do not match, or both pixels and features are given.
+        """
+        if pixel_values is not None and image_features is not None:
+            raise ValueError("give pixel_values or image_features, not both")
+        if inputs_embeds is None:
+            assert input_ids is not None
+            image_NQD = None
+            if pixel_values is not None:
+                image_NQD = self.get_image_features(pixel_values)
+            elif image_features is not None:
+                image_NQD = self.projector(image_features)
+            inputs_embeds = self.embed(input_ids, image_NQD)
+        output = self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            logits_to_keep=logits_to_keep,
+            **kwargs,
+        )
+        loss = None if labels is None else token_loss(output.logits, labels) / (labels[:, 1:] != IGNORE_INDEX).sum()
+        return TinyGPTVOutput(loss=loss, logits=output.logits, past_key_values=output.past_key_values)
+
+    def prepare_inputs_for_generation(
+        self,
+        input_ids: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
+        image_features: torch.Tensor | None = None,
+        is_first_iteration: bool | None = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Images enter with the prompt; afterwards the cache holds them."""
+        inputs = super().prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
+        if is_first_iteration:
+            inputs |= {"pixel_values": pixel_values, "image_features": image_features}
+        return inputs
+
+
+def token_loss(logits_BTV: torch.Tensor, labels_BT: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy in float32, summed over labelled tokens: position t predicts the label at t + 1."""
+    return nn.functional.cross_entropy(
+        logits_BTV[:, :-1].flatten(0, 1).float(),  # B(T-1)V -> NV
+        labels_BT[:, 1:].flatten(),
+        ignore_index=IGNORE_INDEX,
+        reduction="sum",
+    )

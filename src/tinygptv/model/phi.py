@@ -1,0 +1,135 @@
+"""Phi as TinyGPT-V uses it.
+
+Differences from transformers' Phi:
+  - queries, keys and values come from one matrix, interleaved per head: [head, (q, k, v), channel];
+  - queries and keys pass a LayerNorm over a head's channels before the rotary embedding (QK-Norm, always on);
+  - the attention's output passes an RMSNorm before it joins the parallel block; the MLP's branch does not.
+
+Source: the authors' ``minigpt4/models/modeling_phi.py``; paper, section 3.1, equations 1 to 3.
+Shapes: B batch, T tokens, D width, H heads, C channels of a head.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import Cache
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
+from transformers.models.phi.modeling_phi import (
+    PhiAttention,
+    PhiDecoderLayer,
+    PhiForCausalLM,
+    PhiMLP,
+    PhiModel,
+    PhiRotaryEmbedding,
+    apply_rotary_pos_emb,
+    eager_attention_forward,
+)
+
+from tinygptv.model.configuration import TinyGPTVTextConfig
+
+
+class TinyGPTVAttention(PhiAttention):
+    """Causal self-attention with a fused qkv matrix and QK-Norm."""
+
+    def __init__(self, config: TinyGPTVTextConfig, layer_idx: int) -> None:
+        super().__init__(config, layer_idx)
+        assert config.qk_layernorm, "QK-Norm belongs to the model"
+        assert config.num_key_value_heads == config.num_attention_heads, "fused qkv needs equal head counts"
+        del self.q_proj, self.k_proj, self.v_proj
+        self.query_key_value = nn.Linear(config.hidden_size, 3 * config.num_attention_heads * self.head_dim)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor],
+        attention_mask: torch.Tensor | None,
+        past_key_values: Cache | None = None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Attend; the arguments and results are those of transformers' ``PhiAttention``."""
+        batch_time = hidden_states.shape[:-1]
+        # BTD -> BT(H 3 C) -> three BTHC
+        fused = self.query_key_value(hidden_states).view(*batch_time, -1, 3, self.head_dim)
+        query_BTHC, key_BTHC, value_BTHC = fused.unbind(dim=-2)
+        query_BHTC = self.q_layernorm(query_BTHC).transpose(1, 2)
+        key_BHTC = self.k_layernorm(key_BTHC).transpose(1, 2)
+        value_BHTC = value_BTHC.transpose(1, 2)
+
+        cos, sin = position_embeddings
+        turned, n = [], self.rotary_ndims
+        rotated = apply_rotary_pos_emb(query_BHTC[..., :n], key_BHTC[..., :n], cos, sin)
+        for rotary, whole in zip(rotated, (query_BHTC, key_BHTC), strict=True):
+            turned.append(torch.cat((rotary, whole[..., n:]), dim=-1))
+        query_BHTC, key_BHTC = turned
+        if past_key_values is not None:
+            key_BHTC, value_BHTC = past_key_values.update(key_BHTC, value_BHTC, self.layer_idx)
+
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        context_BTHC, weights = attend(
+            self,
+            query_BHTC,
+            key_BHTC,
+            value_BHTC,
+            attention_mask,
+            dropout=self.attention_dropout if self.training else 0.0,
+            scaling=self.scaling,
+            **kwargs,
+        )
+        return self.dense(context_BTHC.reshape(*batch_time, -1)), weights  # BTHC -> BTD
+
+
+class TinyGPTVDecoderLayer(PhiDecoderLayer):
+    """x + dropout(RMSNorm(attention(h))) + dropout(MLP(h)), where h = LayerNorm(x)."""
+
+    def __init__(self, config: TinyGPTVTextConfig, layer_idx: int) -> None:
+        super(PhiDecoderLayer, self).__init__()
+        self.self_attn = TinyGPTVAttention(config, layer_idx)
+        self.mlp = PhiMLP(config)
+        self.input_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.post_layernorm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.resid_dropout = nn.Dropout(config.resid_pdrop)
+
+    def forward(self, hidden_states: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        """One block on ``hidden_states`` [B, T, D]."""
+        normed_BTD = self.input_layernorm(hidden_states)
+        attended_BTD, _ = self.self_attn(hidden_states=normed_BTD, **kwargs)
+        attended_BTD = self.resid_dropout(self.post_layernorm(attended_BTD))
+        return attended_BTD + self.resid_dropout(self.mlp(normed_BTD)) + hidden_states
+
+
+class TinyGPTVPhiModel(PhiModel):
+    """Phi's stack of blocks, made of ours."""
+
+    config: TinyGPTVTextConfig
+    _no_split_modules = ["TinyGPTVDecoderLayer"]  # noqa: RUF012 (the base's form)
+    _can_record_outputs = {"hidden_states": TinyGPTVDecoderLayer, "attentions": TinyGPTVAttention}  # noqa: RUF012
+
+    def __init__(self, config: TinyGPTVTextConfig) -> None:
+        # PhiModel's own constructor would allocate its blocks first: at full size 10 GB for nothing.
+        super(PhiModel, self).__init__(config)
+        self.padding_idx = config.pad_token_id
+        self.vocab_size = config.vocab_size
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(TinyGPTVDecoderLayer(config, i) for i in range(config.num_hidden_layers))
+        self.rotary_emb = PhiRotaryEmbedding(config=config)
+        self.gradient_checkpointing = False
+        self.embed_dropout = nn.Dropout(config.embd_pdrop)
+        self.final_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.post_init()
+
+
+class TinyGPTVPhiForCausalLM(PhiForCausalLM):
+    """The language model with its head, usable alone."""
+
+    config: TinyGPTVTextConfig
+    _no_split_modules = ["TinyGPTVDecoderLayer"]  # noqa: RUF012
+    _tied_weights_keys: dict[str, str] = {}  # noqa: RUF012 (Phi-2's head has its own weights)
+
+    def __init__(self, config: TinyGPTVTextConfig) -> None:
+        super(PhiForCausalLM, self).__init__(config)
+        self.model = TinyGPTVPhiModel(config)
+        self.vocab_size = config.vocab_size
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size)
+        self.post_init()

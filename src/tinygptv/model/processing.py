@@ -1,0 +1,164 @@
+"""Images and text to the model's inputs, and its tokens back to text.
+
+Shapes: B texts, T tokens, N images, C colours, H height, W width.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
+from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
+
+from tinygptv.data import prompts
+from tinygptv.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+    from tinygptv.config import Prompt
+
+
+class TinyGPTVProcessor(ProcessorMixin):
+    """Tokenizer, image processor, chat template and what they need to agree with the weights."""
+
+    def __init__(
+        self,
+        image_processor: Any = None,
+        tokenizer: Any = None,
+        num_query_tokens: int = 32,
+        image_token_id: int = 51200,
+        end_mark: str = "###",
+        bos_at_inference: bool = False,
+        chat_template: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.num_query_tokens = num_query_tokens
+        self.image_token_id = image_token_id
+        self.end_mark = end_mark
+        self.bos_at_inference = bos_at_inference
+        tokenizer.padding_side = "left"  # answers grow on the right
+        self.end_mark_id = prompts.end_mark_id(tokenizer, end_mark)
+        super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """What the model's forward takes from here."""
+        return ["input_ids", "attention_mask", "pixel_values"]
+
+    def __call__(
+        self,
+        images: Any = None,
+        text: str | list[str] | None = None,
+        return_tensors: str | None = "pt",
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Encode prompts and images.
+
+        Args:
+            images: one image or a list, in the order of the marks ``<ImageHere>`` in the texts.
+            text: one prompt or a list, as ``apply_chat_template`` gives them.
+            return_tensors: ``"pt"``.
+            kwargs: ``size`` overrides the images' resolution; padding is always on, on the left.
+
+        Returns:
+            ``input_ids`` and ``attention_mask`` [B, T], ``pixel_values`` [N, C, H, W].
+
+        Raises:
+            ValueError: the count of images is not that of the marks.
+        """
+        features: dict[str, Any] = {}
+        if images is not None:
+            size = {"size": kwargs["size"]} if "size" in kwargs else {}
+            features |= self.image_processor(images, return_tensors=return_tensors, **size)
+        if text is not None:
+            texts = [text] if isinstance(text, str) else list(text)
+            marks = sum(t.count(prompts.IMAGE_MARK) for t in texts)
+            given = len(features["pixel_values"]) if images is not None else 0
+            if marks != given and images is not None:
+                raise ValueError(f"the texts have {marks} places for images ({prompts.IMAGE_MARK}), {given} were given")
+            ids = [self.encode_prompt(t) for t in texts]
+            features |= self.tokenizer.pad({"input_ids": ids}, padding=True, return_tensors=return_tensors)
+        return BatchFeature(features)
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """Token ids of a prompt with image slots, without padding."""
+        return prompts.encode_prompt(
+            self.tokenizer,
+            text,
+            image_token_id=self.image_token_id,
+            slots=self.num_query_tokens,
+            bos=self.bos_at_inference,
+        )
+
+    def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:
+        """Render messages, after taking apart marks that a user wrote into them."""
+        batched = bool(conversation) and isinstance(conversation[0], list | tuple)
+        chats = conversation if batched else [conversation]
+        safe = [[self._defuse(message) for message in chat] for chat in chats]
+        return super().apply_chat_template(safe if batched else safe[0], *args, **kwargs)
+
+    def _defuse(self, message: dict[str, Any]) -> dict[str, Any]:
+        content = message["content"]
+        if isinstance(content, str):
+            return message | {"content": prompts.defuse(content, self.end_mark)}
+        parts = [
+            part | {"text": prompts.defuse(part["text"], self.end_mark)} if part.get("type") == "text" else part
+            for part in content
+        ]
+        return message | {"content": parts}
+
+    def decode_answers(self, new_ids_BT: torch.Tensor) -> list[str]:
+        """Texts of generated tokens, each cut at its end mark."""
+        answers = []
+        for ids in new_ids_BT.tolist():
+            end = ids.index(self.end_mark_id) if self.end_mark_id in ids else len(ids)
+            answers.append(self.tokenizer.decode(ids[:end], skip_special_tokens=True).strip())
+        return answers
+
+    def post_process_image_text_to_text(self, generated_outputs: torch.Tensor, **kwargs: Any) -> list[str]:
+        """What transformers' ``image-text-to-text`` pipeline calls to turn tokens into text."""
+        return self.decode_answers(generated_outputs)
+
+
+def build_processor(
+    tokenizer: PreTrainedTokenizerFast, prompt: Prompt, *, image_size: int, num_query_tokens: int, vocab_size: int
+) -> TinyGPTVProcessor:
+    """A processor for weights trained with ``prompt`` at ``image_size`` pixels.
+
+    Raises:
+        CheckpointError: the tokenizer has more tokens than the model has embeddings.
+    """
+    if len(tokenizer) > vocab_size:
+        raise CheckpointError(
+            f"the tokenizer has {len(tokenizer)} tokens, the model {vocab_size} embeddings: it belongs to other weights"
+        )
+    return TinyGPTVProcessor(
+        image_processor=build_image_processor(image_size),
+        tokenizer=tokenizer,
+        num_query_tokens=num_query_tokens,
+        image_token_id=vocab_size,
+        end_mark=prompt.end_mark,
+        bos_at_inference=prompt.bos_at_inference,
+        chat_template=prompts.chat_template(prompt),
+    )
+
+
+def build_image_processor(image_size: int) -> BlipImageProcessorPil:
+    """Resize to a square without keeping the aspect ratio (bicubic), CLIP's mean and deviation, no augmentation.
+
+    Source: the authors' ``blip_processors.py``.
+    """
+    return BlipImageProcessorPil(size={"height": image_size, "width": image_size})
+
+
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer of a folder.
+
+    Raises:
+        CheckpointError: the folder has none.
+    """
+    if not (folder / "tokenizer.json").is_file():
+        raise CheckpointError(f"{folder / 'tokenizer.json'} is missing; the folder is no complete model")
+    return PreTrainedTokenizerFast.from_pretrained(folder)

@@ -1,0 +1,67 @@
+"""Pretraining of the stand-in language model on text.
+
+Shapes: B documents, T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional as F  # noqa: N812 (torch's usual name)
+
+from tinygptv.config import TextPretraining
+from tinygptv.data.prompts import encode_text
+from tinygptv.pretraining.optimizers import MuonAdamW
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from tinygptv.model.phi import TinyGPTVPhiForCausalLM
+    from tinygptv.pretraining.documents import Document
+
+
+def pretrain(
+    model: TinyGPTVPhiForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    documents: Iterator[Document],
+    settings: TextPretraining,
+    on_step: Callable[[int, float], None],
+) -> None:
+    """Train the language model in place.
+
+    Args:
+        model: fresh.
+        tokenizer: of the same vocabulary.
+        documents: without end.
+        settings: `backbones.text` of the configuration.
+        on_step: called with the count of steps done and the loss.
+    """
+    model.train()
+    optimizer = MuonAdamW(model.named_parameters(), settings)
+    for step in range(settings.steps):
+        batch = list(islice(documents, settings.batch_size))
+        input_BT, weight_BT = encode(tokenizer, batch, settings.given_weight)
+        logits_BTV = model(input_ids=input_BT[:, :-1], use_cache=False).logits
+        loss_BT = F.cross_entropy(logits_BTV.flatten(0, 1), input_BT[:, 1:].flatten(), reduction="none")
+        loss = (loss_BT * weight_BT[:, 1:].flatten()).sum() / weight_BT[:, 1:].sum()
+        optimizer.step(step, loss)
+        on_step(step + 1, loss.item())
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, batch: list[Document], given_weight: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids after BOS [B, T] and the weight of each token's loss [B, T]; padding is on the right, of weight 0."""
+    rows = []
+    for document in batch:
+        given, learned = encode_text(tokenizer, document.given), encode_text(tokenizer, document.learned)
+        ids = [tokenizer.bos_token_id, *given, *learned]
+        rows.append((ids, [0.0] + [given_weight] * len(given) + [1.0] * len(learned)))
+    longest = max(len(ids) for ids, _ in rows)
+    padding = tokenizer.pad_token_id
+    input_BT = torch.tensor([ids + [padding] * (longest - len(ids)) for ids, _ in rows])
+    weight_BT = torch.tensor([weights + [0.0] * (longest - len(weights)) for _, weights in rows])
+    return input_BT, weight_BT

@@ -1,0 +1,94 @@
+"""Reading a profile: ``params.yaml`` names it, ``configs/<profile>.yaml`` holds it, ``config.py`` checks it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tinygptv.config import Config
+from tinygptv.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A checked profile with its name and the run's seed."""
+
+    name: str
+    seed: int
+    config: Config
+
+
+def read_yaml(path: Path) -> Any:
+    """Read YAML 1.2, in which ``1e-4`` is a number.
+
+    Raises:
+        ConfigError: the file is missing or is not YAML.
+    """
+    from ruamel.yaml import YAML, YAMLError
+
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; profiles are {known_profiles(path.parent)}") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path} is not valid YAML: {reason}") from None
+
+
+def known_profiles(folder: Path) -> str:
+    """The names of the profiles in a folder, for messages."""
+    return ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none here"
+
+
+def read_config(path: Path) -> Config:
+    """Read and check one profile's file.
+
+    Raises:
+        ConfigError: names the file, the key and what is wrong with it.
+    """
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold sections, not {type(content).__name__}")
+    try:
+        return Config.model_validate(_lists_to_tuples(content))
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first_problem(error)}") from None
+
+
+def read_profile(root: Path, name: str | None = None) -> Profile:
+    """Read ``params.yaml`` and the profile it names, or the one given.
+
+    Raises:
+        ConfigError: names the file, the key and what is wrong with it.
+    """
+    path = root / "params.yaml"
+    params = read_yaml(path)
+    if not isinstance(params, dict) or set(params) != {"profile", "seed"}:
+        raise ConfigError(f"{path} must hold exactly the keys `profile` and `seed`")
+    if not isinstance(params["seed"], int) or isinstance(params["seed"], bool) or params["seed"] < 0:
+        raise ConfigError(f"{path}: seed must be a whole number of at least 0, not {params['seed']!r}")
+    chosen = name if name is not None else params["profile"]
+    return Profile(str(chosen), params["seed"], read_config(root / "configs" / f"{chosen}.yaml"))
+
+
+def _lists_to_tuples(value: Any) -> Any:
+    """YAML has lists, the frozen schema has tuples."""
+    if isinstance(value, dict):
+        return {key: _lists_to_tuples(item) for key, item in value.items()}
+    return tuple(_lists_to_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _first_problem(error: ValidationError) -> str:
+    """One line for the first problem, and the count of the others."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    key = ".".join(str(part) for part in first["loc"])
+    text = {
+        "extra_forbidden": f"unknown key `{key}`; docs/configuration.md lists the keys",
+        "missing": f"key `{key}` is missing",
+        "value_error": f"{key + '.' if key else ''}{first.get('ctx', {}).get('error', first['msg'])}",
+    }.get(first["type"], f"key `{key}` is {first['input']!r}: {first['msg'][0].lower() + first['msg'][1:]}")
+    return text + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")

@@ -1,0 +1,90 @@
+"""Where and how numbers are computed: device, number format, threads, seeds, deterministic kernels."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+from typing import TYPE_CHECKING
+
+from tinygptv.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from tinygptv.config import Runtime
+
+
+def prepare(settings: Runtime, seed: int, threads: int | None = None) -> torch.device:
+    """Set threads, seeds and deterministic kernels for this process and return the device.
+
+    Bits depend on the thread count (measured: the loss of one and of two threads differs in the 8th digit), so it
+    comes from the configuration and never from the machine.
+
+    Args:
+        settings: the ``runtime`` section.
+        seed: seeds torch, NumPy and Python.
+        threads: overrides ``settings.threads`` where two parts of a step run side by side.
+
+    Raises:
+        UserError: CUDA is asked for and absent.
+    """
+    import numpy as np
+    import torch
+
+    device = resolve_device(settings.device)
+    torch.set_num_threads(threads or settings.threads)
+    if settings.deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        torch.use_deterministic_algorithms(True)
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    return device
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn ``auto``, ``cpu`` or ``cuda`` into a device that exists here.
+
+    Raises:
+        UserError: CUDA is asked for and absent.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError("runtime.device is cuda, but torch sees no CUDA device; set it to auto or cpu")
+    return torch.device(name)
+
+
+def environment() -> dict[str, str | int]:
+    """What decides the bits of a run: versions, processor, instruction set, device. No host name, no date."""
+    import torch
+    import transformers
+
+    facts: dict[str, str | int] = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "machine": platform.machine(),
+        "processor": processor_name(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cores": len(os.sched_getaffinity(0)),
+    }
+    if torch.cuda.is_available():
+        facts["gpu"] = torch.cuda.get_device_name()
+        facts["cuda"] = str(torch.version.cuda)
+    return facts
+
+
+def processor_name() -> str:
+    """The processor as Linux names it, or the machine type elsewhere."""
+    try:
+        with open("/proc/cpuinfo") as file:  # noqa: PTH123 (a kernel file)
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return platform.machine()

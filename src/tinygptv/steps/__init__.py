@@ -1,0 +1,1 @@
+"""The pipeline's steps: ``python -m tinygptv.steps STEP`` is what DVC calls."""

@@ -1,0 +1,41 @@
+"""Parts of a step in processes of their own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tinygptv.errors import EXIT_USER_ERROR, UserError
+from tinygptv.steps.signals import die_with_parent
+
+
+@contextmanager
+def child(target: Callable[..., None], *arguments: Any) -> Iterator[None]:
+    """Run ``target`` in a fresh process beside the block; leaving the block waits for it, an error in it stops it.
+
+    Raises:
+        UserError: the process failed; its own message is on stderr.
+    """
+    process = multiprocessing.get_context("spawn").Process(target=_guarded, args=(target, *arguments), daemon=True)
+    process.start()
+    try:
+        yield
+        process.join()
+    finally:
+        if process.is_alive():
+            process.terminate()
+        process.join()
+    if process.exitcode:
+        raise UserError(f"{target.__name__} ended with code {process.exitcode}; its message is above")
+
+
+def _guarded(target: Callable[..., None], *arguments: Any) -> None:
+    die_with_parent()
+    try:
+        target(*arguments)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)

@@ -1,0 +1,159 @@
+"""The step ``evaluate``: the last stage on the full test set, every stage on the held-out slice, and the pictures.
+
+Everything goes through the pixels. The test set is asked once, of the finished model; nothing is chosen by it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinygptv.config import STAGES
+from tinygptv.files import read_json, write_json
+from tinygptv.steps.train import HISTORY
+
+if TYPE_CHECKING:
+    from tinygptv.config import Prompt
+    from tinygptv.data.records import ImageSample
+    from tinygptv.evaluation.benchmarks import Baselines, Benchmark, Question
+    from tinygptv.evaluation.report import AnswerItem
+    from tinygptv.model.inference import VisionLanguageModel
+    from tinygptv.steps.harness import StepContext
+
+LAST = STAGES[-1]
+PREDICTIONS = "predictions.json"
+
+
+def run(context: StepContext) -> None:
+    """Evaluate all stages.
+
+    Raises:
+        UserError: an input is missing or does not fit.
+    """
+    from tinygptv import runtime
+    from tinygptv.data.shards import read_samples
+    from tinygptv.evaluation import answering, benchmarks, report
+
+    config, settings, shards = context.config, context.config.evaluate, context.input("shards")
+    runtime.prepare(config.runtime, context.seed)
+    held_out = list(read_samples(sorted(shards.glob("val-*.tar"))))
+    test = list(read_samples(sorted(shards.glob("test-*.tar"))))
+    training, all_training = read_baselines(shards)
+    slice_ = benchmarks.evenly_spaced(
+        benchmarks.list_questions([sample.record for sample in held_out]), settings.held_out_questions
+    )
+
+    by_stage: dict[str, dict[str, Benchmark]] = {}
+    features: dict[int, dict[str, Any]] = {}
+    for stage in STAGES:
+        model = open_stage(context, stage)
+        size = config.stage(stage).image_size
+        if size not in features:
+            features[size] = answering.encode(model, held_out, settings.batch_size)
+        answers = answering.ask(
+            model, features[size], slice_, prompts_of(context, stage), settings, settings.batch_size
+        )
+        by_stage[stage] = benchmarks.score(slice_, answers, training)
+        log_values(context, f"{stage}.", by_stage[stage])
+        print(f"{stage}, held-out slice: {line(by_stage[stage])}")
+
+    questions = benchmarks.list_questions([sample.record for sample in test])
+    started = time.monotonic()
+    answers = answering.ask(
+        model,
+        answering.encode(model, test, settings.batch_size),
+        questions,
+        prompts_of(context, LAST),
+        settings,
+        settings.batch_size,
+    )
+    context.run.metrics({"questions_per_second": len(questions) / (time.monotonic() - started)})
+    scores = benchmarks.score(questions, answers, all_training)
+    log_values(context, "", scores)
+    print(f"test set: {line(scores)}")
+
+    predictions = answering.predictions(questions, answers)
+    write_json(context.out / PREDICTIONS, predictions)
+    content = {
+        "benchmarks": scores,
+        "by_type": benchmarks.score_by_type(questions, answers, all_training),
+        "held_out": by_stage,
+        "seed": context.seed,
+    }
+    write_json(context.report("evaluate.json"), content)
+    histories = {stage: read_json(context.input(stage) / HISTORY) for stage in STAGES}
+    report.loss_curves(histories, context.report("loss.png"))
+    report.stage_progress(by_stage, context.report("stages.png"))
+    report.answer_grid(grid_items(questions, answers, test, settings.grid_images), context.report("answers.png"))
+    for name in ("evaluate.json", "loss.png", "stages.png", "answers.png"):
+        context.run.artifact(context.report(name))
+    write_json(context.reports / "environment.json", runtime.environment())
+
+
+def read_baselines(shards: Path) -> tuple[Baselines, Baselines]:
+    """Baselines of the images that train, for the held-out slice, and of all training images, for the test set."""
+    from tinygptv.data.shards import read_records
+    from tinygptv.evaluation.benchmarks import fit_baselines
+
+    trained = [r for image in read_records(sorted(shards.glob("train-*.tar"))) for r in image.records]
+    held_out = [r for image in read_records(sorted(shards.glob("val-*.tar"))) for r in image.records]
+    return fit_baselines(trained), fit_baselines(trained + held_out)
+
+
+def open_stage(context: StepContext, stage: str) -> VisionLanguageModel:
+    """The model as a stage left it."""
+    from tinygptv.model import checkpoint
+    from tinygptv.model.inference import VisionLanguageModel
+    from tinygptv.model.processing import build_processor, read_tokenizer
+
+    config, backbones = context.config, context.input("backbones")
+    model = checkpoint.assemble(config, backbones, with_tower=True)
+    checkpoint.load_stage(model, context.input(stage), stage, config, backbones)
+    processor = build_processor(
+        read_tokenizer(backbones),
+        config.stage(stage).prompt,
+        image_size=config.stage(stage).image_size,
+        num_query_tokens=config.model.qformer.num_query_tokens,
+        vocab_size=config.model.text.vocab_size,
+    )
+    return VisionLanguageModel(model, processor)
+
+
+def prompts_of(context: StepContext, stage: str) -> dict[str, Prompt]:
+    """How a stage is asked: for captions in its own form, for what it was not taught in that of the last stage."""
+    last = context.config.stage(LAST).prompt
+    return {"vqa": last, "refer": last, "caption": context.config.stage(stage).prompt}
+
+
+def log_values(context: StepContext, prefix: str, scores: dict[str, Benchmark]) -> None:
+    """Send the value of each benchmark to the step's run."""
+    context.run.metrics({f"{prefix}{name}": score["value"] for name, score in scores.items()})
+
+
+def line(scores: dict[str, Benchmark]) -> str:
+    """Benchmarks in one line, with what they are to be compared with."""
+    parts = []
+    for name, score in scores.items():
+        others = [f"{kind} {score[kind]:.4f}" for kind in ("majority", "blind", "trivial") if score[kind] is not None]  # type: ignore[literal-required]
+        parts.append(f"{name} {score['value']:.4f} ({', '.join(others)}, n {score['n']})")
+    return ", ".join(parts)
+
+
+def grid_items(
+    questions: Sequence[Question], answers: Sequence[str], samples: Sequence[ImageSample], count: int
+) -> list[AnswerItem]:
+    """Test images for the picture: evenly spaced, the tasks in turn, wrong answers included as they come."""
+    from tinygptv.evaluation.benchmarks import is_right
+    from tinygptv.evaluation.report import AnswerItem
+
+    images = {sample.key: sample.image_bytes for sample in samples}
+    by_task = {task: [i for i, q in enumerate(questions) if q.task == task] for task in ("vqa", "refer", "caption")}
+    items = []
+    for place in range(count):
+        of_task = list(by_task.values())[place % len(by_task)]
+        i = of_task[place * len(of_task) // count]
+        q, answer = questions[i], answers[i]
+        items.append(AnswerItem(images[q.key], q.task, q.content, answer, q.truth, is_right(q, answer)))
+    return items

@@ -1,0 +1,78 @@
+"""The step ``features``: Q-Former outputs of every training image at every resolution, computed once.
+
+The image encoder is frozen and the recipe has no random crop, so they are a pure function of the image; training never
+loads the encoder. Evaluation does not use them: it goes through the pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from tinygptv.errors import DataError
+from tinygptv.files import sha256_file, write_json
+from tinygptv.steps.progress import Progress
+
+if TYPE_CHECKING:
+    import torch
+
+    from tinygptv.data.records import ImageSample
+    from tinygptv.model.processing import BlipImageProcessorPil
+    from tinygptv.model.vision import TinyGPTVImageEncoder
+    from tinygptv.steps.harness import StepContext
+
+
+def run(context: StepContext) -> None:
+    """Compute and store the features.
+
+    Raises:
+        DataError: there are no training shards, or one is damaged.
+    """
+    from tinygptv import runtime
+    from tinygptv.data.features import write_features
+    from tinygptv.data.shards import DIGESTS, SUMMARY, read_samples
+    from tinygptv.model import checkpoint
+    from tinygptv.model.configuration import from_profile
+    from tinygptv.model.processing import build_image_processor
+    from tinygptv.model.vision import TinyGPTVImageEncoder
+
+    config, backbones = context.config, context.input("backbones")
+    shards = sorted(context.input("shards").glob("train-*.tar"))
+    if not shards:
+        raise DataError(f"{context.input('shards')} holds no train-*.tar; run `dvc repro shards`")
+    device = runtime.prepare(config.runtime, context.seed)
+    encoder = TinyGPTVImageEncoder(from_profile(config.model, end_of_text_id=0)).eval()
+    checkpoint.load_strictly(encoder, backbones / checkpoint.IMAGE_ENCODER)
+    encoder.to(device)
+
+    samples = {path.name: list(read_samples([path])) for path in shards}
+    total = sum(map(len, samples.values()))
+    for size in config.features.image_sizes:
+        folder = context.out / str(size)
+        folder.mkdir()
+        processor = build_image_processor(size)
+        with Progress(f"features {size} px", total) as progress:
+            done = 0
+            for name, content in samples.items():
+                write_features(folder / name, encode(encoder, processor, content, config.features.batch_size))
+                done += len(content)
+                progress.update(done)
+        write_json(folder / SUMMARY, {DIGESTS: {path.name: sha256_file(path) for path in sorted(folder.glob("*.tar"))}})
+    encoder_digest = sha256_file(backbones / checkpoint.IMAGE_ENCODER)
+    write_json(context.out / "manifest.json", {checkpoint.IMAGE_ENCODER: encoder_digest, "images": total})
+    context.run.metrics({"images": total})
+
+
+def encode(
+    encoder: TinyGPTVImageEncoder, processor: BlipImageProcessorPil, samples: Sequence[ImageSample], batch_size: int
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Key and Q-Former outputs [Q, D] of each sample."""
+    import torch
+
+    device = next(encoder.parameters()).device
+    for start in range(0, len(samples), batch_size):
+        part = samples[start : start + batch_size]
+        pixels_BCHW = processor([sample.image for sample in part], return_tensors="pt")["pixel_values"]
+        with torch.inference_mode():
+            query_BQD = encoder(pixels_BCHW.to(device)).cpu()
+        yield from ((sample.key, query_QD) for sample, query_QD in zip(part, query_BQD, strict=True))

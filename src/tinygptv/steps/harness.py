@@ -1,0 +1,196 @@
+"""What every step has in common: one at a time, stoppable, all or nothing, and recorded.
+
+A step module offers ``run(context)``. It reads its inputs, writes below ``context.out`` and ``context.report(...)``,
+and the harness moves both into place only when the step has ended well.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tinygptv
+from tinygptv.errors import BusyError, DataError, UserError
+from tinygptv.files import replace_folder, write_json
+from tinygptv.profiles import Profile, read_profile
+from tinygptv.steps.signals import StopRequest
+from tinygptv.tracking.content import dvc_md5
+
+if TYPE_CHECKING:
+    from tinygptv.config import Config
+    from tinygptv.tracking.runs import StepRun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepContext:
+    """What a step is given."""
+
+    step: str
+    profile: Profile
+    root: Path
+    run: StepRun
+    """The step's MLflow run: metrics, parameters and artifacts go through it."""
+    stop: StopRequest
+    """Says when the user or the system asked the step to end."""
+    staging: Path = field()
+
+    @property
+    def config(self) -> Config:
+        """The checked profile."""
+        return self.profile.config
+
+    @property
+    def seed(self) -> int:
+        """The seed of the pipeline, from ``params.yaml``."""
+        return self.profile.seed
+
+    @property
+    def out(self) -> Path:
+        """The folder that becomes ``data/<profile>/<step>`` when the step ends well."""
+        folder = self.staging / "data"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @property
+    def state(self) -> Path:
+        """The folder that survives a kill: resume points of this step, outside DVC's outputs."""
+        folder = state_folder(self.root, self.profile.name) / self.step
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @property
+    def reports(self) -> Path:
+        """``reports/<profile>``, for the few facts that differ between machines and are no output."""
+        return reports_folder(self.root, self.profile.name)
+
+    def report(self, name: str) -> Path:
+        """A file that becomes ``reports/<profile>/<name>`` when the step ends well."""
+        folder = self.staging / "reports"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / name
+
+    def input(self, step: str) -> Path:
+        """The output folder of an earlier step.
+
+        Raises:
+            DataError: the step has not run.
+        """
+        folder = data_folder(self.root, self.profile.name) / step
+        if not folder.is_dir():
+            raise DataError(f"{folder} is missing; run `dvc repro {step}` first")
+        return folder
+
+
+def data_folder(root: Path, profile: str) -> Path:
+    """Outputs of the steps, versioned by DVC."""
+    return root / "data" / profile
+
+
+def reports_folder(root: Path, profile: str) -> Path:
+    """Reports in git."""
+    return root / "reports" / profile
+
+
+def state_folder(root: Path, profile: str) -> Path:
+    """What differs from run to run: resume points, locks, spools, timings."""
+    return root / ".state" / profile
+
+
+def find_root(start: Path) -> Path:
+    """The checkout: where ``dvc.yaml`` lies.
+
+    Raises:
+        UserError: no folder above has one.
+    """
+    for folder in (start, *start.parents):
+        if (folder / "dvc.yaml").is_file():
+            return folder
+    raise UserError(f"no dvc.yaml in {start} or above it; run the command inside the checkout")
+
+
+@contextmanager
+def only_one(lock: Path, step: str) -> Iterator[None]:
+    """Hold the step's lock; the kernel releases it when the process dies.
+
+    Raises:
+        BusyError: another process holds it; the message has its PID.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise BusyError(f"{step} runs already (PID {holder}); wait for it, or stop it with `kill {holder}`") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def execute(step: str, profile_name: str | None = None) -> None:
+    """Run one step of a profile in this process.
+
+    Raises:
+        UserError: anything a user can mend.
+        Interrupted: SIGTERM or SIGINT; the resume state is saved.
+    """
+    from importlib import import_module
+
+    from tinygptv.config import STAGES
+    from tinygptv.tracking.runs import StepRun
+
+    root = find_root(Path(os.environ.get("DVC_ROOT", Path.cwd())))
+    own_code = Path(tinygptv.__file__).resolve()
+    if not own_code.is_relative_to(root.resolve()):
+        raise UserError(f"the code of {own_code.parent} would run in {root}; set PYTHONPATH={root / 'src'}")
+    profile = read_profile(root, profile_name)
+    state = state_folder(root, profile.name)
+    with only_one(state / "locks" / f"{step}.lock", step):
+        started = time.monotonic()
+        staging = state / "staging" / step
+        shutil.rmtree(staging, ignore_errors=True)
+        stop = StopRequest.install()
+        run = StepRun(step=step, profile=profile, root=root, spool_folder=state / "spool")
+        context = StepContext(step=step, profile=profile, root=root, run=run, stop=stop, staging=staging)
+        module = import_module(f"tinygptv.steps.{'train' if step in STAGES else step}")
+        with run:
+            module.run(context)
+            seconds = round(time.monotonic() - started, 2)
+            run.metrics({"seconds": seconds})
+            publish(context)
+        write_json(
+            state / f"{step}.json",
+            {
+                "step": step,
+                "pipeline": os.environ.get("TINYGPTV_PIPELINE_ID"),
+                "run_id": run.run_id,
+                "url": run.url,
+                "seconds": seconds,
+                "total_seconds": round(time.monotonic() - started, 2),
+            },
+        )
+
+
+def publish(context: StepContext) -> None:
+    """Move the staged outputs into place and record their DVC digest."""
+    data = context.staging / "data"
+    if data.is_dir():
+        context.run.tags({"dvc.md5": dvc_md5(data)})
+        replace_folder(data, data_folder(context.root, context.profile.name) / context.step)
+    reports = context.staging / "reports"
+    if reports.is_dir():
+        target = reports_folder(context.root, context.profile.name)
+        target.mkdir(parents=True, exist_ok=True)
+        for path in sorted(reports.iterdir()):
+            path.replace(target / path.name)
+    shutil.rmtree(context.staging, ignore_errors=True)
+    shutil.rmtree(context.state, ignore_errors=True)

@@ -1,0 +1,173 @@
+"""The step ``quantize``: adapters merged, language model in 8 bits, saved, and tested from disk in a fresh process."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinygptv.config import STAGES, Config
+from tinygptv.errors import DataError
+from tinygptv.files import read_json, sha256_tree, write_json, write_text
+from tinygptv.steps.children import child
+from tinygptv.steps.evaluate import LAST, PREDICTIONS, line, log_values, open_stage, prompts_of, read_baselines
+
+if TYPE_CHECKING:
+    from tinygptv.config import Prompt
+    from tinygptv.steps.harness import StepContext
+
+PACKAGE = "model"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the testing process needs."""
+
+    config: Config
+    seed: int
+    prompts: dict[str, Prompt]
+    package: Path
+    shards: Path
+    answers: Path
+    measured: Path
+
+
+def run(context: StepContext) -> None:
+    """Quantize stage 4 and test the package on the full test set.
+
+    Raises:
+        UserError: an input is missing or does not fit.
+    """
+    from tinygptv import runtime
+    from tinygptv.data.shards import read_records
+    from tinygptv.evaluation import benchmarks, metrics
+    from tinygptv.model.adapters import merge_lora
+    from tinygptv.model.int8 import save_quantized
+
+    config, settings = context.config, context.config.quantize
+    runtime.prepare(config.runtime, context.seed)
+    shards = context.input("shards")
+    package = context.out / PACKAGE
+    package.mkdir()
+    model = open_stage(context, LAST)
+    merge_lora(model.model)
+    unquantized_bytes = save_quantized(
+        model,
+        package,
+        outlier_threshold=settings.outlier_threshold,
+        max_new_tokens=config.evaluate.max_new_tokens,
+    )
+    job = Job(
+        config,
+        context.seed,
+        prompts_of(context, LAST),
+        package,
+        shards,
+        context.out / PREDICTIONS,
+        context.staging / "measured.json",
+    )
+    with child(test_package, job):
+        pass
+    measured, predictions = read_json(job.measured), read_json(job.answers)
+    questions = benchmarks.list_questions(read_records(sorted(shards.glob("test-*.tar"))))
+    answers = [prediction["answer"] for prediction in predictions]
+    before = read_json(context.input("evaluate") / PREDICTIONS)
+    if [p["record"] for p in before] != [p["record"] for p in predictions]:
+        raise DataError("evaluate and quantize asked different questions; run `dvc repro evaluate`")
+    _, baselines = read_baselines(shards)
+    scores = benchmarks.score(questions, answers, baselines)
+    agreement = metrics.agreement(answers, [p["answer"] for p in before])
+    package_bytes = (package / "model.safetensors").stat().st_size
+    content: dict[str, Any] = {
+        "benchmarks": scores,
+        "by_type": benchmarks.score_by_type(questions, answers, baselines),
+        "agreement": {"value": round(agreement, 6), "n": len(answers)},
+        "bytes": {"unquantized": unquantized_bytes, "quantized": package_bytes},
+        "seed": context.seed,
+    }
+    write_json(context.report("quantize.json"), content)
+    write_text(package / "README.md", card(context, content))
+    log_values(context, "", scores)
+    context.run.metrics({"agreement": agreement, "package_bytes": package_bytes, **measured})
+    context.run.artifact(context.report("quantize.json"))
+    print(f"8-bit, reloaded: {line(scores)}")
+    print(f"agreement with the unquantized model {agreement:.4f}; {unquantized_bytes:,} -> {package_bytes:,} bytes")
+
+
+def test_package(job: Job) -> None:
+    """Open the package from disk and answer the whole test set; runs in a process of its own."""
+    import resource
+
+    from tinygptv import runtime
+    from tinygptv.data.shards import read_samples
+    from tinygptv.evaluation import answering, benchmarks
+    from tinygptv.model.inference import VisionLanguageModel
+
+    runtime.prepare(job.config.runtime, job.seed)
+    samples = list(read_samples(sorted(job.shards.glob("test-*.tar"))))
+    questions = benchmarks.list_questions([sample.record for sample in samples])
+    model = VisionLanguageModel.from_folder(job.package)
+    batch_size = job.config.quantize.batch_size
+    started = time.monotonic()
+    answers = answering.ask(
+        model,
+        answering.encode(model, samples, batch_size),
+        questions,
+        job.prompts,
+        job.config.evaluate,
+        batch_size,
+    )
+    seconds = time.monotonic() - started
+    tokens = sum(len(model.processor.tokenizer(answer)["input_ids"]) + 1 for answer in answers)
+    write_json(job.answers, answering.predictions(questions, answers))
+    measured = {
+        "questions_per_second": len(questions) / seconds,
+        "tokens_per_second": tokens / seconds,
+        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    write_json(job.measured, measured)
+
+
+def card(context: StepContext, content: dict[str, Any]) -> str:
+    """The package's model card: what it is, how it answers, and the digests that it was made from."""
+    from tinygptv.model.checkpoint import MANIFEST
+
+    rows = [
+        f"| {name} | {score['metric']} | {score['value']:.4f} | {score['ci95'][0]:.4f} to {score['ci95'][1]:.4f} | {score['n']} |"
+        for name, score in content["benchmarks"].items()
+    ]
+    lineage = [f"| {stage} | `{read_json(context.input(stage) / MANIFEST)['sha256']}` |" for stage in STAGES]
+    lineage += [f"| {name} | `{sha256_tree(context.input(name))}` |" for name in ("shards", "backbones", "features")]
+    return "\n".join(
+        [
+            "---",
+            "library_name: transformers",
+            "pipeline_tag: image-text-to-text",
+            "license: apache-2.0",
+            "---",
+            f"# TinyGPT-V, profile {context.profile.name}, 8 bits",
+            "",
+            "The architecture of TinyGPT-V (arXiv 2312.16862), trained in its four stages; the language model is in",
+            "LLM.int8() of bitsandbytes.",
+            "",
+            "```python",
+            "import tinygptv",
+            'model = tinygptv.load("path/to/this/folder")',
+            'model.answer(["image.png"], ["what color is the shape?"])',
+            "```",
+            "",
+            "| benchmark | metric | value | 95 % interval | n |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+            f"Answers equal to the unquantized model's: {content['agreement']['value']:.4f}.",
+            "",
+            f"Made from these, with seed {context.seed}:",
+            "",
+            "| step | SHA-256 |",
+            "|---|---|",
+            *lineage,
+            "",
+        ]
+    )

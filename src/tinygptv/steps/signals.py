@@ -1,0 +1,75 @@
+"""Being asked to stop, and dying with the parent."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+PR_SET_PDEATHSIG = 1
+
+
+class Interrupted(BaseException):  # noqa: N818 (no error: the user asked for it)
+    """The step was asked to stop. Not an ``Exception``, so that no handler for errors swallows it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+    @property
+    def exit_code(self) -> int:
+        """128 + the signal's number, as shells report it: 143 for SIGTERM, 130 for SIGINT."""
+        return 128 + self.number
+
+
+def die_with_parent() -> None:
+    """Ask Linux to send this process SIGTERM when its parent dies."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+@dataclass(slots=True)
+class StopRequest:
+    """Turns SIGTERM and SIGINT into ``Interrupted``: at once, or at the next safe point of a training loop."""
+
+    number: int | None = None
+    deferred: bool = False
+
+    @classmethod
+    def install(cls) -> StopRequest:
+        """Take over SIGTERM and SIGINT, and ask Linux for SIGTERM when the parent dies."""
+        request = cls()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, request._receive)
+        die_with_parent()
+        return request
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.number is not None:
+            return  # a second signal changes nothing: the first is being obeyed
+        self.number = number
+        if not self.deferred:
+            raise Interrupted(number)
+
+    @contextmanager
+    def safe_points(self) -> Iterator[None]:
+        """Within this block a signal only sets the flag; ``check`` raises."""
+        self.deferred = True
+        try:
+            yield
+        finally:
+            self.deferred = False
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has arrived."""
+        return self.number is not None
+
+    def check(self) -> None:
+        """Raise ``Interrupted`` if a signal has arrived: call it where the state is saved."""
+        if self.number is not None:
+            raise Interrupted(self.number)

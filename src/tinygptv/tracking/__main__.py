@@ -1,0 +1,86 @@
+"""``python -m tinygptv.tracking``: ship what is waiting, open and close the run of a pipeline."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from tinygptv.errors import EXIT_USER_ERROR, UserError
+from tinygptv.profiles import read_profile
+from tinygptv.steps.harness import find_root
+from tinygptv.tracking.client import Tracking, reachable
+from tinygptv.tracking.runs import git_state
+from tinygptv.tracking.shipping import ship_all
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        root = find_root(Path(os.environ.get("DVC_ROOT", Path.cwd())))
+        if options.command == "ship":
+            _ship(root)
+        elif options.command == "open-pipeline":
+            _open(root, options.id, options.profile)
+        else:
+            _close(root, options.id, options.status, options.profile, options.skipped)
+    except UserError as error:
+        print(f"tracking: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tinygptv.tracking")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("ship", help="ship the spools that steps had to leave")
+    opening = commands.add_parser("open-pipeline", help="create a pipeline's run and print its URL")
+    closing = commands.add_parser("close-pipeline", help="ship leftovers, close a pipeline's run and print its URL")
+    for command in (opening, closing):
+        command.add_argument("--id", required=True, help="the pipeline's id: TINYGPTV_PIPELINE_ID of its steps")
+        command.add_argument("--profile", help="configs/<profile>.yaml (default: the one in params.yaml)")
+    closing.add_argument("--status", required=True, choices=("FINISHED", "FAILED", "KILLED"))
+    closing.add_argument("--skipped", default="", help="steps that DVC did not run, separated by commas")
+    return parser
+
+
+def _ship(root: Path) -> None:
+    with reachable(root) as tracking:
+        shipped, running = ship_all(root, tracking)
+    print(f"{shipped} shipped, {running} of running steps left alone")
+
+
+def _open(root: Path, identifier: str, profile: str | None) -> None:
+    with reachable(root) as tracking:
+        experiment, run = _pipeline(tracking, identifier, profile)
+        tracking.mlflow.update_run(run, status="RUNNING")
+        print(tracking.url(experiment, run))
+
+
+def _close(root: Path, identifier: str, status: str, profile: str | None, skipped: str) -> None:
+    with reachable(root) as tracking:
+        experiment, run = _pipeline(tracking, identifier, profile)
+        ship_all(root, tracking)
+        names = [name.strip() for name in skipped.split(",") if name.strip()]
+        if names:
+            tracking.mlflow.set_tag(run, "skipped", ",".join(names))
+        tracking.mlflow.set_terminated(run, status)
+        print(tracking.url(experiment, run))
+
+
+def _pipeline(tracking: Tracking, identifier: str, profile: str | None) -> tuple[str, str]:
+    """The experiment and the pipeline's run, created if no step has done so yet."""
+    name = profile if profile is not None else read_profile(tracking.root).name
+    experiment = tracking.experiment(name)
+    sha, dirty = git_state(tracking.root)
+    tags = {"profile": name, "git.sha": sha, "git.dirty": str(dirty).lower()}
+    flow_run = os.environ.get("PREFECT_FLOW_RUN_ID")
+    if flow_run:
+        tags["prefect.flow_run_id"] = flow_run
+    return experiment, tracking.pipeline(experiment, identifier, tags)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""The door to MLflow: where its store is, quiet and bounded, and the two runs that must exist only once."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinygptv.errors import UserError
+
+SQLITE = "sqlite:///"
+UI = "http://127.0.0.1:5000"
+PIPELINE_TAG = "pipeline.id"
+SPOOL_TAG = "spool.id"
+
+
+def tracking_uri(root: Path) -> str:
+    """Where runs are recorded: ``MLFLOW_TRACKING_URI``, or ``mlflow.db`` in the checkout; always absolute."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{root.resolve() / 'mlflow.db'}"
+    if uri.startswith(SQLITE) and not uri.startswith(f"{SQLITE}/"):
+        uri = f"{SQLITE}{root.resolve() / uri.removeprefix(SQLITE)}"
+    return uri
+
+
+def prepare_environment() -> None:
+    """Settings that MLflow reads when it is imported: no telemetry, no long retries, no chatter."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["DO_NOT_TRACK"] = "true"
+    os.environ["MLFLOW_LOGGING_LEVEL"] = "WARNING"
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "1"  # 7, its default, would block for minutes
+    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "10"
+    os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """A connection to the store."""
+
+    root: Path
+    uri: str
+    mlflow: Any
+    """``mlflow.MlflowClient``."""
+
+    @classmethod
+    def connect(cls, root: Path) -> Tracking:
+        """Import MLflow (seconds) and open the store, which is created where it is missing.
+
+        Raises:
+            Exception: whatever MLflow raises where the store cannot be reached.
+        """
+        prepare_environment()
+        uri = tracking_uri(root)
+        import mlflow
+
+        mlflow.set_tracking_uri(uri)  # the registry's store asks for models at the global address
+        with only_creator(root):
+            return cls(root, uri, mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri))
+
+    def experiment(self, profile: str) -> str:
+        """The id of ``tinygptv/<profile>``, created where it is missing."""
+        name = f"tinygptv/{profile}"
+        found = self.mlflow.get_experiment_by_name(name)
+        if found is None:
+            with only_creator(self.root):
+                found = self.mlflow.get_experiment_by_name(name)
+                if found is None:
+                    return str(self.mlflow.create_experiment(name, artifact_location=self.artifacts(profile)))
+        return str(found.experiment_id)
+
+    def artifacts(self, profile: str) -> str | None:
+        """Where files of an experiment go: beside a SQLite file; a server decides for itself."""
+        if not self.uri.startswith(SQLITE):
+            return None
+        database = Path(self.uri.removeprefix(SQLITE))
+        return (database.parent / "mlartifacts" / profile).as_uri()
+
+    def run(self, experiment: str, tag: str, value: str) -> str | None:
+        """The id of the run with a tag, or None."""
+        runs = self.mlflow.search_runs([experiment], f"tags.`{tag}` = '{value}'", max_results=1)
+        return str(runs[0].info.run_id) if runs else None
+
+    def run_once(
+        self, experiment: str, tag: str, value: str, name: str, tags: Mapping[str, str], started: int | None = None
+    ) -> str:
+        """The id of the run with a tag; two processes that ask at once get the same run.
+
+        Args:
+            experiment: the experiment's id.
+            tag: the tag that makes the run unique.
+            value: the tag's value.
+            name: name of the run if it has to be created.
+            tags: its further tags.
+            started: its start in milliseconds since 1970.
+        """
+        with only_creator(self.root):
+            found = self.run(experiment, tag, value)
+            if found is not None:
+                return found
+            created = self.mlflow.create_run(experiment, start_time=started, run_name=name, tags={**tags, tag: value})
+            return str(created.info.run_id)
+
+    def pipeline(self, experiment: str, identifier: str, tags: Mapping[str, str], started: int | None = None) -> str:
+        """The parent run of a pipeline, created by whoever comes first."""
+        return self.run_once(experiment, PIPELINE_TAG, identifier, "pipeline", tags, started)
+
+    def url(self, experiment: str, run: str) -> str:
+        """Where the run can be looked at; for a SQLite store, once ``make ui`` runs."""
+        base = self.uri.rstrip("/") if self.uri.startswith("http") else UI
+        return f"{base}/#/experiments/{experiment}/runs/{run}"
+
+
+@contextmanager
+def reachable(root: Path) -> Iterator[Tracking]:
+    """Connect for a command of a user.
+
+    Raises:
+        UserError: the store cannot be reached, or refuses.
+    """
+    prepare_environment()
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield Tracking.connect(root)
+    except MlflowException as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"MLflow at {tracking_uri(root)}: {reason}; start its server, or set MLFLOW_TRACKING_URI"
+        ) from error
+
+
+@contextmanager
+def only_creator(root: Path) -> Iterator[None]:
+    """Hold a lock of the checkout: SQLite tables and get-or-create runs are made by one process at a time."""
+    lock = root / ".state" / "tracking.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

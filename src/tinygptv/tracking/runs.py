@@ -1,0 +1,220 @@
+"""A step's MLflow run. Calls only write to the spool; a thread imports MLflow and ships. Nobody waits but the end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from tinygptv.config import STEPS
+from tinygptv.profiles import Profile, read_yaml
+from tinygptv.steps.signals import Interrupted
+from tinygptv.tracking import spool as spools
+from tinygptv.tracking.content import lock_md5
+from tinygptv.tracking.spool import Spool, flatten
+
+if TYPE_CHECKING:
+    from tinygptv.tracking.shipping import Shipment
+
+SECONDS_BEFORE_IMPORT = 5.0
+"""Two threads that import at once slow each other more than one after the other; the step's imports go first."""
+SECONDS_BETWEEN_SHIPMENTS = 2.0
+LONGEST_WAIT = 30.0
+LONGEST_TIME_FOR_LEFTOVERS = 5.0
+LONGEST_WAIT_WHEN_STOPPED = 5.0  # whoever stops a step may kill it soon
+WHAT_DECIDES_RESULTS = ("src", "configs", "params.yaml", "dvc.yaml", "scripts", "pyproject.toml", "constraints.txt")
+
+
+class StepRun:
+    """The run of one step: named as the step, below its pipeline's run where a flow runs it."""
+
+    def __init__(self, *, step: str, profile: Profile, root: Path, spool_folder: Path) -> None:
+        self._step = step
+        self._profile = profile
+        self._root = root
+        self._folder = spool_folder
+        self._wanted = threading.Event()
+        self._closing = threading.Event()
+        self._tried = threading.Event()
+        self._done = threading.Event()
+        self._problem: Exception | None = None
+        self._shipment: Shipment | None = None
+        self._spool: Spool | None = None
+
+    def __enter__(self) -> Self:
+        sha, dirty = git_state(self._root)
+        self._spool = Spool.create(
+            self._folder,
+            step=self._step,
+            profile=self._profile.name,
+            pipeline=os.environ.get("TINYGPTV_PIPELINE_ID") or None,
+            flow_run=os.environ.get("PREFECT_FLOW_RUN_ID") or None,
+            git_sha=sha,
+        )
+        threading.Thread(target=self._ship, name="mlflow", daemon=True).start()
+        stage = stage_of(self._root, self._step)
+        self.tags({"git.dirty": str(dirty).lower()})
+        self.tags(input_digests(self._root, self._profile.name, stage))
+        self.params(step_params(self._profile, self._step, stage))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._spool is not None
+        stopped = isinstance(error, Interrupted | KeyboardInterrupt)
+        status = "FINISHED" if error is None else "KILLED" if stopped else "FAILED"
+        if error is not None:
+            self.tags({"error": f"{type(error).__name__}: {error}"})
+        self._spool.append("status", value=status)
+        self._closing.set()
+        self._wanted.set()
+        try:
+            self._done.wait(LONGEST_WAIT_WHEN_STOPPED if stopped else LONGEST_WAIT)
+        finally:
+            if not self._done.is_set() or self._problem is not None:
+                print(self._complaint(), file=sys.stderr)
+            self._spool.close()
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Record numbers, at a step of the curve or once."""
+        for name, value in values.items():
+            self._append("metric", name=name, value=float(value), step=step or 0)
+
+    def params(self, values: Mapping[str, object]) -> None:
+        """Record settings; nested ones become ``a.b.c``. MLflow keeps the first value of a name."""
+        for name, value in flatten(values).items():
+            self._append("param", name=name, value=value)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Record facts; the last value of a name counts."""
+        for name, value in values.items():
+            self._append("tag", name=name, value=str(value))
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """Record a file or folder as it is now; it may be moved or removed right after the call."""
+        assert self._spool is not None
+        self._append("artifact", path=self._spool.keep_file(path), folder=folder)
+
+    def dataset(self, name: str, path: Path, md5: str, context: str) -> None:
+        """Record an input by its DVC digest, and what it was used for, such as ``train`` or ``test``."""
+        where = path.relative_to(self._root) if path.is_relative_to(self._root) else path
+        self._append("dataset", name=name, path=where.as_posix(), md5=md5, context=context)
+
+    @property
+    def run_id(self) -> str:
+        """MLflow's id of the run; empty until the thread has created it, and where MLflow cannot be reached."""
+        return self._shipment.run_id if self._shipment is not None else ""
+
+    def wait_for_id(self) -> str:
+        """The run's id for a step that needs MLflow itself; empty where MLflow cannot be reached."""
+        self._wanted.set()
+        self._tried.wait(LONGEST_WAIT)
+        return self.run_id
+
+    @property
+    def url(self) -> str:
+        """Where the run can be looked at; empty as long as ``run_id`` is."""
+        return self._shipment.url if self._shipment is not None else ""
+
+    def _append(self, kind: spools.Kind, **fields: Any) -> None:
+        assert self._spool is not None, "a run records between enter and exit"
+        self._spool.append(kind, **fields)
+
+    def _ship(self) -> None:
+        """The thread: ship until the end is shipped, or the step is over and MLflow cannot be reached."""
+        self._wanted.wait(SECONDS_BEFORE_IMPORT)
+        while True:
+            closing = self._closing.is_set()
+            try:
+                if self._advance():
+                    break
+            except Exception as problem:
+                self._problem = problem  # told at the end, if the next attempts fail too
+                if closing:
+                    break
+            self._tried.set()
+            self._closing.wait(SECONDS_BETWEEN_SHIPMENTS)
+        self._tried.set()
+        self._done.set()
+
+    def _advance(self) -> bool:
+        """Ship what is new; once the end is shipped, also what earlier steps had to leave."""
+        assert self._spool is not None
+        from tinygptv.tracking.client import Tracking
+        from tinygptv.tracking.shipping import Shipment, ship_leftovers
+
+        if self._shipment is None:
+            self._shipment = Shipment(self._spool.path, self._spool.header, Tracking.connect(self._root))
+        ended = self._shipment.advance()
+        self._problem = None
+        if ended:
+            spools.remove(self._spool.path)
+            ship_leftovers(self._folder, self._shipment.tracking, LONGEST_TIME_FOR_LEFTOVERS)
+        return ended
+
+    def _complaint(self) -> str:
+        from tinygptv.tracking.client import tracking_uri
+
+        assert self._spool is not None
+        reason = " ".join(str(self._problem or "no answer in time").split())[:200]
+        return (
+            f"tracking: {tracking_uri(self._root)} did not take the records ({reason}); they are kept in "
+            f"{self._spool.path} and shipped by the next step or by `python -m tinygptv.tracking ship`"
+        )
+
+
+def git_state(root: Path) -> tuple[str, bool]:
+    """The commit, and whether code, configuration or graph differ from it.
+
+    Outside of git, or before the first commit, the commit is ``none`` and everything differs.
+    """
+    head = _git(root, "rev-parse", "HEAD")
+    if head is None:
+        return "none", True
+    present = [name for name in WHAT_DECIDES_RESULTS if (root / name).exists()]
+    return head.strip(), bool(_git(root, "status", "--porcelain", "--", *present))
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        return None
+    return done.stdout
+
+
+def stage_of(root: Path, step: str) -> dict[str, Any]:
+    """The step's entry in ``dvc.yaml``; empty where it has none."""
+    graph = root / "dvc.yaml"
+    stages = (read_yaml(graph) or {}).get("stages", {}) if graph.is_file() else {}
+    return dict(stages.get(step, {}))
+
+
+def input_digests(root: Path, profile: str, stage: Mapping[str, Any]) -> dict[str, str]:
+    """Tags with the DVC digests of the step's inputs; ``dvc.parent_md5`` is that of the latest step among them."""
+    data = f"data/{profile}/"
+    paths = [str(dep).replace("${profile}", profile) for dep in stage.get("deps", ())]
+    steps = {path.removeprefix(data).split("/")[0] for path in paths if path.startswith(data)}
+    tags: dict[str, str] = {}
+    for step in sorted(steps & set(STEPS), key=STEPS.index):
+        digest = lock_md5(root, Path(data) / step)
+        if digest is not None:
+            tags[f"dvc.input.{step}"] = digest
+            tags["dvc.parent_md5"] = digest
+    return tags
+
+
+def step_params(profile: Profile, step: str, stage: Mapping[str, Any]) -> dict[str, object]:
+    """The seed, and the sections of the configuration that ``dvc.yaml`` lets the step depend on, besides its own."""
+    sections = {step}
+    for entry in stage.get("params", ()):
+        if isinstance(entry, Mapping):
+            sections.update(str(key) for keys in entry.values() for key in keys or ())
+    settings = profile.config.model_dump(by_alias=True, mode="json")
+    return {"seed": profile.seed, **{name: settings[name] for name in sorted(sections) if name in settings}}

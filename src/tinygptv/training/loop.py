@@ -1,0 +1,140 @@
+"""The training loop of all four stages.
+
+The loss of a step is the sum over its target tokens divided once by their number, so that the size of micro-batches
+does not change it. A loss or gradient that is not finite stops the run before the optimizer sees it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tinygptv.errors import UserError
+from tinygptv.model.modeling import token_loss
+from tinygptv.training.optimizer import adamw, learning_rate, set_learning_rate
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from tinygptv.config import Stage
+    from tinygptv.data.batches import Batch
+    from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
+
+Point = dict[str, float]
+"""A point of the loss curve: step (counted from 1), loss, lr, grad_norm."""
+
+
+class NotFiniteError(UserError):
+    """Loss or gradient became infinite or NaN; the weights are those of the step before."""
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """Everything that changes from step to step, apart from random generators."""
+
+    model: TinyGPTVForConditionalGeneration
+    parameters: Mapping[str, nn.Parameter]
+    """Trainable parameters by our own names."""
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    """Steps done."""
+    history: list[Point] = field(default_factory=list)
+    """Points of the loss curve so far: each is the mean since the one before."""
+    window: list[float] = field(default_factory=list)
+    """Losses since the last point."""
+
+
+def new_state(
+    model: TinyGPTVForConditionalGeneration, parameters: Mapping[str, nn.Parameter], stage: Stage
+) -> TrainingState:
+    """The state before the first step."""
+    optimizer = adamw(parameters, weight_decay=stage.weight_decay, betas=stage.betas)
+    return TrainingState(model, parameters, optimizer)
+
+
+def train(
+    state: TrainingState,
+    batches: Callable[[int], list[Batch]],
+    stage: Stage,
+    *,
+    on_step: Callable[[TrainingState, Point], None],
+) -> None:
+    """Train from ``state.step`` to the end of the stage.
+
+    Args:
+        state: changed in place.
+        batches: step number to its micro-batches.
+        stage: the stage's section of the configuration.
+        on_step: called after every step with the state and the step's point; it logs, saves, and may raise to stop.
+
+    Raises:
+        NotFiniteError: names the step, the records of its batch and the tensor.
+    """
+    state.model.train()
+    while state.step < stage.steps:
+        rate = learning_rate(
+            stage.learning_rate, state.step, steps_per_epoch=stage.steps_per_epoch, epochs=stage.epochs
+        )
+        set_learning_rate(state.optimizer, rate)
+        loss, norm = optimizer_step(state, batches(state.step), stage.max_grad_norm)
+        state.step += 1
+        state.window.append(loss)
+        point: Point = {"step": state.step, "loss": loss, "lr": rate, "grad_norm": norm}
+        if state.step % stage.log_every == 0 or state.step == stage.steps:
+            state.history.append(point | {"loss": sum(state.window) / len(state.window)})
+            state.window.clear()
+        on_step(state, point)
+
+
+def optimizer_step(state: TrainingState, micro_batches: list[Batch], max_grad_norm: float) -> tuple[float, float]:
+    """Accumulate gradients over micro-batches, check, clip, step.
+
+    Returns:
+        The step's mean loss per target token and the gradient's norm before clipping.
+
+    Raises:
+        NotFiniteError: before the optimizer steps.
+    """
+    import torch
+
+    target_tokens = sum(batch.target_tokens for batch in micro_batches)
+    device = next(iter(state.parameters.values())).device
+    total = 0.0
+    for batch in micro_batches:
+        loss = batch_loss(state.model, batch, device) / target_tokens
+        loss.backward()
+        total += loss.item()
+    norm = torch.nn.utils.get_total_norm(
+        [p.grad for p in state.parameters.values() if p.grad is not None], error_if_nonfinite=False
+    )
+    if not (math.isfinite(total) and math.isfinite(norm.item())):
+        raise NotFiniteError(describe_failure(state, micro_batches, total))
+    torch.nn.utils.clip_grads_with_norm_(state.parameters.values(), max_grad_norm, norm)
+    state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=True)
+    return total, norm.item()
+
+
+def batch_loss(model: TinyGPTVForConditionalGeneration, batch: Batch, device: torch.device) -> torch.Tensor:
+    """Summed cross-entropy over the target tokens of a micro-batch."""
+    logits_BTV = model(
+        input_ids=batch.input_ids.to(device),
+        attention_mask=batch.attention_mask.to(device),
+        image_features=batch.image_features.to(device),
+        use_cache=False,
+    ).logits
+    return token_loss(logits_BTV, batch.labels.to(device))
+
+
+def describe_failure(state: TrainingState, micro_batches: list[Batch], loss: float) -> str:
+    """Name the step, the records and the first tensor that is not finite."""
+    records = [record for batch in micro_batches for record in batch.record_ids]
+    shown = ", ".join(records[:8]) + (f" and {len(records) - 8} more" if len(records) > 8 else "")
+    broken = next(
+        (name for name, p in state.parameters.items() if p.grad is not None and not p.grad.isfinite().all()), None
+    )
+    where = f"the gradient of {broken}" if broken else f"the loss ({loss})"
+    return f"step {state.step + 1}: {where} is not finite; nothing was updated. Records of the batch: {shown}"

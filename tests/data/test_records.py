@@ -1,0 +1,172 @@
+"""The record format: a good sample passes, and each broken rule is named."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from tinygptv.data import records
+from tinygptv.data.records import RecordError, format_box, open_image, parse_box, parse_record, parse_sample
+
+
+def encode(image, kind="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+IMAGE = encode(Image.new("RGB", (8, 6), "red"))
+
+
+def content(image=IMAGE):
+    return {
+        "image": {"file": "a-1.png", "width": 8, "height": 6, "sha256": hashlib.sha256(image).hexdigest()},
+        "source": "test",
+        "licence": "MIT",
+        "records": [
+            {
+                "id": "a-1-refer",
+                "task": "refer",
+                "turns": [{"question": "red circle", "answer": "{<1><2><30><40>}"}],
+                "boxes": [[1, 2, 30, 40]],
+            }
+        ],
+    }
+
+
+def changed(path, value):
+    sample = content()
+    *parents, last = path
+    place = sample
+    for part in parents:
+        place = place[part]
+    place[last] = value
+    return json.dumps(sample).encode()
+
+
+def test_good_sample():
+    sample = parse_sample("a-1", json.dumps(content()).encode(), IMAGE)
+    assert sample.image.size == (8, 6)
+    assert sample.record.records[0].boxes == ((1, 2, 30, 40),)
+    assert parse_record("a-1", sample.record.to_json()) == sample.record
+
+
+RECORD = ("records", 0)
+ANSWER = (*RECORD, "turns", 0, "answer")
+BAD = {
+    "unknown task": ((*RECORD, "task"), "dance"),
+    "answer is empty": (ANSWER, "  "),
+    "limit is 4000": (ANSWER, "x" * 4001),
+    r"U\+0000": (ANSWER, "a\0b"),
+    r"U\+0007": (ANSWER, "a\x07b"),
+    r"U\+202E": (ANSWER, "a\u202eb"),
+    r"U\+D800": (ANSWER, "a\ud800b"),
+    "reserved text <ImageHere>": (ANSWER, "a <ImageHere> b"),
+    "reserved text ###": ((*RECORD, "turns", 0, "question"), "###Human: hi"),
+    r"reserved text <\|endoftext\|>": (ANSWER, "a<|endoftext|>"),
+    "question must be text": ((*RECORD, "turns", 0, "question"), 3),
+    "a turn lacks answer": ((*RECORD, "turns", 0), {"question": "x"}),
+    "turns must number": ((*RECORD, "turns"), []),
+    "turns and boxes must be lists": ((*RECORD, "turns"), "x"),
+    "needs a box": ((*RECORD, "boxes"), []),
+    "0 to 100": ((*RECORD, "boxes"), [[0, 0, 101, 5]]),
+    "four whole numbers": ((*RECORD, "boxes"), [[0, 0, 5.0, 5]]),
+    "not \\(True": ((*RECORD, "boxes"), [[True, 0, 5, 5]]),
+    "x1 < x2": ((*RECORD, "boxes"), [[5, 0, 5, 5]]),
+    "y1 < y2": ((*RECORD, "boxes"), [[0, 6, 5, 5]]),
+    "not among boxes": ((*RECORD, "boxes"), [[1, 2, 30, 41]]),
+    "unknown field 'extra'": (("extra",), 1),
+    "id is empty": ((*RECORD, "id"), ""),
+    "records must be a list": (("records",), []),
+    "a record must be an object": (RECORD, 5),
+    "licence is empty": (("licence",), ""),
+    "image.sha256 must be": (("image", "sha256"), "xyz"),
+    "do not have image.sha256": (("image", "sha256"), "0" * 64),
+    "8, 6": (("image", "width"), 9),
+    "image.height must be": (("image", "height"), "6"),
+    "image.file must be": (("image", "file"), "../a-1.png"),
+}
+
+
+@pytest.mark.parametrize("reason", BAD)
+def test_every_broken_rule_is_named(reason):
+    with pytest.raises(RecordError, match=reason) as caught:
+        parse_sample("a-1", changed(*BAD[reason]), IMAGE)
+    assert "\n" not in str(caught.value)
+    assert caught.value.record.startswith("a-1")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [(b"\xff{}", "UTF-8"), (b"{", "JSON"), (b"[" * 100_000, "JSON"), (b"[]", "object"), (b'{"a": NaN}', "NaN")],
+)
+def test_json_that_is_none(data, reason):
+    with pytest.raises(RecordError, match=reason):
+        parse_record("a-1", data)
+
+
+def test_an_id_comes_once():
+    sample = content()
+    sample["records"] *= 2
+    with pytest.raises(RecordError, match="twice"):
+        parse_record("a-1", json.dumps(sample).encode())
+
+
+@pytest.mark.parametrize("key", ["../a", "a.b", "", "-a", "a b", "a" * 91])
+def test_keys_are_plain(key):
+    sample = content()
+    sample["image"]["file"] = f"{key}.png"
+    with pytest.raises(RecordError, match="a key has"):
+        parse_record(key, json.dumps(sample).encode())
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
+def test_known_images_become_rgb(kind, mode):
+    data = encode(Image.new("RGB", (5, 4), "red").convert(mode if (mode, kind) != ("P", "JPEG") else "L"), kind)
+    image = open_image(data, "a")
+    assert (image.mode, image.size) == ("RGB", (5, 4))
+
+
+def flip(data, place):
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", IMAGE[:-20], flip(IMAGE, 45), encode(Image.new("RGB", (4, 4)), "GIF"), encode(Image.new("I;16", (4, 4)))],
+    ids=["empty", "cut", "flipped", "gif", "16 bit"],
+)
+def test_damaged_and_foreign_images(data):
+    with pytest.raises(RecordError, match=r"cannot be decoded|8 bits"):
+        open_image(data, "a")
+
+
+def test_extension_tells_the_format():
+    jpeg = encode(Image.new("RGB", (8, 6)), "JPEG")
+    with pytest.raises(RecordError, match="unknown format"):
+        parse_sample("a-1", json.dumps(content(jpeg)).encode(), jpeg)
+
+
+def test_image_bomb_is_refused_before_decoding(monkeypatch):
+    monkeypatch.setattr(records, "MAX_PIXELS", 47)
+    with pytest.raises(RecordError, match="8x6 pixels, more than 47"):
+        open_image(IMAGE, "a")
+
+
+@given(st.tuples(*[st.integers(0, 100)] * 4))
+def test_box_text_round_trip(box):
+    assert parse_box(format_box(box)) == box
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{<1><2><3>}", " {<1><2><3><4>}", "{<1><2><3><4>}\n", "{<-1><2><3><4>}", "{<1><2><3><٤>}"]
+)
+def test_what_is_no_box(text):
+    assert parse_box(text) is None

@@ -1,0 +1,134 @@
+"""Metrics against published and hand-computed values."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinygptv.evaluation.metrics import (
+    acc_at_iou,
+    agreement,
+    benchmark,
+    exact_match,
+    iou,
+    question_type,
+    wilson_interval,
+)
+
+coordinates = st.integers(0, 100)
+boxes = st.tuples(coordinates, coordinates, coordinates, coordinates)
+solid_boxes = boxes.map(lambda b: (*map(min, b[:2], b[2:]), *map(max, b[:2], b[2:]))).filter(
+    lambda b: b[0] < b[2] and b[1] < b[3]
+)
+
+
+# Newcombe (1998), "Two-sided confidence intervals for the single proportion", Table I, method 3.
+@pytest.mark.parametrize(
+    ("correct", "n", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_gives_the_published_intervals(correct, n, low, high):
+    assert wilson_interval(correct, n) == pytest.approx((low, high), abs=5e-5)
+
+
+@given(st.integers(1, 100_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_holds_the_share_and_mirrors(case):
+    correct, n = case
+    low, high = wilson_interval(correct, n)
+    assert 0.0 <= low <= correct / n <= high <= 1.0
+    assert wilson_interval(n - correct, n) == pytest.approx((1 - high, 1 - low), abs=1e-9)
+
+
+@pytest.mark.parametrize(("correct", "n"), [(0, 0), (-1, 5), (6, 5)])
+def test_wilson_refuses_what_is_no_proportion(correct, n):
+    with pytest.raises(ValueError, match="not a proportion"):
+        wilson_interval(correct, n)
+
+
+def test_matching_is_strict():
+    assert exact_match(" red\n", "red")
+    for wrong in ("Red", "red.", "red circle", "", "re d", "[red]"):
+        assert not exact_match(wrong, "red"), wrong
+
+
+@pytest.mark.parametrize(
+    ("question", "truth", "expected"),
+    [
+        ("what is the red shape?", "triangle", "what-shape"),
+        ("what shape is present?", "circle", "what-shape"),
+        ("what color is the circle?", "teal", "what-colour"),
+        ("is no triangle present?", "no", "yes/no-shape"),
+        ("is there not a gray shape?", "yes", "yes/no-colour"),
+        ("is it raining?", "yes", "other"),
+    ],
+)
+def test_question_types(question, truth, expected):
+    assert question_type(question, truth) == expected
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ((0, 0, 10, 10), (0, 0, 10, 10), 1.0),
+        ((0, 0, 10, 10), (5, 0, 15, 10), 50 / 150),
+        ((0, 0, 10, 10), (0, 0, 10, 5), 0.5),
+        ((0, 0, 10, 10), (10, 0, 20, 10), 0.0),  # edges are exclusive: touching is not overlapping
+        ((0, 0, 10, 10), (9, 9, 20, 20), 1 / 220),
+        ((0, 0, 100, 100), (40, 40, 60, 60), 0.04),
+        ((5, 5, 5, 5), (5, 5, 5, 5), 0.0),
+        ((10, 10, 0, 0), (0, 0, 10, 10), 0.0),  # inverted
+    ],
+)
+def test_iou_of_hand_computed_boxes(a, b, expected):
+    assert iou(a, b) == pytest.approx(expected)
+
+
+@given(boxes, boxes)
+def test_iou_is_symmetric_and_bounded(a, b):
+    assert iou(a, b) == iou(b, a)
+    assert 0.0 <= iou(a, b) <= 1.0
+
+
+@given(solid_boxes, solid_boxes)
+def test_iou_is_one_for_equal_boxes_only(a, b):
+    assert iou(a, a) == 1.0
+    assert (iou(a, b) == 1.0) == (a == b)
+
+
+def test_a_box_answer_must_be_the_whole_answer():
+    truth = (10, 10, 30, 30)
+    assert acc_at_iou("{<10><10><30><30>}", truth)
+    assert acc_at_iou(" {<11><10><30><31>}\n", truth)
+    for wrong in (
+        "a {<10><10><30><30>}",
+        "{<10><10><30><30>} red",
+        "{<10><10><30><30>}{<10><10><30><30>}",
+        "{<10><10><30>}",
+        "<10><10><30><30>",
+        "{10,10,30,30}",
+        "",
+        "{<60><60><90><90>}",
+    ):
+        assert not acc_at_iou(wrong, truth), wrong
+
+
+def test_half_an_overlap_is_not_enough():
+    assert not acc_at_iou("{<0><0><10><5>}", (0, 0, 10, 10))
+    assert acc_at_iou("{<0><0><10><6>}", (0, 0, 10, 10))
+
+
+def test_agreement():
+    assert agreement(["a", "b", "c", "d"], ["a", "b", "c", "x"]) == 0.75
+    with pytest.raises(ValueError, match="cannot compare"):
+        agreement(["a"], ["a", "b"])
+
+
+def test_benchmark_has_the_shape_of_the_reports():
+    assert benchmark("exact match", [True, False, True], majority=1 / 3) == {
+        "metric": "exact match",
+        "value": 0.666667,
+        "n": 3,
+        "ci95": [0.20766, 0.938508],
+        "majority": 0.333333,
+        "blind": None,
+        "trivial": None,
+    }

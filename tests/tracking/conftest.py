@@ -1,0 +1,74 @@
+"""One MLflow store for all tests of this folder: creating one costs seconds."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tinygptv.config import Config, Download, Runtime
+from tinygptv.profiles import Profile
+from tinygptv.tracking.client import Tracking
+from tinygptv.tracking.runs import StepRun
+
+GRAPH = """
+stages:
+  shards:
+    cmd: "true"
+    deps: [src/a.py, "data/${profile}/download"]
+    params: [seed, {"configs/${profile}.yaml": [runtime, download]}]
+    outs: ["data/${profile}/shards"]
+"""
+LOCK = """
+schema: '2.0'
+stages:
+  download:
+    cmd: x
+    outs:
+    - {path: data/tiny/download, hash: md5, md5: 0123456789abcdef0123456789abcdef.dir, size: 1, nfiles: 1}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_flow(monkeypatch):
+    for name in ("MLFLOW_TRACKING_URI", "TINYGPTV_PIPELINE_ID", "PREFECT_FLOW_RUN_ID", "DVC_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory) -> Path:
+    """A checkout with a graph, a lock and one commit."""
+    root = tmp_path_factory.mktemp("checkout")
+    (root / "dvc.yaml").write_text(GRAPH)
+    (root / "dvc.lock").write_text(LOCK)
+    (root / "params.yaml").write_text("profile: tiny\nseed: 7\n")
+    for command in (
+        ["init", "-q"],
+        ["add", "dvc.yaml"],
+        ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "x"],
+    ):
+        subprocess.run(["git", *command], cwd=root, check=True)
+    return root
+
+
+@pytest.fixture(scope="session")
+def tracking(root) -> Tracking:
+    return Tracking.connect(root)
+
+
+@pytest.fixture
+def profile() -> Profile:
+    """Two sections are enough for a run."""
+    config = Config.model_construct(
+        download=Download(source="easy_vqa", sha256="0" * 64),
+        runtime=Runtime(device="cpu", dtype="float32", threads=1, deterministic=True),
+    )
+    return Profile("tiny", 7, config)
+
+
+@pytest.fixture
+def step_run(root, profile, tmp_path) -> Callable[[str], StepRun]:
+    def make(step: str = "shards") -> StepRun:
+        return StepRun(step=step, profile=profile, root=root, spool_folder=tmp_path / "spool")
+
+    return make

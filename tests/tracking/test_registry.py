@@ -1,0 +1,169 @@
+"""The registry with small packages in a real store: versions by content, aliases, refusals, the served model."""
+
+import sys
+import types
+import uuid
+from pathlib import Path
+
+import pytest
+
+import tinygptv.tracking
+from tinygptv.config import Gate, Register
+from tinygptv.errors import UserError
+from tinygptv.files import sha256_tree, write_json
+from tinygptv.steps import register as step
+from tinygptv.steps.harness import StepContext
+from tinygptv.steps.signals import StopRequest
+from tinygptv.tracking.registry import Lineage, register_package, version_by_alias
+
+
+def settings(name):
+    return Register(model_name=name, gate=Gate(min_value={"easy_vqa": 0.9}, max_drop=0.01, min_agreement=0.9))
+
+
+@pytest.fixture
+def name():
+    """Each test has a registered model of its own."""
+    return f"tinygptv-{uuid.uuid4().hex[:8]}"
+
+
+def package(folder: Path, content: str) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_text(content)
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+def report(value: float, n: int = 100):
+    entry = {"metric": "accuracy", "value": value, "n": n, "ci95": [0.9, 1.0], "majority": 0.37, "blind": None}
+    return {"benchmarks": {"easy_vqa": entry}, "agreement": 0.99}
+
+
+def register(root, folder, name, value, run_id=""):
+    digests = {"shards": "a" * 32 + ".dir", "quantize": "b" * 32 + ".dir"}
+    lineage = Lineage(
+        profile="tiny",
+        git_sha="c" * 40,
+        digests=digests,
+        quantized=report(value),
+        unquantized=report(1.0),
+        run_id=run_id,
+    )
+    return register_package(root, folder, settings(name), lineage)
+
+
+def test_life_of_a_model(tracking, root, name, tmp_path):
+    first = register(root, package(tmp_path / "1", "one"), name, 0.95)
+    assert (first.version, first.created, first.aliases) == ("1", True, ("challenger", "champion"))
+
+    again = register(root, tmp_path / "1", name, 0.95)
+    assert (again.version, again.created, again.aliases) == ("1", False, ("challenger", "champion"))
+    assert version_by_alias(tracking, name, "previous") is None
+
+    worse = register(root, package(tmp_path / "2", "two"), name, 0.91)
+    assert (worse.version, worse.aliases) == ("2", ("challenger",))
+    assert not worse.decision.passed
+    assert version_by_alias(tracking, name, "champion") == "1"
+
+    better = register(root, package(tmp_path / "3", "three"), name, 0.99)
+    assert (better.version, better.aliases) == ("3", ("challenger", "champion"))
+    assert version_by_alias(tracking, name, "previous") == "1"
+
+    found = tracking.mlflow.get_model_version(name, "2")
+    assert found.tags["gate.passed"] == "false"
+    assert "below the champion's 0.9500" in found.tags["gate.reasons"]
+    assert found.tags["package.sha256"] == sha256_tree(tmp_path / "2")
+    assert (found.tags["dvc.md5"], found.tags["dvc.shards"]) == ("b" * 32 + ".dir", "a" * 32 + ".dir")
+    assert (found.tags["git.sha"], found.tags["metric.easy_vqa"]) == ("c" * 40, "0.91")
+    assert "| easy_vqa | accuracy | 0.9100 | 0.9000 … 1.0000 | 1.0000 | 100 | 0.3700 |  |" in found.description
+    assert f"| quantize | `{'b' * 32}.dir` |" in found.description
+    assert "Gate: refused: easy_vqa against champion" in found.description
+
+
+def test_nan_never_becomes_champion(tracking, root, name, tmp_path):
+    done = register(root, package(tmp_path / "p", "nan"), name, float("nan"))
+    assert done.aliases == ("challenger",)
+    assert register(root, package(tmp_path / "q", "good"), name, 0.95).aliases == ("challenger", "champion")
+
+
+class Fake:
+    """Stands in for the model, which needs torch: answers with what it was given."""
+
+    @classmethod
+    def from_folder(cls, folder, device):
+        fake = cls()
+        fake.content = f"{(folder / 'model.safetensors').read_text()} on {device}"
+        return fake
+
+    def answer(self, images, questions):
+        assert all(image.startswith(b"\x89PNG") for image in images)
+        return [f"{self.content}: {question}" for question in questions]
+
+
+def test_registered_model_answers_and_holds_no_pickle(tracking, root, name, tmp_path, monkeypatch):
+    import mlflow
+
+    register(root, package(tmp_path / "model", "weights"), name, 0.95)
+    stub = types.ModuleType("tinygptv.model.inference")
+    stub.VisionLanguageModel = Fake
+    monkeypatch.setitem(sys.modules, "tinygptv.model.inference", stub)
+    monkeypatch.syspath_prepend(str(tmp_path))  # the loader's changes of sys.path end with the test
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    model = mlflow.pyfunc.load_model(f"models:/{name}@champion")
+    example = model.input_example
+    assert model.predict(example) == ["weights on cpu: what shape does the image contain?"]
+    with pytest.raises(mlflow.exceptions.MlflowException):
+        model.predict(example.drop(columns=["question"]))
+    folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{name}@champion"))
+    assert [path for path in folder.rglob("*") if path.suffix in {".pkl", ".pickle", ".cloudpickle"}] == []
+    assert "torch==" in (folder / "requirements.txt").read_text()
+
+
+def test_local_folder(tracking, root, name, tmp_path, monkeypatch):
+    register(root, package(tmp_path / "model", "weights"), name, 0.95)
+    monkeypatch.chdir(root)
+    folder = tinygptv.tracking.local_folder(f"models:/{name}@champion")
+    assert (folder / "model.safetensors").read_text() == "weights"
+    assert tinygptv.tracking.local_folder(f"models:/{name}/1") == folder
+    assert tinygptv.tracking.local_folder(str(tmp_path / "model")) == tmp_path / "model"
+    for source in (f"models:/{name}@nobody", f"models:/{name}/7", "models:/nothing@champion", str(tmp_path / "no")):
+        with pytest.raises(UserError, match="dvc repro") as caught:
+            tinygptv.tracking.local_folder(source)
+        assert "\n" not in str(caught.value)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/none.db")
+    with pytest.raises(UserError, match=r"none\.db does not exist"):
+        tinygptv.tracking.local_folder(f"models:/{name}@champion")
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_step(tracking, root, name, profile, step_run, tmp_path, capsys):
+    config = profile.config.model_copy(update={"register_": settings(name)})
+    profile = type(profile)(profile.name, profile.seed, config)
+    package(root / "data/tiny/quantize/model", name)
+    write_json(root / "reports/tiny/quantize.json", report(0.5))
+    write_json(root / "reports/tiny/evaluate.json", report(0.99))
+    run = step_run("register")
+    context = StepContext(
+        step="register", profile=profile, root=root, run=run, stop=StopRequest(), staging=tmp_path / "staging"
+    )
+    with run:
+        step.run(context)
+    told = capsys.readouterr().out
+    assert told == f"{name} version 1 (registered), challenger; not made champion: easy_vqa: 0.5000 is below 0.9000\n"
+    found = tracking.mlflow.get_run(run.run_id)
+    assert found.info.status == "FINISHED"
+    assert found.data.tags["model.version"] == f"{name}/1"
+    assert found.data.metrics["easy_vqa"] == 0.5
+    assert tracking.mlflow.get_model_version(name, "1").run_id == run.run_id
+
+
+def test_missing_package_is_named(root, name, tmp_path):
+    with pytest.raises(UserError, match="run `dvc repro quantize`"):
+        register(root, tmp_path / "none", name, 0.9)
+
+
+def test_registry_out_of_reach_is_named(root, name, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match="start its server, or set MLFLOW_TRACKING_URI") as caught:
+        register(root, package(tmp_path / "p", "x"), name, 0.9)
+    assert "\n" not in str(caught.value)
