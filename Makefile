@@ -33,7 +33,7 @@ $(STAMP): pyproject.toml constraints.txt
 	fi; \
 	[ -x $(BIN)/pip ] || "$$python" -m venv $(VENV)
 	@echo "installing the pinned dependencies into $(VENV) (once; a few minutes)"
-	@$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	@$(BIN)/pip install -qq -c constraints.txt -e '.[dev]'
 	@touch $@
 
 demo: $(STAMP)  ## run the whole pipeline, print the results and what to try next

@@ -21,10 +21,10 @@ from flows.environment import isolated
 from flows.graph import Plan, read_graph, select
 from flows.processes import GRACE_SECONDS, run_guarded
 from flows.runner import Outcome, read_outcomes
-from flows.terminal import table
 from tinygptv.errors import EXIT_USER_ERROR, UserError
 from tinygptv.profiles import known_profiles, read_yaml
 from tinygptv.steps.harness import find_root
+from tinygptv.tables import plain_table
 
 CLOSE_SECONDS = 120.0
 
@@ -124,7 +124,7 @@ def _conclude(outcomes: list[Outcome], code: int, seconds: float, url: str) -> i
         (outcome.step, outcome.state, f"{outcome.seconds:.1f}" if outcome.state != "NotRun" else "")
         for outcome in outcomes
     ]
-    print("\n" + table(("step", "state", "seconds"), [*rows, ("total", "", f"{seconds:.1f}")], right=[2]))
+    print("\n" + plain_table(("step", "state", "seconds"), [*rows, ("total", "", f"{seconds:.1f}")], right=[2]))
     if url:
         print(f"MLflow run: {url}")
     sys.stdout.flush()

@@ -1,11 +1,11 @@
-"""What a person sees: whole lines, progress bars that do not flood, and a table at the end."""
+"""What a person sees: whole lines, and progress bars that do not flood."""
 
 from __future__ import annotations
 
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import TextIO
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -66,19 +66,6 @@ class StepView:
         if self._open:
             print("\r\x1b[K", end="", file=self._stream)
             self._open = False
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Plain aligned columns; ``right`` names the columns that are set to the right."""
-    lines = [list(header), *(list(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(widths[column]) if column in right else cell.ljust(widths[column])
-            for column, cell in enumerate(line)
-        ).rstrip()
-        for line in lines
-    )
 
 
 def _decode(raw: bytes) -> str:

@@ -146,8 +146,10 @@ class Pretraining(Section):
     steps: Count = Field(description="Optimizer steps.")
     batch_size: Count = Field(description="Images, or sequences, of a step.")
     learning_rate: Schedule
+    hold_steps: Annotated[int, Field(ge=0)] = Field(description="Steps at full rate between warm-up and cosine.")
     muon_learning_rate: Positive = Field(description="Muon's rate when AdamW's is at `init`; it follows its course.")
-    weight_decay: Rate = Field(description="Decay of all parameters.")
+    norm_rate_factor: Positive = Field(description="Norm weights learn this many times as fast; they do not decay.")
+    weight_decay: Rate = Field(description="Decay of all other parameters.")
 
 
 class VisionPretraining(Pretraining):
@@ -165,9 +167,14 @@ class VisionPretraining(Pretraining):
 class TextPretraining(Pretraining):
     """Next-token prediction on texts made from training records."""
 
-    mixture: dict[Task | Literal["plain"], Positive] = Field(
-        description="Task → weight of its documents; `plain` is a description and its caption."
+    reading_steps: Annotated[int, Field(ge=0)] = Field(description="First steps, on short texts without boxes.")
+    reading_mixture: dict[Task | Literal["plain", "check"], Positive] = Field(
+        description="Task → weight of its documents in those; `check`: is a word in the description."
     )
+    mixture: dict[Task | Literal["plain", "check"], Positive] = Field(
+        description="Task → weight of its documents after that; `plain`: a description and its caption."
+    )
+    checks: Count = Field(description="Words that a `check` document asks for.")
     prompt: Prompt
     caption_end_mark: str = Field(description="Ends a `plain` document, as the end mark of stage 1 ends a caption.")
     given_weight: Fraction = Field(description="Weight of the loss on the given text; answers have 1.")

@@ -1,11 +1,13 @@
 """Texts for the stand-in language model and its tokenizer, made from training records.
 
-A document is a conversation in which a description stands where the image would: reading comprehension, without which
-the language model does not learn to answer from visual tokens (docs/recipe.md).
+A document is a conversation in which a description stands where the image would. Reading comes first: short texts that
+ask whether a word is in the description, and real questions. Without it a small model answers yes or no by what is
+frequent and never looks (docs/recipe.md).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,23 +16,20 @@ import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from tinygptv.data import prompts
-from tinygptv.data.records import Box, ImageRecord, Record, format_box
+from tinygptv.data.records import BOX_TASKS, Box, ImageRecord, Record, format_box
 from tinygptv.data.tasks import TEMPLATES, instruction
 
 if TYPE_CHECKING:
-    from tinygptv.config import Prompt
+    from tinygptv.config import Prompt, TextPretraining
 
 END_OF_TEXT = "<|endoftext|>"
-WORDS = r"<\d{1,3}>|</?[A-Za-z]+>|###|\[\w+\]| ?\p{L}+| ?\p{N}|[^\s\p{L}\p{N}<\[#]+|\s|."
-"""Pieces that byte-pair merges stay within: a coordinate, a tag, the end mark, a task mark, a word, a digit."""
+PIECES = r"<\d{1,3}>|</?[A-Za-z]+>|\[\w+\]| ?\p{L}+| ?\p{N}|[^\s\p{L}\p{N}<\[#]+|\s|."
+"""What byte-pair merges stay within: a coordinate, a tag, a task mark, a word, a digit."""
+COORDINATE_REPEATS = 400
+"""Each coordinate's count in the tokenizer's text, so that rare ones become single tokens as well."""
 
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """Text that is given and text that is to be learned in full."""
-
-    given: str
-    learned: str
+Document = list[tuple[str, bool]]
+"""Texts in a row, each with whether it is to be learned in full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +40,6 @@ class Described:
     box: Box
     records: dict[str, tuple[Record, ...]]
     """Task to records."""
-
-    @property
-    def text(self) -> str:
-        """What stands in the image's place."""
-        return f"{self.caption} {format_box(self.box)}"
 
 
 def describe(images: Iterable[ImageRecord]) -> list[Described]:
@@ -61,35 +55,74 @@ def describe(images: Iterable[ImageRecord]) -> list[Described]:
     return described
 
 
-def documents(
-    images: Sequence[Described], mixture: dict[str, float], prompt: Prompt, end_mark_of_captions: str, seed: int
-) -> Iterator[Document]:
-    """Documents without end, drawn with the seed.
+class Documents:
+    """Draws documents without end: reading first, then the mixture of tasks."""
 
-    Args:
-        images: described training images.
-        mixture: task to weight; ``plain`` is description and caption without a prompt, as in stages 1 and 2.
-        prompt: the conversation's form.
-        end_mark_of_captions: ends a plain caption.
-        seed: of every draw.
-    """
-    rng = np.random.default_rng(seed)
-    tasks, weights = list(mixture), np.array(list(mixture.values()))
-    while True:
-        image = images[rng.integers(len(images))]
-        task = tasks[rng.choice(len(tasks), p=weights / weights.sum())]
-        moved = move(image.box, rng)
+    def __init__(self, images: Sequence[Described], settings: TextPretraining, seed: int) -> None:
+        """Prepare to draw.
+
+        Args:
+            images: described training images.
+            settings: `backbones.text` of the configuration.
+            seed: of every draw.
+        """
+        self._images, self._settings = images, settings
+        self._rng = np.random.default_rng(seed)
+        self._words = sorted({word for image in images for word in content_words(image.caption)})
+
+    def batch(self, step: int) -> list[Document]:
+        """The documents of a step, counted from 0; steps must be asked for in order."""
+        settings = self._settings
+        reading = step < settings.reading_steps
+        mixture = settings.reading_mixture if reading else settings.mixture
+        tasks, shares = list(mixture), np.array(list(mixture.values()))
+        chosen = self._rng.choice(len(tasks), size=settings.batch_size, p=shares / shares.sum())
+        return [self.draw(tasks[i], brief=reading) for i in chosen]
+
+    def draw(self, task: str, brief: bool = False) -> Document:
+        """One document.
+
+        Args:
+            task: a task; ``check``: is a word in the description; ``plain``: a description and its caption.
+            brief: leave out the box where the task does not need it, and all but the first instruction template.
+        """
+        image = self._images[self._rng.integers(len(self._images))]
+        box = format_box(move(image.box, self._rng))
+        text = image.caption if brief and task not in BOX_TASKS else f"{image.caption} {box}"
         if task == "plain":
-            given, learned = f"{image.caption} {format_box(moved)}", image.caption + end_mark_of_captions
-        else:
-            records = image.records[task]
-            turn = records[rng.integers(len(records))].turns[0]
-            asked = instruction(task, turn.question, int(rng.integers(len(TEMPLATES[task]))))
-            given = prompts.prompt_text(prompt, asked).replace(prompts.IMAGE_MARK, image.text)
-            learned = turn.answer + prompt.end_mark
-            old, new = format_box(image.box), format_box(moved)
-            given, learned = given.replace(old, new), learned.replace(old, new)
-        yield Document(given, learned)
+            return [(text, False), (image.caption + self._settings.caption_end_mark, True)]
+        if task == "check":
+            return conversation(self._settings.prompt, text, self._checks(image.caption))
+        records = image.records[task]
+        turn = records[self._rng.integers(len(records))].turns[0]
+        template = 0 if brief else int(self._rng.integers(len(TEMPLATES[task])))
+        old = format_box(image.box)
+        asked = instruction(task, turn.question, template).replace(old, box)
+        return conversation(self._settings.prompt, text, [(asked, turn.answer.replace(old, box))])
+
+    def _checks(self, caption: str) -> list[tuple[str, str]]:
+        """Questions whether a word is in the caption: half of them is."""
+        own = content_words(caption)
+        turns = []
+        for _ in range(self._settings.checks):
+            words = own if self._rng.random() < 0.5 else self._words
+            word = words[self._rng.integers(len(words))]
+            turns.append((f"{word}?", "yes" if word in own else "no"))
+        return turns
+
+
+def conversation(prompt: Prompt, description: str, turns: Sequence[tuple[str, str]]) -> Document:
+    """Instructions and answers in the prompt's form, the description in the place of the image."""
+    document: Document = []
+    for i, (asked, answer) in enumerate(turns):
+        text = prompts.next_turn_text(prompt, asked) if i else prompts.prompt_text(prompt, asked)
+        document += [(text.replace(prompts.IMAGE_MARK, description), False), (answer + prompt.end_mark, True)]
+    return document
+
+
+def content_words(caption: str) -> list[str]:
+    """Words of more than one letter."""
+    return [word for word in re.findall(r"\w+", caption) if len(word) > 1]
 
 
 def move(box: Box, rng: np.random.Generator) -> Box:
@@ -101,12 +134,17 @@ def move(box: Box, rng: np.random.Generator) -> Box:
     return new_left, new_top, new_left + width, new_top + height
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """A byte-level BPE tokenizer: any text can be written, coordinates ``<0>`` to ``<100>`` are single tokens."""
+def train_tokenizer(texts: Iterable[str], prompt: Prompt, vocab_size: int) -> Tokenizer:
+    """A byte-level BPE tokenizer: any text can be written.
+
+    Coordinates ``<0>`` to ``<100>``, the end mark and the fixed parts of the prompt become single tokens.
+    """
+    fixed = [part for part in (*prompt.template.split("{}"), prompt.end_mark) if part]
+    pieces = "|".join([*(re.escape(part) for part in sorted(fixed, key=len, reverse=True)), PIECES])
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(WORDS), "isolated"),
+            pre_tokenizers.Split(Regex(pieces), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -120,7 +158,3 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     coordinates = [f"<{mark}>" for mark in range(101)]
     tokenizer.train_from_iterator([*texts, *coordinates * COORDINATE_REPEATS], trainer)
     return tokenizer
-
-
-COORDINATE_REPEATS = 400
-"""Each coordinate's count in the tokenizer's text, so that rare ones become single tokens as well."""

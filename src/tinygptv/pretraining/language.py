@@ -5,8 +5,7 @@ Shapes: B documents, T tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,13 +19,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from tinygptv.model.phi import TinyGPTVPhiForCausalLM
-    from tinygptv.pretraining.documents import Document
+    from tinygptv.pretraining.documents import Document, Documents
 
 
 def pretrain(
     model: TinyGPTVPhiForCausalLM,
     tokenizer: PreTrainedTokenizerBase,
-    documents: Iterator[Document],
+    documents: Documents,
     settings: TextPretraining,
     on_step: Callable[[int, float], None],
 ) -> None:
@@ -35,15 +34,14 @@ def pretrain(
     Args:
         model: fresh.
         tokenizer: of the same vocabulary.
-        documents: without end.
+        documents: where the texts come from.
         settings: `backbones.text` of the configuration.
         on_step: called with the count of steps done and the loss.
     """
     model.train()
     optimizer = MuonAdamW(model.named_parameters(), settings)
     for step in range(settings.steps):
-        batch = list(islice(documents, settings.batch_size))
-        input_BT, weight_BT = encode(tokenizer, batch, settings.given_weight)
+        input_BT, weight_BT = encode(tokenizer, documents.batch(step), settings.given_weight)
         logits_BTV = model(input_ids=input_BT[:, :-1], use_cache=False).logits
         loss_BT = F.cross_entropy(logits_BTV.flatten(0, 1), input_BT[:, 1:].flatten(), reduction="none")
         loss = (loss_BT * weight_BT[:, 1:].flatten()).sum() / weight_BT[:, 1:].sum()
@@ -52,14 +50,17 @@ def pretrain(
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerBase, batch: list[Document], given_weight: float
+    tokenizer: PreTrainedTokenizerBase, documents: Sequence[Document], given_weight: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids after BOS [B, T] and the weight of each token's loss [B, T]; padding is on the right, of weight 0."""
     rows = []
-    for document in batch:
-        given, learned = encode_text(tokenizer, document.given), encode_text(tokenizer, document.learned)
-        ids = [tokenizer.bos_token_id, *given, *learned]
-        rows.append((ids, [0.0] + [given_weight] * len(given) + [1.0] * len(learned)))
+    for document in documents:
+        ids, weights = [tokenizer.bos_token_id], [0.0]
+        for text, learned in document:
+            tokens = encode_text(tokenizer, text)
+            ids += tokens
+            weights += [1.0 if learned else given_weight] * len(tokens)
+        rows.append((ids, weights))
     longest = max(len(ids) for ids, _ in rows)
     padding = tokenizer.pad_token_id
     input_BT = torch.tensor([ids + [padding] * (longest - len(ids)) for ids, _ in rows])

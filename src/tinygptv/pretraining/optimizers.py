@@ -21,18 +21,23 @@ class MuonAdamW:
     """Two optimizers that share one schedule."""
 
     def __init__(self, parameters: Iterable[tuple[str, nn.Parameter]], settings: Pretraining) -> None:
-        """Give hidden matrices to Muon; embeddings, head, norms, biases and convolutions to AdamW."""
+        """Give hidden matrices to Muon; embeddings, head, norms, biases and convolutions to AdamW.
+
+        The weights of norms move faster and do not decay: QK-Norm bounds how sharply attention can look, and its
+        weights have to grow.
+        """
         import torch
 
         named = list(parameters)
-        self._all = [p for _, p in named]
-        matrices = [p for name, p in named if p.ndim == 2 and not any(part in name for part in ("embed", "lm_head"))]
-        chosen = {id(p) for p in matrices}
-        others = [p for p in self._all if id(p) not in chosen]
-        decay = settings.weight_decay
         self._settings = settings
-        self._muon = torch.optim.Muon(matrices, weight_decay=decay)
-        self._adamw = torch.optim.AdamW(others, betas=ADAMW_BETAS, weight_decay=decay, fused=True)
+        self._all = [p for _, p in named]
+        groups: dict[str, list[nn.Parameter]] = {"muon": [], "norms": [], "others": []}
+        for name, parameter in named:
+            groups[group_of(name, parameter)].append(parameter)
+        decay = settings.weight_decay
+        self._muon = torch.optim.Muon(groups["muon"], weight_decay=decay)
+        self._others = torch.optim.AdamW(groups["others"], betas=ADAMW_BETAS, weight_decay=decay, fused=True)
+        self._norms = torch.optim.AdamW(groups["norms"], betas=ADAMW_BETAS, weight_decay=0.0, fused=True)
 
     def step(self, step: int, loss: torch.Tensor) -> None:
         """Differentiate, clip, and update at the rate of this step, counted from 0."""
@@ -40,10 +45,29 @@ class MuonAdamW:
 
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._all, MAX_GRAD_NORM, error_if_nonfinite=True)
-        schedule = self._settings.learning_rate
-        rate = learning_rate(schedule, step, steps_per_epoch=self._settings.steps, epochs=1)
-        set_learning_rate(self._adamw, rate)
-        set_learning_rate(self._muon, self._settings.muon_learning_rate * rate / schedule.init)
-        for optimizer in (self._adamw, self._muon):
+        settings = self._settings
+        rate = held_rate(settings, step)
+        set_learning_rate(self._others, rate)
+        set_learning_rate(self._norms, rate * settings.norm_rate_factor)
+        set_learning_rate(self._muon, rate / settings.learning_rate.init * settings.muon_learning_rate)
+        for optimizer in (self._others, self._norms, self._muon):
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+
+
+def held_rate(settings: Pretraining, step: int) -> float:
+    """The rate of a step: the schedule, stretched at the end of its warm-up by ``hold_steps`` at full rate."""
+    schedule, hold = settings.learning_rate, settings.hold_steps
+    if step >= schedule.warmup_steps:
+        if step < schedule.warmup_steps + hold:
+            return schedule.init
+        step -= hold
+    return learning_rate(schedule, step, steps_per_epoch=settings.steps - hold, epochs=1)
+
+
+def group_of(name: str, parameter: nn.Parameter) -> str:
+    """Which optimizer a parameter belongs to."""
+    if "norm" in name and name.endswith(".weight"):
+        return "norms"
+    embedded = any(part in name for part in ("embed", "lm_head"))
+    return "muon" if parameter.ndim == 2 and not embedded else "others"

@@ -7,8 +7,6 @@ image encoder and language model side by side, each in a process of its own with
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +20,8 @@ from tinygptv.steps.progress import Progress
 if TYPE_CHECKING:
     from tinygptv.steps.harness import StepContext
 
-TOKENIZER_TEXTS = 8000
+TOKENIZER_TEXTS = 1000
+"""Documents of each task that the tokenizer is trained on."""
 LOG_EVERY = 25
 
 
@@ -114,14 +113,14 @@ def pretrain_text(job: Job) -> None:
     from tinygptv.model.configuration import from_profile
     from tinygptv.model.phi import TinyGPTVPhiForCausalLM
     from tinygptv.pretraining import language
-    from tinygptv.pretraining.documents import END_OF_TEXT, describe, documents, train_tokenizer
+    from tinygptv.pretraining.documents import END_OF_TEXT, Documents, describe, train_tokenizer
 
     runtime.prepare(job.config.runtime, job.seed, job.threads)
     images = describe(read_records(job.training_shards))
     settings = job.config.backbones.text
-    draw = partial(documents, images, dict(settings.mixture), settings.prompt, settings.caption_end_mark)
-    texts = (document.given + document.learned for document in islice(draw(job.seed + 1), TOKENIZER_TEXTS))
-    trained = train_tokenizer(texts, job.config.model.text.vocab_size)
+    sampler = Documents(images, settings, job.seed + 1)
+    texts = [text for task in settings.mixture for _ in range(TOKENIZER_TEXTS) for text, _ in sampler.draw(task)]
+    trained = train_tokenizer(texts, settings.prompt, job.config.model.text.vocab_size)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=trained, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT, pad_token=END_OF_TEXT
     )
@@ -129,7 +128,7 @@ def pretrain_text(job: Job) -> None:
     model = TinyGPTVPhiForCausalLM(from_profile(job.config.model, tokenizer.eos_token_id).text_config)
     curve = Curve("text", settings.steps)
     with curve.progress:
-        language.pretrain(model, tokenizer, draw(job.seed), settings, curve.add)
+        language.pretrain(model, tokenizer, Documents(images, settings, job.seed), settings, curve.add)
     save_weights(job.out / LANGUAGE_MODEL, model.state_dict())
     curve.write(job.out)
 

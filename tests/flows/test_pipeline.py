@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+COMMAND = [sys.executable, "-m", "flows.pipeline", "--no-parent-run"]
+
+
+def flow(project, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *options], cwd=project, capture_output=True, text=True, check=False, timeout=300)
+
+
+def states(text: str) -> dict[str, str]:
+    """Step → state, from the table at the end."""
+    table = text.split("\nstep ", 1)[1].splitlines()[1:]
+    return {line.split()[0]: line.split()[1] for line in table}
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--from", "nix"], "pipeline: --from nix: no such step; the steps are zebra, middle, last"),
+        (["--profile", "nix"], "pipeline: no profile `nix` in configs/; there are other, tiny"),
+        (["--from", "last", "--to", "zebra"], "pipeline: --from last --to zebra: zebra does not depend on last"),
+    ],
+)
+def test_a_user_error_is_one_line(project, options, line):
+    done = flow(project, *options)
+    assert done.returncode == 2
+    assert done.stderr.startswith(line)
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_flow_runs_the_steps_in_order_and_reports_a_failure(project):
+    (project / "stop-last").write_text("1")
+    done = flow(project)
+    assert done.returncode == 1, done.stderr
+    assert states(done.stdout) == {
+        "zebra": "Completed",
+        "middle": "Completed",
+        "last": "Failed",
+        "total": done.stdout.split()[-1],
+    }
+    assert done.stderr.strip() == "pipeline: last failed: last: mend me"
+    assert done.stdout.index("zebra at work") < done.stdout.index("middle at work")
+    assert (project / ".prefect").is_dir()
+
+
+@pytest.mark.pipeline
+def test_a_second_flow_finds_everything_up_to_date_and_another_profile_leaves_the_checkout_alone(project):
+    assert flow(project).returncode == 0
+    again = flow(project)
+    assert set(states(again.stdout).values()) - {again.stdout.split()[-1]} == {"UpToDate"}
+    other = flow(project, "--profile", "other")
+    assert other.returncode == 0
+    assert "Completed" in states(other.stdout).values()
+    assert not (project / "data" / "other").exists()
+    assert "profile: tiny" in (project / "params.yaml").read_text()
+
+
+@pytest.mark.pipeline
+def test_a_step_is_tried_again_as_its_meta_says(project):
+    (project / "stop-zebra").write_text("1")
+    assert flow(project, "--to", "zebra").stdout.count("zebra at work") == 2
+
+
+@pytest.mark.pipeline
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_flow_leaves_no_process(project, number):
+    (project / "wait-zebra").touch()
+    marker = str(project)
+    launcher = subprocess.Popen(COMMAND, cwd=project, env={**os.environ, "TEST_MARK": marker}, stdout=subprocess.PIPE)
+    assert launcher.stdout is not None
+    for line in launcher.stdout:
+        if b"at work" in line:
+            break
+    assert len(_marked(marker)) >= 5  # launcher, flow, server, guard, DVC, stage
+    launcher.send_signal(number)
+    assert launcher.wait(60) == (-9 if number == signal.SIGKILL else 128 + number)
+    deadline = time.monotonic() + 60
+    while left := _marked(marker):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+    launcher.stdout.close()
+
+
+def _marked(marker: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("TEST_MARK") == marker and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found

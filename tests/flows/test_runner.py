@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from flows import runner
+from flows.runner import Outcome, read_outcomes, run_step, save_outcomes
+
+
+@pytest.fixture
+def run(plan, monkeypatch):
+    """Run one step in the pipeline ``p1`` or another; returns the outcome, the log lines are in ``run.lines``."""
+
+    def call(step: str, pipeline: str = "p1", force: tuple[str, ...] = ()) -> Outcome:
+        monkeypatch.setenv("TINYGPTV_PIPELINE_ID", pipeline)
+        call.lines = []
+        changed = plan.model_copy(update={"pipeline": pipeline, "force": force})
+        return run_step(changed, next(s for s in plan.stages if s.name == step), call.lines.append)
+
+    return call
+
+
+def test_completed_up_to_date_cached_and_forced(project, run, capsys):
+    first = run("zebra")
+    assert (first.state, first.run_id, first.url) == ("Completed", "run-zebra", "http://mlflow/zebra")
+    shown = capsys.readouterr().out
+    assert shown.startswith("zebra\n")
+    assert "  zebra at work\n" in shown
+    assert "Running stage" not in shown  # DVC's own words go to the log alone
+    assert any("Running stage" in line for line in run.lines)
+
+    again = run("zebra", "p2")
+    assert (again.state, again.url) == ("UpToDate", "http://mlflow/zebra")
+
+    shutil.rmtree(project / "data" / "tiny" / "zebra")
+    assert run("zebra", "p3").state == "Cached"
+    assert (project / "data" / "tiny" / "zebra" / "result").read_text() == "zebra\n"
+
+    assert run("zebra", "p4", force=("zebra",)).state == "Completed"
+
+
+def test_a_failure_shows_the_step_s_own_line(project, run):
+    (project / "stop-zebra").write_text("1")
+    outcome = run("zebra")
+    assert (outcome.state, outcome.reason, outcome.can_retry) == ("Failed", "zebra: mend me", True)
+
+
+def test_what_the_user_has_to_mend_is_not_tried_again(project, run):
+    (project / "stop-zebra").write_text("2")
+    assert not run("zebra").can_retry
+
+
+def test_a_missing_input_is_named(run):
+    outcome = run("last")
+    assert outcome.state == "Failed"
+    assert "middle" in outcome.reason
+
+
+def test_a_busy_dvc_is_tried_again(plan, monkeypatch):
+    answers = [(255, ["'x' is busy, it is being blocked by (PID 1)"])] * 2 + [(0, [])]
+    monkeypatch.setattr(runner, "_stream", lambda *arguments: answers.pop(0))
+    monkeypatch.setattr(runner, "BUSY_SECONDS", 0.0)
+    assert run_step(plan, plan.stages[0], lambda text: None).ok
+    assert not answers
+
+
+def test_other_failures_are_not_tried_again_here(plan, monkeypatch):
+    answers = [(255, ["broken"])]
+    monkeypatch.setattr(runner, "_stream", lambda *arguments: answers.pop(0))
+    assert run_step(plan, plan.stages[0], lambda text: None).reason == "broken"
+
+
+def test_outcomes_survive_the_flow(plan):
+    assert [outcome.state for outcome in read_outcomes(plan)] == ["NotRun"] * 3
+    save_outcomes(
+        plan,
+        {
+            "zebra": Outcome(step="zebra", state="Completed", seconds=1.5, url="http://x"),
+            "middle": Outcome(step="middle", state="Running"),
+        },
+    )
+    assert [outcome.state for outcome in read_outcomes(plan)] == ["Completed", "Stopped", "NotRun"]
+    assert read_outcomes(plan)[0].seconds == 1.5
+    other = plan.model_copy(update={"pipeline": "another"})
+    assert [outcome.state for outcome in read_outcomes(other)] == ["NotRun"] * 3
