@@ -287,7 +287,9 @@ class Config(Section):
         for name in STAGES:
             size = self.stage(name).image_size
             if size not in self.features.image_sizes:
-                raise ValueError(f"{name}.image_size: {size} is not among features.image_sizes {self.features.image_sizes}")
+                raise ValueError(
+                    f"{name}.image_size: {size} is not among features.image_sizes {self.features.image_sizes}"
+                )
         return self
 
     def stage(self, name: str) -> Stage:

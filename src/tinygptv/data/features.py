@@ -72,7 +72,9 @@ class FeatureReader:
         try:
             return load(os.pread(self._handles[path], size, offset))[TENSOR]
         except (SafetensorError, KeyError) as error:
-            raise DataError(f"{path}: member {key}.{EXTENSION} is damaged ({error}); run `dvc repro features`") from None
+            raise DataError(
+                f"{path}: member {key}.{EXTENSION} is damaged ({error}); run `dvc repro features`"
+            ) from None
 
     def batch(self, keys: Sequence[str]) -> torch.Tensor:
         """Features of several images, stacked [B, Q, D]."""

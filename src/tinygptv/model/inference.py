@@ -52,8 +52,8 @@ class VisionLanguageModel:
         from transformers.utils.logging import disable_progress_bar
 
         from tinygptv import runtime
-        from tinygptv.model.adapters import quiet_bitsandbytes
         from tinygptv.model import TinyGPTVForConditionalGeneration, TinyGPTVProcessor
+        from tinygptv.model.adapters import quiet_bitsandbytes
 
         disable_progress_bar()
         quiet_bitsandbytes()

@@ -56,4 +56,3 @@ def save_quantized(model: VisionLanguageModel, folder: Path, *, outlier_threshol
     quantized.save_pretrained(folder)
     model.processor.save_pretrained(folder)
     return size
-

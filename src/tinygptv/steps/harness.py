@@ -129,7 +129,9 @@ def only_one(lock: Path, step: str) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "unknown"
-            raise BusyError(f"{step} runs already (PID {holder}); wait for it, or stop it with `kill {holder}`") from None
+            raise BusyError(
+                f"{step} runs already (PID {holder}); wait for it, or stop it with `kill {holder}`"
+            ) from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

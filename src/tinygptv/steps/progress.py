@@ -35,7 +35,10 @@ class Progress:
         rate = (done - self._start) / max(now - self._begin, 1e-9)
         left = (self._total - done) / rate if rate else float("inf")
         text = ", ".join(f"{key} {value}" for key, value in shown.items())
-        print(f"{self._name}: {done}/{self._total}, {text}{', ' if text else ''}{rate:.1f}/s, {left:.0f} s left", flush=True)
+        print(
+            f"{self._name}: {done}/{self._total}, {text}{', ' if text else ''}{rate:.1f}/s, {left:.0f} s left",
+            flush=True,
+        )
 
     def __enter__(self) -> Self:
         return self

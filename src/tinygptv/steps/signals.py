@@ -13,7 +13,7 @@ from types import FrameType
 PR_SET_PDEATHSIG = 1
 
 
-class Interrupted(BaseException):  # noqa: N818 (no error: the user asked for it)
+class Interrupted(BaseException):
     """The step was asked to stop. Not an ``Exception``, so that no handler for errors swallows it."""
 
     def __init__(self, number: int) -> None:

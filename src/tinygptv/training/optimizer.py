@@ -31,7 +31,9 @@ def learning_rate(schedule: Schedule, step: int, *, steps_per_epoch: int, epochs
     return (schedule.init - schedule.min) * 0.5 * (1.0 + math.cos(math.pi * share)) + schedule.min
 
 
-def adamw(parameters: Mapping[str, nn.Parameter], *, weight_decay: float, betas: tuple[float, float]) -> torch.optim.AdamW:
+def adamw(
+    parameters: Mapping[str, nn.Parameter], *, weight_decay: float, betas: tuple[float, float]
+) -> torch.optim.AdamW:
     """AdamW that decays matrices and spares biases and norms.
 
     The learning rate is set before every step by ``set_learning_rate``.
