@@ -1,14 +1,24 @@
-"""Fixtures that several packages of tests share: a small real data set."""
+"""Fixtures that several packages of tests share: a small real data set, the smoke profile, a tokenizer, a tiny model."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tinygptv.data import easy_vqa, shards, sources
+from tinygptv.profiles import read_config
 from tinygptv.steps.shards import sift
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from tinygptv.config import Config
+    from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
+    from tinygptv.model.processing import TinyGPTVProcessor
 
 TRAIN_IMAGES, TEST_IMAGES, VAL_IMAGES = 40, 10, 8
 
@@ -43,3 +53,53 @@ def small_shards(small_download: Path, tmp_path_factory: pytest.TempPathFactory)
     for split, part in samples.items():
         shards.write_shards(folder, split, part, images_per_shard=16)
     return folder
+
+
+@pytest.fixture(scope="session")
+def smoke() -> Config:
+    """The smoke profile."""
+    return read_config(Path(__file__).parents[1] / "configs" / "smoke.yaml")
+
+
+@pytest.fixture(scope="session")
+def tokenizer(small_shards: Path, smoke: Config) -> PreTrainedTokenizerFast:
+    """A tokenizer made as the step ``backbones`` makes it, from fewer texts. Read only."""
+    from transformers import PreTrainedTokenizerFast
+
+    from tinygptv.pretraining.documents import END_OF_TEXT, Documents, describe, train_tokenizer
+
+    settings = smoke.backbones.text
+    documents = Documents(describe(shards.read_records(sorted(small_shards.glob("train-*.tar")))), settings, seed=1)
+    texts = [text for task in settings.mixture for _ in range(50) for text, _ in documents.draw(task)]
+    trained = train_tokenizer(texts, settings.prompt, smoke.model.text.vocab_size)
+    ends = dict.fromkeys(("bos_token", "eos_token", "pad_token"), END_OF_TEXT)
+    return PreTrainedTokenizerFast(tokenizer_object=trained, **ends)
+
+
+@pytest.fixture(scope="session")
+def make_model(smoke: Config, tokenizer: PreTrainedTokenizerFast) -> Callable[..., TinyGPTVForConditionalGeneration]:
+    """``make_model(seed)``: a model of the smoke profile with fresh weights, without dropout while it is in eval mode."""
+    import torch
+
+    from tinygptv.model import TinyGPTVForConditionalGeneration
+    from tinygptv.model.configuration import from_profile
+
+    def make(seed: int = 0) -> TinyGPTVForConditionalGeneration:
+        torch.manual_seed(seed)
+        return TinyGPTVForConditionalGeneration(from_profile(smoke.model, tokenizer.eos_token_id)).eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def processor(smoke: Config, tokenizer: PreTrainedTokenizerFast) -> TinyGPTVProcessor:
+    """The processor of the smoke profile's last stage."""
+    from tinygptv.model.processing import build_processor
+
+    return build_processor(
+        tokenizer,
+        smoke.stage4.prompt,
+        image_size=smoke.stage4.image_size,
+        num_query_tokens=smoke.model.qformer.num_query_tokens,
+        vocab_size=smoke.model.text.vocab_size,
+    )

@@ -1,4 +1,7 @@
-"""The configuration reference, written from the schema: ``python -m tinygptv.docs [--check]``."""
+"""What the documentation takes from elsewhere: ``python -m tinygptv.docs [--check]``.
+
+The configuration reference comes from the schema, the README's results from ``reports/tiny``.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,16 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from tinygptv.config import Config
-from tinygptv.files import write_text
+from tinygptv.files import read_json, write_text
 from tinygptv.profiles import read_yaml
+from tinygptv.results import markdown_results
 from tinygptv.steps.harness import find_root
 
 PROFILES = ("tiny", "paper")
 """Profiles whose values are shown, where their files exist."""
 REFERENCE = Path("docs") / "configuration.md"
+README = Path("README.md")
+RESULTS_BEGIN, RESULTS_END = "<!-- results: python -m tinygptv.docs -->", "<!-- end of results -->"
 MISSING = object()
 
 HEAD = """\
@@ -41,17 +47,32 @@ def reference(root: Path) -> str:
     return HEAD + "".join(_section(paths, cls, profiles) for paths, cls in _groups(Config, [()]))
 
 
+def readme(root: Path) -> str:
+    """The README with the present results between its marks."""
+    text = (root / README).read_text()
+    before, _, rest = text.partition(RESULTS_BEGIN)
+    _, _, after = rest.partition(RESULTS_END)
+    environment = read_json(root / "reports" / "tiny" / "environment.json")
+    where = f"Made on {environment['cores']} cores of {environment['processor']}, torch {environment['torch']}, no GPU."
+    return f"{before}{RESULTS_BEGIN}\n{markdown_results(root, 'tiny')}\n\n{where}\n{RESULTS_END}{after}"
+
+
 def main() -> int:
-    """Write the reference, or check that the written one is current."""
+    """Write the generated parts, or check that the written ones are current."""
     parser = argparse.ArgumentParser(prog="python -m tinygptv.docs", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the file is stale")
     arguments = parser.parse_args()
     root = find_root(Path.cwd())
-    path, text = root / REFERENCE, reference(root)
-    if not arguments.check:
-        write_text(path, text)
-    elif not path.is_file() or path.read_text() != text:
-        print(f"{REFERENCE} is stale; run `python -m tinygptv.docs`", file=sys.stderr)
+    stale = []
+    for name, text in ((REFERENCE, reference(root)), (README, readme(root))):
+        path = root / name
+        if path.is_file() and path.read_text() == text:
+            continue
+        stale.append(str(name))
+        if not arguments.check:
+            write_text(path, text)
+    if stale and arguments.check:
+        print(f"{', '.join(stale)} stale; run `python -m tinygptv.docs`", file=sys.stderr)
         return 1
     return 0
 

@@ -14,11 +14,35 @@ MODELS = {"evaluate": "full", "quantize": "8 bits"}
 BASELINES = {"majority": "majority", "blind": "question only", "trivial": "trivial"}
 
 
+HEADER = ("benchmark", "model", "metric", "value", "95 % interval", *BASELINES.values(), "n")
+NUMBERS = tuple(range(3, len(HEADER)))
+"""Columns that are set to the right."""
+
+
 def results_table(root: Path, profile: str) -> str:
-    """Benchmarks of the trained and of the 8-bit model, each beside its baselines.
+    """Benchmarks of the trained and of the 8-bit model, each beside its baselines, for a terminal.
 
     Raises:
         DataError: nothing was evaluated yet, or a report is not of the documented form.
+    """
+    return plain_table(HEADER, result_rows(root, profile), right=NUMBERS)
+
+
+def markdown_results(root: Path, profile: str) -> str:
+    """The same table in Markdown.
+
+    Raises:
+        DataError: as ``results_table``.
+    """
+    rule = ["---:" if column in NUMBERS else "---" for column in range(len(HEADER))]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (HEADER, rule, *result_rows(root, profile)))
+
+
+def result_rows(root: Path, profile: str) -> list[tuple[str, ...]]:
+    """The table's rows, benchmark by benchmark.
+
+    Raises:
+        DataError: as ``results_table``.
     """
     folder = root / "reports" / profile
     rows = []
@@ -28,8 +52,7 @@ def results_table(root: Path, profile: str) -> str:
             rows += _rows(path, model)
     if not rows:
         raise DataError(f"{folder} has no results yet; run `make demo`, or `dvc repro`")
-    header = ("benchmark", "model", "metric", "value", "95 % interval", *BASELINES.values(), "n")
-    return plain_table(header, sorted(rows, key=lambda row: row[0]), right=(3, 4, 5, 6, 7, 8))
+    return sorted(rows, key=lambda row: row[0])
 
 
 def _rows(path: Path, model: str) -> list[tuple[str, ...]]:

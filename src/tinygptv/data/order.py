@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ class SampleOrder:
     """
 
     def __init__(
-        self, sizes: Mapping[str, int], weights: Mapping[str, float], epoch_size: int, seed: int, stage: str
+        self, sizes: Mapping[str, int], weights: Mapping[Any, float], epoch_size: int, seed: int, stage: str
     ) -> None:
         """Plan the mixture.
 

@@ -239,7 +239,7 @@ def _webdataset() -> ModuleType:
     import webdataset
 
     webdataset.utils.enforce_security = True
-    return webdataset  # type: ignore[no-any-return]
+    return webdataset
 
 
 def _same_file(record: ImageRecord, extension: str) -> None:

@@ -146,7 +146,7 @@ def read_manifest(folder: Path, stage: str) -> Manifest:
     """Read and check the manifest of a stage's checkpoint.
 
     Raises:
-        CheckpointError: it belongs to another stage, has other keys, or the tensors are not the ones it was written for.
+        CheckpointError: it belongs to another stage, has other keys, or the tensors are not those it was written for.
     """
     content = read_json(folder / MANIFEST)
     try:

@@ -37,21 +37,21 @@ class TinyGPTVConfig(PreTrainedConfig):
         "text_config": TinyGPTVTextConfig,
     }
 
-    vision_config: dict | PreTrainedConfig | None = None
-    qformer_config: dict | PreTrainedConfig | None = None
-    text_config: dict | PreTrainedConfig | None = None
+    vision_config: Any = None
+    qformer_config: Any = None
+    text_config: Any = None
     num_query_tokens: int = 32
     projection_size: int = 4096
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
-        self.qformer_config.encoder_hidden_size = self.vision_config.hidden_size  # type: ignore[union-attr]
+        self.qformer_config.encoder_hidden_size = self.vision_config.hidden_size
 
     @property
     def image_token_id(self) -> int:
         """Id of an image slot in ``input_ids``."""
-        return int(self.text_config.vocab_size)  # type: ignore[union-attr]
+        return int(self.text_config.vocab_size)
 
 
 def from_profile(model: Model, end_of_text_id: int) -> TinyGPTVConfig:

@@ -122,6 +122,7 @@ class Phrases(nn.Module):
         super().__init__()
         words = sorted({word for caption in captions for word in re.findall(r"\w+", caption)})
         counts = torch.tensor([[re.findall(r"\w+", caption).count(word) for word in words] for caption in captions])
+        self.counts_NW: torch.Tensor
         self.register_buffer("counts_NW", counts.float())
         self.words_WD = nn.Parameter(torch.randn(len(words), width) * std)
         # Neighbouring marks start alike, so that what is learned of one serves the next.

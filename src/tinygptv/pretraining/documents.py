@@ -86,7 +86,7 @@ class Documents:
             task: a task; ``check``: is a word in the description; ``plain``: a description and its caption.
             brief: leave out the box where the task does not need it, and all but the first instruction template.
         """
-        image = self._images[self._rng.integers(len(self._images))]
+        image = self._images[int(self._rng.integers(len(self._images)))]
         box = format_box(move(image.box, self._rng))
         text = image.caption if brief and task not in BOX_TASKS else f"{image.caption} {box}"
         if task == "plain":

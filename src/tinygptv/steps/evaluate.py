@@ -17,7 +17,8 @@ from tinygptv.steps.train import HISTORY
 if TYPE_CHECKING:
     from tinygptv.config import Prompt
     from tinygptv.data.records import ImageSample
-    from tinygptv.evaluation.benchmarks import Baselines, Benchmark, Question
+    from tinygptv.evaluation.benchmarks import Baselines, Question
+    from tinygptv.evaluation.metrics import Benchmark
     from tinygptv.evaluation.report import AnswerItem
     from tinygptv.model.inference import VisionLanguageModel
     from tinygptv.steps.harness import StepContext
@@ -136,7 +137,7 @@ def line(scores: dict[str, Benchmark]) -> str:
     """Benchmarks in one line, with what they are to be compared with."""
     parts = []
     for name, score in scores.items():
-        others = [f"{kind} {score[kind]:.4f}" for kind in ("majority", "blind", "trivial") if score[kind] is not None]  # type: ignore[literal-required]
+        others = [f"{kind} {score[kind]:.4f}" for kind in ("majority", "blind", "trivial") if score[kind] is not None]
         parts.append(f"{name} {score['value']:.4f} ({', '.join(others)}, n {score['n']})")
     return ", ".join(parts)
 

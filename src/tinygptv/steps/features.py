@@ -15,9 +15,9 @@ from tinygptv.steps.progress import Progress
 
 if TYPE_CHECKING:
     import torch
+    from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
     from tinygptv.data.records import ImageSample
-    from tinygptv.model.processing import BlipImageProcessorPil
     from tinygptv.model.vision import TinyGPTVImageEncoder
     from tinygptv.steps.harness import StepContext
 

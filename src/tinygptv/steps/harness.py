@@ -21,7 +21,7 @@ from tinygptv.errors import BusyError, DataError, UserError
 from tinygptv.files import replace_folder, write_json
 from tinygptv.profiles import Profile, read_profile
 from tinygptv.steps.signals import StopRequest
-from tinygptv.tracking.content import dvc_md5
+from tinygptv.tracking.content import dvc_md5, lock_md5
 
 if TYPE_CHECKING:
     from tinygptv.config import Config
@@ -39,7 +39,10 @@ class StepContext:
     """The step's MLflow run: metrics, parameters and artifacts go through it."""
     stop: StopRequest
     """Says when the user or the system asked the step to end."""
-    staging: Path = field()
+    staging: Path
+    """Where outputs are written until the step ends well."""
+    used: set[str] = field(default_factory=set)
+    """Inputs that are on record already."""
 
     @property
     def config(self) -> Config:
@@ -77,7 +80,7 @@ class StepContext:
         return folder / name
 
     def input(self, step: str) -> Path:
-        """The output folder of an earlier step.
+        """The output folder of an earlier step; what a step uses is on record in its run.
 
         Raises:
             DataError: the step has not run.
@@ -85,6 +88,10 @@ class StepContext:
         folder = data_folder(self.root, self.profile.name) / step
         if not folder.is_dir():
             raise DataError(f"{folder} is missing; run `dvc repro {step}` first")
+        md5 = None if step in self.used else lock_md5(self.root, folder)
+        if md5 is not None:
+            self.run.dataset(step, folder, md5, self.step)
+        self.used.add(step)
         return folder
 
 

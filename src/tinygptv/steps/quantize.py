@@ -133,10 +133,10 @@ def card(context: StepContext, content: dict[str, Any]) -> str:
     """The package's model card: what it is, how it answers, and the digests that it was made from."""
     from tinygptv.model.checkpoint import MANIFEST
 
-    rows = [
-        f"| {name} | {score['metric']} | {score['value']:.4f} | {score['ci95'][0]:.4f} to {score['ci95'][1]:.4f} | {score['n']} |"
-        for name, score in content["benchmarks"].items()
-    ]
+    rows = []
+    for name, score in content["benchmarks"].items():
+        low, high = score["ci95"]
+        rows.append(f"| {name} | {score['metric']} | {score['value']:.4f} | {low:.4f} to {high:.4f} | {score['n']} |")
     lineage = [f"| {stage} | `{read_json(context.input(stage) / MANIFEST)['sha256']}` |" for stage in STAGES]
     lineage += [f"| {name} | `{sha256_tree(context.input(name))}` |" for name in ("shards", "backbones", "features")]
     return "\n".join(

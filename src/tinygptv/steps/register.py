@@ -35,8 +35,6 @@ def run(context: StepContext) -> None:
         run_id=context.run.wait_for_id(),
     )
     done = register_package(context.root, package, context.config.register_, lineage)
-    if "quantize" in digests:
-        context.run.dataset("quantize", package.parent, digests["quantize"], "registered")
     context.run.metrics(
         {f"{row.check}".replace(" ", "_"): row.value for row in done.decision.rows if row.value is not None}
     )

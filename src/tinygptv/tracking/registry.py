@@ -237,7 +237,7 @@ def _signature() -> Any:
 
 def _example() -> Any:
     """A grey picture and a question, in the form that the model takes."""
-    import pandas as pd  # type: ignore[import-untyped]
+    import pandas as pd
     from PIL import Image
 
     file = io.BytesIO()

@@ -1,8 +1,8 @@
 """Resume points: everything a stage needs to go on, bit for bit, after a kill.
 
 A point is a folder ``step-00000050`` with ``tensors.safetensors`` (trainable parameters, moments of the optimizer,
-torch's random state) and ``state.json`` (position, loss curve, fingerprint, digest of the tensors). It is written aside,
-flushed to disk and renamed; the two newest are kept, and a damaged one is passed over for the one before it.
+torch's random state) and ``state.json`` (position, loss curve, fingerprint, digest of the tensors). It is written
+aside, flushed to disk and renamed; the two newest are kept, and a damaged one is passed over for the one before it.
 """
 
 from __future__ import annotations

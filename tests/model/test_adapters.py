@@ -1,0 +1,155 @@
+"""Adapters and the table of what trains."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from copy import deepcopy
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from tinygptv.config import Config
+from tinygptv.errors import CheckpointError
+from tinygptv.model.adapters import (
+    add_lora,
+    freeze,
+    has_lora,
+    load_tensors,
+    merge_lora,
+    own_name,
+    trainable_parameters,
+    trainable_state,
+)
+from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
+
+MakeModel = Callable[..., TinyGPTVForConditionalGeneration]
+INPUT = {"input_ids": torch.tensor([[5, 1024, 1024, 1024, 1024, 7, 300, 12]])}
+
+
+@pytest.fixture
+def model(make_model: MakeModel, smoke: Config) -> TinyGPTVForConditionalGeneration:
+    """With adapters that do something: B starts at zero in PEFT."""
+    tiny = make_model()
+    add_lora(tiny, smoke.model.lora)
+    for name, parameter in tiny.named_parameters():
+        if ".lora_B." in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return tiny
+
+
+def features() -> torch.Tensor:
+    return torch.randn(1, 4, 32, generator=torch.Generator().manual_seed(2))
+
+
+def logits(model: TinyGPTVForConditionalGeneration) -> torch.Tensor:
+    with torch.inference_mode():
+        return model(**INPUT, image_features=features()).logits
+
+
+def test_the_stages_train_what_the_paper_trains(smoke: Config) -> None:
+    assert [smoke.stage(f"stage{i}").trainable for i in (1, 2, 3, 4)] == [
+        ("projection", "norms"),
+        *[("projection", "norms", "lora")] * 3,
+    ]
+
+
+@pytest.mark.parametrize("groups", [("projection",), ("projection", "norms"), ("projection", "norms", "lora")])
+def test_the_table_is_a_partition_and_the_only_gradients(
+    model: TinyGPTVForConditionalGeneration, groups: tuple[str, ...]
+) -> None:
+    table = freeze(model, groups)
+    assert tuple(table.trainable) == groups
+    assert table.total_trainable + table.frozen == sum(p.numel() for p in model.parameters())
+    assert table.total_trainable == sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert f"trainable {table.total_trainable:,}" in str(table)
+
+
+def test_norms_train_by_their_weights_only(model: TinyGPTVForConditionalGeneration) -> None:
+    freeze(model, ("norms",))
+    layer = "language_model.model.layers.0"
+    assert set(trainable_parameters(model)) == {
+        f"{layer}.input_layernorm.weight",
+        f"{layer}.post_layernorm.weight",
+        f"{layer}.self_attn.q_layernorm.weight",
+        f"{layer}.self_attn.k_layernorm.weight",
+        "language_model.model.final_layernorm.weight",
+    }
+
+
+def test_adapters_sit_on_the_attention_only(model: TinyGPTVForConditionalGeneration) -> None:
+    freeze(model, ("lora",))
+    names = {re.sub(r"\.layers\.\d+", "", name) for name in trainable_parameters(model)}
+    attention = "language_model.model.self_attn"
+    assert names == {f"{attention}.{m}.lora_{x}.weight" for m in ("query_key_value", "dense") for x in "AB"}
+
+
+def test_trained_tensors_become_float32(model: TinyGPTVForConditionalGeneration) -> None:
+    model.bfloat16()
+    freeze(model, ("norms", "lora"))
+    assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
+    assert {p.dtype for p in model.parameters() if not p.requires_grad} == {torch.bfloat16}
+
+
+def test_a_group_without_parameters_is_refused(make_model: MakeModel) -> None:
+    with pytest.raises(CheckpointError, match="trainable names lora"):
+        freeze(make_model(), ("projection", "lora"))
+
+
+def test_a_step_leaves_the_frozen_weights_alone(model: TinyGPTVForConditionalGeneration) -> None:
+    freeze(model, ("projection", "norms", "lora"))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    model(**INPUT, labels=INPUT["input_ids"].masked_fill(INPUT["input_ids"] == 1024, -100), image_features=features(),
+          use_cache=False).loss.backward()
+    optimizer.step()
+    for name, parameter in model.named_parameters():
+        assert torch.equal(before[name], parameter) != parameter.requires_grad, name
+
+
+def test_merging_changes_no_logits(model: TinyGPTVForConditionalGeneration) -> None:
+    merged = deepcopy(model)
+    merge_lora(merged)
+    assert has_lora(model)
+    assert not has_lora(merged)
+    assert {n for n, _ in merged.named_parameters()} == {
+        own_name(n) for n, _ in model.named_parameters() if ".lora_" not in n
+    }
+    assert_close(logits(merged), logits(model))
+
+
+def test_fresh_adapters_change_no_logits(make_model: MakeModel, smoke: Config) -> None:
+    model = make_model()
+    before = logits(model)
+    add_lora(model, smoke.model.lora)
+    assert torch.equal(logits(model), before)
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("a.dense.base_layer.weight", "a.dense.weight"),
+        ("a.dense.base_layer.bias", "a.dense.bias"),
+        ("a.dense.lora_A.default.weight", "a.dense.lora_A.weight"),
+        ("a.dense.lora_B.weight", "a.dense.lora_B.weight"),
+        ("a.default.weight", "a.default.weight"),
+    ],
+)
+def test_own_names(name: str, own: str) -> None:
+    assert own_name(name) == own
+
+
+def test_trained_tensors_go_round(model: TinyGPTVForConditionalGeneration, make_model: MakeModel, smoke: Config) -> None:
+    freeze(model, ("projection", "norms", "lora"))
+    other = make_model()  # the same frozen weights
+    add_lora(other, smoke.model.lora)
+    load_tensors(other, trainable_state(model), "a file")
+    assert torch.equal(logits(other), logits(model))
+
+
+def test_unknown_and_misshapen_tensors_are_refused(model: TinyGPTVForConditionalGeneration) -> None:
+    with pytest.raises(CheckpointError, match=r"a file: tensor projector\.linear_3\.bias has no place"):
+        load_tensors(model, {"projector.linear_3.bias": torch.zeros(3)}, "a file")
+    with pytest.raises(CheckpointError, match=r"projector\.linear_1\.bias has shape \(3,\), the model needs \(64,\)"):
+        load_tensors(model, {"projector.linear_1.bias": torch.zeros(3)}, "a file")

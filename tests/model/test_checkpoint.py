@@ -1,0 +1,171 @@
+"""Backbones and checkpoints on disk: what fits is loaded, everything else is refused by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from tinygptv.config import STAGES, Config
+from tinygptv.errors import CheckpointError
+from tinygptv.model import checkpoint
+from tinygptv.model.adapters import add_lora, freeze, trainable_state
+from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
+
+MakeModel = Callable[..., TinyGPTVForConditionalGeneration]
+
+
+@pytest.fixture
+def backbones(tmp_path: Path, make_model: MakeModel, tokenizer: PreTrainedTokenizerFast) -> Path:
+    folder = tmp_path / "backbones"
+    folder.mkdir()
+    model = make_model(seed=5)
+    checkpoint.save_weights(folder / checkpoint.IMAGE_ENCODER, model.image_encoder.state_dict())
+    checkpoint.save_weights(folder / checkpoint.LANGUAGE_MODEL, model.language_model.state_dict())
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def stage2(tmp_path: Path, backbones: Path, smoke: Config) -> Path:
+    """A checkpoint of stage 2 with random trained tensors."""
+    folder = tmp_path / "stage2"
+    folder.mkdir()
+    model = checkpoint.assemble(smoke, backbones, with_tower=False)
+    add_lora(model, smoke.model.lora)
+    table = freeze(model, smoke.stage2.trainable)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter)
+    manifest: dict[str, Any] = {
+        "stage": "stage2",
+        "parent": {"stage": "stage1", "sha256": "0" * 64},
+        "backbones": checkpoint.backbone_digests(backbones),
+        "features": "1" * 64,
+        "trainable": table.trainable,
+        "seed": 3,
+        "config": {"runtime": {}},
+        "environment": {"torch": "2"},
+    }
+    checkpoint.write_checkpoint(folder, trainable_state(model), manifest)
+    return folder
+
+
+def load(stage: str, folder: Path, config: Config, backbones: Path) -> TinyGPTVForConditionalGeneration:
+    model = checkpoint.assemble(config, backbones, with_tower=False)
+    checkpoint.load_stage(model, folder, stage, config, backbones)
+    return model
+
+
+def test_stages_form_a_chain() -> None:
+    assert [checkpoint.parent_of(stage) for stage in STAGES] == [None, "stage1", "stage2", "stage3"]
+
+
+def test_assembling_takes_the_backbones_as_they_are(backbones: Path, make_model: MakeModel, smoke: Config) -> None:
+    model, source = checkpoint.assemble(smoke, backbones, with_tower=True), make_model(seed=5)
+    for part in ("image_encoder", "language_model"):
+        for name, tensor in getattr(source, part).state_dict().items():
+            assert torch.equal(getattr(model, part).state_dict()[name], tensor), name
+    assert model.image_encoder.vision_model.post_layernorm.eps == 1e-5
+
+
+def test_without_the_tower_the_encoder_takes_no_memory(backbones: Path, smoke: Config) -> None:
+    model = checkpoint.assemble(smoke, backbones, with_tower=False)
+    assert {p.device.type for p in model.image_encoder.parameters()} == {"meta"}
+    assert {p.device.type for p in model.language_model.parameters()} == {"cpu"}
+    assert {p.device.type for p in model.projector.parameters()} == {"cpu"}
+
+
+def test_equal_tensors_are_equal_bytes(tmp_path: Path) -> None:
+    one, two = torch.arange(3.0), torch.ones(2, 2)
+    checkpoint.save_weights(tmp_path / "a", {"one": one, "two": two})
+    checkpoint.save_weights(tmp_path / "b", {"two": two.T, "one": one})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_checkpoint_goes_round(stage2: Path, backbones: Path, smoke: Config) -> None:
+    model = load("stage2", stage2, smoke, backbones)
+    stored = checkpoint.load_weights(stage2 / checkpoint.TRAINED)
+    state = trainable_state(model)
+    assert state.keys() == stored.keys()
+    assert all(torch.equal(state[name], stored[name]) for name in stored)
+
+
+def test_a_checkpoint_of_another_stage_is_refused(stage2: Path, backbones: Path, smoke: Config) -> None:
+    with pytest.raises(CheckpointError, match="is a checkpoint of stage2, stage3 is needed"):
+        load("stage3", stage2, smoke, backbones)
+
+
+def test_other_backbones_are_refused(
+    stage2: Path, backbones: Path, smoke: Config, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    changed = json.loads((backbones / checkpoint.TOKENIZER).read_text())
+    (backbones / checkpoint.TOKENIZER).write_text(json.dumps(changed, indent=8))
+    with pytest.raises(CheckpointError, match=r"trained with another tokenizer\.json"):
+        load("stage2", stage2, smoke, backbones)
+
+
+def test_changed_tensors_are_refused(stage2: Path, backbones: Path, smoke: Config) -> None:
+    content = bytearray((stage2 / checkpoint.TRAINED).read_bytes())
+    content[-1] ^= 1
+    (stage2 / checkpoint.TRAINED).write_bytes(content)
+    with pytest.raises(CheckpointError, match="not the file of its manifest"):
+        load("stage2", stage2, smoke, backbones)
+
+
+def rewrite(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """A checkpoint with other tensors and a digest that fits them."""
+    content = json.loads((folder / checkpoint.MANIFEST).read_text())
+    del content["sha256"]
+    checkpoint.write_checkpoint(folder, tensors, content)
+
+
+def test_missing_unknown_and_misshapen_tensors_are_refused(stage2: Path, backbones: Path, smoke: Config) -> None:
+    whole = checkpoint.load_weights(stage2 / checkpoint.TRAINED)
+    name = next(iter(whole))
+    rewrite(stage2, {other: tensor for other, tensor in whole.items() if other != name})
+    with pytest.raises(CheckpointError, match=f"lacks {name}"):
+        load("stage2", stage2, smoke, backbones)
+    rewrite(stage2, whole | {"language_model.extra": torch.zeros(1)})
+    with pytest.raises(CheckpointError, match=r"language_model\.extra has no place"):
+        load("stage2", stage2, smoke, backbones)
+    rewrite(stage2, whole | {name: torch.zeros(1)})
+    with pytest.raises(CheckpointError, match=f"{name} has shape"):
+        load("stage2", stage2, smoke, backbones)
+
+
+def test_a_manifest_of_another_version_is_refused(stage2: Path, backbones: Path, smoke: Config) -> None:
+    content = json.loads((stage2 / checkpoint.MANIFEST).read_text())
+    (stage2 / checkpoint.MANIFEST).write_text(json.dumps(content | {"more": 1}))
+    with pytest.raises(CheckpointError, match="other keys than this version"):
+        load("stage2", stage2, smoke, backbones)
+
+
+@pytest.mark.parametrize("name", [checkpoint.IMAGE_ENCODER, checkpoint.LANGUAGE_MODEL, checkpoint.TOKENIZER])
+def test_missing_backbones_are_named(backbones: Path, name: str, smoke: Config) -> None:
+    (backbones / name).unlink()
+    with pytest.raises(CheckpointError, match=name):
+        checkpoint.backbone_digests(backbones)
+    with pytest.raises(CheckpointError, match=name):
+        checkpoint.assemble(smoke, backbones, with_tower=True)
+
+
+def test_backbones_that_do_not_fit_are_refused_by_tensor(backbones: Path, smoke: Config) -> None:
+    tensors = checkpoint.load_weights(backbones / checkpoint.LANGUAGE_MODEL)
+    tensors["lm_head.bias"] = torch.zeros(3)
+    tensors["more"] = tensors.pop("lm_head.weight")
+    checkpoint.save_weights(backbones / checkpoint.LANGUAGE_MODEL, tensors)
+    expected = r"missing: lm_head\.weight; unknown: more; of another shape: lm_head\.bias"
+    with pytest.raises(CheckpointError, match=expected):
+        checkpoint.assemble(smoke, backbones, with_tower=False)
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "weights.safetensors").write_bytes(b"\x08" + bytes(40))
+    with pytest.raises(CheckpointError, match="is damaged"):
+        checkpoint.load_weights(tmp_path / "weights.safetensors")
