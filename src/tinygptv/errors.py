@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 from pathlib import Path
 
 EXIT_USER_ERROR = 2
@@ -26,6 +28,14 @@ class CheckpointError(UserError):
 
 class BusyError(UserError):
     """The same step runs already."""
+
+
+def from_write_error(error: Exception, doing: str) -> UserError:
+    """Turn a failed file operation into a line; safetensors hides the system's error in its text."""
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    if isinstance(error, OSError):
+        return from_os_error(error, doing)
+    return from_os_error(OSError(int(found[1]), os.strerror(int(found[1]))), doing) if found else UserError(str(error))
 
 
 def from_os_error(error: OSError, doing: str) -> UserError:

@@ -58,6 +58,22 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def quiet_libraries() -> None:
+    """Keep off the terminal: transformers' bars for single files, and two remarks of bitsandbytes.
+
+    These are that an optional 4-bit kernel that nothing here needs is missing, and, once for every layer, that 8-bit
+    products take 16-bit inputs.
+    """
+    import logging
+    import warnings
+
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="MatMul8bitLt: inputs will be cast")
+
+
 def environment() -> dict[str, str | int]:
     """What decides the bits of a run: versions, processor, instruction set, device. No host name, no date."""
     import torch

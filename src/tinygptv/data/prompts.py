@@ -57,7 +57,10 @@ def chat_template(prompt: Prompt) -> str:
 def defuse(text: str, end_mark: str) -> str:
     """Take apart the marks in a user's text, so that it can neither open an image slot nor end a turn."""
     text = text.replace(IMAGE_MARK, "<Image Here>")
-    return text.replace(end_mark, " ".join(end_mark)) if end_mark.strip() else text
+    apart = " ".join(end_mark)
+    while end_mark.strip() and apart != end_mark and end_mark in text:  # `#####` holds the mark `###` more than once
+        text = text.replace(end_mark, apart)
+    return text
 
 
 def encode_prompt(

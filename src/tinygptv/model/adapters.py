@@ -6,14 +6,13 @@ norms train, not their biases.
 
 from __future__ import annotations
 
-import logging
 import re
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tinygptv.errors import CheckpointError
+from tinygptv.runtime import quiet_libraries
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +59,7 @@ def own_name(name: str) -> str:
 
 def add_lora(model: TinyGPTVForConditionalGeneration, settings: Lora) -> None:
     """Put adapters on every attention of the language model: A random (Kaiming), B zero."""
-    quiet_bitsandbytes()  # PEFT imports it
+    quiet_libraries()  # PEFT imports bitsandbytes
     from peft import LoraConfig, inject_adapter_in_model
 
     config = LoraConfig(
@@ -71,14 +70,6 @@ def add_lora(model: TinyGPTVForConditionalGeneration, settings: Lora) -> None:
         bias="none",
     )
     inject_adapter_in_model(config, model.language_model)
-
-
-def quiet_bitsandbytes() -> None:
-    """Keep two remarks of bitsandbytes off the terminal: an optional 4-bit kernel that nothing here needs is missing,
-    and, once for every layer, that 8-bit products take 16-bit inputs.
-    """
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", message="MatMul8bitLt: inputs will be cast")
 
 
 def has_lora(model: nn.Module) -> bool:

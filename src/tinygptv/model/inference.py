@@ -49,14 +49,11 @@ class VisionLanguageModel:
             if not (folder / name).is_file():
                 raise CheckpointError(f"{folder} is no complete model: {name} is missing; run `dvc repro quantize`")
         from safetensors import SafetensorError
-        from transformers.utils.logging import disable_progress_bar
 
         from tinygptv import runtime
         from tinygptv.model import TinyGPTVForConditionalGeneration, TinyGPTVProcessor
-        from tinygptv.model.adapters import quiet_bitsandbytes
 
-        disable_progress_bar()
-        quiet_bitsandbytes()
+        runtime.quiet_libraries()
         target = runtime.resolve_device(device)
         try:
             model, loading = TinyGPTVForConditionalGeneration.from_pretrained(

@@ -10,7 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinygptv.model.adapters import has_lora, quiet_bitsandbytes
+from tinygptv.model.adapters import has_lora
+from tinygptv.runtime import quiet_libraries
 
 if TYPE_CHECKING:
     from tinygptv.model.inference import VisionLanguageModel
@@ -35,7 +36,7 @@ def save_quantized(model: VisionLanguageModel, folder: Path, *, outlier_threshol
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
 
     assert not has_lora(model.model), "merge the adapters in full precision first"
-    quiet_bitsandbytes()
+    quiet_libraries()
     end_ids = [model.processor.end_mark_id, model.processor.tokenizer.eos_token_id]
     settings = BitsAndBytesConfig(
         load_in_8bit=True, llm_int8_threshold=outlier_threshold, llm_int8_skip_modules=SKIPPED

@@ -8,8 +8,10 @@ from __future__ import annotations
 import argparse
 import sys
 
+from safetensors import SafetensorError
+
 from tinygptv.config import STEPS
-from tinygptv.errors import EXIT_USER_ERROR, UserError, from_os_error
+from tinygptv.errors import EXIT_USER_ERROR, UserError, from_write_error
 from tinygptv.steps.harness import execute
 from tinygptv.steps.signals import Interrupted
 
@@ -25,8 +27,8 @@ def main() -> int:
     except UserError as error:
         print(f"{arguments.step}: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
-    except OSError as error:
-        print(f"{arguments.step}: {from_os_error(error, 'writing')}", file=sys.stderr)
+    except (OSError, SafetensorError) as error:
+        print(f"{arguments.step}: {from_write_error(error, 'reading or writing files')}", file=sys.stderr)
         return EXIT_USER_ERROR
     except Interrupted as stop:
         print(f"{arguments.step}: stopped by {stop}; run the command again to go on", file=sys.stderr)

@@ -77,12 +77,18 @@ def run(context: StepContext) -> None:
         raise DataError("evaluate and quantize asked different questions; run `dvc repro evaluate`")
     _, baselines = read_baselines(shards)
     scores = benchmarks.score(questions, answers, baselines)
-    agreement = metrics.agreement(answers, [p["answer"] for p in before])
+    former = [p["answer"] for p in before]
+    agreement = metrics.agreement(answers, former)
+    by_benchmark = {
+        name: round(metrics.agreement(*zip(*pairs, strict=True)), 6)
+        for task, name in benchmarks.BENCHMARKS.items()
+        if (pairs := [(a, b) for q, a, b in zip(questions, answers, former, strict=True) if q.task == task])
+    }
     package_bytes = (package / "model.safetensors").stat().st_size
     content: dict[str, Any] = {
         "benchmarks": scores,
         "by_type": benchmarks.score_by_type(questions, answers, baselines),
-        "agreement": {"value": round(agreement, 6), "n": len(answers)},
+        "agreement": {"value": round(agreement, 6), "n": len(answers), "by_benchmark": by_benchmark},
         "bytes": {"unquantized": unquantized_bytes, "quantized": package_bytes},
         "seed": context.seed,
     }

@@ -1,0 +1,167 @@
+"""What a user can get wrong before training: each is one line that names the thing and the fix, exit code 2."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+CONFIGURATION = {
+    "unknown key": ("  max_rejected: 0.001", "  max_rejected: 0.001\n  shufle: 3", "unknown key `shards.shufle`"),
+    "unknown section": ("shards:", "sharts: {}\n\nshards:", "unknown key `sharts`"),
+    "mistyped key": ("val_images: 8", "val_image: 8", "`shards.val_image"),
+    "missing key": ("  val_images: 8\n", "", "key `shards.val_images` is missing"),
+    "text for a number": ("val_images: 8", "val_images: many", "key `shards.val_images` is 'many'"),
+    "number in quotes": ("val_images: 8", "val_images: '8'", "key `shards.val_images` is '8'"),
+    "fraction for a count": ("val_images: 8", "val_images: 8.5", "key `shards.val_images` is 8.5"),
+    "whole fraction for a count": ("val_images: 8", "val_images: 8.0", "key `shards.val_images` is 8.0"),
+    "truth for a count": ("val_images: 8", "val_images: true", "key `shards.val_images` is True"),
+    "nothing for a count": ("val_images: 8", "val_images:", "key `shards.val_images` is None"),
+    "zero for a count": ("val_images: 8", "val_images: 0", "key `shards.val_images` is 0"),
+    "number for a truth": ("deterministic: true", "deterministic: 1", "key `runtime.deterministic` is 1"),
+    "no such choice": ("device: cpu", "device: gpu", "key `runtime.device` is 'gpu'"),
+    "share above one": ("max_rejected: 0.001", "max_rejected: 1.5", "key `shards.max_rejected` is 1.5"),
+    "not a number": ("max_rejected: 0.001", "max_rejected: .nan", "key `shards.max_rejected` is nan"),
+    "no such task": ("mixture: {caption: 1.0}", "mixture: {captions: 1.0}", "stage1.mixture.captions"),
+    "micro-batch": ("micro_batch_size: 4", "micro_batch_size: 3", "stage1.micro_batch_size: 3 does not divide"),
+    "odd rotary": ("rotary_factor: 0.4", "rotary_factor: 0.2", "model.text.partial_rotary_factor: 0.2 of 16 channels"),
+    "size without features": ("image_sizes: [32, 64]", "image_sizes: [32]", "stage4.image_size: 64 is not among"),
+    "template": ('"###Human: {} ###', '"###Human: ###', "template: '###Human: ### Assistant"),
+    "empty end mark": ('end_mark: "###"', 'end_mark: ""', "end_mark: must not be empty"),
+    "empty mixture": ("mixture: {caption: 1.0}", "mixture: {}", "stage1.mixture: names no task"),
+    "nothing trains": ("trainable: [projection, norms]\n", "trainable: []\n", "stage1.trainable: names no part"),
+    "not YAML": ("runtime:", "runtime: [", "configs/smoke.yaml is not valid YAML"),
+    "key twice": ("device: cpu", "device: cpu\n  device: cpu", "configs/smoke.yaml is not valid YAML"),
+    "tab": ("  device: cpu", "\tdevice: cpu", "configs/smoke.yaml is not valid YAML"),
+}
+
+
+@pytest.mark.parametrize("case", CONFIGURATION)
+def test_configuration(shards_checkout, refused, case):
+    old, new, named = CONFIGURATION[case]
+    shards_checkout.edit(old, new)
+    refused(shards_checkout, "shards", str(shards_checkout.config_path), named.replace("### Assistant", "###Assistant"))
+
+
+def test_a_configuration_that_holds_no_sections(shards_checkout, refused):
+    for content in ("", "- a\n", "text\n"):
+        shards_checkout.config_path.write_text(content)
+        refused(shards_checkout, "shards", str(shards_checkout.config_path), "must hold sections")
+
+
+def test_a_configuration_that_is_not_text(shards_checkout, refused):
+    shards_checkout.config_path.write_bytes(b"\xff\xfe\x00")
+    refused(shards_checkout, "shards", "configs/smoke.yaml is not valid YAML")
+
+
+def test_missing_profile(shards_checkout, refused):
+    shards_checkout.config_path.rename(shards_checkout.config_path.with_name("other.yaml"))
+    refused(shards_checkout, "shards", "configs/smoke.yaml does not exist", "profiles are other")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["profile: smoke\n", "profile: smoke\nseed: 7\nsize: 3\n", "profile: smoke\nsead: 7\n", "", "- smoke\n"],
+)
+def test_params_with_other_keys(shards_checkout, refused, content):
+    (shards_checkout.root / "params.yaml").write_text(content)
+    refused(shards_checkout, "shards", "params.yaml must hold exactly the keys `profile` and `seed`")
+
+
+@pytest.mark.parametrize("seed", ["seven", "7.0", "true", "-1", "'7'", ""])
+def test_a_seed_that_is_no_whole_number(shards_checkout, refused, seed):
+    (shards_checkout.root / "params.yaml").write_text(f"profile: smoke\nseed: {seed}\n")
+    refused(shards_checkout, "shards", "params.yaml: seed must be a whole number")
+
+
+def test_the_real_command_line(shards_checkout, start):
+    before = shards_checkout.outputs()
+    shards_checkout.edit("val_images: 8", "val_images: many")
+    process = start(shards_checkout, "shards")
+    out, error = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, "")
+    assert error.startswith(f"shards: {shards_checkout.config_path}: key `shards.val_images` is 'many'")
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+    assert shards_checkout.outputs() == before
+
+
+@pytest.mark.parametrize(
+    ("step", "missing"),
+    [("shards", "download"), ("backbones", "shards"), ("features", "backbones"), ("stage1", "shards")],
+)
+def test_a_step_before_has_not_run(shards_checkout, refused, step, missing):
+    shutil.rmtree(shards_checkout.data / missing, ignore_errors=True)
+    refused(shards_checkout, step, f"data/smoke/{missing} is missing; run `dvc repro {missing}` first")
+
+
+@pytest.mark.parametrize("step", ["evaluate", "quantize", "register"])
+def test_a_late_step_on_an_early_checkout(checkout, refused, step):
+    refused(checkout, step, "missing; run")
+
+
+def damage(path, how):
+    content = bytearray(path.read_bytes())
+    if how == "cut":
+        content = content[:5000]
+    elif how == "cut near the end":
+        content = content[:-1100]
+    elif how == "flipped":
+        content[len(content) // 2] ^= 4
+    elif how == "image":
+        place = content.index(b"IDAT") + 20
+        content[place : place + 8] = bytes(8)
+    elif how == "empty":
+        content = bytearray()
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["cut", "cut near the end", "flipped", "image", "empty"])
+def test_a_damaged_shard(checkout, refused, how):
+    path = sorted((checkout.data / "shards").glob("train-*.tar"))[0]
+    damage(path, how)
+    refused(checkout, "features", str(path), "dvc checkout", "dvc repro -f -s shards")
+
+
+def test_a_damaged_image_is_found_without_the_digest(checkout, refused):
+    """The shard was made elsewhere, so no digest is known; its image cannot be decoded or is not the recorded one."""
+    (checkout.data / "shards" / "summary.json").unlink()
+    path = sorted((checkout.data / "shards").glob("train-*.tar"))[0]
+    damage(path, "image")
+    refused(checkout, "features", str(path), "train-000000.png", "dvc checkout")
+
+
+def test_a_damaged_download(shards_checkout, refused):
+    path = shards_checkout.data / "download" / "train.tar"
+    damage(path, "cut")
+    refused(shards_checkout, "shards", str(path), "cut off", "dvc repro -f -s download")
+
+
+def test_too_many_rejected_records(shards_checkout, refused, monkeypatch):
+    from tinygptv.steps import shards
+
+    monkeypatch.setattr(shards, "read_candidates", lambda *arguments: iter(()))
+    monkeypatch.setattr(shards, "sift", lambda candidates: ({}, [{"id": "train-1", "reason": "answer is empty"}]))
+    refused(shards_checkout, "shards", "1 of 1 records rejected", "max_rejected", "mend the data, or raise the budget")
+
+
+def test_another_data_set_than_the_recorded_one(shards_checkout, refused):
+    shards_checkout.edit("sha256: 3673", "sha256: 4673")
+    refused(shards_checkout, "download", "3673b5c1", "4673b5c1")
+
+
+def test_a_tokenizer_that_the_model_has_no_embeddings_for(checkout, refused):
+    import json
+
+    path = checkout.data / "backbones" / "tokenizer.json"
+    content = json.loads(path.read_bytes())
+    highest = max(content["model"]["vocab"].values())
+    content["model"]["vocab"] |= {f"new{n}": n for n in range(highest + 1, 1100)}
+    path.write_text(json.dumps(content))
+    refused(checkout, "stage1", "the tokenizer has", "the model 1024 embeddings: it belongs to other weights")
+
+
+def test_cuda_where_there_is_none(checkout, refused, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    checkout.edit("device: cpu", "device: cuda")
+    refused(checkout, "features", "runtime.device is cuda, but torch sees no CUDA device; set it to auto or cpu")

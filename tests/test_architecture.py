@@ -1,0 +1,186 @@
+"""Rules on the code that a reader relies on and that no other tool checks."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tinygptv.config import STAGES, STEPS
+from tinygptv.profiles import read_config, read_yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src"
+FILES = sorted([*(SOURCE / "tinygptv").rglob("*.py"), *(ROOT / "flows").rglob("*.py")])
+GRAPH = read_yaml(ROOT / "dvc.yaml")["stages"]
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+NO_RESULT = (
+    r"tinygptv\.(config|errors|files|profiles|tables)"
+    r"|tinygptv\.steps\.(harness|signals|children|progress|__main__)|tinygptv\.tracking(\..*)?|tinygptv(\..*)?\.__init__"
+)
+"""Modules that decide how a step is run, checked, shown or recorded, and not what comes out: no step depends on them.
+(What a step needs of ``config.py`` are values, which are among its ``params``.)
+"""
+
+
+def names(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def imported(path: Path) -> set[str]:
+    """Absolute names that a file imports anywhere, functions included, but for those only a type checker reads."""
+    found: set[str] = set()
+    waiting: list[ast.AST] = [tree(path)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            waiting.extend(node.orelse)
+        elif isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{names(path)}: relative import"
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+        else:
+            waiting.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def packages(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imported(path)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=names)
+def test_a_file_is_short_and_says_what_it_is(path):
+    assert len(path.read_text().splitlines()) <= 300
+    assert ast.get_docstring(tree(path))
+
+
+@pytest.mark.parametrize("path", FILES, ids=names)
+def test_nothing_runs_code_from_data_or_passes_over_what_does_not_fit(path):
+    content = path.read_text()
+    assert packages(path).isdisjoint({"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "yaml"})
+    for word in ("extractall", "yaml.load(", "strict=False", "torch.load(", "weights_only=False", "trust_remote_code"):
+        assert word not in content, word
+    assert not re.search(r"except( Exception| BaseException)?:\s*\n\s*(pass|\.\.\.)\n", content)
+
+
+def test_only_tracking_imports_mlflow():
+    users = {names(path) for path in FILES if "mlflow" in packages(path)}
+    assert users
+    assert all(name.startswith("src/tinygptv/tracking/") for name in users), users
+
+
+def test_prefect_stays_in_the_flows():
+    users = {names(path) for path in FILES if "prefect" in packages(path)}
+    assert users
+    assert all(name.startswith("flows/") for name in users), users
+
+
+def test_flows_compute_nothing():
+    for path in FILES:
+        if path.is_relative_to(ROOT / "flows"):
+            assert packages(path).isdisjoint({"torch", "mlflow", "transformers", "numpy"}), names(path)
+
+
+def test_the_package_does_not_know_the_flows():
+    for path in FILES:
+        if path.is_relative_to(SOURCE):
+            assert "flows" not in packages(path), names(path)
+
+
+def source_of(name: str) -> Path | None:
+    """The file of a module, or of the module that a name was imported from."""
+    place = SOURCE / Path(*name.split("."))
+    if place.with_suffix(".py").is_file():
+        return place.with_suffix(".py")
+    if (place / "__init__.py").is_file():
+        return place / "__init__.py"
+    parent = name.rpartition(".")[0]
+    return source_of(parent) if parent else None
+
+
+@cache
+def needed(step: str) -> frozenset[Path]:
+    """The project's files that a step's results can depend on: everything its module imports, directly or not."""
+    seen: set[Path] = set()
+    waiting = [SOURCE / "tinygptv" / "steps" / f"{'train' if step in STAGES else step}.py"]
+    while waiting:
+        path = waiting.pop()
+        module = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+        if path in seen or re.fullmatch(NO_RESULT, module):
+            continue
+        seen.add(path)
+        waiting += [file for name in imported(path) if name.startswith("tinygptv") and (file := source_of(name))]
+    return frozenset(seen)
+
+
+def depends_on(step: str) -> list[Path]:
+    return [ROOT / dep for dep in GRAPH[step]["deps"] if not dep.startswith(("data/", "reports/"))]
+
+
+def test_the_graph_has_the_steps_in_their_order():
+    assert tuple(GRAPH) == STEPS
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_files_that_a_step_depends_on_exist(step):
+    assert [names(path) for path in depends_on(step) if not path.exists()] == []
+
+
+@pytest.mark.parametrize("step", [step for step in STEPS if step != "register"])
+def test_a_step_depends_on_all_code_that_can_change_its_results(step):
+    """A dependency that is not named in dvc.yaml would leave old results in place after a change of the code."""
+    listed = depends_on(step)
+    missing = [path for path in needed(step) if not any(path == dep or dep in path.parents for dep in listed)]
+    assert sorted(map(names, missing)) == []
+
+
+@pytest.mark.parametrize("step", ("download", "shards", "backbones", "features", *STAGES))
+def test_nothing_before_the_evaluation_depends_on_it(step):
+    assert not [dep for dep in GRAPH[step]["deps"] if "evaluation" in dep or "tracking" in dep]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_inputs_are_outputs_of_earlier_steps(step):
+    data = [dep.removeprefix("data/${profile}/") for dep in GRAPH[step]["deps"] if dep.startswith("data/")]
+    assert set(data) <= set(STEPS[: STEPS.index(step)])
+    read = set(re.findall(r'context\.input\("(\w+)"\)', (SOURCE / "tinygptv" / "steps" / module_of(step)).read_text()))
+    assert read <= set(data)
+
+
+def module_of(step: str) -> str:
+    return f"{'train' if step in STAGES else step}.py"
+
+
+def keys_of(step: str) -> set[str]:
+    """The keys of the profile's file that a change of makes the step run again."""
+    entries = [entry for entry in GRAPH[step]["params"] if isinstance(entry, dict)]
+    return {key for entry in entries for keys in entry.values() for key in keys}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_profile_has_every_key_of_the_graph(path):
+    read_config(path)
+    content = read_yaml(path)
+    for step in STEPS:
+        for key in keys_of(step):
+            value = content
+            for part in key.split("."):
+                value = value[part]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_that_reads_a_setting_depends_on_it(step):
+    content = (SOURCE / "tinygptv" / "steps" / module_of(step)).read_text()
+    read = set(re.findall(r"\bconfig\.(\w+)", content)) - {"stage", "register_"}
+    assert {key for key in read if key in read_yaml(CONFIGS[0])} <= keys_of(step)
+    if re.search(r"context\.seed|job\.seed", content) and step not in ("features",):
+        assert "seed" in GRAPH[step]["params"]

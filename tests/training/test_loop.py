@@ -1,0 +1,131 @@
+"""The training loop: losses weighted by tokens, guards before the optimizer, a curve without gaps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from tinygptv.config import Stage
+from tinygptv.data.batches import Batch
+from tinygptv.training.loop import NotFiniteError, TrainingState, batch_loss, optimizer_step, train
+from tinygptv.training.optimizer import learning_rate, set_learning_rate
+
+NewTraining = Callable[..., TrainingState]
+MakeBatch = Callable[..., Batch]
+
+
+def weights(state: TrainingState) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in state.model.named_parameters()}
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_micro_batches_change_neither_loss_nor_gradients(
+    new_training: NewTraining, make_batch: MakeBatch, size: int
+) -> None:
+    results = []
+    for parts in ([slice(None)], [slice(i, i + size) for i in range(0, 8, size)]):
+        state = new_training()
+        state.model.eval()
+        gradients: dict[str, torch.Tensor] = {}
+        state.optimizer.register_step_pre_hook(
+            lambda *_, into=gradients, of=state: into.update(
+                {name: p.grad.clone() for name, p in of.parameters.items() if p.grad is not None}
+            )
+        )
+        loss, norm = optimizer_step(state, [make_batch(0, rows) for rows in parts], max_grad_norm=1e9)
+        results.append((loss, norm, gradients))
+    whole, split = results
+    assert whole[2].keys() == state.parameters.keys()
+    assert_close(split, whole)
+
+
+def test_the_loss_is_the_mean_over_target_tokens(new_training: NewTraining, make_batch: MakeBatch) -> None:
+    state, batch = new_training(), make_batch(0)
+    state.model.eval()
+    expected = state.model(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask,
+        labels=batch.labels,
+        image_features=batch.image_features,
+    ).loss
+    loss, _ = optimizer_step(state, [batch], max_grad_norm=1.0)
+    assert loss == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_padding_does_not_enter_the_loss(new_training: NewTraining, make_batch: MakeBatch) -> None:
+    state = new_training()
+    state.model.eval()
+    alone = sum(batch_loss(state.model, make_batch(0, slice(i, i + 1)), torch.device("cpu")) for i in range(8))
+    assert_close(batch_loss(state.model, make_batch(0), torch.device("cpu")), alone)
+
+
+def test_large_gradients_are_scaled_to_the_limit(new_training: NewTraining, make_batch: MakeBatch) -> None:
+    state = new_training()
+    norms = []
+    state.optimizer.register_step_pre_hook(
+        lambda *_: norms.append(torch.nn.utils.get_total_norm([p.grad for p in state.parameters.values()]).item())
+    )
+    _, norm = optimizer_step(state, [make_batch(0)], max_grad_norm=0.01)
+    assert norm > 0.01
+    assert norms == [pytest.approx(0.01, rel=1e-3)]
+
+
+def assert_stopped(state: TrainingState, batches: list[Batch], *parts: str) -> None:
+    set_learning_rate(state.optimizer, 1e-2)
+    before = weights(state)
+    with pytest.raises(NotFiniteError) as stopped:
+        optimizer_step(state, batches, max_grad_norm=1.0)
+    assert all(torch.equal(before[name], p) for name, p in state.model.named_parameters())
+    assert not state.optimizer.state
+    for part in parts:
+        assert part in str(stopped.value)
+    assert "\n" not in str(stopped.value)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_optimizer(new_training: NewTraining, make_batch: MakeBatch) -> None:
+    good, bad = make_batch(0, slice(4)), make_batch(0, slice(4, 8))
+    features_BQD = bad.image_features.clone()
+    features_BQD[1] = math.nan
+    state = new_training()
+    state.step = 6
+    records = ", ".join(f"record-0-{i}" for i in range(8))
+    assert_stopped(state, [good, replace(bad, image_features=features_BQD)], "step 7:", records)
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_optimizer(
+    new_training: NewTraining, make_batch: MakeBatch
+) -> None:
+    state, name = new_training(), "projector.linear_2.bias"
+    state.parameters[name].register_hook(lambda gradient: gradient * math.inf)
+    assert_stopped(state, [make_batch(0)], "step 1:", f"the gradient of {name} is not finite", "record-0-0")
+
+
+def test_long_lists_of_records_are_shortened(new_training: NewTraining, make_batch: MakeBatch) -> None:
+    state = new_training()
+    state.parameters["projector.linear_2.bias"].register_hook(lambda gradient: gradient * math.nan)
+    assert_stopped(state, [make_batch(0), make_batch(1)], "record-0-7 and 8 more")
+
+
+def test_the_curve_holds_means_and_every_step_is_reported(
+    new_training: NewTraining, make_batch: MakeBatch, stage: Stage
+) -> None:
+    state, points = new_training(), []
+    train(state, lambda step: [make_batch(step)], stage, on_step=lambda _, point: points.append(point))
+    assert [point["step"] for point in points] == list(range(1, 11))
+    assert [point["step"] for point in state.history] == [3, 6, 9, 10]
+    expected = sum(point["loss"] for point in points[3:6]) / 3
+    assert state.history[1]["loss"] == pytest.approx(expected)
+    rates = [learning_rate(stage.learning_rate, t, steps_per_epoch=5, epochs=2) for t in range(10)]
+    assert [point["lr"] for point in points] == rates
+
+
+def test_training_lowers_the_loss(new_training: NewTraining, make_batch: MakeBatch, stage: Stage) -> None:
+    losses: list[float] = []
+    longer = stage.model_copy(update={"steps_per_epoch": 30, "epochs": 1})
+    train(new_training(), lambda _: [make_batch(0)], longer, on_step=lambda _, point: losses.append(point["loss"]))
+    assert losses[-1] < losses[0] - 0.5
