@@ -1,4 +1,4 @@
-"""Fixtures that several packages of tests share: a small real data set, the smoke profile, a tokenizer, a tiny model."""
+"""Fixtures that several packages of tests share: small real data, the smoke profile, a tokenizer, a tiny model."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def tokenizer(small_shards: Path, smoke: Config) -> PreTrainedTokenizerFast:
 
 @pytest.fixture(scope="session")
 def make_model(smoke: Config, tokenizer: PreTrainedTokenizerFast) -> Callable[..., TinyGPTVForConditionalGeneration]:
-    """``make_model(seed)``: a model of the smoke profile with fresh weights, without dropout while it is in eval mode."""
+    """``make_model(seed)``: a model of the smoke profile with fresh weights, in evaluation mode."""
     import torch
 
     from tinygptv.model import TinyGPTVForConditionalGeneration

@@ -31,10 +31,12 @@ def names(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(), str(path))
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """Absolute names that a file imports anywhere, functions included, but for those only a type checker reads."""
     found: set[str] = set()
@@ -108,18 +110,86 @@ def source_of(name: str) -> Path | None:
 
 
 @cache
-def needed(step: str) -> frozenset[Path]:
-    """The project's files that a step's results can depend on: everything its module imports, directly or not."""
-    seen: set[Path] = set()
-    waiting = [SOURCE / "tinygptv" / "steps" / f"{'train' if step in STAGES else step}.py"]
+def bindings(path: Path) -> tuple[dict[str, ast.AST], list[ast.AST]]:
+    """What a file defines at its top level, by name, and its other statements."""
+    defined: dict[str, ast.AST] = {}
+    rest: list[ast.AST] = []
+    for node in tree(path).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            defined[node.name] = node
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                defined |= {name.id: node for name in ast.walk(target) if isinstance(name, ast.Name)}
+        elif not isinstance(node, ast.Import | ast.ImportFrom):
+            rest.append(node)
+    return defined, rest
+
+
+@cache
+def imports_of(node: ast.AST) -> dict[str, str]:
+    """Local name to the project's own module or definition, for the imports below a node that run."""
+    found: dict[str, str] = {}
+    waiting = list(ast.iter_child_nodes(node))
     while waiting:
-        path = waiting.pop()
-        module = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
-        if path in seen or re.fullmatch(NO_RESULT, module):
+        inner = waiting.pop()
+        if isinstance(inner, ast.If) and ast.unparse(inner.test) == "TYPE_CHECKING":
             continue
-        seen.add(path)
-        waiting += [file for name in imported(path) if name.startswith("tinygptv") and (file := source_of(name))]
-    return frozenset(seen)
+        if isinstance(inner, ast.ImportFrom) and str(inner.module).startswith("tinygptv"):
+            found |= {alias.asname or alias.name: f"{inner.module}.{alias.name}" for alias in inner.names}
+        waiting.extend(ast.iter_child_nodes(inner))
+    return found
+
+
+@cache
+def used(node: ast.AST) -> set[str]:
+    """Names and dotted names that a node uses, but for annotations."""
+    found: set[str] = set()
+    waiting = [node]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, ast.Name):
+            found.add(inner.id)
+        elif isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name):
+            found |= {inner.value.id, f"{inner.value.id}.{inner.attr}"}
+        elif isinstance(inner, ast.If) and ast.unparse(inner.test) == "TYPE_CHECKING":
+            continue
+        for name, value in ast.iter_fields(inner):
+            if name not in ("annotation", "returns"):
+                waiting += [
+                    item for item in (value if isinstance(value, list) else [value]) if isinstance(item, ast.AST)
+                ]
+    return found
+
+
+@cache
+def needed(step: str) -> frozenset[Path]:
+    """The project's files that a step's results can depend on: those of every definition that ``run`` reaches."""
+    start = SOURCE / "tinygptv" / "steps" / module_of(step)
+    seen: set[tuple[Path, str]] = set()
+    waiting = [(start, "run")]
+    while waiting:
+        path, name = waiting.pop()
+        module = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+        if (path, name) in seen or re.fullmatch(NO_RESULT, module):
+            continue
+        seen.add((path, name))
+        defined, rest = bindings(path)
+        top = imports_of(tree(path))
+        for node in [*([defined[name]] if name in defined else []), *rest]:
+            local = top | imports_of(node)
+            for word in used(node):
+                first, _, attribute = word.partition(".")
+                if first in defined:
+                    waiting.append((path, first))
+                elif first in local:
+                    target = source_of(local[first])
+                    assert target is not None, local[first]
+                    last = local[first].rpartition(".")[2]
+                    if last != target.stem:  # a definition
+                        waiting.append((target, last))
+                    elif attribute:  # a module's
+                        waiting.append((target, attribute))
+    return frozenset(path for path, _ in seen)
 
 
 def depends_on(step: str) -> list[Path]:

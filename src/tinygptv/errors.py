@@ -45,6 +45,8 @@ def from_os_error(error: OSError, doing: str) -> UserError:
         return UserError(f"{doing}: no space left on the disk of {where}; free some and run the command again")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return UserError(f"{doing}: no permission to write {where}; make it writable for this user")
+    if error.errno == errno.EFBIG:
+        return UserError(f"{doing}: a file of {where} would pass this user's size limit; raise it (`ulimit -f`)")
     if error.errno == errno.ENOENT:
         return UserError(f"{doing}: {where} does not exist; run the step that makes it, or check the path")
     return UserError(f"{doing}: {error.strerror or error} ({Path(str(where))})")

@@ -24,6 +24,10 @@ class RecordingRun:
 
     metrics = params
 
+    def artifact(self, path: Path, folder: str = "") -> None:
+        assert path.is_file()
+        self.values[f"artifact {path.name}"] = path.read_bytes()
+
 
 @pytest.fixture
 def make_context(tmp_path: Path) -> Callable[..., Any]:
@@ -37,6 +41,7 @@ def make_context(tmp_path: Path) -> Callable[..., Any]:
         config = SimpleNamespace(
             download=Download(source="easy_vqa", sha256=changes.get("sha256", "0" * 64)), shards=Shards(**shards)
         )
-        return SimpleNamespace(out=out, run=RecordingRun(), config=config, input=lambda name: root / name)
+        state = tmp_path / "state" / step
+        return SimpleNamespace(out=out, state=state, run=RecordingRun(), config=config, input=lambda name: root / name)
 
     return make

@@ -97,6 +97,7 @@ def test_budget_exceeded_stops_with_counts_and_reason(small_files, make_context,
     ):
         step.run(context)
     assert not list(context.out.iterdir())
+    assert "answer is empty" in (context.state / step.REJECTED).read_text()
 
 
 def test_damaged_download_is_named(small_files, make_context, tmp_path):

@@ -101,8 +101,12 @@ def test_a_step_leaves_the_frozen_weights_alone(model: TinyGPTVForConditionalGen
     freeze(model, ("projection", "norms", "lora"))
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
-    model(**INPUT, labels=INPUT["input_ids"].masked_fill(INPUT["input_ids"] == 1024, -100), image_features=features(),
-          use_cache=False).loss.backward()
+    model(
+        **INPUT,
+        labels=INPUT["input_ids"].masked_fill(INPUT["input_ids"] == 1024, -100),
+        image_features=features(),
+        use_cache=False,
+    ).loss.backward()
     optimizer.step()
     for name, parameter in model.named_parameters():
         assert torch.equal(before[name], parameter) != parameter.requires_grad, name
@@ -140,7 +144,9 @@ def test_own_names(name: str, own: str) -> None:
     assert own_name(name) == own
 
 
-def test_trained_tensors_go_round(model: TinyGPTVForConditionalGeneration, make_model: MakeModel, smoke: Config) -> None:
+def test_trained_tensors_go_round(
+    model: TinyGPTVForConditionalGeneration, make_model: MakeModel, smoke: Config
+) -> None:
     freeze(model, ("projection", "norms", "lora"))
     other = make_model()  # the same frozen weights
     add_lora(other, smoke.model.lora)

@@ -252,9 +252,7 @@ def test_a_mistake_in_the_image_encoder_is_noticed(small_golden: Golden) -> None
     assert largest_errors(small_golden, model, features_BQD)["visual"] > TOLERANCE
 
 
-@pytest.mark.parametrize(
-    "mistake", [no_rms_norm, no_q_norm, thirds_of_qkv, doubled_lora_scale, fewer_channels_rotate]
-)
+@pytest.mark.parametrize("mistake", [no_rms_norm, no_q_norm, thirds_of_qkv, doubled_lora_scale, fewer_channels_rotate])
 def test_a_mistake_in_the_language_model_is_noticed(small_golden: Golden, mistake: Mistake) -> None:
     model = deepcopy(small_golden.model)
     mistake(model)

@@ -44,6 +44,8 @@ def ready(make_model: MakeModel, processor: TinyGPTVProcessor) -> VisionLanguage
     for name, parameter in model.named_parameters():
         if "norm" not in name:
             torch.nn.init.normal_(parameter, std=0.4)
+        elif "language_model" in name and "_layernorm.weight" in name and "input" not in name:
+            torch.nn.init.constant_(parameter, 4.0)  # sharp and strong attention: the image decides
     model.generation_config = GenerationConfig(
         max_new_tokens=TOKENS,
         do_sample=False,
@@ -83,9 +85,16 @@ def reloaded(package: Path) -> VisionLanguageModel:
 def test_answers_do_not_depend_on_the_batch(
     ready: VisionLanguageModel, asked: tuple[list[Image.Image], list[str]], answers: list[str], batch_size: int
 ) -> None:
-    assert len(set(answers)) > 5, "the answers must differ for this test to mean something"
-    count = 14 if batch_size == 1 else 64
-    assert ready.answer(asked[0][:count], asked[1][:count], batch_size=batch_size) == answers[:count]
+    assert len(set(answers)) > 4, "the answers must differ for this test to mean something"
+    assert ready.answer(*asked, batch_size=batch_size) == answers
+
+
+def test_generation_does_not_depend_on_the_batch(ready: VisionLanguageModel) -> None:
+    features_BQD = 3 * torch.randn(64, 4, 32, generator=torch.Generator().manual_seed(0))
+    prompts = [f"###Human: <ImageHere> {QUESTIONS[i % len(QUESTIONS)]} ###Assistant: " for i in range(64)]
+    by_size = [ready.generate(features_BQD, prompts, batch_size=size) for size in (64, 7, 1)]
+    assert len(set(by_size[0])) > 20, "the answers must differ for this test to mean something"
+    assert by_size[0] == by_size[1] == by_size[2]
 
 
 def test_answers_come_in_the_order_of_the_questions(

@@ -215,6 +215,4 @@ def test_slots_without_visual_tokens_are_refused(
 
 def test_pixels_and_features_together_are_refused(model: TinyGPTVForConditionalGeneration) -> None:
     with pytest.raises(ValueError, match="not both"):
-        model(
-            input_ids=torch.tensor([[1]]), pixel_values=torch.zeros(1, 3, 4, 4), image_features=torch.zeros(1, 3, 16)
-        )
+        model(input_ids=torch.tensor([[1]]), pixel_values=torch.zeros(1, 3, 4, 4), image_features=torch.zeros(1, 3, 16))

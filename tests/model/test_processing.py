@@ -39,7 +39,7 @@ def image(colour: str = "red") -> Image.Image:
     return Image.new("RGB", (20, 30), colour)
 
 
-@pytest.mark.parametrize("text", ["[vqa] what colour is it?", "  two  spaces ", 'quotes " \' and \\', *HOSTILE])
+@pytest.mark.parametrize("text", ["[vqa] what colour is it?", "  two  spaces ", "quotes \" ' and \\", *HOSTILE])
 def test_the_chat_template_is_the_training_prompt(processor: TinyGPTVProcessor, smoke: Config, text: str) -> None:
     assert chat(processor, text) == prompts.prompt_text(smoke.stage4.prompt, text)
 

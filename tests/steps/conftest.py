@@ -226,7 +226,11 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
             [*program, code, step, "--profile", "smoke"] if before else [sys.executable, "-m", "tinygptv.steps", step],
             cwd=checkout.root,
             env={
-                **{name: value for name, value in os.environ.items() if name not in ("DVC_ROOT", "TINYGPTV_PIPELINE_ID")},
+                **{
+                    name: value
+                    for name, value in os.environ.items()
+                    if name not in ("DVC_ROOT", "TINYGPTV_PIPELINE_ID")
+                },
                 "PYTHONPATH": str(checkout.root / "src"),
                 "PYTHONDONTWRITEBYTECODE": "1",
                 **(env or {}),

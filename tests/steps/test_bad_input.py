@@ -142,7 +142,7 @@ def test_too_many_rejected_records(shards_checkout, refused, monkeypatch):
 
     monkeypatch.setattr(shards, "read_candidates", lambda *arguments: iter(()))
     monkeypatch.setattr(shards, "sift", lambda candidates: ({}, [{"id": "train-1", "reason": "answer is empty"}]))
-    refused(shards_checkout, "shards", "1 of 1 records rejected", "max_rejected", "mend the data, or raise the budget")
+    refused(shards_checkout, "shards", "1 of 1 records rejected", "max_rejected", "all are listed in")
 
 
 def test_another_data_set_than_the_recorded_one(shards_checkout, refused):

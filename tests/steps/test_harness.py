@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,10 @@ from tinygptv.errors import DataError
 from tinygptv.steps import signals
 from tinygptv.steps.signals import Interrupted, StopRequest
 
-OFFLINE = "from tinygptv.tracking.runs import StepRun\nStepRun._ship = lambda self: (self._tried.set(), self._done.set())\n"
+ROOT = Path(__file__).resolve().parents[2]
+OFFLINE = (
+    "from tinygptv.tracking.runs import StepRun\nStepRun._ship = lambda self: (self._tried.set(), self._done.set())\n"
+)
 """Before a step in a process of its own, where the records do not matter: MLflow takes seconds to import."""
 
 
@@ -47,7 +51,6 @@ def test_an_error_publishes_nothing_and_leaves_nothing_to_a_next_run(shards_chec
     step(failing)
     assert refused(shards_checkout, "shards", "record 7") == "shards: record 7 is wrong; mend it\n"
     assert (shards_checkout.state / "shards" / "point").exists()
-    assert not (shards_checkout.state / "shards.json").read_text().count("half")
 
     step(lambda context: (context.out / "whole").write_text("whole"))
     assert run(shards_checkout, "shards") == 0
@@ -119,7 +122,7 @@ def test_code_of_another_checkout(shards_checkout):
     """Another checkout's code would write results that this one's lock then vouches for."""
     done = subprocess.run(
         [sys.executable, "-m", "tinygptv.steps", "shards"],
-        env={**os.environ, "DVC_ROOT": str(shards_checkout.root)},
+        env={**os.environ, "DVC_ROOT": str(shards_checkout.root), "PYTHONPATH": str(ROOT / "src")},
         cwd=shards_checkout.root,
         capture_output=True,
         text=True,

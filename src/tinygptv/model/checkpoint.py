@@ -114,10 +114,12 @@ def assemble(config: Config, backbones: Path, *, with_tower: bool) -> TinyGPTVFo
     from tinygptv.model.configuration import from_profile
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration, TinyGPTVProjector
     from tinygptv.model.phi import TinyGPTVPhiForCausalLM
-    from tinygptv.model.processing import read_tokenizer
+    from tinygptv.model.processing import check_vocabulary, read_tokenizer
     from tinygptv.model.vision import TinyGPTVImageEncoder
 
-    sizes = from_profile(config.model, read_tokenizer(backbones).eos_token_id)
+    tokenizer = read_tokenizer(backbones)
+    check_vocabulary(tokenizer, config.model.text.vocab_size)
+    sizes = from_profile(config.model, tokenizer.eos_token_id)
     with torch.device("meta"):
         model = TinyGPTVForConditionalGeneration(sizes)
     model.projector = TinyGPTVProjector(sizes)

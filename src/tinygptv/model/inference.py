@@ -16,6 +16,7 @@ import torch
 
 from tinygptv.data.tasks import as_instruction
 from tinygptv.errors import CheckpointError, DataError, UserError
+from tinygptv.files import read_json
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,6 +49,8 @@ class VisionLanguageModel:
         for name in ("config.json", "model.safetensors", "processor_config.json", "tokenizer.json"):
             if not (folder / name).is_file():
                 raise CheckpointError(f"{folder} is no complete model: {name} is missing; run `dvc repro quantize`")
+            if name.endswith(".json"):
+                read_json(folder / name)  # transformers would end in a traceback
         from safetensors import SafetensorError
 
         from tinygptv import runtime

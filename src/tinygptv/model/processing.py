@@ -13,6 +13,7 @@ from transformers.models.blip.image_processing_pil_blip import BlipImageProcesso
 
 from tinygptv.data import prompts
 from tinygptv.errors import CheckpointError
+from tinygptv.files import read_json
 
 if TYPE_CHECKING:
     import torch
@@ -130,10 +131,7 @@ def build_processor(
     Raises:
         CheckpointError: the tokenizer has more tokens than the model has embeddings.
     """
-    if len(tokenizer) > vocab_size:
-        raise CheckpointError(
-            f"the tokenizer has {len(tokenizer)} tokens, the model {vocab_size} embeddings: it belongs to other weights"
-        )
+    check_vocabulary(tokenizer, vocab_size)
     return TinyGPTVProcessor(
         image_processor=build_image_processor(image_size),
         tokenizer=tokenizer,
@@ -143,6 +141,18 @@ def build_processor(
         bos_at_inference=prompt.bos_at_inference,
         chat_template=prompts.chat_template(prompt),
     )
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerFast, vocab_size: int) -> None:
+    """Ids beyond the embeddings must not be: the first of them is the image slot's.
+
+    Raises:
+        CheckpointError: the tokenizer has more tokens than the model has embeddings.
+    """
+    if len(tokenizer) > vocab_size:
+        raise CheckpointError(
+            f"the tokenizer has {len(tokenizer)} tokens, the model {vocab_size} embeddings: it belongs to other weights"
+        )
 
 
 def build_image_processor(image_size: int) -> BlipImageProcessorPil:
@@ -158,7 +168,9 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
     Raises:
         CheckpointError: the folder has none.
+        DataError: it is not JSON.
     """
     if not (folder / "tokenizer.json").is_file():
         raise CheckpointError(f"{folder / 'tokenizer.json'} is missing; the folder is no complete model")
+    read_json(folder / "tokenizer.json")  # tokenizers would end in a traceback
     return PreTrainedTokenizerFast.from_pretrained(folder)

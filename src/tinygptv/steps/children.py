@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tinygptv.errors import EXIT_USER_ERROR, UserError
+from safetensors import SafetensorError
+
+from tinygptv.errors import EXIT_USER_ERROR, UserError, from_write_error
 from tinygptv.steps.signals import die_with_parent
 
 
@@ -38,4 +40,7 @@ def _guarded(target: Callable[..., None], *arguments: Any) -> None:
         target(*arguments)
     except UserError as error:
         print(error, file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
+    except (OSError, SafetensorError) as error:
+        print(from_write_error(error, "reading or writing files"), file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)

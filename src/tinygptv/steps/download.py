@@ -17,6 +17,7 @@ def run(context: StepContext) -> None:
     sha256 = sources.check_digest(package, files, context.config.download.sha256)
     counts = sources.write_download(context.out, package, files, sha256)
     context.run.params({"source": f"{sources.DISTRIBUTION} {package.version}", "sha256": sha256})
+    context.run.artifact(context.out / "source.json")
     for split, count in counts.items():
         context.run.metrics({f"{split}.{name}": value for name, value in count.items()})
         print(f"{split:<6}{count['images']:>6} images{count['questions']:>8} questions")

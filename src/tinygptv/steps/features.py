@@ -59,7 +59,9 @@ def run(context: StepContext) -> None:
                 progress.update(done)
         write_json(folder / SUMMARY, {DIGESTS: {path.name: sha256_file(path) for path in sorted(folder.glob("*.tar"))}})
     encoder_digest = sha256_file(backbones / checkpoint.IMAGE_ENCODER)
-    write_json(context.out / "manifest.json", {checkpoint.IMAGE_ENCODER: encoder_digest, "images": total})
+    manifest = context.out / "manifest.json"
+    write_json(manifest, {checkpoint.IMAGE_ENCODER: encoder_digest, "images": total})
+    context.run.artifact(manifest)
     context.run.metrics({"images": total})
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tinygptv.files import read_json
+from tinygptv.files import read_json, write_json
 
 if TYPE_CHECKING:
     from tinygptv.steps.harness import StepContext
@@ -38,6 +38,9 @@ def run(context: StepContext) -> None:
     context.run.metrics(
         {f"{row.check}".replace(" ", "_"): row.value for row in done.decision.rows if row.value is not None}
     )
+    decision = context.staging / "gate.json"
+    write_json(decision, done.decision.as_json())
+    context.run.artifact(decision)
     context.run.tags(
         {
             "model.version": f"{done.name}/{done.version}",

@@ -13,6 +13,7 @@ from tinygptv.errors import DataError
 from tinygptv.files import sha256_file, write_json
 from tinygptv.steps.harness import StepContext
 
+REJECTED = "rejected.json"
 SPLITS = ("train", "val", "test")
 
 
@@ -25,15 +26,18 @@ def run(context: StepContext) -> None:
     settings = context.config.shards
     samples, rejected = sift(read_candidates(context.input("download"), settings.val_images))
     accepted = sum(len(sample.record.records) for part in samples.values() for sample in part)
+    write_json(context.state / REJECTED, rejected)  # stays there if the step stops here
     check_budget(accepted, rejected, settings.max_rejected)
     digests: dict[str, str] = {}
     for split, part in samples.items():
         for path in write_shards(context.out, split, part, settings.images_per_shard):
             digests[path.name] = sha256_file(path)
     splits = {split: count(part) for split, part in samples.items()}
-    write_json(context.out / "rejected.json", rejected)
+    write_json(context.out / REJECTED, rejected)
     summary = {"splits": splits, "records": accepted, "rejected": len(rejected), DIGESTS: digests}
     write_json(context.out / SUMMARY, summary)
+    context.run.artifact(context.out / SUMMARY)
+    context.run.artifact(context.out / REJECTED)
     context.run.params(settings.model_dump())
     context.run.metrics({"records": accepted, "rejected": len(rejected)})
     for split, counts in splits.items():
@@ -41,7 +45,7 @@ def run(context: StepContext) -> None:
         numbers = {"images": counts["images"], "records": counts["records"], **tasks}
         context.run.metrics({f"{split}.{name}": number for name, number in numbers.items()})
         print(f"{split:<6}{counts['images']:>6} images", *(f"{tasks[task]:>6} {task}" for task in TASKS))
-    print(f"{len(rejected)} of {accepted + len(rejected)} records rejected (rejected.json)")
+    print(f"{len(rejected)} of {accepted + len(rejected)} records rejected ({REJECTED})")
 
 
 def sift(candidates: Iterable[Candidate]) -> tuple[dict[str, list[ImageSample]], list[Rejection]]:
@@ -66,7 +70,7 @@ def check_budget(accepted: int, rejected: list[Rejection], max_rejected: float) 
         first = rejected[0]
         raise DataError(
             f"{len(rejected)} of {total} records rejected, more than shards.max_rejected {max_rejected} allows; "
-            f"the first is {first['id']}: {first['reason']}; mend the data, or raise the budget"
+            f"the first is {first['id']}: {first['reason']}; all are listed in .state/<profile>/shards/{REJECTED}"
         )
 
 

@@ -65,18 +65,20 @@ def restore(folder: Path, state: TrainingState, fingerprint: dict[str, Any]) -> 
     for point in sorted(folder.glob("step-*"), reverse=True):
         try:
             content = read_json(point / STATE)
+            recorded = content["fingerprint"]
+            position = content["step"], content["history"], content["window"]
             intact = (point / TENSORS).is_file() and sha256_file(point / TENSORS) == content["sha256"]
         except (DataError, KeyError, TypeError):
             intact = False
         if not intact:
             lines.append(f"resume point {point.name} is damaged and was passed over")
             continue
-        changed = differing_keys(content["fingerprint"], fingerprint)
+        changed = differing_keys(recorded, fingerprint)
         if changed:
             lines.append(f"resume point {point.name} is of another run and was passed over: {', '.join(changed)}")
             continue
         _set_tensors(state, load_file(point / TENSORS))
-        state.step, state.history, state.window = content["step"], content["history"], content["window"]
+        state.step, state.history, state.window = position
         lines.append(f"going on after step {state.step}")
         break
     return lines

@@ -1,0 +1,164 @@
+"""Training batches: what is learned, what is masked, and the same ones every time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from tinygptv.config import Config, Stage
+from tinygptv.data import shards
+from tinygptv.data.batches import IGNORE_INDEX, StageBatches
+from tinygptv.data.features import FeatureReader, write_features
+from tinygptv.data.order import SampleOrder
+from tinygptv.data.prompts import IMAGE_MARK, prompt_text
+from tinygptv.data.records import ImageInfo, ImageRecord, Record, Turn
+from tinygptv.data.tasks import instruction, record_task
+
+SLOT, QUERIES = 1024, 4
+
+
+@pytest.fixture(scope="module")
+def images(small_shards: Path) -> list[ImageRecord]:
+    return list(shards.read_records(sorted(small_shards.glob("train-*.tar"))))
+
+
+@pytest.fixture(scope="module")
+def features(images: list[ImageRecord], tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureReader]:
+    """The features of the i-th image are i."""
+    folder = tmp_path_factory.mktemp("features")
+    write_features(
+        folder / "train.tar", [(image.key, torch.full((QUERIES, 2), float(i))) for i, image in enumerate(images)]
+    )
+    reader = FeatureReader(folder)
+    yield reader
+    reader.close()
+
+
+@pytest.fixture
+def build(images: list[ImageRecord], features: FeatureReader, tokenizer: PreTrainedTokenizerFast, smoke: Config) -> Any:
+    """``build(stage, seed, images)``."""
+
+    def make(stage: Stage = smoke.stage4, seed: int = 3, records: list[ImageRecord] = images) -> StageBatches:
+        return StageBatches(
+            records,
+            features,
+            tokenizer,
+            stage,
+            name="stage4",
+            image_token_id=SLOT,
+            num_query_tokens=QUERIES,
+            seed=seed,
+        )
+
+    return make
+
+
+def fields(batches: StageBatches, step: int) -> list[tuple[Any, ...]]:
+    return [
+        (b.record_ids, *(t.tolist() for t in (b.input_ids, b.attention_mask, b.labels, b.image_features)))
+        for b in batches.batch(step)
+    ]
+
+
+def test_a_step_is_cut_into_micro_batches_in_order(build: Any, smoke: Config) -> None:
+    batches = build()
+    micro = batches.batch(2)
+    assert [len(batch.record_ids) for batch in micro] == [smoke.stage4.micro_batch_size] * 2
+    size = smoke.stage4.batch_size
+    flat = [record for batch in micro for record in batch.record_ids]
+    assert flat == [batches.example(2 * size + i).record_id for i in range(size)]
+
+
+def test_batches_are_a_function_of_seed_and_step(build: Any) -> None:
+    first, second = build(), build()
+    backwards = {step: fields(first, step) for step in (4, 0, 2)}
+    assert all(fields(second, step) == backwards[step] for step in (0, 2, 4))
+    assert fields(build(seed=4), 0) != backwards[0]
+
+
+def test_every_sample_is_its_prompt_and_its_answer(
+    build: Any, images: list[ImageRecord], tokenizer: PreTrainedTokenizerFast, smoke: Config
+) -> None:
+    stage, batches = smoke.stage4, build()
+    by_id = {record.id: (i, record) for i, image in enumerate(images) for record in image.records}
+    order: SampleOrder = batches.order
+    tasks = set()
+    k = 0
+    for step in range(4):
+        for batch in batches.batch(step):
+            for row, record_id in enumerate(batch.record_ids):
+                image, record = by_id[record_id]
+                draw = order.draw(k)
+                k += 1
+                tasks.add(draw.task)
+                assert record.task == record_task(draw.task)
+                ids = batch.input_ids[row][batch.attention_mask[row].bool()].tolist()
+                labels_T = batch.labels[row]
+                turn = record.turns[0]
+                assert ids[0] == tokenizer.bos_token_id
+                slots = [i for i, token in enumerate(ids) if token == SLOT]
+                assert slots == list(range(slots[0], slots[0] + QUERIES))
+                read = tokenizer.decode(ids[1 : slots[0]]) + IMAGE_MARK + tokenizer.decode(ids[slots[-1] + 1 :])
+                prompt = prompt_text(stage.prompt, instruction(draw.task, turn.question, draw.template))
+                assert read == prompt + turn.answer + "###"
+                learned = labels_T != IGNORE_INDEX
+                assert tokenizer.decode(labels_T[learned]) == turn.answer + "###"
+                assert torch.equal(labels_T[learned], batch.input_ids[row][learned])
+                assert learned.nonzero().flatten().tolist() == list(range(len(ids) - int(learned.sum()), len(ids)))
+                assert batch.image_features[row].eq(image).all()
+    assert tasks == set(stage.mixture)
+
+
+def test_padding_is_on_the_right_and_carries_nothing(build: Any, tokenizer: PreTrainedTokenizerFast) -> None:
+    batch = build().batch(0)[0]
+    padding_BT = batch.attention_mask == 0
+    assert padding_BT.any()
+    assert (batch.attention_mask.diff(dim=1) <= 0).all()
+    assert batch.input_ids[padding_BT].eq(tokenizer.pad_token_id).all()
+    assert batch.labels[padding_BT].eq(IGNORE_INDEX).all()
+    assert batch.target_tokens == int(batch.labels.ne(IGNORE_INDEX).sum()) > 0
+
+
+def test_captions_without_a_prompt_follow_the_image(
+    build: Any, smoke: Config, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    example = build(smoke.stage1).example(0)
+    assert example.input_ids[: 1 + QUERIES] == [tokenizer.bos_token_id, *[SLOT] * QUERIES]
+    answer = tokenizer.decode(example.input_ids[1 + QUERIES :])
+    assert answer.startswith("a ")
+    assert answer.endswith("\n")
+    assert example.labels == [IGNORE_INDEX] * (1 + QUERIES) + example.input_ids[1 + QUERIES :]
+
+
+def test_alignment_asks_for_captions(build: Any, smoke: Config, tokenizer: PreTrainedTokenizerFast) -> None:
+    batches = build(smoke.stage3)
+    texts = [tokenizer.decode([t for t in batches.example(k).input_ids if t != SLOT]) for k in range(20)]
+    assert all("###Human: <Img></Img> " in text for text in texts)
+    assert len({text.partition("</Img> ")[2].partition(" ###")[0] for text in texts}) == 4
+
+
+def test_turns_are_one_sequence_and_every_answer_is_learned(
+    build: Any, images: list[ImageRecord], smoke: Config, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    turns = Turn("what colour?", "red"), Turn("what shape?", "circle")
+    talk = ImageRecord(images[0].key, ImageInfo("a.png", 1, 1, "0" * 64), "s", "l", (Record("talk", "vqa", turns),))
+    example = build(smoke.stage4.model_copy(update={"mixture": {"vqa": 1.0}}), records=[talk]).example(0)
+    assert example.input_ids.count(SLOT) == QUERIES
+    assert example.input_ids.count(tokenizer.bos_token_id) == 1
+    text = tokenizer.decode([token for token in example.input_ids[1:] if token != SLOT])
+    assert text.count("###Human: ") == 2
+    assert text.endswith("what shape? ###Assistant: circle###")
+    learned = tokenizer.decode([label for label in example.labels if label != IGNORE_INDEX])
+    assert learned == "red###circle###"
+
+
+def test_long_answers_are_cut_but_end(build: Any, smoke: Config, tokenizer: PreTrainedTokenizerFast) -> None:
+    short = smoke.stage4.model_copy(update={"max_answer_tokens": 2, "mixture": {"grounding": 1.0}})
+    labels = [label for label in build(short).example(0).labels if label != IGNORE_INDEX]
+    assert len(labels) == 2
+    assert tokenizer.decode(labels[-1:]) == "###"

@@ -1,0 +1,157 @@
+"""The smoke profile through the real DVC and MLflow, in a clone of the last commit: what runs, and what need not."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tinygptv.config import STEPS
+from tinygptv.profiles import read_yaml
+
+pytestmark = pytest.mark.pipeline
+
+ROOT = Path(__file__).resolve().parents[2]
+FOREIGN = (
+    "DVC_ROOT",
+    "MLFLOW_TRACKING_URI",
+    "TINYGPTV_PIPELINE_ID",
+    "PREFECT_FLOW_RUN_ID",
+    "VIRTUAL_ENV",
+    "PYTHONPATH",
+)
+
+
+class Clone:
+    """A checkout with ``profile: smoke``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+        self.env |= {"TINYGPTV_PYTHON": sys.executable, "DVC_NO_ANALYTICS": "1"}
+
+    def dvc(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "dvc", *arguments],
+            cwd=self.root,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def would_run(self) -> list[str]:
+        """Steps that ``dvc repro`` would run, as far as it can know before their inputs are made."""
+        return [step for step in STEPS if step in json.loads(self.dvc("status", "--json"))]
+
+    def digest(self, step: str) -> str:
+        outs = read_yaml(self.root / "dvc.lock")["stages"][step]["outs"]
+        return next(out["md5"] for out in outs if out["path"] == f"data/smoke/{step}")
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        path = self.root / name
+        content = path.read_text()
+        assert content.count(old) == 1
+        path.write_text(content.replace(old, new))
+
+    def restore(self) -> None:
+        subprocess.run(["git", "checkout", "-q", "--", "src", "configs"], cwd=self.root, check=True)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory) -> Clone:
+    """A clone in which the whole pipeline has run once."""
+    root = tmp_path_factory.mktemp("pipeline") / "clone"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(root)], check=True)
+    clone = Clone(root)
+    clone.edit("params.yaml", "profile: tiny", "profile: smoke")
+    shutil.rmtree(root / "reports" / "smoke", ignore_errors=True)
+    ran = re.findall(r"Running stage '(\w+)'", clone.dvc("repro"))
+    assert sorted(ran) == sorted(STEPS)
+    return clone
+
+
+def test_every_step_has_its_results(clone):
+    for step in STEPS[:-1]:
+        assert any((clone.root / "data" / "smoke" / step).iterdir()), step
+    reports = clone.root / "reports" / "smoke"
+    evaluated = json.loads((reports / "evaluate.json").read_bytes())
+    quantized = json.loads((reports / "quantize.json").read_bytes())
+    for content in (evaluated, quantized):
+        benchmark = content["benchmarks"]["easy_vqa"]
+        assert benchmark["n"] == 9673
+        assert (round(benchmark["majority"], 4), round(benchmark["blind"], 4)) == (0.3733, 0.67)
+    assert quantized["bytes"]["quantized"] < quantized["bytes"]["unquantized"]
+    assert {path.name for path in reports.glob("*.png")} == {"loss.png", "stages.png", "answers.png"}
+    assert not any((clone.root / ".state" / "smoke" / "staging").iterdir())
+
+
+def test_a_second_run_runs_nothing(clone):
+    assert "Running stage" not in clone.dvc("repro")
+    assert clone.would_run() == []
+
+
+@pytest.mark.parametrize("step", ["shards", "backbones", "features", "stage3", "evaluate", "quantize"])
+def test_a_repeated_step_gives_the_same_bytes(clone, step):
+    before = clone.digest(step)
+    assert f"Running stage '{step}'" in clone.dvc("repro", "-f", "-s", step)
+    assert clone.digest(step) == before
+
+
+def test_a_key_of_stage4_reruns_stage4_alone(clone):
+    """What follows it is seen by DVC only once stage 4 has made other weights."""
+    content = (clone.root / "configs" / "smoke.yaml").read_text()
+    place = content.index("stage4:")
+    changed = content[:place] + content[place:].replace("image_size: 64", "image_size: 64\n  weight_decay: 0.04", 1)
+    (clone.root / "configs" / "smoke.yaml").write_text(changed)
+    try:
+        assert clone.would_run() == ["stage4"]
+        planned = re.findall(r"Running stage '(\w+)'", clone.dvc("repro", "--dry"))
+        assert planned[0] == "stage4"
+        assert set(planned) <= {"stage4", "evaluate", "quantize", "register"}
+    finally:
+        clone.restore()
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("src/tinygptv/evaluation/report.py", ["evaluate"]),
+        ("src/tinygptv/tracking/runs.py", []),
+        ("src/tinygptv/cli.py", []),
+        ("src/tinygptv/training/loop.py", ["stage1", "stage2", "stage3", "stage4"]),
+    ],
+)
+def test_an_edited_file_reruns_what_uses_it(clone, name, steps):
+    path = clone.root / name
+    path.write_text(path.read_text() + "\n# a remark\n")
+    try:
+        assert clone.would_run() == steps
+    finally:
+        clone.restore()
+
+
+def test_mlflow_has_the_runs_and_the_model(clone):
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{clone.root / 'mlflow.db'}"
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    experiment = client.get_experiment_by_name("tinygptv/smoke")
+    finished = client.search_runs([experiment.experiment_id], "attributes.status = 'FINISHED'")
+    by_name = {run.info.run_name: run for run in finished}
+    assert set(by_name) >= set(STEPS)
+    for step in STEPS:
+        run = by_name[step]
+        assert run.data.metrics["seconds"] > 0
+        assert run.data.params["seed"] == "7"
+        assert client.list_artifacts(run.info.run_id), step
+    model = client.get_registered_model("tinygptv-smoke")
+    assert set(model.aliases) == {"challenger", "champion"}
