@@ -35,7 +35,9 @@ def from_write_error(error: Exception, doing: str) -> UserError:
     found = re.search(r"\(os error (\d+)\)", str(error))
     if isinstance(error, OSError):
         return from_os_error(error, doing)
-    return from_os_error(OSError(int(found[1]), os.strerror(int(found[1]))), doing) if found else UserError(str(error))
+    if found is None:
+        return UserError(f"{doing}: {error}; repeat the step")
+    return from_os_error(OSError(int(found[1]), os.strerror(int(found[1]))), doing)
 
 
 def from_os_error(error: OSError, doing: str) -> UserError:

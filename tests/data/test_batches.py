@@ -12,10 +12,10 @@ from transformers import PreTrainedTokenizerFast
 
 from tinygptv.config import Config, Stage
 from tinygptv.data import shards
-from tinygptv.data.batches import IGNORE_INDEX, StageBatches
+from tinygptv.data.batches import StageBatches
 from tinygptv.data.features import FeatureReader, write_features
 from tinygptv.data.order import SampleOrder
-from tinygptv.data.prompts import IMAGE_MARK, prompt_text
+from tinygptv.data.prompts import IGNORE_INDEX, IMAGE_MARK, prompt_text
 from tinygptv.data.records import ImageInfo, ImageRecord, Record, Turn
 from tinygptv.data.tasks import instruction, record_task
 

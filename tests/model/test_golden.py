@@ -20,7 +20,7 @@ from torch import nn
 from transformers import Blip2QFormerConfig, Blip2VisionConfig
 
 from tinygptv.config import Lora
-from tinygptv.data.batches import IGNORE_INDEX
+from tinygptv.data.prompts import IGNORE_INDEX
 from tinygptv.model import TinyGPTVConfig, TinyGPTVForConditionalGeneration, TinyGPTVTextConfig
 from tinygptv.model.adapters import add_lora, merge_lora, own_name
 

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from transformers import Blip2QFormerConfig, Blip2QFormerModel, Blip2VisionConfig, Blip2VisionModel, PhiForCausalLM
 from transformers.models.phi.modeling_phi import PhiAttention, PhiConfig, PhiRotaryEmbedding
 
-from tinygptv.data.batches import IGNORE_INDEX
+from tinygptv.data.prompts import IGNORE_INDEX
 from tinygptv.model import TinyGPTVConfig, TinyGPTVForConditionalGeneration, TinyGPTVPhiForCausalLM, TinyGPTVTextConfig
 from tinygptv.model.phi import TinyGPTVAttention
 from tinygptv.model.vision import TinyGPTVImageEncoder

@@ -9,7 +9,8 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from tinygptv.config import Config, Stage
-from tinygptv.data.batches import IGNORE_INDEX, Batch
+from tinygptv.data.batches import Batch
+from tinygptv.data.prompts import IGNORE_INDEX
 from tinygptv.model.adapters import add_lora, freeze, trainable_parameters
 from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
 from tinygptv.training.loop import TrainingState, new_state

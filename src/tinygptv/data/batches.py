@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tinygptv.data import prompts
 from tinygptv.data.order import SampleOrder
+from tinygptv.data.prompts import IGNORE_INDEX
 from tinygptv.data.tasks import instruction, record_task
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from tinygptv.config import Stage
     from tinygptv.data.features import FeatureReader
     from tinygptv.data.records import ImageRecord, Record
-
-IGNORE_INDEX = -100
-"""Label of a token that carries no loss (torch's cross-entropy default)."""
 
 
 @dataclass(frozen=True, slots=True)

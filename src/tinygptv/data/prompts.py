@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tinygptv.config import Prompt
 
 IMAGE_MARK = "<ImageHere>"
+IGNORE_INDEX = -100
+"""Label of a token that carries no loss (torch's cross-entropy default)."""
 WRAPPED_IMAGE = f"<Img>{IMAGE_MARK}</Img> "
 
 

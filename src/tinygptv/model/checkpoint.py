@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
 
 IMAGE_ENCODER, LANGUAGE_MODEL, TOKENIZER = "image_encoder.safetensors", "language_model.safetensors", "tokenizer.json"
-TRAINED, MANIFEST = "trained.safetensors", "manifest.json"
+TRAINED, MANIFEST, HISTORY = "trained.safetensors", "manifest.json", "history.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from torch import nn
 from transformers import Cache, GenerationMixin, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from tinygptv.data.batches import IGNORE_INDEX
+from tinygptv.data.prompts import IGNORE_INDEX
 from tinygptv.model.configuration import TinyGPTVConfig
 from tinygptv.model.phi import TinyGPTVPhiForCausalLM
 from tinygptv.model.vision import TinyGPTVImageEncoder

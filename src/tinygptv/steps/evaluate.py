@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinygptv.config import STAGES
 from tinygptv.files import read_json, write_json
-from tinygptv.steps.train import HISTORY
+from tinygptv.model.checkpoint import HISTORY
 
 if TYPE_CHECKING:
     from tinygptv.config import Prompt

@@ -190,16 +190,21 @@ def execute(step: str, profile_name: str | None = None) -> None:
 
 
 def publish(context: StepContext) -> None:
-    """Move the staged outputs into place and record their DVC digest."""
+    """Move the staged outputs into place and record their DVC digest.
+
+    Reports are brought beside their places first: where that fails, the data stay as they were, too.
+    """
+    target = reports_folder(context.root, context.profile.name)
+    beside = {path.name: target / f".{path.name}.new" for path in (context.staging / "reports").glob("*")}
+    if beside:
+        target.mkdir(parents=True, exist_ok=True)
+    for name, near in beside.items():
+        (context.staging / "reports" / name).replace(near)
     data = context.staging / "data"
     if data.is_dir():
         context.run.tags({"dvc.md5": dvc_md5(data)})
         replace_folder(data, data_folder(context.root, context.profile.name) / context.step)
-    reports = context.staging / "reports"
-    if reports.is_dir():
-        target = reports_folder(context.root, context.profile.name)
-        target.mkdir(parents=True, exist_ok=True)
-        for path in sorted(reports.iterdir()):
-            path.replace(target / path.name)
+    for name, near in beside.items():
+        near.replace(target / name)
     shutil.rmtree(context.staging, ignore_errors=True)
     shutil.rmtree(context.state, ignore_errors=True)

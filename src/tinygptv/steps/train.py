@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from tinygptv.steps.harness import StepContext
     from tinygptv.training.loop import Point, TrainingState
 
-HISTORY = "history.json"
-
 
 def run(context: StepContext) -> None:
     """Train one stage.
@@ -86,9 +84,9 @@ def run(context: StepContext) -> None:
     with context.stop.safe_points(), progress:
         loop.train(state, batches.batch, stage, on_step=on_step)
     checkpoint.write_checkpoint(context.out, adapters.trainable_state(model), manifest)
-    write_json(context.out / HISTORY, state.history)
+    write_json(context.out / checkpoint.HISTORY, state.history)
     context.run.artifact(context.out / checkpoint.MANIFEST)
-    context.run.artifact(context.out / HISTORY)
+    context.run.artifact(context.out / checkpoint.HISTORY)
     context.run.artifact(context.out / checkpoint.TRAINED)
 
 
