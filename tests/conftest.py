@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
     from tinygptv.model.processing import TinyGPTVProcessor
 
 TRAIN_IMAGES, TEST_IMAGES, VAL_IMAGES = 40, 10, 8
+
+
+@pytest.fixture(autouse=True)
+def own_environment() -> Iterator[None]:
+    """Give back the environment that a test found: MLflow, for one, writes its address into it."""
+    found = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(found)
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,12 @@
 """The configuration reference follows the schema and the profiles."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tinygptv.config import Config
-from tinygptv.docs import REFERENCE, main, reference
+from tinygptv.docs import REFERENCE, RESULTS_BEGIN, RESULTS_END, main, reference
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,6 +42,8 @@ def test_values_come_from_the_profiles(tmp_path):
 
 def test_check_tells_stale_from_current(tmp_path, monkeypatch, capsys):
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    shutil.copytree(ROOT / "reports" / "tiny", tmp_path / "reports" / "tiny")
+    (tmp_path / "README.md").write_text(f"before\n{RESULTS_BEGIN}\n{RESULTS_END}\nafter\n")
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> int:
@@ -50,9 +53,13 @@ def test_check_tells_stale_from_current(tmp_path, monkeypatch, capsys):
     assert run("--check") == 1
     assert run() == 0
     assert run("--check") == 0
-    with (tmp_path / REFERENCE).open("a") as file:
-        file.write("edited\n")
-    assert run("--check") == 1
+    shown = (tmp_path / "README.md").read_text()
+    assert shown.startswith("before\n") and shown.endswith("after\n") and "| easy_vqa | 8 bits |" in shown
+    for path in (tmp_path / REFERENCE, tmp_path / "README.md"):
+        content = path.read_text()
+        path.write_text(content.replace("|", "!", 1))
+        assert run("--check") == 1
+        path.write_text(content)
     assert "python -m tinygptv.docs" in capsys.readouterr().err
 
 
