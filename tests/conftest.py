@@ -72,6 +72,12 @@ def smoke() -> Config:
 
 
 @pytest.fixture(scope="session")
+def paper() -> Config:
+    """The profile of the paper."""
+    return read_config(Path(__file__).parents[1] / "configs" / "paper.yaml")
+
+
+@pytest.fixture(scope="session")
 def tokenizer(small_shards: Path, smoke: Config) -> PreTrainedTokenizerFast:
     """A tokenizer made as the step ``backbones`` makes it, from fewer texts. Read only."""
     from transformers import PreTrainedTokenizerFast

@@ -28,7 +28,7 @@ def rates(value, path=()):
 def test_committed_profiles_are_valid(path):
     config = read_config(path)
     assert [config.stage(name).steps for name in STAGES] == [
-        config.stage(name).steps_per_epoch * config.stage(name).epochs for name in STAGES
+        config.stage(name).steps_per_epoch * config.stage(name).epochs * config.stage(name).repeats for name in STAGES
     ]
 
 

@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -32,7 +32,7 @@ MISSING = object()
 HEAD = """\
 # Configuration
 
-Written by `python -m tinygptv.docs` from `src/tinygptv/config.py`; do not edit.
+Written by `python -m tinygptv.docs` from `src/tinygptv/config/`; do not edit.
 
 `params.yaml` names the profile and the seed; `configs/<profile>.yaml` holds every key below. No key has a default, and
 an unknown key or a wrong type is an error that names it. Values that differ between the sections of a heading are
@@ -82,9 +82,9 @@ Keys = tuple[str, ...]
 
 def _section(paths: list[Keys], cls: type[BaseModel], profiles: Mapping[str, Any]) -> str:
     """Heading, table and subsections of sections that share one schema."""
-    names = ", ".join(f"`{'.'.join(path)}`" for path in paths)
+    names = ", ".join(f"`{'.'.join(path)}`" for path in paths) + _alternative(cls)
     text = f"\n{'#' * min(len(paths[0]) + 1, 6)} {names}\n\n{inspect.cleandoc(cls.__doc__ or '')}\n"
-    plain = {_key(name, field): field for name, field in cls.model_fields.items() if _schema(field) is None}
+    plain = {_key(name, field): field for name, field in cls.model_fields.items() if not _schemas(field)}
     if plain:
         header = ["key", "type", "constraint", "description", *profiles]
         text += f"\n{_row(header)}{_row(['---'] * len(header))}"
@@ -101,17 +101,22 @@ def _groups(cls: type[BaseModel], paths: list[Keys]) -> Iterator[tuple[list[Keys
     by_class: dict[type[BaseModel], list[Keys]] = {}
     for path in paths:
         for name, field in cls.model_fields.items():
-            child = _schema(field)
-            if child is not None:
+            for child in _schemas(field):
                 by_class.setdefault(child, []).append((*path, _key(name, field)))
     for section, found in by_class.items():
         yield found, section
 
 
-def _schema(field: FieldInfo) -> type[BaseModel] | None:
-    """The schema of a field that is a section, None for a plain key."""
-    cls: Any = field.annotation
-    return cls if inspect.isclass(cls) and issubclass(cls, BaseModel) else None
+def _schemas(field: FieldInfo) -> list[type[BaseModel]]:
+    """The schema of a field that is a section, several where it has alternatives, none for a plain key."""
+    alternatives = get_args(field.annotation) or (field.annotation,)
+    return [cls for cls in alternatives if inspect.isclass(cls) and issubclass(cls, BaseModel)]
+
+
+def _alternative(cls: type[BaseModel]) -> str:
+    """What a profile writes to choose this schema among the alternatives of its section."""
+    field = cls.model_fields.get("source")
+    return f" with `source: {get_args(field.annotation)[0]}`" if field is not None else ""
 
 
 def _key(name: str, field: FieldInfo) -> str:
@@ -120,6 +125,8 @@ def _key(name: str, field: FieldInfo) -> str:
 
 def _kind(schema: Mapping[str, Any]) -> str:
     """The type in words, from JSON Schema."""
+    if "anyOf" in schema:
+        return " or ".join(_kind(alternative) for alternative in schema["anyOf"])
     if "enum" in schema or "const" in schema:
         return "word"
     if schema["type"] == "array":
@@ -133,6 +140,8 @@ def _kind(schema: Mapping[str, Any]) -> str:
 def _constraint(schema: Mapping[str, Any]) -> str:
     """What a value must obey, from JSON Schema."""
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(filter(None, map(_constraint, schema["anyOf"]))))
     parts = [f"{sign} {schema[name]:g}" for name, sign in signs.items() if name in schema]
     words = schema.get("enum", [schema["const"]] if "const" in schema else [])
     parts += [" or ".join(f"`{word}`" for word in words)] if words else []

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 from tinygptv.errors import UserError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     import torch
+    from torch import nn
 
     from tinygptv.config import Runtime
 
@@ -56,6 +59,22 @@ def resolve_device(name: str) -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise UserError("runtime.device is cuda, but torch sees no CUDA device; set it to auto or cpu")
     return torch.device(name)
+
+
+def autocast(model: nn.Module) -> AbstractContextManager[object]:
+    """Products in the format of the model's matrices, everything else in float32; no change to a float32 model.
+
+    Trained tensors and norms are float32 beside matrices in bfloat16 (``model/assembly.py``), which torch multiplies
+    only under autocast. Source: the authors' ``maybe_autocast`` (float16 there, in which Phi-2 overflows).
+    """
+    from contextlib import nullcontext
+
+    import torch
+
+    parameters = list(model.parameters())
+    if any(p.dtype == torch.bfloat16 for p in parameters):
+        return torch.autocast(parameters[0].device.type, dtype=torch.bfloat16)
+    return nullcontext()
 
 
 def quiet_libraries() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tinygptv.config import Download, Shards
+from tinygptv.config import EasyVQA, Shards
 
 
 @dataclass
@@ -39,7 +39,7 @@ def make_context(tmp_path: Path) -> Callable[..., Any]:
         shards = {"val_images": 8, "images_per_shard": 16, "max_rejected": 0.0}
         shards.update({key: value for key, value in changes.items() if key in shards})
         config = SimpleNamespace(
-            download=Download(source="easy_vqa", sha256=changes.get("sha256", "0" * 64)), shards=Shards(**shards)
+            download=EasyVQA(source="easy_vqa", sha256=changes.get("sha256", "0" * 64)), shards=Shards(**shards)
         )
         state = tmp_path / "state" / step
         return SimpleNamespace(out=out, state=state, run=RecordingRun(), config=config, input=lambda name: root / name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ from transformers import PreTrainedTokenizerFast
 
 from tinygptv.config import Config, Stage
 from tinygptv.data import shards
-from tinygptv.data.batches import StageBatches
+from tinygptv.data.batches import Example, StageBatches
 from tinygptv.data.features import FeatureReader, write_features
 from tinygptv.data.order import SampleOrder
 from tinygptv.data.prompts import IGNORE_INDEX, IMAGE_MARK, prompt_text
 from tinygptv.data.records import ImageInfo, ImageRecord, Record, Turn
 from tinygptv.data.tasks import instruction, record_task
+from tinygptv.errors import DataError
 
 SLOT, QUERIES = 1024, 4
 
@@ -58,6 +60,10 @@ def build(images: list[ImageRecord], features: FeatureReader, tokenizer: PreTrai
     return make
 
 
+def first_example(batches: StageBatches) -> Example:
+    return batches.example(batches.order.draws(0)[0])
+
+
 def fields(batches: StageBatches, step: int) -> list[tuple[Any, ...]]:
     return [
         (b.record_ids, *(t.tolist() for t in (b.input_ids, b.attention_mask, b.labels, b.image_features)))
@@ -71,7 +77,7 @@ def test_a_step_is_cut_into_micro_batches_in_order(build: Any, smoke: Config) ->
     assert [len(batch.record_ids) for batch in micro] == [smoke.stage4.micro_batch_size] * 2
     size = smoke.stage4.batch_size
     flat = [record for batch in micro for record in batch.record_ids]
-    assert flat == [batches.example(2 * size + i).record_id for i in range(size)]
+    assert flat == [batches.example(batches.order.draws(2 * size + i)[0]).record_id for i in range(size)]
 
 
 def test_batches_are_a_function_of_seed_and_step(build: Any) -> None:
@@ -93,7 +99,7 @@ def test_every_sample_is_its_prompt_and_its_answer(
         for batch in batches.batch(step):
             for row, record_id in enumerate(batch.record_ids):
                 image, record = by_id[record_id]
-                draw = order.draw(k)
+                (draw,) = order.draws(k)
                 k += 1
                 tasks.add(draw.task)
                 assert record.task == record_task(draw.task)
@@ -127,7 +133,7 @@ def test_padding_is_on_the_right_and_carries_nothing(build: Any, tokenizer: PreT
 def test_captions_without_a_prompt_follow_the_image(
     build: Any, smoke: Config, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    example = build(smoke.stage1).example(0)
+    example = first_example(build(smoke.stage1))
     assert example.input_ids[: 1 + QUERIES] == [tokenizer.bos_token_id, *[SLOT] * QUERIES]
     answer = tokenizer.decode(example.input_ids[1 + QUERIES :])
     assert answer.startswith("a ")
@@ -137,7 +143,10 @@ def test_captions_without_a_prompt_follow_the_image(
 
 def test_alignment_asks_for_captions(build: Any, smoke: Config, tokenizer: PreTrainedTokenizerFast) -> None:
     batches = build(smoke.stage3)
-    texts = [tokenizer.decode([t for t in batches.example(k).input_ids if t != SLOT]) for k in range(20)]
+    texts = [
+        tokenizer.decode([t for t in batches.example(batches.order.draws(k)[0]).input_ids if t != SLOT])
+        for k in range(20)
+    ]
     assert all("###Human: <Img></Img> " in text for text in texts)
     assert len({text.partition("</Img> ")[2].partition(" ###")[0] for text in texts}) == 4
 
@@ -147,7 +156,7 @@ def test_turns_are_one_sequence_and_every_answer_is_learned(
 ) -> None:
     turns = Turn("what colour?", "red"), Turn("what shape?", "circle")
     talk = ImageRecord(images[0].key, ImageInfo("a.png", 1, 1, "0" * 64), "s", "l", (Record("talk", "vqa", turns),))
-    example = build(smoke.stage4.model_copy(update={"mixture": {"vqa": 1.0}}), records=[talk]).example(0)
+    example = first_example(build(smoke.stage4.model_copy(update={"mixture": {"vqa": 1.0}}), records=[talk]))
     assert example.input_ids.count(SLOT) == QUERIES
     assert example.input_ids.count(tokenizer.bos_token_id) == 1
     text = tokenizer.decode([token for token in example.input_ids[1:] if token != SLOT])
@@ -159,6 +168,49 @@ def test_turns_are_one_sequence_and_every_answer_is_learned(
 
 def test_long_answers_are_cut_but_end(build: Any, smoke: Config, tokenizer: PreTrainedTokenizerFast) -> None:
     short = smoke.stage4.model_copy(update={"max_answer_tokens": 2, "mixture": {"grounding": 1.0}})
-    labels = [label for label in build(short).example(0).labels if label != IGNORE_INDEX]
+    labels = [label for label in first_example(build(short)).labels if label != IGNORE_INDEX]
     assert len(labels) == 2
     assert tokenizer.decode(labels[-1:]) == "###"
+
+
+def test_turns_beyond_the_longest_sequence_are_left_out(
+    build: Any, images: list[ImageRecord], smoke: Config, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    turns = Turn("what is it?", "a red circle"), Turn("what shape?", "circle"), Turn("is it red?", "yes")
+    talk = ImageRecord(images[0].key, ImageInfo("a.png", 1, 1, "0" * 64), "s", "l", (Record("talk", "vqa", turns),))
+    stage = smoke.stage4.model_copy(update={"mixture": {"vqa": 1.0}})
+
+    def example(limit: int) -> Example:
+        return first_example(build(stage.model_copy(update={"max_sequence_tokens": limit}), records=[talk]))
+
+    whole = example(256)
+    without_last = example(len(whole.input_ids) - 1)
+    assert (
+        tokenizer.decode([label for label in without_last.labels if label != IGNORE_INDEX])
+        == "a red circle###circle###"
+    )
+    assert without_last.input_ids == whole.input_ids[: len(without_last.input_ids)]
+    question = without_last.labels.index(without_last.labels[-1])  # where the first answer's end mark stands
+    cut = example(question)
+    assert len(cut.input_ids) == question
+    assert tokenizer.decode(cut.labels[-1:]) == "###"
+    with pytest.raises(DataError, match="talk"):
+        example(QUERIES)
+
+
+def test_a_table_of_batch_sizes_gives_steps_of_one_task(build: Any, smoke: Config) -> None:
+    sizes = {"vqa": 3, "caption": 1, "refer": 2}
+    stage = smoke.stage4.model_copy(
+        update={"mixture": dict.fromkeys(sizes, 1.0), "batch_size": sizes, "micro_batch_size": 2, "steps_per_epoch": 9}
+    )
+    batches = build(stage)
+    seen = []
+    for step in range(18):
+        draws = batches.order.draws(step)
+        (task,) = {draw.task for draw in draws}
+        seen.append(task)
+        assert len(draws) == sizes[task]
+        micro = batches.batch(step)
+        assert [len(batch.record_ids) for batch in micro] == {"vqa": [2, 1], "caption": [1], "refer": [2]}[task]
+        assert [i for b in micro for i in b.record_ids] == [batches.example(draw).record_id for draw in draws]
+    assert Counter(seen[:9]) == Counter(seen[9:]) == dict.fromkeys(sizes, 3)

@@ -18,11 +18,12 @@ EPOCH = 40
 
 def make_order(**changes: object) -> SampleOrder:
     arguments: dict = {"sizes": SIZES, "weights": WEIGHTS, "epoch_size": EPOCH, "seed": 7, "stage": "stage4"}
+    arguments["samples"] = dict.fromkeys(WEIGHTS, 1)
     return SampleOrder(**arguments | changes)
 
 
 def draws(order: SampleOrder, count: int = 5 * EPOCH) -> list[Draw]:
-    return [order.draw(k) for k in range(count)]
+    return [order.draws(k)[0] for k in range(count)]
 
 
 def test_every_epoch_has_the_exact_shares() -> None:
@@ -33,7 +34,7 @@ def test_every_epoch_has_the_exact_shares() -> None:
         "refer": 6,
     }  # of 32.36, 1.35 and 6.29: the largest remainder is .36
     for epoch in range(5):
-        tasks = Counter(order.draw(epoch * EPOCH + i).task for i in range(EPOCH))
+        tasks = Counter(order.draws(epoch * EPOCH + i)[0].task for i in range(EPOCH))
         assert tasks == order.quotas
 
 
@@ -53,7 +54,7 @@ def test_every_record_comes_once_before_one_comes_twice(task: str) -> None:
 
 def test_passes_have_different_orders() -> None:
     order = make_order(sizes={"vqa": 40}, weights={"vqa": 1.0})
-    epochs = [[order.draw(epoch * EPOCH + i).record for i in range(EPOCH)] for epoch in range(3)]
+    epochs = [[order.draws(epoch * EPOCH + i)[0].record for i in range(EPOCH)] for epoch in range(3)]
     assert all(sorted(epoch) == list(range(40)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
 
@@ -61,7 +62,7 @@ def test_passes_have_different_orders() -> None:
 @given(st.permutations(range(3 * EPOCH)))
 def test_a_draw_does_not_depend_on_those_before(ks: list[int]) -> None:
     sequential, order = draws(make_order(), 3 * EPOCH), make_order()
-    assert [order.draw(k) for k in ks] == [sequential[k] for k in ks]
+    assert [order.draws(k)[0] for k in ks] == [sequential[k] for k in ks]
 
 
 @pytest.mark.parametrize("change", [{"seed": 8}, {"stage": "stage3"}])
@@ -78,6 +79,21 @@ def test_templates_vary() -> None:
     templates = {draw.template for draw in draws(make_order())}
     assert len(templates) > 190
     assert {template % 7 for template in templates} == set(range(7))
+
+
+def test_places_of_several_samples_go_through_all_records_too() -> None:
+    order = make_order(samples={"vqa": 3, "caption": 1, "refer": 2})
+    records: dict[str, list[int]] = {task: [] for task in SIZES}
+    for k in range(10 * EPOCH):
+        draws_of_place = order.draws(k)
+        for draw in draws_of_place:
+            records[draw.task].append(draw.record)
+        templates = [draw.template for draw in draws_of_place]
+        assert templates == list(range(templates[0], templates[0] + len(templates)))
+    for task, size in SIZES.items():
+        counts = Counter(records[task])
+        assert set(counts) == set(range(size))
+        assert max(counts.values()) - min(counts.values()) <= 1
 
 
 @pytest.mark.parametrize("sizes", [{"vqa": 3, "caption": 2}, {**SIZES, "refer": 0}])

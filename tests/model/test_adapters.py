@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from copy import deepcopy
+from typing import get_args
 
 import pytest
 import torch
 from torch.testing import assert_close
 
-from tinygptv.config import Config
+from tinygptv.config import Config, Part
 from tinygptv.errors import CheckpointError
 from tinygptv.model.adapters import (
+    GROUPS,
     add_lora,
     freeze,
     has_lora,
@@ -25,6 +27,7 @@ from tinygptv.model.adapters import (
 from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
 
 MakeModel = Callable[..., TinyGPTVForConditionalGeneration]
+NORMS = ("input_norm", "qk_norm", "rms_norm", "final_norm")
 INPUT = {"input_ids": torch.tensor([[5, 1024, 1024, 1024, 1024, 7, 300, 12]])}
 
 
@@ -50,12 +53,12 @@ def logits(model: TinyGPTVForConditionalGeneration) -> torch.Tensor:
 
 def test_the_stages_train_what_the_paper_trains(smoke: Config) -> None:
     assert [smoke.stage(f"stage{i}").trainable for i in (1, 2, 3, 4)] == [
-        ("projection", "norms"),
-        *[("projection", "norms", "lora")] * 3,
+        ("projection", *NORMS),
+        *[("projection", *NORMS, "lora")] * 3,
     ]
 
 
-@pytest.mark.parametrize("groups", [("projection",), ("projection", "norms"), ("projection", "norms", "lora")])
+@pytest.mark.parametrize("groups", [("projection",), ("projection", *NORMS), ("projection", *NORMS, "lora")])
 def test_the_table_is_a_partition_and_the_only_gradients(
     model: TinyGPTVForConditionalGeneration, groups: tuple[str, ...]
 ) -> None:
@@ -66,16 +69,29 @@ def test_the_table_is_a_partition_and_the_only_gradients(
     assert f"trainable {table.total_trainable:,}" in str(table)
 
 
-def test_norms_train_by_their_weights_only(model: TinyGPTVForConditionalGeneration) -> None:
-    freeze(model, ("norms",))
-    layer = "language_model.model.layers.0"
-    assert set(trainable_parameters(model)) == {
-        f"{layer}.input_layernorm.weight",
-        f"{layer}.post_layernorm.weight",
-        f"{layer}.self_attn.q_layernorm.weight",
-        f"{layer}.self_attn.k_layernorm.weight",
-        "language_model.model.final_layernorm.weight",
-    }
+LAYER = "language_model.model.layers.0"
+OF_PART = {
+    "input_norm": {f"{LAYER}.input_layernorm.weight"},
+    "qk_norm": {f"{LAYER}.self_attn.q_layernorm.weight", f"{LAYER}.self_attn.k_layernorm.weight"},
+    "rms_norm": {f"{LAYER}.post_layernorm.weight"},
+    "final_norm": {"language_model.model.final_layernorm.weight"},
+    "norm_biases": {
+        f"{LAYER}.input_layernorm.bias",
+        f"{LAYER}.self_attn.q_layernorm.bias",
+        f"{LAYER}.self_attn.k_layernorm.bias",
+        "language_model.model.final_layernorm.bias",
+    },
+}
+
+
+@pytest.mark.parametrize("part", OF_PART)
+def test_norms_train_by_kind(model: TinyGPTVForConditionalGeneration, part: str) -> None:
+    freeze(model, (part,))
+    assert set(trainable_parameters(model)) == OF_PART[part]
+
+
+def test_every_part_of_the_configuration_is_a_group() -> None:
+    assert set(GROUPS) == set(get_args(Part))
 
 
 def test_adapters_sit_on_the_attention_only(model: TinyGPTVForConditionalGeneration) -> None:
@@ -87,7 +103,7 @@ def test_adapters_sit_on_the_attention_only(model: TinyGPTVForConditionalGenerat
 
 def test_trained_tensors_become_float32(model: TinyGPTVForConditionalGeneration) -> None:
     model.bfloat16()
-    freeze(model, ("norms", "lora"))
+    freeze(model, (*NORMS, "lora"))
     assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
     assert {p.dtype for p in model.parameters() if not p.requires_grad} == {torch.bfloat16}
 
@@ -98,7 +114,7 @@ def test_a_group_without_parameters_is_refused(make_model: MakeModel) -> None:
 
 
 def test_a_step_leaves_the_frozen_weights_alone(model: TinyGPTVForConditionalGeneration) -> None:
-    freeze(model, ("projection", "norms", "lora"))
+    freeze(model, ("projection", *NORMS, "lora"))
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
     model(
@@ -147,7 +163,7 @@ def test_own_names(name: str, own: str) -> None:
 def test_trained_tensors_go_round(
     model: TinyGPTVForConditionalGeneration, make_model: MakeModel, smoke: Config
 ) -> None:
-    freeze(model, ("projection", "norms", "lora"))
+    freeze(model, ("projection", *NORMS, "lora"))
     other = make_model()  # the same frozen weights
     add_lora(other, smoke.model.lora)
     other.eval()
@@ -160,3 +176,13 @@ def test_unknown_and_misshapen_tensors_are_refused(model: TinyGPTVForConditional
         load_tensors(model, {"projector.linear_3.bias": torch.zeros(3)}, "a file")
     with pytest.raises(CheckpointError, match=r"projector\.linear_1\.bias has shape \(3,\), the model needs \(64,\)"):
         load_tensors(model, {"projector.linear_1.bias": torch.zeros(3)}, "a file")
+
+
+def test_adapters_are_merged_in_float32_and_rounded_once(model: TinyGPTVForConditionalGeneration) -> None:
+    for layer in model.language_model.model.layers:
+        layer.self_attn.dense.base_layer.bfloat16()
+    adapted = model.language_model.model.layers[0].self_attn.dense
+    expected = (adapted.base_layer.weight.float() + adapted.get_delta_weight("default")).bfloat16()
+    merge_lora(model)
+    merged = model.language_model.model.layers[0].self_attn.dense.weight
+    assert_close(merged, expected, rtol=0, atol=0)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
-from transformers import Blip2QFormerConfig, Blip2QFormerModel, Blip2VisionConfig, Blip2VisionModel, PhiForCausalLM
+from transformers import (
+    AutoModelForImageTextToText,
+    Blip2QFormerConfig,
+    Blip2QFormerModel,
+    Blip2VisionModel,
+    CLIPVisionModel,
+    PhiForCausalLM,
+)
 from transformers.models.phi.modeling_phi import PhiAttention, PhiConfig, PhiRotaryEmbedding
 
 from tinygptv.data.prompts import IGNORE_INDEX
 from tinygptv.model import TinyGPTVConfig, TinyGPTVForConditionalGeneration, TinyGPTVPhiForCausalLM, TinyGPTVTextConfig
+from tinygptv.model.configuration import TOWERS
 from tinygptv.model.phi import TinyGPTVAttention
 from tinygptv.model.vision import TinyGPTVImageEncoder
 
@@ -39,13 +49,13 @@ def randomise(module: nn.Module) -> None:
             nn.init.normal_(parameter, mean=1.0 if "norm" in name and "weight" in name else 0.0, std=0.2)
 
 
-def our_text_config() -> TinyGPTVTextConfig:
-    return TinyGPTVTextConfig(**TEXT)
+def our_text_config(**changes: bool) -> TinyGPTVTextConfig:
+    return TinyGPTVTextConfig(**TEXT, **changes)
 
 
-def tiny_config() -> TinyGPTVConfig:
+def tiny_config(tower: str = "eva") -> TinyGPTVConfig:
     return TinyGPTVConfig(
-        vision_config=Blip2VisionConfig(
+        vision_config=TOWERS[tower](
             image_size=IMAGE,
             patch_size=PATCH,
             hidden_size=16,
@@ -97,18 +107,23 @@ def test_attention_is_phi_attention_with_qk_layernorm() -> None:
     assert_close(ours(hidden_BTD, position_embeddings=turns, attention_mask=None)[0], expected)
 
 
-def test_without_the_rms_norm_the_language_model_is_phi() -> None:
-    ours = TinyGPTVPhiForCausalLM(our_text_config()).eval()
-    randomise(ours)
-    input_BT = torch.randint(0, 39, (2, 9))
-    with_norm_BTV = ours(input_ids=input_BT).logits
-    for layer in ours.model.layers:
-        layer.post_layernorm = nn.Identity()
-    theirs = PhiForCausalLM(PhiConfig(**TEXT, qk_layernorm=True)).eval()
+@pytest.mark.parametrize("qk_norm", [True, False])
+def test_without_the_rms_norm_the_language_model_is_phi(qk_norm: bool) -> None:
+    ours = TinyGPTVPhiForCausalLM(our_text_config(qk_layernorm=qk_norm, rms_norm=False)).eval()
+    whole = TinyGPTVPhiForCausalLM(our_text_config()).eval()
+    randomise(whole)
+    present = ours.state_dict().keys()
+    assert {n.split(".")[-2] for n in whole.state_dict().keys() - present} == {
+        "post_layernorm",
+        *(() if qk_norm else ("q_layernorm", "k_layernorm")),
+    }
+    ours.load_state_dict({name: tensor for name, tensor in whole.state_dict().items() if name in present})
+    theirs = PhiForCausalLM(PhiConfig(**TEXT, qk_layernorm=qk_norm)).eval()
     theirs.load_state_dict(split_fused(ours.state_dict(), TEXT["num_attention_heads"]))
+    input_BT = torch.randint(0, 39, (2, 9))
     expected_BTV = theirs(input_ids=input_BT).logits
     assert_close(ours(input_ids=input_BT).logits, expected_BTV)
-    assert (with_norm_BTV - expected_BTV).abs().max() > 0.1
+    assert (whole(input_ids=input_BT).logits - expected_BTV).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("size", [IMAGE, 2 * IMAGE])
@@ -126,15 +141,42 @@ def test_the_image_encoder_is_blip2_vision_and_qformer(model: TinyGPTVForConditi
     assert_close(ours(pixels_BCHW), expected_BQD)
 
 
-def test_ln_vision_has_the_eps_of_torch() -> None:
-    encoder = TinyGPTVImageEncoder(tiny_config()).eval()
+@pytest.mark.parametrize("size", [IMAGE, 2 * IMAGE])
+def test_with_clips_tower_the_image_encoder_is_clip_vision_and_qformer(size: int) -> None:
+    ours = TinyGPTVImageEncoder(tiny_config("clip")).eval()
+    randomise(ours)
+    vision = CLIPVisionModel(ours.config.vision_config).eval()
+    vision.load_state_dict(ours.vision_model.state_dict())
+    qformer = Blip2QFormerModel(ours.config.qformer_config).eval()
+    qformer.load_state_dict(ours.qformer.state_dict())
+    pixels_BCHW = torch.randn(2, 3, size, size)
+    hidden_BPD = vision(pixel_values=pixels_BCHW, interpolate_pos_encoding=True).last_hidden_state
+    norm = vision.post_layernorm
+    normed_BPD = nn.functional.layer_norm(hidden_BPD, (16,), norm.weight, norm.bias, eps=1e-5)
+    expected_BQD = qformer(query_embeds=ours.query_tokens.expand(2, -1, -1), encoder_hidden_states=normed_BPD)[0]
+    assert_close(ours(pixels_BCHW), expected_BQD)
+
+
+def test_a_folder_remembers_clips_tower(tmp_path: Path) -> None:
+    model = TinyGPTVForConditionalGeneration(tiny_config("clip")).eval()
+    randomise(model)
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForImageTextToText.from_pretrained(tmp_path)
+    assert isinstance(loaded.image_encoder.vision_model, CLIPVisionModel)
+    pixels_BCHW = torch.randn(1, 3, IMAGE, IMAGE)
+    assert_close(loaded.get_image_features(pixels_BCHW), model.get_image_features(pixels_BCHW), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+def test_ln_vision_has_the_eps_of_torch(tower: str) -> None:
+    encoder = TinyGPTVImageEncoder(tiny_config(tower)).eval()
     norm = encoder.vision_model.post_layernorm
     hidden_D = torch.randn(16) * 1e-3  # a variance of 1e-6, at which 1e-5 and 1e-6 differ
     assert_close(norm(hidden_D), nn.functional.layer_norm(hidden_D, (16,), norm.weight, norm.bias))
     assert (norm(hidden_D) - nn.functional.layer_norm(hidden_D, (16,), eps=1e-6)).abs().max() > 0.1
-    loaded = TinyGPTVForConditionalGeneration(tiny_config()).image_encoder.vision_model
+    loaded = TinyGPTVForConditionalGeneration(tiny_config(tower)).image_encoder.vision_model
     assert loaded.post_layernorm.eps == 1e-5
-    assert loaded.encoder.layers[0].layer_norm1.eps == 1e-6
+    assert loaded.encoder.layers[0].layer_norm1.eps == {"eva": 1e-6, "clip": 1e-5}[tower]
 
 
 def prompt(model: TinyGPTVForConditionalGeneration, length: int, seed: int) -> list[int]:

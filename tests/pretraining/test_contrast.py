@@ -147,7 +147,11 @@ def test_the_loss_prefers_the_right_marks(smoke: Config) -> None:
         assert right < loss(1, marks_E + 2) < loss(1, marks_E + 30)
 
 
-def test_pretraining_lowers_the_loss_and_repeats_itself(images: contrast.CaptionedImages, smoke: Config) -> None:
+@pytest.mark.parametrize("tower", ["eva", "clip"])
+def test_pretraining_lowers_the_loss_and_repeats_itself(
+    images: contrast.CaptionedImages, smoke: Config, tower: str
+) -> None:
+    sizes = smoke.model.model_copy(update={"vision": smoke.model.vision.model_copy(update={"tower": tower})})
     settings = smoke.backbones.vision.model_copy(update={"steps": 14, "batch_size": 16})
     size = smoke.model.vision.image_size
 
@@ -157,7 +161,7 @@ def test_pretraining_lowers_the_loss_and_repeats_itself(images: contrast.Caption
 
     def run(seed: int) -> tuple[list[float], dict[str, torch.Tensor]]:
         torch.manual_seed(0)
-        encoder = TinyGPTVImageEncoder(from_profile(smoke.model, end_of_text_id=0))
+        encoder = TinyGPTVImageEncoder(from_profile(sizes, end_of_text_id=0))
         losses: list[float] = []
         contrast.pretrain(encoder, images, settings, seed, normalise, lambda _, loss: losses.append(loss))
         return losses, encoder.state_dict()

@@ -148,17 +148,17 @@ def with_stage1(
 
     The two halves of ``backbones`` run one after the other in this process, which saves the start of another.
     """
-    from tinygptv.steps import backbones
+    from tinygptv.pretraining import standins
 
     made = Checkout(tmp_path_factory.mktemp("stage1") / "checkout")
     shutil.copytree(with_shards.root, made.root)
     folder = made.data / "backbones"
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backbones, "TOKENIZER_TEXTS", 50)
-        job = backbones.Job(made.config, 7, made.data / "shards", folder)
-        backbones.pretrain_vision(job)
-        backbones.pretrain_text(job)
+        patch.setattr(standins, "TOKENIZER_TEXTS", 50)
+        job = standins.Job(made.config, 7, made.data / "shards", folder)
+        standins.pretrain_vision(job)
+        standins.pretrain_text(job)
     for step in ("features", "stage1"):
         assert run_step(made.root, step, patches) == 0
     return made

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tinygptv.config import Config, Download, Runtime
+from tinygptv.config import Config, EasyVQA, Runtime
 from tinygptv.profiles import Profile
 from tinygptv.tracking.client import Tracking
 from tinygptv.tracking.runs import StepRun
@@ -60,7 +60,7 @@ def tracking(root) -> Tracking:
 def profile() -> Profile:
     """Two sections are enough for a run."""
     config = Config.model_construct(
-        download=Download(source="easy_vqa", sha256="0" * 64),
+        download=EasyVQA(source="easy_vqa", sha256="0" * 64),
         runtime=Runtime(device="cpu", dtype="float32", threads=1, deterministic=True),
     )
     return Profile("tiny", 7, config)

@@ -12,11 +12,12 @@ from torch.testing import assert_close
 
 from tinygptv.config import Stage
 from tinygptv.data.batches import Batch
-from tinygptv.training.loop import NotFiniteError, TrainingState, batch_loss, optimizer_step, train
+from tinygptv.training.loop import NotFiniteError, TrainingState, batch_loss, new_state, optimizer_step, train
 from tinygptv.training.optimizer import learning_rate, set_learning_rate
 
 NewTraining = Callable[..., TrainingState]
 MakeBatch = Callable[..., Batch]
+CPU = torch.device("cpu")
 
 
 def weights(state: TrainingState) -> dict[str, torch.Tensor]:
@@ -25,7 +26,7 @@ def weights(state: TrainingState) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_micro_batches_change_neither_loss_nor_gradients(
-    new_training: NewTraining, make_batch: MakeBatch, size: int
+    new_training: NewTraining, make_batch: MakeBatch, stage: Stage, size: int
 ) -> None:
     results = []
     for parts in ([slice(None)], [slice(i, i + size) for i in range(0, 8, size)]):
@@ -37,14 +38,16 @@ def test_micro_batches_change_neither_loss_nor_gradients(
                 {name: p.grad.clone() for name, p in of.parameters.items() if p.grad is not None}
             )
         )
-        loss, norm = optimizer_step(state, [make_batch(0, rows) for rows in parts], max_grad_norm=1e9)
+        loss, norm = optimizer_step(state, [make_batch(0, rows) for rows in parts], stage)
         results.append((loss, norm, gradients))
     whole, split = results
     assert whole[2].keys() == state.parameters.keys()
     assert_close(split, whole)
 
 
-def test_the_loss_is_the_mean_over_target_tokens(new_training: NewTraining, make_batch: MakeBatch) -> None:
+def test_the_loss_is_the_mean_over_target_tokens(
+    new_training: NewTraining, make_batch: MakeBatch, stage: Stage
+) -> None:
     state, batch = new_training(), make_batch(0)
     state.model.eval()
     expected = state.model(
@@ -53,33 +56,44 @@ def test_the_loss_is_the_mean_over_target_tokens(new_training: NewTraining, make
         labels=batch.labels,
         image_features=batch.image_features,
     ).loss
-    loss, _ = optimizer_step(state, [batch], max_grad_norm=1.0)
+    loss, _ = optimizer_step(state, [batch], stage)
     assert loss == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_padding_does_not_enter_the_loss(new_training: NewTraining, make_batch: MakeBatch) -> None:
     state = new_training()
     state.model.eval()
-    alone = sum(batch_loss(state.model, make_batch(0, slice(i, i + 1)), torch.device("cpu")) for i in range(8))
-    assert_close(batch_loss(state.model, make_batch(0), torch.device("cpu")), alone)
+    alone = sum(batch_loss(state.model, make_batch(0, slice(i, i + 1)), CPU, label_only=False) for i in range(8))
+    assert_close(batch_loss(state.model, make_batch(0), CPU, label_only=False), alone)
 
 
-def test_large_gradients_are_scaled_to_the_limit(new_training: NewTraining, make_batch: MakeBatch) -> None:
+def test_large_gradients_are_scaled_to_the_limit(
+    new_training: NewTraining, make_batch: MakeBatch, stage: Stage
+) -> None:
     state = new_training()
     norms = []
     state.optimizer.register_step_pre_hook(
         lambda *_: norms.append(torch.nn.utils.get_total_norm([p.grad for p in state.parameters.values()]).item())
     )
-    _, norm = optimizer_step(state, [make_batch(0)], max_grad_norm=0.01)
+    _, norm = optimizer_step(state, [make_batch(0)], stage.model_copy(update={"max_grad_norm": 0.01}))
     assert norm > 0.01
     assert norms == [pytest.approx(0.01, rel=1e-3)]
 
 
-def assert_stopped(state: TrainingState, batches: list[Batch], *parts: str) -> None:
+def test_an_infinite_limit_scales_nothing(new_training: NewTraining, make_batch: MakeBatch, stage: Stage) -> None:
+    state, norms = new_training(), []
+    state.optimizer.register_step_pre_hook(
+        lambda *_: norms.append(torch.nn.utils.get_total_norm([p.grad for p in state.parameters.values()]).item())
+    )
+    _, norm = optimizer_step(state, [make_batch(0)], stage.model_copy(update={"max_grad_norm": math.inf}))
+    assert norms == [norm]
+
+
+def assert_stopped(state: TrainingState, batches: list[Batch], stage: Stage, *parts: str) -> None:
     set_learning_rate(state.optimizer, 1e-2)
     before = weights(state)
     with pytest.raises(NotFiniteError) as stopped:
-        optimizer_step(state, batches, max_grad_norm=1.0)
+        optimizer_step(state, batches, stage)
     assert all(torch.equal(before[name], p) for name, p in state.model.named_parameters())
     assert not state.optimizer.state
     for part in parts:
@@ -87,28 +101,30 @@ def assert_stopped(state: TrainingState, batches: list[Batch], *parts: str) -> N
     assert "\n" not in str(stopped.value)
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_optimizer(new_training: NewTraining, make_batch: MakeBatch) -> None:
+def test_a_loss_that_is_not_finite_stops_before_the_optimizer(
+    new_training: NewTraining, make_batch: MakeBatch, stage: Stage
+) -> None:
     good, bad = make_batch(0, slice(4)), make_batch(0, slice(4, 8))
     features_BQD = bad.image_features.clone()
     features_BQD[1] = math.nan
     state = new_training()
     state.step = 6
     records = ", ".join(f"record-0-{i}" for i in range(8))
-    assert_stopped(state, [good, replace(bad, image_features=features_BQD)], "step 7:", records)
+    assert_stopped(state, [good, replace(bad, image_features=features_BQD)], stage, "step 7:", records)
 
 
 def test_a_gradient_that_is_not_finite_stops_before_the_optimizer(
-    new_training: NewTraining, make_batch: MakeBatch
+    new_training: NewTraining, make_batch: MakeBatch, stage: Stage
 ) -> None:
     state, name = new_training(), "projector.linear_2.bias"
     state.parameters[name].register_hook(lambda gradient: gradient * math.inf)
-    assert_stopped(state, [make_batch(0)], "step 1:", f"the gradient of {name} is not finite", "record-0-0")
+    assert_stopped(state, [make_batch(0)], stage, "step 1:", f"the gradient of {name} is not finite", "record-0-0")
 
 
-def test_long_lists_of_records_are_shortened(new_training: NewTraining, make_batch: MakeBatch) -> None:
+def test_long_lists_of_records_are_shortened(new_training: NewTraining, make_batch: MakeBatch, stage: Stage) -> None:
     state = new_training()
     state.parameters["projector.linear_2.bias"].register_hook(lambda gradient: gradient * math.nan)
-    assert_stopped(state, [make_batch(0), make_batch(1)], "record-0-7 and 8 more")
+    assert_stopped(state, [make_batch(0), make_batch(1)], stage, "record-0-7 and 8 more")
 
 
 def test_the_curve_holds_means_and_every_step_is_reported(
@@ -129,3 +145,30 @@ def test_training_lowers_the_loss(new_training: NewTraining, make_batch: MakeBat
     longer = stage.model_copy(update={"steps_per_epoch": 30, "epochs": 1})
     train(new_training(), lambda _: [make_batch(0)], longer, on_step=lambda _, point: losses.append(point["loss"]))
     assert losses[-1] < losses[0] - 0.5
+
+
+def test_a_repeat_begins_with_a_fresh_optimizer_and_schedule(
+    new_training: NewTraining, make_batch: MakeBatch, stage: Stage
+) -> None:
+    once = stage.model_copy(update={"steps_per_epoch": 3, "epochs": 1})
+    twice, points = new_training(), []
+    train(
+        twice,
+        lambda step: [make_batch(step)],
+        once.model_copy(update={"repeats": 2}),
+        on_step=lambda _, point: points.append(point),
+    )
+    one_by_one, expected = new_training(), []
+    for first in (0, 3):
+        one_by_one.optimizer = new_state(one_by_one.model, one_by_one.parameters, stage).optimizer
+        one_by_one.step = 0
+        train(
+            one_by_one,
+            lambda step, first=first: [make_batch(first + step)],
+            once,
+            on_step=lambda _, point: expected.append(point),
+        )
+    assert [p["lr"] for p in points] == [p["lr"] for p in expected]
+    assert [p["loss"] for p in points] == [p["loss"] for p in expected]
+    for name, parameter in twice.parameters.items():
+        assert torch.equal(parameter, one_by_one.parameters[name]), name

@@ -6,15 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from tinygptv.config import Schedule
+from tinygptv.config import Config, Schedule, Stage
 from tinygptv.training.optimizer import adamw, learning_rate, set_learning_rate
 
-STAGES = {
-    1: (Schedule(init=1e-4, min=8e-5, warmup=1e-6, warmup_steps=1000), 5000, 1),
-    2: (Schedule(init=1e-4, min=8e-5, warmup=1e-6, warmup_steps=5000), 5000, 4),
-    3: (Schedule(init=3e-5, min=1e-5, warmup=1e-6, warmup_steps=200), 200, 5),
-    4: (Schedule(init=1e-5, min=8e-5, warmup=1e-6, warmup_steps=1000), 1000, 50),
-}
 GOLDEN = [
     (1, {0: 1e-6, 1: 1.099e-6, 999: 9.9901e-5, 1000: 9.809017e-5, 2500: 9.0e-5, 4999: 8.000e-5}),
     (2, {0: 1e-6, 1: 1.0198e-6, 4999: 9.99802e-5, 5000: 9.707107e-5, 10000: 9.0e-5, 19999: 8.000e-5}),
@@ -23,19 +17,18 @@ GOLDEN = [
 ]
 
 
+def rate_of(stage: Stage, step: int) -> float:
+    return learning_rate(stage.learning_rate, step, steps_per_epoch=stage.steps_per_epoch, epochs=stage.epochs)
+
+
 @pytest.mark.parametrize(("stage", "step", "rate"), [(s, t, rate) for s, rates in GOLDEN for t, rate in rates.items()])
-def test_the_rate_is_the_authors(stage: int, step: int, rate: float) -> None:
-    schedule, steps_per_epoch, epochs = STAGES[stage]
-    found = learning_rate(schedule, step, steps_per_epoch=steps_per_epoch, epochs=epochs)
-    assert found == pytest.approx(rate, rel=5e-7)
+def test_the_rate_is_the_authors(paper: Config, stage: int, step: int, rate: float) -> None:
+    assert rate_of(paper.stage(f"stage{stage}"), step) == pytest.approx(rate, rel=5e-7)
 
 
-def test_the_rate_drops_after_the_warm_up_and_rises_in_stage_4() -> None:
-    schedule, steps_per_epoch, epochs = STAGES[1]
-    around = [learning_rate(schedule, t, steps_per_epoch=steps_per_epoch, epochs=epochs) for t in (999, 1000)]
-    assert around[0] > around[1]
-    schedule, steps_per_epoch, epochs = STAGES[4]
-    rising = [learning_rate(schedule, t, steps_per_epoch=steps_per_epoch, epochs=epochs) for t in range(0, 50000, 500)]
+def test_the_rate_drops_after_the_warm_up_and_rises_in_stage_4(paper: Config) -> None:
+    assert rate_of(paper.stage1, 999) > rate_of(paper.stage1, 1000)
+    rising = [rate_of(paper.stage4, step) for step in range(0, paper.stage4.steps, 500)]
     assert rising == sorted(rising)
 
 

@@ -11,9 +11,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from tinygptv.data import prompts
-from tinygptv.data.order import SampleOrder
+from tinygptv.data.order import Draw, SampleOrder
 from tinygptv.data.prompts import IGNORE_INDEX
 from tinygptv.data.tasks import instruction, record_task
+from tinygptv.errors import DataError
 
 if TYPE_CHECKING:
     import torch
@@ -80,10 +81,13 @@ class StageBatches:
             for record in image.records:
                 if record.task in self._records:
                     self._records[record.task].append((image.key, record))
+        # A step has one place for each sample, or, with a table of batch sizes, one place that takes all of them.
+        self._places = stage.batch_size if isinstance(stage.batch_size, int) else 1
         self.order = SampleOrder(
             sizes={task: len(self._records[record_task(task)]) for task in stage.mixture},
             weights=stage.mixture,
-            epoch_size=stage.steps_per_epoch * stage.batch_size,
+            samples=stage.batch_size if isinstance(stage.batch_size, dict) else dict.fromkeys(stage.mixture, 1),
+            epoch_size=stage.steps_per_epoch * self._places,
             seed=seed,
             stage=name,
         )
@@ -93,13 +97,17 @@ class StageBatches:
 
     def batch(self, step: int) -> list[Batch]:
         """The micro-batches of an optimizer step, counted from 0."""
-        first, size = step * self._stage.batch_size, self._stage.micro_batch_size
-        samples = [self.example(first + i) for i in range(self._stage.batch_size)]
+        places = range(step * self._places, (step + 1) * self._places)
+        samples = [self.example(draw) for place in places for draw in self.order.draws(place)]
+        size = self._stage.micro_batch_size
         return [self._collate(samples[i : i + size]) for i in range(0, len(samples), size)]
 
-    def example(self, k: int) -> Example:
-        """The k-th sample of the stage, tokenised."""
-        draw = self.order.draw(k)
+    def example(self, draw: Draw) -> Example:
+        """A sample, tokenised; turns that would make it longer than ``max_sequence_tokens`` are left out.
+
+        Raises:
+            DataError: the first question alone is as long as that.
+        """
         image_key, record = self._records[record_task(draw.task)][draw.record]
         input_ids: list[int] = []
         labels: list[int] = []
@@ -107,6 +115,16 @@ class StageBatches:
             asked = instruction(draw.task, turn.question, draw.template)
             question = self._prompt_ids(asked, i == 0)
             answer = self._answer_ids(turn.answer)
+            room = self._stage.max_sequence_tokens - len(input_ids) - len(question)
+            if len(answer) > room:
+                if i > 0:
+                    break
+                if room < 2:
+                    raise DataError(
+                        f"record {record.id}: its question has {len(question)} tokens of {len(question) + room} that "
+                        "max_sequence_tokens of the stage allows"
+                    )
+                answer = [*answer[: room - 1], self._end_id]
             input_ids += question + answer
             labels += [IGNORE_INDEX] * len(question) + answer
         return Example(record.id, image_key, input_ids, labels)

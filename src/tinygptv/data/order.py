@@ -29,19 +29,27 @@ class Draw:
 class SampleOrder:
     """A ratio-weighted mixture of tasks, epoch by epoch.
 
-    An epoch holds a fixed number of samples. Every task has its exact share of them (largest remainder), in places
-    drawn anew each epoch, and goes through all its records in a fresh order before one comes again.
+    An epoch holds a fixed number of places. Every task has its exact share of them (largest remainder), drawn anew each
+    epoch, and goes through all its records in a fresh order before one comes again. A place takes one sample, or
+    several of its task.
     """
 
     def __init__(
-        self, sizes: Mapping[str, int], weights: Mapping[Any, float], epoch_size: int, seed: int, stage: str
+        self,
+        sizes: Mapping[str, int],
+        weights: Mapping[Any, float],
+        samples: Mapping[Any, int],
+        epoch_size: int,
+        seed: int,
+        stage: str,
     ) -> None:
         """Plan the mixture.
 
         Args:
             sizes: task to its count of records.
             weights: task to its weight in the mixture.
-            epoch_size: samples of an epoch.
+            samples: task to the samples that one of its places takes.
+            epoch_size: places of an epoch.
             seed: the pipeline's seed.
             stage: name of the stage; stages with one seed see different orders.
 
@@ -52,6 +60,7 @@ class SampleOrder:
             if not sizes.get(task):
                 raise DataError(f"{stage}.mixture names {task}, but the shards have no such training record")
         self._sizes = dict(sizes)
+        self._samples = dict(samples)
         self._tasks = sorted(weights)
         self._epoch_size = epoch_size
         self._seeds = (seed, zlib.crc32(stage.encode()))
@@ -62,11 +71,11 @@ class SampleOrder:
 
     @property
     def quotas(self) -> dict[str, int]:
-        """Samples of each task in an epoch."""
+        """Places of each task in an epoch."""
         return dict(self._quotas)
 
-    def draw(self, k: int) -> Draw:
-        """The k-th sample of the stage, counted from 0."""
+    def draws(self, k: int) -> list[Draw]:
+        """The samples of the k-th place of the stage, counted from 0."""
         epoch, place = divmod(k, self._epoch_size)
         slots, templates = self._epoch(epoch)
         slot = int(slots[place])
@@ -74,8 +83,13 @@ class SampleOrder:
             if slot < self._quotas[task]:
                 break
             slot -= self._quotas[task]
-        turn, index = divmod(epoch * self._quotas[task] + slot, self._sizes[task])
-        return Draw(task, int(self._pass(task, turn)[index]), int(templates[place]))
+        count = self._samples[task]
+        first = (epoch * self._quotas[task] + slot) * count
+        drawn = []
+        for i in range(count):
+            turn, index = divmod(first + i, self._sizes[task])
+            drawn.append(Draw(task, int(self._pass(task, turn)[index]), int(templates[place]) + i))
+        return drawn
 
     def _compute_epoch(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         rng = np.random.default_rng([*self._seeds, 0, epoch])

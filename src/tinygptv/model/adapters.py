@@ -1,7 +1,7 @@
 """What trains: LoRA on the language model, and one table of parameter groups that freezes everything else.
 
-Source: paper, figures 4 to 6; the authors' ``base_model.py`` (init_llm). As in their code, only the weights of the
-norms train, not their biases.
+Source: paper, figures 4 to 6; the authors' ``base_model.py`` (init_llm). Their code trains the weights of the norms
+alone, equation 1 of the paper the biases too: these are a group of their own.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ LORA_TARGETS = ("query_key_value", "dense")
 
 GROUPS = {
     "projection": r"projector\.linear_[12]\.(weight|bias)",
-    "norms": (
-        r"language_model\.model\."
-        r"(layers\.\d+\.(input_layernorm|post_layernorm|self_attn\.[qk]_layernorm)|final_layernorm)\.weight"
-    ),
+    "input_norm": r"language_model\.model\.layers\.\d+\.input_layernorm\.weight",
+    "qk_norm": r"language_model\.model\.layers\.\d+\.self_attn\.[qk]_layernorm\.weight",
+    "rms_norm": r"language_model\.model\.layers\.\d+\.post_layernorm\.weight",
+    "final_norm": r"language_model\.model\.final_layernorm\.weight",
+    "norm_biases": r"language_model\.model\..*layernorm\.bias",
     "lora": r"language_model\.model\.layers\.\d+\.self_attn\.(query_key_value|dense)\.lora_[AB]\.weight",
 }
 """Group of a stage's ``trainable`` to the names of its parameters, in our own naming."""
@@ -78,14 +79,18 @@ def has_lora(model: nn.Module) -> bool:
 
 
 def merge_lora(model: TinyGPTVForConditionalGeneration) -> None:
-    """Add the adapters to the weights they adapt and remove them; done before any quantization."""
+    """Add the adapters, in float32, to the weights they adapt and remove them; done before any quantization."""
     from peft.tuners.lora import LoraLayer
 
     for name, layer in list(model.named_modules()):
         if isinstance(layer, LoraLayer):
+            base = layer.get_base_layer()
+            dtype = base.weight.dtype
+            base.weight.data = base.weight.data.float()  # rounded once, after the sum
             layer.merge(safe_merge=True)
+            base.weight.data = base.weight.data.to(dtype)
             parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, layer.get_base_layer())
+            setattr(model.get_submodule(parent), child, base)
     assert not has_lora(model)
 
 

@@ -6,6 +6,7 @@ by digest first.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,11 @@ from tinygptv.files import read_json, sha256_file, write_json
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
+    from tinygptv.config import Prompt
+    from tinygptv.model.authors.report import ImportReport
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
+    from tinygptv.model.processing import TinyGPTVProcessor
 
 IMAGE_ENCODER, LANGUAGE_MODEL, TOKENIZER = "image_encoder.safetensors", "language_model.safetensors", "tokenizer.json"
 TRAINED, MANIFEST, HISTORY = "trained.safetensors", "manifest.json", "history.json"
@@ -81,56 +84,6 @@ def backbone_digests(folder: Path) -> dict[str, str]:
     return {name: sha256_file(folder / name) for name in (IMAGE_ENCODER, LANGUAGE_MODEL, TOKENIZER)}
 
 
-def load_strictly(module: nn.Module, path: Path) -> None:
-    """Fill a module from a file that must have exactly its tensors.
-
-    Raises:
-        CheckpointError: lists missing, unknown and misshapen tensors.
-    """
-    tensors = load_weights(path)
-    expected = module.state_dict()
-    missing, unknown = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
-    misshapen = sorted(n for n in expected.keys() & tensors.keys() if expected[n].shape != tensors[n].shape)
-    problems = {"missing": missing, "unknown": unknown, "of another shape": misshapen}
-    if any(problems.values()):
-        listed = "; ".join(f"{what}: {', '.join(names[:5])}" for what, names in problems.items() if names)
-        raise CheckpointError(f"{path} does not fit the configuration's model ({listed}); repeat its step")
-    module.load_state_dict(tensors, strict=True)
-
-
-def assemble(config: Config, backbones: Path, *, with_tower: bool) -> TinyGPTVForConditionalGeneration:
-    """Backbones and a fresh projection (torch's default initialisation, from the global seed).
-
-    Args:
-        config: the profile.
-        backbones: the folder of the step.
-        with_tower: False leaves the image encoder without memory, for training on cached features.
-
-    Raises:
-        CheckpointError: a file is missing or does not fit.
-    """
-    import torch
-
-    from tinygptv.model.configuration import from_profile
-    from tinygptv.model.modeling import TinyGPTVForConditionalGeneration, TinyGPTVProjector
-    from tinygptv.model.phi import TinyGPTVPhiForCausalLM
-    from tinygptv.model.processing import check_vocabulary, read_tokenizer
-    from tinygptv.model.vision import TinyGPTVImageEncoder
-
-    tokenizer = read_tokenizer(backbones)
-    check_vocabulary(tokenizer, config.model.text.vocab_size)
-    sizes = from_profile(config.model, tokenizer.eos_token_id)
-    with torch.device("meta"):
-        model = TinyGPTVForConditionalGeneration(sizes)
-    model.projector = TinyGPTVProjector(sizes)
-    model.language_model = TinyGPTVPhiForCausalLM(sizes.text_config)
-    load_strictly(model.language_model, backbones / LANGUAGE_MODEL)
-    if with_tower:
-        model.image_encoder = TinyGPTVImageEncoder(sizes)
-        load_strictly(model.image_encoder, backbones / IMAGE_ENCODER)
-    return model
-
-
 def parent_of(stage: str) -> str | None:
     """The stage whose checkpoint a stage begins from."""
     index = STAGES.index(stage)
@@ -185,3 +138,33 @@ def load_stage(
         raise CheckpointError(f"{folder / TRAINED} lacks {', '.join(missing[:5])}; repeat {stage}")
     load_tensors(model, tensors, str(folder / TRAINED))
     return manifest
+
+
+def import_authors(
+    *,
+    phi: str | Path,
+    vision: str | Path,
+    qformer: str | Path,
+    checkpoint: str | Path | None = None,
+    tokenizer: str | Path,
+    image_size: int,
+    heads: Mapping[str, int],
+    lora_alpha: float = 16,
+    layout: str | None = None,
+    prompt: Prompt | None = None,
+) -> tuple[TinyGPTVForConditionalGeneration, TinyGPTVProcessor, ImportReport]:
+    """Model, processor and report from the authors' files; arguments and errors are those of ``model/authors``."""
+    from tinygptv.model.authors import importer
+
+    return importer.import_authors(
+        phi=phi,
+        vision=vision,
+        qformer=qformer,
+        checkpoint=checkpoint,
+        tokenizer=tokenizer,
+        image_size=image_size,
+        heads=heads,
+        lora_alpha=lora_alpha,
+        layout=layout,
+        prompt=prompt,
+    )

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from transformers import Blip2QFormerConfig, Blip2VisionConfig, PhiConfig, PreTrainedConfig
+from transformers import (
+    AutoConfig,
+    Blip2QFormerConfig,
+    Blip2VisionConfig,
+    CLIPVisionConfig,
+    PhiConfig,
+    PreTrainedConfig,
+)
+from transformers.configuration_utils import SubConfigSpec
 
 if TYPE_CHECKING:
-    from tinygptv.config import Model
+    from tinygptv.config import Model, Vision
 
 LN_VISION_EPS = 1e-5
 """The authors' ``ln_vision`` has torch's default; BLIP-2's own configuration would give it 1e-6."""
+TOWERS = {"eva": Blip2VisionConfig, "clip": CLIPVisionConfig}
+"""Image towers by their names in a profile."""
 
 
 class TinyGPTVTextConfig(PhiConfig):
@@ -21,18 +31,21 @@ class TinyGPTVTextConfig(PhiConfig):
     base_model_tp_plan: ClassVar[dict[str, str]] = {}
 
     qk_layernorm: bool = True
+    rms_norm: bool = True
     rms_norm_eps: float = 1e-6
 
 
 class TinyGPTVConfig(PreTrainedConfig):
     """Image tower, Q-Former, two projections and language model.
 
+    ``vision_config`` is BLIP-2's (EVA-CLIP) or CLIP's; its ``model_type`` tells which.
+
     ``image_token_id`` is ``text_config.vocab_size``: one past the embedding, so that no text can produce it.
     """
 
     model_type = "tinygptv"
     sub_configs_defaults: ClassVar[dict[str, Any]] = {
-        "vision_config": Blip2VisionConfig,
+        "vision_config": SubConfigSpec(AutoConfig, model_type=Blip2VisionConfig.model_type),
         "qformer_config": Blip2QFormerConfig,
         "text_config": TinyGPTVTextConfig,
     }
@@ -61,17 +74,9 @@ def from_profile(model: Model, end_of_text_id: int) -> TinyGPTVConfig:
         model: the section.
         end_of_text_id: the tokenizer's ``<|endoftext|>``, which serves as BOS, EOS and padding, as in Phi-2.
     """
-    vision, qformer, text = model.vision, model.qformer, model.text
+    qformer, text = model.qformer, model.text
     return TinyGPTVConfig(
-        vision_config=Blip2VisionConfig(
-            image_size=vision.image_size,
-            patch_size=vision.patch_size,
-            hidden_size=vision.hidden_size,
-            num_hidden_layers=vision.num_hidden_layers,
-            num_attention_heads=vision.num_attention_heads,
-            intermediate_size=vision.intermediate_size,
-            initializer_range=model.initializer_range,
-        ),
+        vision_config=tower_config(model.vision, model.initializer_range),
         qformer_config=Blip2QFormerConfig(
             hidden_size=qformer.hidden_size,
             num_hidden_layers=qformer.num_hidden_layers,
@@ -89,6 +94,8 @@ def from_profile(model: Model, end_of_text_id: int) -> TinyGPTVConfig:
             partial_rotary_factor=text.partial_rotary_factor,
             max_position_embeddings=text.max_position_embeddings,
             resid_pdrop=text.resid_pdrop,
+            qk_layernorm=text.qk_norm,
+            rms_norm=text.rms_norm,
             initializer_range=model.initializer_range,
             bos_token_id=end_of_text_id,
             eos_token_id=end_of_text_id,
@@ -97,4 +104,17 @@ def from_profile(model: Model, end_of_text_id: int) -> TinyGPTVConfig:
         num_query_tokens=qformer.num_query_tokens,
         projection_size=model.projection_size,
         initializer_range=model.initializer_range,
+    )
+
+
+def tower_config(vision: Vision, initializer_range: float) -> PreTrainedConfig:
+    """The ``model.vision`` section as the configuration of its tower."""
+    return TOWERS[vision.tower](
+        image_size=vision.image_size,
+        patch_size=vision.patch_size,
+        hidden_size=vision.hidden_size,
+        num_hidden_layers=vision.num_hidden_layers,
+        num_attention_heads=vision.num_attention_heads,
+        intermediate_size=vision.intermediate_size,
+        initializer_range=initializer_range,
     )

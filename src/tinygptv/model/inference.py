@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from tinygptv import runtime
 from tinygptv.data.tasks import as_instruction
 from tinygptv.errors import CheckpointError, DataError, UserError
 from tinygptv.files import read_json
@@ -53,7 +54,6 @@ class VisionLanguageModel:
                 read_json(folder / name)  # transformers would end in a traceback
         from safetensors import SafetensorError
 
-        from tinygptv import runtime
         from tinygptv.model import TinyGPTVForConditionalGeneration, TinyGPTVProcessor
 
         runtime.quiet_libraries()

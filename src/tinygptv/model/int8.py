@@ -11,19 +11,50 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygptv.model.adapters import has_lora
+from tinygptv.model.folders import write_folder
 from tinygptv.runtime import quiet_libraries
 
 if TYPE_CHECKING:
+    import torch
+
     from tinygptv.model.inference import VisionLanguageModel
+    from tinygptv.model.phi import TinyGPTVPhiForCausalLM
 
 SKIPPED = ["image_encoder", "projector", "lm_head"]
 
 
-def save_quantized(model: VisionLanguageModel, folder: Path, *, outlier_threshold: float, max_new_tokens: int) -> int:
-    """Write weights, processor, chat template and generation configuration.
+def quantize_base(language_model: TinyGPTVPhiForCausalLM, *, outlier_threshold: float) -> None:
+    """Put the frozen matrices of the blocks into 8 bits, in place; adapters on them stay as they are and train.
+
+    Embeddings, head and norms keep their format. Source: QLoRA's idea (arXiv 2305.14314) with LLM.int8().
 
     Args:
-        model: merged, in full precision.
+        language_model: with or without adapters, on the CPU.
+        outlier_threshold: as in ``save_quantized``.
+    """
+    from torch import nn
+
+    quiet_libraries()
+    from bitsandbytes.nn import Int8Params, Linear8bitLt
+
+    for name, linear in list(language_model.model.layers.named_modules()):
+        if type(linear) is not nn.Linear or ".lora_" in name:
+            continue
+        assert not linear.weight.requires_grad, f"{name} trains"
+        small = Linear8bitLt(
+            linear.in_features, linear.out_features, has_fp16_weights=False, threshold=outlier_threshold, device="meta"
+        )
+        small.weight = Int8Params(linear.weight.data, requires_grad=False).to("cpu")
+        small.bias = linear.bias
+        parent, _, child = name.rpartition(".")
+        setattr(language_model.model.layers.get_submodule(parent), child, small)
+
+
+def save_quantized(model: VisionLanguageModel, folder: Path, *, outlier_threshold: float, max_new_tokens: int) -> int:
+    """Write a model in 8 bits with processor, chat template and generation configuration.
+
+    Args:
+        model: with its adapters merged.
         folder: where to write.
         outlier_threshold: activations above it are multiplied in 16 bits (6 in the paper of LLM.int8(), 0: none).
         max_new_tokens: of the generation configuration.
@@ -31,29 +62,40 @@ def save_quantized(model: VisionLanguageModel, folder: Path, *, outlier_threshol
     Returns:
         Bytes of the unquantized weights.
     """
-    from transformers import BitsAndBytesConfig, GenerationConfig
+    assert not has_lora(model.model), "merge the adapters in full precision first"
+    with tempfile.TemporaryDirectory(dir=folder.parent) as whole:
+        model.model.save_pretrained(whole)
+        model.processor.save_pretrained(whole)
+        size = sum(path.stat().st_size for path in Path(whole).glob("*.safetensors"))
+        dtype = model.model.get_output_embeddings().weight.dtype
+        quantize_folder(
+            Path(whole), folder, dtype=dtype, outlier_threshold=outlier_threshold, max_new_tokens=max_new_tokens
+        )
+    return size
+
+
+def quantize_folder(
+    source: Path, folder: Path, *, dtype: torch.dtype, outlier_threshold: float, max_new_tokens: int
+) -> None:
+    """Open a Hugging Face folder, quantizing matrix by matrix while loading, and write it in 8 bits.
+
+    Args:
+        source: a whole model with its processor.
+        folder: where to write.
+        dtype: format of what stays unquantized, but for queries and Q-Former, which are float32.
+        outlier_threshold: as in ``save_quantized``.
+        max_new_tokens: of the generation configuration.
+    """
+    from transformers import BitsAndBytesConfig
 
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
+    from tinygptv.model.processing import TinyGPTVProcessor
 
-    assert not has_lora(model.model), "merge the adapters in full precision first"
     quiet_libraries()
-    end_ids = [model.processor.end_mark_id, model.processor.tokenizer.eos_token_id]
     settings = BitsAndBytesConfig(
         load_in_8bit=True, llm_int8_threshold=outlier_threshold, llm_int8_skip_modules=SKIPPED
     )
-    with tempfile.TemporaryDirectory(dir=folder.parent) as whole:
-        model.model.save_pretrained(whole)
-        size = (Path(whole) / "model.safetensors").stat().st_size
-        quantized = TinyGPTVForConditionalGeneration.from_pretrained(
-            whole, quantization_config=settings, device_map={"": "cpu"}
-        )
-    quantized.generation_config = GenerationConfig(
-        do_sample=False,
-        max_new_tokens=max_new_tokens,
-        bos_token_id=model.processor.tokenizer.bos_token_id,
-        eos_token_id=end_ids,
-        pad_token_id=model.processor.tokenizer.pad_token_id,
+    quantized = TinyGPTVForConditionalGeneration.from_pretrained(
+        source, dtype=dtype, quantization_config=settings, device_map={"": "cpu"}
     )
-    quantized.save_pretrained(folder)
-    model.processor.save_pretrained(folder)
-    return size
+    write_folder(quantized, TinyGPTVProcessor.from_pretrained(source), folder, max_new_tokens=max_new_tokens)

@@ -38,8 +38,8 @@ class TinyGPTVProjector(nn.Module):
         self.linear_2 = nn.Linear(config.projection_size, config.text_config.hidden_size)
 
     def forward(self, query_BQD: torch.Tensor) -> torch.Tensor:
-        """Map Q-Former outputs to the language model's width."""
-        return self.linear_2(self.linear_1(query_BQD))
+        """Map Q-Former outputs, which are float32, to the language model's width."""
+        return self.linear_2(self.linear_1(query_BQD.to(self.linear_1.weight.dtype)))
 
 
 class TinyGPTVPreTrainedModel(PreTrainedModel):
@@ -154,6 +154,33 @@ class TinyGPTVForConditionalGeneration(TinyGPTVPreTrainedModel, GenerationMixin)
         )
         loss = None if labels is None else token_loss(output.logits, labels) / (labels[:, 1:] != IGNORE_INDEX).sum()
         return TinyGPTVOutput(loss=loss, logits=output.logits, past_key_values=output.past_key_values)
+
+    def target_logits(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        image_features: torch.Tensor,
+        labels: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What ``forward`` gives at the positions that carry loss, without computing the head anywhere else.
+
+        Phi-2's head has 51,200 rows: on a long prompt with a short answer its logits are most of the memory.
+
+        Args:
+            input_ids: token ids [B, T]; image slots are ``config.image_token_id``.
+            attention_mask: 1 for tokens, 0 for padding [B, T].
+            image_features: Q-Former outputs [N, Q, D].
+            labels: token ids to predict [B, T], ``IGNORE_INDEX`` where none.
+
+        Returns:
+            Logits [L, V] and the token ids they should predict [L], for L labelled tokens.
+        """
+        embedded_BTD = self.embed(input_ids, self.projector(image_features))
+        hidden_BTD = self.language_model.model(
+            inputs_embeds=embedded_BTD, attention_mask=attention_mask, use_cache=False
+        ).last_hidden_state
+        learned_BT = labels[:, 1:] != IGNORE_INDEX
+        return self.language_model.lm_head(hidden_BTD[:, :-1][learned_BT]), labels[:, 1:][learned_BT]
 
     def prepare_inputs_for_generation(
         self,

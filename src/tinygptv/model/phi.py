@@ -2,8 +2,9 @@
 
 Differences from transformers' Phi:
   - queries, keys and values come from one matrix, interleaved per head: [head, (q, k, v), channel];
-  - queries and keys pass a LayerNorm over a head's channels before the rotary embedding (QK-Norm, always on);
+  - queries and keys pass a LayerNorm over a head's channels before the rotary embedding (QK-Norm);
   - the attention's output passes an RMSNorm before it joins the parallel block; the MLP's branch does not.
+Both norms can be left out, for the paper's ablation (table 4).
 
 Source: the authors' ``minigpt4/models/modeling_phi.py``; paper, section 3.1, equations 1 to 3.
 Shapes: B batch, T tokens, D width, H heads, C channels of a head.
@@ -35,7 +36,6 @@ class TinyGPTVAttention(PhiAttention):
 
     def __init__(self, config: TinyGPTVTextConfig, layer_idx: int) -> None:
         super().__init__(config, layer_idx)
-        assert config.qk_layernorm, "QK-Norm belongs to the model"
         assert config.num_key_value_heads == config.num_attention_heads, "fused qkv needs equal head counts"
         del self.q_proj, self.k_proj, self.v_proj
         self.query_key_value = nn.Linear(config.hidden_size, 3 * config.num_attention_heads * self.head_dim)
@@ -53,8 +53,9 @@ class TinyGPTVAttention(PhiAttention):
         # BTD -> BT(H 3 C) -> three BTHC
         fused = self.query_key_value(hidden_states).view(*batch_time, -1, 3, self.head_dim)
         query_BTHC, key_BTHC, value_BTHC = fused.unbind(dim=-2)
-        query_BHTC = self.q_layernorm(query_BTHC).transpose(1, 2)
-        key_BHTC = self.k_layernorm(key_BTHC).transpose(1, 2)
+        if self.qk_layernorm:
+            query_BTHC, key_BTHC = self.q_layernorm(query_BTHC), self.k_layernorm(key_BTHC)
+        query_BHTC, key_BHTC = query_BTHC.transpose(1, 2), key_BTHC.transpose(1, 2)
         value_BHTC = value_BTHC.transpose(1, 2)
 
         cos, sin = position_embeddings
@@ -88,7 +89,8 @@ class TinyGPTVDecoderLayer(PhiDecoderLayer):
         self.self_attn = TinyGPTVAttention(config, layer_idx)
         self.mlp = PhiMLP(config)
         self.input_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.post_layernorm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        norm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps) if config.rms_norm else nn.Identity()
+        self.post_layernorm: nn.Module = norm
         self.resid_dropout = nn.Dropout(config.resid_pdrop)
 
     def forward(self, hidden_states: torch.Tensor, **kwargs: Any) -> torch.Tensor:

@@ -1,19 +1,20 @@
 """The frozen half: image tower, Q-Former and its queries, from pixels to a few vectors.
 
-Source: paper, section 3.1; the authors' ``minigpt4/models/minigpt_v2.py`` (encode_img), ``eva_vit.py``, ``Qformer.py``.
+Source: paper, section 3.1; the authors' ``minigpt4/models/minigpt_v2.py`` (encode_img), ``eva_vit.py``, ``Qformer.py``;
+for CLIP's tower LAVIS' ``clip_vit.py`` (BLIP-2 ViT-L: the last block is left out, LayerNorm on every output).
 Shapes: B images, C colours, H height, W width, P patches + 1, Q queries, D width.
 """
 
 import torch
 from torch import nn
-from transformers import Blip2QFormerModel, Blip2VisionModel, initialization
+from transformers import Blip2QFormerModel, Blip2VisionModel, CLIPVisionModel, initialization
 from transformers.models.blip_2.modeling_blip_2 import Blip2PreTrainedModel
 
 from tinygptv.model.configuration import LN_VISION_EPS, TinyGPTVConfig
 
 
 class TinyGPTVImageEncoder(Blip2PreTrainedModel):
-    """BLIP-2's ViT and Q-Former with the learned queries between them."""
+    """An image tower and BLIP-2's Q-Former with the learned queries between them."""
 
     config: TinyGPTVConfig
     main_input_name = "pixel_values"
@@ -22,7 +23,9 @@ class TinyGPTVImageEncoder(Blip2PreTrainedModel):
 
     def __init__(self, config: TinyGPTVConfig) -> None:
         super().__init__(config)
-        self.vision_model = Blip2VisionModel._from_config(config.vision_config)
+        self.is_clip = config.vision_config.model_type == "clip_vision_model"
+        tower = CLIPVisionModel if self.is_clip else Blip2VisionModel
+        self.vision_model = tower._from_config(config.vision_config)
         self.vision_model.post_layernorm.eps = LN_VISION_EPS
         self.query_tokens = nn.Parameter(torch.zeros(1, config.num_query_tokens, config.qformer_config.hidden_size))
         self.qformer = Blip2QFormerModel._from_config(config.qformer_config)
@@ -48,5 +51,13 @@ class TinyGPTVImageEncoder(Blip2PreTrainedModel):
         hidden_BPD = self.vision_model(
             pixel_values=pixel_values.to(self.vision_model.dtype), interpolate_pos_encoding=True
         ).last_hidden_state
+        if self.is_clip:  # CLIP's model norms the class token alone, BLIP-2's has normed all of them
+            hidden_BPD = self.vision_model.post_layernorm(hidden_BPD)
         query_BQD = self.query_tokens.expand(pixel_values.shape[0], -1, -1)
         return self.qformer(query_embeds=query_BQD, encoder_hidden_states=hidden_BPD).last_hidden_state
+
+    @property
+    def position_table_PD(self) -> torch.Tensor:
+        """The learned positions [P, D], the class token's first."""
+        table = self.vision_model.embeddings.position_embedding
+        return table.weight if self.is_clip else table[0]

@@ -169,8 +169,8 @@ def place_marks(encoder: TinyGPTVImageEncoder, settings: VisionPretraining) -> N
         embeddings.class_embedding.normal_()
         embeddings.patch_embedding.weight.normal_(std=settings.patch_std)
         side = math.isqrt(embeddings.num_patches)
-        embeddings.position_embedding[:, 1:] = settings.position_scale * sine_grid(side, embeddings.embed_dim)
-        embeddings.position_embedding[:, :1] = 0.0
+        encoder.position_table_PD[1:] = settings.position_scale * sine_grid(side, embeddings.embed_dim)
+        encoder.position_table_PD[:1] = 0.0
 
 
 def sine_grid(side: int, width: int) -> torch.Tensor:

@@ -1,155 +1,88 @@
 """The step ``backbones``: the frozen image encoder, the language model and its tokenizer.
 
-The tiny profile has nothing to download, so small stand-ins of the same classes are trained on the training shards:
-image encoder and language model side by side, each in a process of its own with half of the threads.
+Published weights, pinned and checked (``backbones.source: hub``), or small stand-ins trained on the shards
+(``pretrain``). Both leave the same files.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from tinygptv import runtime
-from tinygptv.config import Config
-from tinygptv.errors import DataError
+from tinygptv.config import Published
 from tinygptv.files import write_json
-from tinygptv.steps.children import child
 from tinygptv.steps.progress import Progress
 
 if TYPE_CHECKING:
     from tinygptv.steps.harness import StepContext
 
-TOKENIZER_TEXTS = 1000
-"""Documents of each task that the tokenizer is trained on."""
-LOG_EVERY = 25
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What a pretraining process needs."""
-
-    config: Config
-    seed: int
-    shards: Path
-    out: Path
-
-    @property
-    def training_shards(self) -> list[Path]:
-        """Shards of the training split: nothing here ever sees another."""
-        return sorted(self.shards.glob("train-*.tar"))
-
-    @property
-    def threads(self) -> int:
-        """Half of the configured threads."""
-        return max(1, self.config.runtime.threads // 2)
+MEGABYTE = 1_000_000
 
 
 def run(context: StepContext) -> None:
     """Make the backbones of the profile.
 
     Raises:
-        DataError: the shards hold too little to pretrain on.
+        UserError: files are missing, are not the pinned ones, or are those of another model; or the shards hold too
+            little to pretrain on.
     """
     from tinygptv.model.checkpoint import backbone_digests
 
-    job = Job(context.config, context.seed, context.input("shards"), context.out)
-    if not job.training_shards:
-        raise DataError(f"{job.shards} holds no train-*.tar; run `dvc repro shards`")
-    with child(pretrain_text, job):
-        pretrain_vision(job)
-    for name in ("vision", "text"):
-        curve = context.out / f"{name}_loss.json"
-        for point in read_curve(curve):
-            context.run.metrics({f"{name}_loss": point["loss"]}, step=int(point["step"]))
-        context.run.artifact(curve)
+    settings = context.config.backbones
+    if isinstance(settings, Published):
+        take_published(context, settings)
+    else:
+        pretrain_standins(context)
     context.run.params(backbone_digests(context.out))
     write_json(context.out / "environment.json", runtime.environment())
 
 
-def read_curve(path: Path) -> list[dict[str, float]]:
-    """Points of a loss curve that a pretraining process has written."""
-    from tinygptv.files import read_json
+def take_published(context: StepContext, settings: Published) -> None:
+    """Fetch the pinned files and turn them into ours. Downloads stay in ``.state/upstream`` for the next time."""
+    from tinygptv.model.upstream import build, fetch, lock
 
-    return list(read_json(path))
-
-
-def pretrain_vision(job: Job) -> None:
-    """Train image tower and Q-Former; write their weights and the loss curve."""
-    import numpy as np
-    import torch
-
-    from tinygptv.data.shards import read_samples
-    from tinygptv.model.checkpoint import IMAGE_ENCODER, save_weights
-    from tinygptv.model.configuration import from_profile
-    from tinygptv.model.processing import build_image_processor
-    from tinygptv.model.vision import TinyGPTVImageEncoder
-    from tinygptv.pretraining import contrast
-
-    runtime.prepare(job.config.runtime, job.seed, job.threads)
-    images = contrast.captioned_images(list(read_samples(job.training_shards)))
-    encoder = TinyGPTVImageEncoder(from_profile(job.config.model, end_of_text_id=0))
-    processor = build_image_processor(job.config.model.vision.image_size)
-    scale = torch.tensor(np.array(processor.image_std, dtype=np.float32) * 255)
-    shift = torch.tensor(np.array(processor.image_mean, dtype=np.float32) * 255)
-
-    def normalise(pixels_BHWC: torch.Tensor) -> torch.Tensor:
-        return ((pixels_BHWC.float() - shift) / scale).permute(0, 3, 1, 2).contiguous()  # BHWC -> BCHW
-
-    settings = job.config.backbones.vision
-    curve = Curve("vision", settings.steps)
-    with curve.progress:
-        contrast.pretrain(encoder, images, settings, job.seed, normalise, curve.add)
-    save_weights(job.out / IMAGE_ENCODER, encoder.state_dict())
-    curve.write(job.out)
-
-
-def pretrain_text(job: Job) -> None:
-    """Train the tokenizer, then the language model; write both and the loss curve."""
-    from transformers import PreTrainedTokenizerFast
-
-    from tinygptv.data.shards import read_records
-    from tinygptv.model.checkpoint import LANGUAGE_MODEL, save_weights
-    from tinygptv.model.configuration import from_profile
-    from tinygptv.model.phi import TinyGPTVPhiForCausalLM
-    from tinygptv.pretraining import language
-    from tinygptv.pretraining.documents import END_OF_TEXT, Documents, describe, train_tokenizer
-
-    runtime.prepare(job.config.runtime, job.seed, job.threads)
-    images = describe(read_records(job.training_shards))
-    settings = job.config.backbones.text
-    sampler = Documents(images, settings, job.seed + 1)
-    texts = [text for task in settings.mixture for _ in range(TOKENIZER_TEXTS) for text, _ in sampler.draw(task)]
-    trained = train_tokenizer(texts, settings.prompt, job.config.model.text.vocab_size)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=trained, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT, pad_token=END_OF_TEXT
+    names = (settings.language_model, settings.image_encoder)
+    entries = lock.pinned(context.root / lock.LOCK, names)
+    files = fetch.gather(
+        entries,
+        folder=context.root / settings.folder if settings.folder else None,
+        downloads=context.root / ".state" / "upstream",
+        bar=DownloadBar,
     )
-    tokenizer.save_pretrained(job.out)
-    model = TinyGPTVPhiForCausalLM(from_profile(job.config.model, tokenizer.eos_token_id).text_config)
-    curve = Curve("text", settings.steps)
-    with curve.progress:
-        language.pretrain(model, tokenizer, Documents(images, settings, job.seed), settings, curve.add)
-    save_weights(job.out / LANGUAGE_MODEL, model.state_dict())
-    curve.write(job.out)
+    for name, entry in entries.items():
+        print(f"{name} at {entry.revision}: {len(entry.files)} files as in {lock.LOCK}")
+    build.build(context.config, files[settings.language_model], files[settings.image_encoder], context.out)
+    context.run.params({f"revision of {name}": str(entry.revision) for name, entry in entries.items()})
+    context.run.artifact(context.root / lock.LOCK)
 
 
-class Curve:
-    """A loss curve that is shown while it grows."""
+def pretrain_standins(context: StepContext) -> None:
+    """Train them, and put their loss curves on record."""
+    from tinygptv.pretraining import standins
 
-    def __init__(self, name: str, steps: int) -> None:
-        self.name, self.steps = name, steps
-        self.progress = Progress(name, steps)
-        self._points: list[dict[str, float]] = []
-        self._window: list[float] = []
+    standins.make(standins.Job(context.config, context.seed, context.input("shards"), context.out))
+    for name in standins.CURVES:
+        curve = standins.curve_path(context.out, name)
+        for point in standins.read_curve(curve):
+            context.run.metrics({f"{name}_loss": point["loss"]}, step=int(point["step"]))
+        context.run.artifact(curve)
 
-    def add(self, step: int, loss: float) -> None:
-        """Take in the loss of a step."""
-        self._window.append(loss)
-        self.progress.update(step, loss=loss)
-        if step % LOG_EVERY == 0 or step == self.steps:
-            self._points.append({"step": step, "loss": sum(self._window) / len(self._window)})
-            self._window.clear()
 
-    def write(self, folder: Path) -> None:
-        """Write the points as ``<name>_loss.json``."""
-        write_json(folder / f"{self.name}_loss.json", self._points)
+class DownloadBar:
+    """A download in the form of our other progress lines, used by huggingface_hub in the place of tqdm."""
+
+    def __init__(self, *, desc: str, total: int | None, initial: int = 0, **others: Any) -> None:
+        self._done = initial
+        self._progress = Progress(f"{desc} (MB)", (total or 0) // MEGABYTE, initial // MEGABYTE)
+
+    def update(self, count: float) -> None:
+        """Show that so many more bytes have come."""
+        self._done += int(count)
+        self._progress.update(self._done // MEGABYTE)
+
+    def __enter__(self) -> Self:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._progress.__exit__(*error)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from tinygptv.config import EasyVQA
 from tinygptv.data import sources
+from tinygptv.errors import ConfigError
 from tinygptv.steps.harness import StepContext
 
 
@@ -11,10 +13,17 @@ def run(context: StepContext) -> None:
 
     Raises:
         DataError: the package is missing, or its data are not those of the recorded digest.
+        ConfigError: the profile names the data sets of the paper.
     """
+    settings = context.config.download
+    if not isinstance(settings, EasyVQA):
+        raise ConfigError(
+            f"download.source of profile {context.profile.name} is {settings.source}: this version does not fetch the "
+            "paper's data sets; set it to easy_vqa, or train on shards of your own (docs/records.md)"
+        )
     package = sources.find_package()
     files = sources.read_files(package.data)
-    sha256 = sources.check_digest(package, files, context.config.download.sha256)
+    sha256 = sources.check_digest(package, files, settings.sha256)
     counts = sources.write_download(context.out, package, files, sha256)
     context.run.params({"source": f"{sources.DISTRIBUTION} {package.version}", "sha256": sha256})
     context.run.artifact(context.out / "source.json")

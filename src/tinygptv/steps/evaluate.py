@@ -105,12 +105,14 @@ def read_baselines(shards: Path) -> tuple[Baselines, Baselines]:
 
 def open_stage(context: StepContext, stage: str) -> VisionLanguageModel:
     """The model as a stage left it."""
-    from tinygptv.model import checkpoint
+    import torch
+
+    from tinygptv.model import assembly, checkpoint
     from tinygptv.model.inference import VisionLanguageModel
     from tinygptv.model.processing import build_processor, read_tokenizer
 
     config, backbones = context.config, context.input("backbones")
-    model = checkpoint.assemble(config, backbones, with_tower=True)
+    model = assembly.assemble(config, backbones, with_tower=True)
     checkpoint.load_stage(model, context.input(stage), stage, config, backbones)
     processor = build_processor(
         read_tokenizer(backbones),
@@ -119,6 +121,8 @@ def open_stage(context: StepContext, stage: str) -> VisionLanguageModel:
         num_query_tokens=config.model.qformer.num_query_tokens,
         vocab_size=config.model.text.vocab_size,
     )
+    dtype = getattr(torch, config.runtime.dtype)
+    model = assembly.for_inference(model, dtype).to(runtime.resolve_device(config.runtime.device))
     return VisionLanguageModel(model, processor)
 
 

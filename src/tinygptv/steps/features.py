@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from tinygptv import runtime
 from tinygptv.errors import DataError
 from tinygptv.files import sha256_file, write_json
 from tinygptv.steps.progress import Progress
@@ -28,22 +29,19 @@ def run(context: StepContext) -> None:
     Raises:
         DataError: there are no training shards, or one is damaged.
     """
-    from tinygptv import runtime
+    import torch
+
     from tinygptv.data.features import write_features
     from tinygptv.data.shards import DIGESTS, SUMMARY, read_samples
-    from tinygptv.model import checkpoint
-    from tinygptv.model.configuration import from_profile
+    from tinygptv.model import assembly, checkpoint
     from tinygptv.model.processing import build_image_processor
-    from tinygptv.model.vision import TinyGPTVImageEncoder
 
     config, backbones = context.config, context.input("backbones")
     shards = sorted(context.input("shards").glob("train-*.tar"))
     if not shards:
         raise DataError(f"{context.input('shards')} holds no train-*.tar; run `dvc repro shards`")
     device = runtime.prepare(config.runtime, context.seed)
-    encoder = TinyGPTVImageEncoder(from_profile(config.model, end_of_text_id=0)).eval()
-    checkpoint.load_strictly(encoder, backbones / checkpoint.IMAGE_ENCODER)
-    encoder.to(device)
+    encoder = assembly.image_encoder(config.model, backbones, getattr(torch, config.runtime.dtype)).to(device)
 
     samples = {path.name: list(read_samples([path])) for path in shards}
     total = sum(map(len, samples.values()))
@@ -71,7 +69,7 @@ def encode(
     """Key and Q-Former outputs [Q, D] of each sample."""
     import torch
 
-    device = next(encoder.parameters()).device
+    device = encoder.device
     for start in range(0, len(samples), batch_size):
         part = samples[start : start + batch_size]
         pixels_BCHW = processor([sample.image for sample in part], return_tensors="pt")["pixel_values"]

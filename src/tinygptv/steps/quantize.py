@@ -113,7 +113,7 @@ def test_package(job: Job) -> None:
     runtime.prepare(job.config.runtime, job.seed)
     samples = list(read_samples(sorted(job.shards.glob("test-*.tar"))))
     questions = benchmarks.list_questions([sample.record for sample in samples])
-    model = VisionLanguageModel.from_folder(job.package)
+    model = VisionLanguageModel.from_folder(job.package, job.config.runtime.device)
     batch_size = job.config.quantize.batch_size
     started = time.monotonic()
     answers = answering.ask(

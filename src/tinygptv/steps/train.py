@@ -23,7 +23,7 @@ def run(context: StepContext) -> None:
     from tinygptv.data.batches import StageBatches
     from tinygptv.data.features import FeatureReader
     from tinygptv.data.shards import read_records
-    from tinygptv.model import adapters, checkpoint
+    from tinygptv.model import adapters, assembly, checkpoint, int8
     from tinygptv.model.processing import read_tokenizer
     from tinygptv.training import loop, resume
 
@@ -33,7 +33,7 @@ def run(context: StepContext) -> None:
     check_features(read_json(features / "manifest.json"), checkpoint.backbone_digests(backbones))
     device = runtime.prepare(config.runtime, context.seed)
 
-    model = checkpoint.assemble(config, backbones, with_tower=False)
+    model = assembly.assemble(config, backbones, with_tower=False)
     parent = checkpoint.parent_of(name)
     parent_record = None
     if parent is not None:
@@ -43,6 +43,10 @@ def run(context: StepContext) -> None:
         adapters.add_lora(model, config.model.lora)
     table = adapters.freeze(model, stage.trainable)
     print(f"{name}: {table}")
+    if stage.base_8bit:
+        int8.quantize_base(model.language_model, outlier_threshold=config.quantize.outlier_threshold)
+    if stage.gradient_checkpointing:
+        model.language_model.activation_checkpointing_enable({"use_reentrant": False})
     model.projector.to(device)
     model.language_model.to(device)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tinygptv.errors import UserError
 from tinygptv.model.modeling import token_loss
+from tinygptv.runtime import autocast
 from tinygptv.training.optimizer import adamw, learning_rate, set_learning_rate
 
 if TYPE_CHECKING:
@@ -75,11 +76,12 @@ def train(
     """
     state.model.train()
     while state.step < stage.steps:
-        rate = learning_rate(
-            stage.learning_rate, state.step, steps_per_epoch=stage.steps_per_epoch, epochs=stage.epochs
-        )
+        place = state.step % stage.steps_per_repeat
+        if place == 0:
+            state.optimizer.state.clear()  # a repeat begins as the first did, with no moments
+        rate = learning_rate(stage.learning_rate, place, steps_per_epoch=stage.steps_per_epoch, epochs=stage.epochs)
         set_learning_rate(state.optimizer, rate)
-        loss, norm = optimizer_step(state, batches(state.step), stage.max_grad_norm)
+        loss, norm = optimizer_step(state, batches(state.step), stage)
         state.step += 1
         state.window.append(loss)
         point: Point = {"step": state.step, "loss": loss, "lr": rate, "grad_norm": norm}
@@ -89,7 +91,7 @@ def train(
         on_step(state, point)
 
 
-def optimizer_step(state: TrainingState, micro_batches: list[Batch], max_grad_norm: float) -> tuple[float, float]:
+def optimizer_step(state: TrainingState, micro_batches: list[Batch], stage: Stage) -> tuple[float, float]:
     """Accumulate gradients over micro-batches, check, clip, step.
 
     Returns:
@@ -104,7 +106,7 @@ def optimizer_step(state: TrainingState, micro_batches: list[Batch], max_grad_no
     device = next(iter(state.parameters.values())).device
     total = 0.0
     for batch in micro_batches:
-        loss = batch_loss(state.model, batch, device) / target_tokens
+        loss = batch_loss(state.model, batch, device, label_only=stage.label_only_logits) / target_tokens
         loss.backward()
         total += loss.item()
     norm = torch.nn.utils.get_total_norm(
@@ -112,21 +114,29 @@ def optimizer_step(state: TrainingState, micro_batches: list[Batch], max_grad_no
     )
     if not (math.isfinite(total) and math.isfinite(norm.item())):
         raise NotFiniteError(describe_failure(state, micro_batches, total))
-    torch.nn.utils.clip_grads_with_norm_(state.parameters.values(), max_grad_norm, norm)
+    torch.nn.utils.clip_grads_with_norm_(state.parameters.values(), stage.max_grad_norm, norm)
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     return total, norm.item()
 
 
-def batch_loss(model: TinyGPTVForConditionalGeneration, batch: Batch, device: torch.device) -> torch.Tensor:
-    """Summed cross-entropy over the target tokens of a micro-batch."""
-    logits_BTV = model(
-        input_ids=batch.input_ids.to(device),
-        attention_mask=batch.attention_mask.to(device),
-        image_features=batch.image_features.to(device),
-        use_cache=False,
-    ).logits
-    return token_loss(logits_BTV, batch.labels.to(device))
+def batch_loss(
+    model: TinyGPTVForConditionalGeneration, batch: Batch, device: torch.device, *, label_only: bool
+) -> torch.Tensor:
+    """Summed cross-entropy over the target tokens of a micro-batch; ``label_only`` computes no other logits."""
+    import torch
+
+    inputs = {
+        "input_ids": batch.input_ids.to(device),
+        "attention_mask": batch.attention_mask.to(device),
+        "image_features": batch.image_features.to(device),
+    }
+    labels_BT = batch.labels.to(device)
+    with autocast(model.language_model):
+        if not label_only:
+            return token_loss(model(**inputs, use_cache=False).logits, labels_BT)
+        logits_LV, targets_L = model.target_logits(**inputs, labels=labels_BT)
+        return torch.nn.functional.cross_entropy(logits_LV.float(), targets_L, reduction="sum")
 
 
 def describe_failure(state: TrainingState, micro_batches: list[Batch], loss: float) -> str:

@@ -1,0 +1,88 @@
+"""Sections `stage1` to `stage4`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tinygptv.config.base import Count, DataSet, Part, Positive, Rate, Section, Task
+
+
+class Schedule(Section):
+    """Learning rate: linear warm-up, then half a cosine (the authors' `linear_warmup_cosine_lr`)."""
+
+    init: Positive = Field(description="Rate at the end of the warm-up.")
+    min: Annotated[float, Field(ge=0.0)] = Field(description="Rate at the end of the cosine.")
+    warmup: Annotated[float, Field(ge=0.0)] = Field(description="Rate of the first step.")
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(description="Steps of the warm-up.")
+
+
+class Prompt(Section):
+    """How instruction and answer become one text."""
+
+    template: str = Field(description="`{}` stands for image and instruction; empty: the image alone, no prompt.")
+    end_mark: str = Field(description="Text that ends an answer.")
+    bos_in_training: bool = Field(description="Sequences begin with the BOS token in training.")
+    bos_at_inference: bool = Field(description="Prompts begin with the BOS token when answers are generated.")
+
+    @model_validator(mode="after")
+    def _one_place_for_the_instruction(self) -> Self:
+        if self.template and self.template.count("{}") != 1:
+            raise ValueError(f"template: {self.template!r} needs `{{}}` exactly once, or must be empty")
+        if not self.end_mark:
+            raise ValueError("end_mark: must not be empty, or answers never end")
+        return self
+
+
+class Stage(Section):
+    """One of the four training stages."""
+
+    image_size: Count = Field(description="Resolution of the cached features, one of `features.image_sizes`.")
+    prompt: Prompt
+    trainable: tuple[Part, ...] = Field(description="Parts that train; norms by their weights alone.")
+    mixture: dict[Task | Literal["align"] | DataSet, Positive] = Field(
+        description="Task, or data set of the paper → weight of its share; `align`: captions by the alignment prompts."
+    )
+    steps_per_epoch: Count = Field(description="Optimizer steps of an epoch.")
+    epochs: Count = Field(description="Epochs.")
+    repeats: Count = Field(description="Times that all this is done, each with a fresh optimizer and schedule.")
+    batch_size: Count | dict[str, Count] = Field(
+        description="Samples of a step; a table (entry of the mixture → samples) makes a step draw from one entry."
+    )
+    micro_batch_size: Count = Field(description="Samples of a forward pass; a divisor of `batch_size`.")
+    learning_rate: Schedule
+    weight_decay: Rate = Field(description="AdamW's decay of matrices.")
+    betas: tuple[Rate, Rate] = Field(description="AdamW's averaging of gradient and square.")
+    max_grad_norm: Positive = Field(description="Gradients above this norm are scaled down to it; `.inf`: none are.")
+    max_answer_tokens: Count = Field(description="Longer answers are cut; the end mark is kept.")
+    max_sequence_tokens: Count = Field(description="Longest sequence, visual tokens included; later turns are dropped.")
+    gradient_checkpointing: bool = Field(description="Blocks are computed again in the backward pass: less memory.")
+    label_only_logits: bool = Field(description="The head runs only where a token carries loss: less memory.")
+    base_8bit: bool = Field(description="Frozen matrices of the language model in 8 bits (LLM.int8()): less memory.")
+    checkpoint_every: Count = Field(description="Steps between resume points in `.state`.")
+    log_every: Count = Field(description="Steps between points of the loss curve.")
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if isinstance(self.batch_size, dict):
+            if self.batch_size.keys() != self.mixture.keys():
+                differing = ", ".join(sorted(self.batch_size.keys() ^ self.mixture.keys()))
+                raise ValueError(f"batch_size: a table needs the entries of the mixture; these differ: {differing}")
+        elif self.batch_size % self.micro_batch_size:
+            raise ValueError(f"micro_batch_size: {self.micro_batch_size} does not divide batch_size {self.batch_size}")
+        if not self.mixture:
+            raise ValueError("mixture: names no task")
+        if not self.trainable:
+            raise ValueError("trainable: names no part")
+        return self
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the stage."""
+        return self.steps_per_repeat * self.repeats
+
+    @property
+    def steps_per_repeat(self) -> int:
+        """Optimizer steps of one course of the schedule."""
+        return self.steps_per_epoch * self.epochs

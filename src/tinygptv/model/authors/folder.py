@@ -1,0 +1,113 @@
+"""An imported model on disk: a Hugging Face folder that anyone can open, and what it takes to undo the import.
+
+  model.safetensors, config.json, tokenizer, …   a standard folder, adapters merged
+  authors.safetensors   the matrices before the merge and the adapters (``unmerged/…``, our names), and what the
+                        checkpoint replaced or the model holds in another format (``phi/…``, the authors' names)
+  report.json           the account of all tensors
+
+A merge cannot be undone from its result, so that the matrices before it are kept (1.7 GB in the paper's sizes).
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tinygptv.errors import CheckpointError
+from tinygptv.files import read_json, replace_folder, write_json
+from tinygptv.model.authors.building import Origin, build, get_origin, own_state, set_origin
+from tinygptv.model.authors.exporter import export_authors, export_folder
+from tinygptv.model.authors.foreign import open_tensors
+from tinygptv.model.authors.report import REPORT, ImportReport
+from tinygptv.model.authors.trained import lora_settings
+from tinygptv.model.checkpoint import save_weights
+
+if TYPE_CHECKING:
+    from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
+    from tinygptv.model.processing import TinyGPTVProcessor
+
+AUTHORS = "authors.safetensors"
+UNMERGED = "unmerged/"
+Form = Literal["authors", "folder"]
+
+
+def save_import(model: TinyGPTVForConditionalGeneration, processor: TinyGPTVProcessor, folder: Path) -> None:
+    """Write an imported model so that ``open_import`` gives it back, bit for bit.
+
+    Raises:
+        CheckpointError: the folder exists.
+    """
+    origin = get_origin(model)
+    assert origin is not None, "the model was not imported"
+    state = own_state(model)
+    adapted = {name.partition(".lora_A.")[0] for name in state if ".lora_A." in name}
+    before = [name for name in state if ".lora_" in name or name.removesuffix(".weight") in adapted]
+    with whole_or_absent(folder) as staged:
+        export_folder(model, processor, staged)
+        save_weights(staged / AUTHORS, {f"{UNMERGED}{name}": state[name] for name in before} | origin.kept)
+        write_json(staged / REPORT, origin.report.as_json())
+
+
+def open_import(folder: Path) -> tuple[TinyGPTVForConditionalGeneration, TinyGPTVProcessor]:
+    """A folder's model with adapters apart again; a folder that was not imported opens as it is.
+
+    Raises:
+        CheckpointError: the folder is incomplete, damaged or in 8 bits.
+    """
+    from tinygptv.model import TinyGPTVConfig, TinyGPTVProcessor
+
+    for name in ("config.json", "processor_config.json", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder} is no complete model: {name} is missing")
+    if "quantization_config" in read_json(folder / "config.json"):
+        raise CheckpointError(f"{folder} is in 8 bits, which cannot be undone; export the model that was quantized")
+    tensors = dict(open_tensors(folder))
+    origin, lora = None, None
+    if (folder / REPORT).is_file():
+        kept = dict(open_tensors(folder / AUTHORS))
+        before = {name: kept.pop(name) for name in list(kept) if name.startswith(UNMERGED)}
+        tensors |= {name.removeprefix(UNMERGED): tensor for name, tensor in before.items()}
+        origin = Origin(ImportReport.from_json(read_json(folder / REPORT), str(folder / REPORT)), kept)
+        if origin.report.lora is not None:
+            lora = lora_settings(str(folder / AUTHORS), tensors, origin.report.lora["alpha"])
+    model = build(str(folder), TinyGPTVConfig.from_pretrained(folder), tensors, lora)
+    if origin is not None:
+        set_origin(model, origin)
+    return model, TinyGPTVProcessor.from_pretrained(folder)
+
+
+def export(source: Path, folder: Path, form: Form) -> None:
+    """Write a folder's model in the authors' form or as a standard Hugging Face folder.
+
+    Raises:
+        CheckpointError: the source cannot be opened, the target exists, or the form does not fit the model.
+    """
+    model, processor = open_import(source)
+    with whole_or_absent(folder) as staged:
+        if form == "authors":
+            export_authors(model, staged)
+        else:
+            export_folder(model, processor, staged)
+
+
+@contextmanager
+def whole_or_absent(folder: Path) -> Iterator[Path]:
+    """A folder to fill beside the final one, which it becomes at the end of the block.
+
+    Raises:
+        CheckpointError: the final one exists.
+    """
+    if folder.exists():
+        raise CheckpointError(f"{folder} exists; name a new folder, or remove it")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield staged
+        staged.chmod(0o755)  # mkdtemp makes it private
+        replace_folder(staged, folder)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)

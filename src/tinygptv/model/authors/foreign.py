@@ -1,0 +1,131 @@
+"""Opening other people's files of tensors: safetensors or pickles, one file or a folder of shards.
+
+Tensors come memory-mapped, one at a time, so that a file costs memory only for what is read of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+
+from tinygptv.errors import EXIT_USER_ERROR, CheckpointError
+from tinygptv.files import read_json
+
+if TYPE_CHECKING:
+    import torch
+
+PICKLES = (".pth", ".pt", ".bin", ".ckpt")
+PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR", "LANG", "LC_ALL")
+"""Variables that the reader of pickles gets: no token or address of a server is among them."""
+WHOLE = ("model.safetensors", "pytorch_model.bin")
+"""What a Hugging Face folder calls a single file; with ``.index.json`` behind it, the list of its shards."""
+
+
+class ForeignTensors(Mapping[str, "torch.Tensor"]):
+    """Tensors by their own names, read when they are asked for."""
+
+    def __init__(self, path: Path, shard_of: dict[str, Path], others: tuple[str, ...] = ()) -> None:
+        self.path = path
+        self.others = others
+        """What a pickled file holds beside its tensors."""
+        self._shard_of = shard_of
+        self._open: dict[Path, Any] = {}
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        shard = self._shard_of[name]
+        if shard not in self._open:
+            self._open[shard] = _open_file(shard)[0]
+        try:
+            return self._open[shard].get_tensor(name)
+        except SafetensorError:
+            raise CheckpointError(
+                f"{shard} lacks {name}, which its folder's index puts there; fetch it again"
+            ) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shard_of)
+
+    def __len__(self) -> int:
+        return len(self._shard_of)
+
+
+def open_tensors(path: str | Path) -> ForeignTensors:
+    """Open a file (``.safetensors``, ``.pth``, ``.pt``, ``.bin``, ``.ckpt``) or a Hugging Face folder.
+
+    A pickle is converted by a child process into a temporary folder (``TMPDIR``), which needs room for it.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, of another kind, or holds more than tensors.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _open_folder(path)
+    handle, others = _open_file(path)
+    tensors = ForeignTensors(path, dict.fromkeys(handle.keys(), path), others)
+    tensors._open[path] = handle
+    return tensors
+
+
+def _open_folder(folder: Path) -> ForeignTensors:
+    for name in WHOLE:
+        if (folder / name).is_file():
+            return open_tensors(folder / name)
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            content = read_json(index)
+            shards = content.get("weight_map") if isinstance(content, dict) else None
+            if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
+                raise CheckpointError(f"{index} has no table `weight_map` from tensors to files; fetch it again")
+            for shard in set(shards.values()):
+                if Path(shard).name != shard:
+                    raise CheckpointError(f"{index} names {shard!r}, which is not a file of its folder")
+            return ForeignTensors(folder, {tensor: folder / shard for tensor, shard in shards.items()})
+    expected = ", ".join(f"{name}[.index.json]" for name in WHOLE)
+    raise CheckpointError(f"{folder} holds no weights; one of {expected} is needed")
+
+
+def _open_file(path: Path) -> tuple[Any, tuple[str, ...]]:
+    """A handle of safetensors, and the names of what a pickle holds beside its tensors."""
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist; name a file of weights or a folder")
+    if path.suffix == ".safetensors":
+        return _map(path, path), ()
+    if path.suffix not in PICKLES:
+        raise CheckpointError(f"{path} is no file of weights; the endings are .safetensors, {', '.join(PICKLES)}")
+    # The mapping outlives its file's name, so that the folder can go at once and nothing is left behind by a crash.
+    with tempfile.TemporaryDirectory(prefix="tinygptv-") as temporary:
+        target, others = Path(temporary) / "tensors.safetensors", Path(temporary) / "others.json"
+        _unpickle(path, target, others)
+        return _map(target, path), tuple(json.loads(others.read_text()))
+
+
+def _map(path: Path, origin: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{origin} is damaged ({reason}); fetch it again") from None
+
+
+def _unpickle(path: Path, target: Path, others: Path) -> None:
+    """Convert in a process of its own, whose end, whatever it is, becomes one line."""
+    program = Path(__file__).with_name("unpickle.py")
+    # -P: the program's folder stays off its search path, where a file could hide a module of the library.
+    command = [sys.executable, "-P", str(program), str(path.resolve()), str(target), str(others)]
+    environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode == EXIT_USER_ERROR:
+        lines = done.stderr.strip().splitlines() or ["no reason given"]
+        reason = "".join(c if c.isprintable() else "?" for c in lines[-1])[:300]
+        raise CheckpointError(f"{path} {reason}; fetch it again, or ask for safetensors")
+    if done.returncode:
+        how = f"was ended by signal {-done.returncode}" if done.returncode < 0 else f"ended with {done.returncode}"
+        raise CheckpointError(f"{path}: the process that read it {how}; the file is damaged, or memory is short")

@@ -1,0 +1,251 @@
+"""Names of tensors, theirs and ours, in both directions; and the names that an import leaves out, with the reason.
+
+A rule is a pair of names in which ``{n}`` stands for a number and ``{p}`` for ``weight`` or ``bias``. Where several of
+their tensors make one of ours, our name carries a part: ``….qkv.bias#q``.
+
+Sources: the authors' ``eva_vit.py``, ``Qformer.py``, ``modeling_phi.py``, ``runner_base.py`` (what a checkpoint holds);
+transformers' ``convert_blip_2_original_to_pytorch.py`` and ``convert_phi_weights_to_hf.py``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+
+Rules = tuple[tuple[str, str], ...]
+PARTS = {"q": 0, "k": 1, "v": 2}
+"""Parts of a fused matrix, in the order of all layouts here."""
+
+BLOCK, LAYER = "vision_model.encoder.layers.{n}.", "qformer.encoder.layer.{n}."
+
+EVA: Rules = (
+    ("cls_token", "vision_model.embeddings.class_embedding"),
+    ("pos_embed", "vision_model.embeddings.position_embedding"),
+    ("patch_embed.proj.{p}", "vision_model.embeddings.patch_embedding.{p}"),
+    ("blocks.{n}.norm1.{p}", BLOCK + "layer_norm1.{p}"),
+    ("blocks.{n}.attn.qkv.weight", BLOCK + "self_attn.qkv.weight"),
+    ("blocks.{n}.attn.q_bias", BLOCK + "self_attn.qkv.bias#q"),
+    ("blocks.{n}.attn.v_bias", BLOCK + "self_attn.qkv.bias#v"),
+    ("blocks.{n}.attn.proj.{p}", BLOCK + "self_attn.projection.{p}"),
+    ("blocks.{n}.norm2.{p}", BLOCK + "layer_norm2.{p}"),
+    ("blocks.{n}.mlp.fc1.{p}", BLOCK + "mlp.fc1.{p}"),
+    ("blocks.{n}.mlp.fc2.{p}", BLOCK + "mlp.fc2.{p}"),
+)
+"""The image tower in the authors' file."""
+
+BLIP2_TOWER: Rules = tuple(
+    (name, name)
+    for name in (
+        "vision_model.embeddings.class_embedding",
+        "vision_model.embeddings.position_embedding",
+        "vision_model.embeddings.patch_embedding.{p}",
+        BLOCK + "layer_norm1.{p}",
+        BLOCK + "self_attn.qkv.{p}",
+        BLOCK + "self_attn.projection.{p}",
+        BLOCK + "layer_norm2.{p}",
+        BLOCK + "mlp.fc1.{p}",
+        BLOCK + "mlp.fc2.{p}",
+    )
+)
+"""The image tower in a Hugging Face folder of BLIP-2; ours has the same names."""
+
+_THEIRS = "Qformer.bert.encoder.layer.{n}."
+QFORMER: Rules = (
+    ("query_tokens", "query_tokens"),
+    ("ln_vision.{p}", "vision_model.post_layernorm.{p}"),
+    ("Qformer.bert.embeddings.LayerNorm.{p}", "qformer.layernorm.{p}"),
+    *(
+        (f"{_THEIRS}{kind}.self.{matrix}.{{p}}", f"{LAYER}{kind}.attention.{matrix}.{{p}}")
+        for kind in ("attention", "crossattention")
+        for matrix in ("query", "key", "value")
+    ),
+    *(
+        (f"{_THEIRS}{same}.{{p}}", f"{LAYER}{same}.{{p}}")
+        for same in (
+            "attention.output.dense",
+            "attention.output.LayerNorm",
+            "crossattention.output.dense",
+            "crossattention.output.LayerNorm",
+            "intermediate_query.dense",
+            "output_query.dense",
+            "output_query.LayerNorm",
+        )
+    ),
+)
+"""Q-Former, queries and the LayerNorm before them in the authors' file."""
+
+BLIP2_QFORMER: Rules = tuple((ours, ours) for _, ours in QFORMER)
+"""The same in a Hugging Face folder of BLIP-2; ours has the same names."""
+
+PHI: Rules = tuple(
+    (name, name)
+    for name in (
+        "model.embed_tokens.weight",
+        "model.layers.{n}.self_attn.query_key_value.{p}",
+        "model.layers.{n}.self_attn.dense.{p}",
+        "model.layers.{n}.self_attn.q_layernorm.{p}",
+        "model.layers.{n}.self_attn.k_layernorm.{p}",
+        "model.layers.{n}.mlp.fc1.{p}",
+        "model.layers.{n}.mlp.fc2.{p}",
+        "model.layers.{n}.input_layernorm.{p}",
+        "model.layers.{n}.post_layernorm.weight",
+        "model.final_layernorm.{p}",
+        "lm_head.{p}",
+    )
+)
+"""The language model as the authors and transformers 4.36 name it; ours has the same names."""
+
+PHI_SEPARATE: Rules = tuple(
+    (f"model.layers.{{n}}.self_attn.{part}_proj.{{p}}", f"model.layers.{{n}}.self_attn.query_key_value.{{p}}#{part}")
+    for part in PARTS
+)
+"""Three matrices instead of one: transformers from 4.37 on."""
+
+MICROSOFT: Rules = (
+    ("transformer.embd.wte.weight", "model.embed_tokens.weight"),
+    ("transformer.h.{n}.ln.{p}", "model.layers.{n}.input_layernorm.{p}"),
+    ("transformer.h.{n}.mixer.Wqkv.{p}", "model.layers.{n}.self_attn.query_key_value.{p}"),
+    ("transformer.h.{n}.mixer.out_proj.{p}", "model.layers.{n}.self_attn.dense.{p}"),
+    ("transformer.h.{n}.mlp.fc1.{p}", "model.layers.{n}.mlp.fc1.{p}"),
+    ("transformer.h.{n}.mlp.fc2.{p}", "model.layers.{n}.mlp.fc2.{p}"),
+    ("lm_head.ln.{p}", "model.final_layernorm.{p}"),
+    ("lm_head.linear.{p}", "lm_head.{p}"),
+)
+"""The language model in Microsoft's own files of 2023."""
+
+AMBIGUOUS: Rules = tuple(
+    (f"{block}.{leaf}.{{p}}", "model.layers.{n}.self_attn.query_key_value.{p}")
+    for block, known in (("model.layers.{n}.self_attn", "query_key_value"), ("transformer.h.{n}.mixer", "Wqkv"))
+    for leaf in ("Wqkv", "query_key_value", "qkv_proj", "qkv")
+    if leaf != known
+)
+"""Names that say that a matrix is fused, and not in which order."""
+
+_ADAPTED = tuple(
+    f"model.layers.{{n}}.self_attn.{m}.lora_{a}.weight" for m in ("query_key_value", "dense") for a in "AB"
+)
+CHECKPOINT: Rules = (
+    ("llama_proj.{p}", "projector.linear_1.{p}"),
+    ("llama_proj2.{p}", "projector.linear_2.{p}"),
+    *((f"llama_model.{theirs}", f"language_model.{ours}") for theirs, ours in PHI),
+    *((f"llama_model.{name}", f"language_model.{name}") for name in _ADAPTED),
+    *((theirs, f"image_encoder.{ours}") for theirs, ours in QFORMER),
+)
+"""A checkpoint of the authors' runner, without PEFT's additions to the names."""
+
+Ignorable = tuple[tuple[str, str], ...]
+POSITION_IDS = "Qformer.bert.embeddings.position_ids"
+"""A buffer, 0, 1, 2, …, that the authors' files hold although nothing reads it once the text branch is gone."""
+_COUNTED: Ignorable = ((re.escape(POSITION_IDS), "counted, not learned; an export writes it again"),)
+
+IGNORED_OF_TOWER: Ignorable = (
+    (r"(norm|fc_norm|head)\.(weight|bias)", "the authors' tower ends without a norm or a head of its own"),
+    (r"vision_model\.post_layernorm\..*", "the norm before the Q-Former is read with the Q-Former"),
+    (r"query_tokens|qformer\..*", "the Q-Former is read from the file given for it"),
+    (r"language_(model|projection)\..*", "BLIP-2's language model; TinyGPT-V has Phi"),
+)
+IGNORED_OF_QFORMER: Ignorable = (
+    (
+        r"Qformer\.bert\.embeddings\.(word|position|token_type)_embeddings\.weight"
+        r"|Qformer\.bert\.encoder\.layer\.\d+\.(intermediate|output)\..*|Qformer\.bert\.pooler\..*",
+        "the Q-Former's text branch; the image goes through its queries alone",
+    ),
+    (r"Qformer\.cls\..*", "the Q-Former's head for words, used in its own pretraining"),
+    (r"(vision_proj|text_proj|itm_head)\.(weight|bias)|temp", "heads of the Q-Former's own pretraining"),
+    (r"(t5|opt|llm)_(proj|model)\..*|language_(model|projection)\..*", "BLIP-2's language model; TinyGPT-V has Phi"),
+    (r"visual_encoder\..*|vision_model\.(embeddings|encoder)\..*", "the tower is read from the file given for it"),
+    *_COUNTED,
+)
+IGNORED_OF_PHI: Ignorable = ((r".*\.rotary_emb\.inv_freq", "computed, not learned"),)
+IGNORED_OF_CHECKPOINT: Ignorable = (*IGNORED_OF_PHI, *_COUNTED)
+EXTRAS = {
+    "optimizer": "the optimizer's state; training starts anew",
+    "config": "the authors' configuration of the run",
+    "scaler": "the state of their loss scaling",
+    "epoch": "their count of epochs",
+}
+"""What the authors' runner saves beside ``model``."""
+
+
+@dataclass(slots=True)
+class Matches:
+    """Their names, sorted by what becomes of them."""
+
+    mapped: dict[str, str] = field(default_factory=dict)
+    """Theirs to ours."""
+    ignored: dict[str, str] = field(default_factory=dict)
+    """Theirs to the reason."""
+    unknown: list[str] = field(default_factory=list)
+
+
+def match(names: Iterable[str], rules: Rules, ignorable: Ignorable) -> Matches:
+    """Sort names by the first rule that fits."""
+    found = Matches()
+    for name in names:
+        if (ours := translate(name, rules)) is not None:
+            found.mapped[name] = ours
+        elif (reason := next((why for what, why in ignorable if re.fullmatch(what, name)), None)) is not None:
+            found.ignored[name] = reason
+        else:
+            found.unknown.append(name)
+    return found
+
+
+def translate(name: str, rules: Rules) -> str | None:
+    """Our name of a tensor of theirs, or None."""
+    for pattern, target in _compiled(rules):
+        if hit := pattern.fullmatch(name):
+            return target.format(**hit.groupdict())
+    return None
+
+
+def reverse(rules: Rules) -> Rules:
+    """The same rules from ours to theirs."""
+    return tuple((ours, theirs) for theirs, ours in rules)
+
+
+@cache
+def _compiled(rules: Rules) -> tuple[tuple[re.Pattern[str], str], ...]:
+    groups = {r"\{n\}": r"(?P<n>0|[1-9]\d*)", r"\{p\}": "(?P<p>weight|bias)"}
+    found = []
+    for theirs, ours in rules:
+        pattern = re.escape(theirs)
+        for mark, group in groups.items():
+            pattern = pattern.replace(mark, group)
+        found.append((re.compile(pattern), ours))
+    return tuple(found)
+
+
+def plain_checkpoint_name(name: str) -> str:
+    """A name of a checkpoint without the prefix and infixes that PEFT's versions add."""
+    from tinygptv.model.adapters import own_name
+
+    return own_name(name.replace("llama_model.base_model.model.", "llama_model.", 1))
+
+
+def checkpoint_name(ours: str, *, lora: bool) -> str:
+    """The authors' name in a checkpoint: as PEFT 0.2 wrote it with adapters, and without any in stage 1."""
+    name = translate(ours, reverse(CHECKPOINT))
+    assert name is not None, ours
+    return name.replace("llama_model.", "llama_model.base_model.model.", 1) if lora else name
+
+
+def unroll_sequential(names: Iterable[str]) -> dict[str, str]:
+    """Names of Microsoft's first files (phi-1.5), numbered from the embedding to the head, to those of ``MICROSOFT``.
+
+    Names of another form stay as they are.
+    """
+    plain = {name: name for name in names}
+    head = next((hit[1] for name in plain if (hit := re.fullmatch(r"layers\.(\d+)\.linear\.weight", name))), None)
+    if head is None:
+        return plain
+    for name in plain:
+        if name == "layers.0.wte.weight":
+            plain[name] = "transformer.embd.wte.weight"
+        elif hit := re.fullmatch(rf"layers\.{head}\.((?:ln|linear)\..*)", name):
+            plain[name] = f"lm_head.{hit[1]}"
+        elif hit := re.fullmatch(r"layers\.([1-9]\d*)\.(.*)", name):
+            plain[name] = f"transformer.h.{int(hit[1]) - 1}.{hit[2]}"
+    return plain

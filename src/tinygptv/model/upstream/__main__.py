@@ -1,0 +1,41 @@
+"""``python -m tinygptv.model.upstream lock``: pin the published backbones of a profile, once, with network."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from tinygptv.config import Published
+from tinygptv.errors import EXIT_USER_ERROR, ConfigError, UserError
+from tinygptv.model.upstream.lock import LOCK
+from tinygptv.model.upstream.resolve import fill_in
+from tinygptv.profiles import read_profile
+from tinygptv.steps.harness import find_root
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tinygptv.model.upstream")
+    command = parser.add_subparsers(dest="command", required=True).add_parser(
+        "lock", help=f"ask the hub for revision, sizes and digests of what a profile uses; write {LOCK}"
+    )
+    command.add_argument("--profile", default="paper", help="configs/<profile>.yaml (default: paper)")
+    options = parser.parse_args(arguments)
+    try:
+        root = find_root(Path(os.environ.get("DVC_ROOT", Path.cwd())))
+        settings = read_profile(root, options.profile).config.backbones
+        if not isinstance(settings, Published):
+            raise ConfigError(f"the backbones of profile {options.profile} are not published ones: nothing to pin")
+        for name, entry in fill_in(root / LOCK, settings).items():
+            size = sum(pin.size or 0 for pin in entry.files.values())
+            print(f"{name} at {entry.revision}: {len(entry.files)} files, {size / 1e9:.2f} GB")
+    except UserError as error:
+        print(f"lock: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""Published files → what the step ``backbones`` writes: image encoder, language model and tokenizer of our classes.
+
+The norms that TinyGPT-V adds to Phi start at 1 and 0. Number formats are those in which the model is used
+(``model/assembly.py``), so that nothing is converted again afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinygptv.config import Config
+from tinygptv.errors import CheckpointError, DataError
+from tinygptv.files import read_json
+from tinygptv.model.checkpoint import IMAGE_ENCODER, LANGUAGE_MODEL
+from tinygptv.model.upstream.lock import (
+    IMAGE_ENCODER_TENSORS,
+    INDEX,
+    LANGUAGE_MODEL_TENSORS,
+    LOCK,
+    TOKENIZER,
+    is_weights,
+    needed_shards,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import PreTrainedTokenizerFast
+
+    from tinygptv.model.authors import Converted
+
+END_OF_TEXT = "<|endoftext|>"
+"""Phi's only special token: BOS, EOS and, as in the authors' ``base_model.py``, padding."""
+
+Files = Mapping[str, Path]
+"""The pinned files of a repository, as ``fetch.gather`` gives them."""
+
+
+class Tensors(Mapping[str, "torch.Tensor"]):
+    """The tensors of pinned shards whose names begin so, read when they are asked for.
+
+    A folder's own index is not followed: files that are not pinned may lie beside it.
+    """
+
+    def __init__(self, shards: list[Path], prefixes: tuple[str, ...]) -> None:
+        from tinygptv.model.authors import open_tensors
+
+        self.path = shards[0].parent
+        opened = [open_tensors(shard) for shard in shards]
+        self._source = {name: shard for shard in opened for name in shard if name.startswith(prefixes)}
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self._source[name][name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._source)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+
+def build(config: Config, language_model: Files, image_encoder: Files, out: Path) -> None:
+    """Write the three backbones.
+
+    Raises:
+        UserError: the files are those of another model than the configuration's.
+    """
+    from accelerate import init_empty_weights
+
+    from tinygptv.model.authors import convert_image_encoder, convert_language_model
+    from tinygptv.model.configuration import from_profile
+    from tinygptv.model.phi import TinyGPTVPhiForCausalLM
+    from tinygptv.model.vision import TinyGPTVImageEncoder
+
+    tokenizer = read_tokenizer(language_model[TOKENIZER], config.model.text.vocab_size)
+    sizes = from_profile(config.model, tokenizer.eos_token_id)
+    with init_empty_weights(include_buffers=False):
+        phi, encoder = TinyGPTVPhiForCausalLM(sizes.text_config), TinyGPTVImageEncoder(sizes)
+
+    tensors = Tensors(shards(language_model, LANGUAGE_MODEL_TENSORS), LANGUAGE_MODEL_TENSORS)
+    converted = convert_language_model(tensors, heads=config.model.text.num_attention_heads)
+    write(out / LANGUAGE_MODEL, phi, converted, config.runtime.dtype, str(tensors.path))
+
+    tensors = Tensors(shards(image_encoder, IMAGE_ENCODER_TENSORS), IMAGE_ENCODER_TENSORS)
+    converted = convert_image_encoder(tensors, tensors)
+    write(out / IMAGE_ENCODER, encoder, converted, config.runtime.dtype, str(tensors.path))
+    tokenizer.save_pretrained(out)
+
+
+def shards(files: Files, prefixes: tuple[str, ...]) -> list[Path]:
+    """The pinned files of weights that hold tensors with these beginnings of names.
+
+    Raises:
+        DataError: the index names a file that is not pinned.
+    """
+    if INDEX not in files:
+        return [path for name, path in sorted(files.items()) if is_weights(name)]
+    named = needed_shards(read_json(files[INDEX]), prefixes, str(files[INDEX]))
+    unpinned = [name for name in named if name not in files]
+    if unpinned:
+        raise DataError(f"{files[INDEX]} names {', '.join(unpinned)}, which {LOCK} does not pin; restore it with git")
+    return [files[name] for name in named]
+
+
+def write(path: Path, module: nn.Module, converted: Converted, dtype: str, origin: str) -> None:
+    """Write the tensors of a module without memory, in the formats in which it is used.
+
+    Raises:
+        CheckpointError: the tensors are not the module's.
+    """
+    import torch
+
+    from tinygptv.model.assembly import check_fit, formats_of
+    from tinygptv.model.streaming import write_tensors
+
+    expected = module.state_dict()
+    for name in set(converted.fresh) - expected.keys():  # an added norm that an ablation leaves out
+        del converted.tensors[name]
+    check_fit(expected, converted.tensors, origin, "give the section `model` its sizes")
+    write_tensors(path, converted.tensors, formats_of(module, getattr(torch, dtype)))
+
+
+def read_tokenizer(path: Path, vocab_size: int) -> PreTrainedTokenizerFast:
+    """Phi's tokenizer. No token is added to those of the file.
+
+    Raises:
+        CheckpointError: it has no end of text, or more tokens than the model has embeddings.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    from tinygptv.model.processing import check_vocabulary
+
+    read_json(path)  # tokenizers would end in a traceback
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(path))
+    if END_OF_TEXT not in tokenizer.get_vocab():
+        raise CheckpointError(f"{path} has no token {END_OF_TEXT}; it is not Phi's")
+    for kind in ("bos_token", "eos_token", "pad_token"):
+        setattr(tokenizer, kind, END_OF_TEXT)
+    check_vocabulary(tokenizer, vocab_size)
+    return tokenizer

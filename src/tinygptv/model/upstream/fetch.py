@@ -1,0 +1,227 @@
+"""Pinned files from a folder, the hub's cache on this machine, or the hub; nothing whose digest is another is used.
+
+A download goes to ``<file>.part`` and takes its name when it is whole and its digest right. What an interruption left
+of it is continued with an HTTP range. huggingface_hub's own download begins anew in every process; its parts are used
+here, so that ``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HUB_OFFLINE`` and ``HF_HOME`` mean what they mean elsewhere.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tinygptv.errors import BusyError, DataError
+from tinygptv.files import sha256_file, sync_folder
+from tinygptv.model.upstream.lock import LOCK, Lock, Pin
+
+TIMEOUT_S = 15.0
+"""For the hub's first answer."""
+
+
+class NoNetworkError(Exception):
+    """The hub cannot be reached."""
+
+
+def gather(lock: Lock, *, folder: Path | None, downloads: Path, bar: Any = None) -> dict[str, dict[str, Path]]:
+    """Get every file of the lock and check it.
+
+    Args:
+        lock: complete entries, as ``lock.pinned`` gives them.
+        folder: holds the files already, as ``<folder>/<owner>/<name>/<file>``; None: get what ``downloads`` lacks.
+        downloads: where downloads are kept, as ``<downloads>/<owner>/<name>/<revision>/<file>``.
+        bar: shows the progress of a file, called and used as tqdm is; None: huggingface_hub's.
+
+    Returns:
+        Repository → file → where it is.
+
+    Raises:
+        DataError: a file is missing or has another digest, or the hub does not have it or cannot be reached; the
+            message then says which files to put where.
+        BusyError: another process is downloading the same file.
+    """
+    places = {
+        repository: (folder / repository if folder else home(downloads, repository, entry.revision))
+        for repository, entry in lock.items()
+    }
+    instruction = what_to_put_where(lock, places)
+    if folder is not None and instruction:
+        raise DataError(f"backbones.folder lacks files: {instruction}, or empty the key to download them")
+    found: dict[str, dict[str, Path]] = {repository: {} for repository in lock}
+    for repository, entry in lock.items():
+        assert entry.revision is not None
+        for file, pin in sorted(entry.files.items()):
+            place = places[repository] / file
+            if place.is_file():
+                check(place, pin, repository)
+            else:
+                try:
+                    place = cached(repository, entry.revision, file, pin) or download(
+                        repository, entry.revision, file, pin, place, bar
+                    )
+                except NoNetworkError as error:
+                    instruction = what_to_put_where(lock, places)
+                    raise DataError(f"{error}; {instruction}, or name their folder in backbones.folder") from None
+            found[repository][file] = place
+    return found
+
+
+def home(downloads: Path, repository: str, revision: str | None) -> Path:
+    """The folder of a revision's downloads."""
+    assert revision is not None
+    return downloads / repository / revision
+
+
+def what_to_put_where(lock: Lock, places: dict[str, Path]) -> str:
+    """The missing files, as an instruction; empty where none is missing."""
+    parts = []
+    for repository, entry in lock.items():
+        missing = [file for file in sorted(entry.files) if not (places[repository] / file).is_file()]
+        if missing:
+            parts.append(f"{', '.join(missing)} of {repository} at revision {entry.revision} into {places[repository]}")
+    return f"put {' and '.join(parts)}" if parts else ""
+
+
+def check(path: Path, pin: Pin, repository: str) -> None:
+    """Compare size and digest of a file with the lock file.
+
+    Raises:
+        DataError: the message has both values.
+    """
+    size = path.stat().st_size
+    if size != pin.size:
+        raise DataError(
+            f"{path} ({repository}): {LOCK} expects {pin.size} bytes, found {size}; remove it and run the step again"
+        )
+    digest = sha256_file(path)
+    if digest != pin.sha256:
+        raise DataError(
+            f"{path} ({repository}): {LOCK} expects sha256 {pin.sha256}, found {digest}; "
+            "remove it and run the step again"
+        )
+
+
+def cached(repository: str, revision: str, file: str, pin: Pin) -> Path | None:
+    """The file in the hub's cache on this machine (``HF_HOME``), where it is there and as pinned."""
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(repository, file, revision=revision)
+    if not isinstance(path, str) or Path(path).stat().st_size != pin.size or sha256_file(Path(path)) != pin.sha256:
+        return None
+    return Path(path)
+
+
+def download(repository: str, revision: str, file: str, pin: Pin, target: Path, bar: Any) -> Path:
+    """Download a file, or the rest of it, check it, and give it its name.
+
+    A pin without size or digest takes what the hub offers: that is for ``resolve``, over files that it then pins.
+
+    Raises:
+        DataError: the hub has another file or none, or refuses.
+        NoNetworkError: it cannot be reached.
+        BusyError: another process is at it.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
+    what = f"{file} of {repository} at revision {revision}"
+    url = hf_hub_url(repository, file, revision=revision)
+    headers = {**build_hf_headers(library_name="tinygptv"), "Accept-Encoding": "identity"}
+    part = target.with_name(f"{target.name}.part")
+    with hub_errors(what):
+        offered = get_hf_file_metadata(url, timeout=TIMEOUT_S, headers=headers)
+        # The digest of a large file is the hub's own name for it: a change shows before gigabytes are moved.
+        compare(what, "sha256", pin.sha256, offered.etag if offered.etag and len(offered.etag) == 64 else None)
+        compare(what, "size", pin.size, offered.size)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with claim(part, what) as content:
+            done = content.seek(0, os.SEEK_END)
+            if offered.size is not None and done > offered.size:
+                done = content.seek(0)
+                content.truncate()
+            http_get(
+                url,
+                content,
+                resume_size=done,
+                headers=headers,
+                expected_size=offered.size,
+                displayed_filename=file,
+                tqdm_class=bar,
+            )
+            content.flush()
+            os.fsync(content.fileno())
+            digest = sha256_file(part)
+            if pin.sha256 not in (None, digest):
+                part.unlink()
+                compare(what, "sha256", pin.sha256, digest)
+            part.replace(target)
+    sync_folder(target.parent)
+    return target
+
+
+def compare(what: str, kind: str, expected: object, found: object) -> None:
+    """Refuse a file that is not the pinned one.
+
+    Raises:
+        DataError: the message has both values.
+    """
+    if None not in (expected, found) and expected != found:
+        raise DataError(f"{what}: {LOCK} expects {kind} {expected}, the hub gave {found}; it was not kept")
+
+
+@contextmanager
+def claim(part: Path, what: str) -> Iterator[BinaryIO]:
+    """Open a partial file for this process alone; the kernel gives it free when the process dies.
+
+    Raises:
+        BusyError: another has it.
+    """
+    part.touch()
+    with part.open("r+b") as content:
+        try:
+            fcntl.flock(content, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BusyError(f"another process is downloading {what} to {part}; wait for it") from None
+        yield content
+
+
+@contextmanager
+def hub_errors(what: str) -> Iterator[None]:
+    """Turn huggingface_hub's errors, which are many lines long, into one.
+
+    Raises:
+        DataError: the hub refuses, or the transfer ended early.
+        NoNetworkError: it cannot be reached.
+    """
+    import httpx2
+    from huggingface_hub import constants, errors
+
+    hub = constants.ENDPOINT
+    try:
+        yield
+    except (errors.OfflineModeIsEnabled, httpx2.TransportError) as error:
+        reason = "HF_HUB_OFFLINE is set" if isinstance(error, errors.OfflineModeIsEnabled) else first_line(error)
+        raise NoNetworkError(f"{what}: {hub} cannot be reached ({reason})") from None
+    except errors.RevisionNotFoundError:
+        raise DataError(f"{what}: {hub} has no such revision; check {LOCK}") from None
+    except errors.RemoteEntryNotFoundError:
+        raise DataError(f"{what}: {hub} has no such file; check {LOCK}") from None
+    except errors.RepositoryNotFoundError:
+        raise DataError(
+            f"{what}: {hub} has no such repository, or it is private; check its name, or set HF_TOKEN"
+        ) from None
+    except (errors.HfHubHTTPError, errors.HFValidationError, errors.FileMetadataError) as error:
+        raise DataError(f"{what}: {hub}: {first_line(error)}; try again later") from None
+    except OSError as error:
+        if error.errno is not None:  # of this machine's disk
+            raise
+        raise DataError(f"{what}: the transfer ended early ({first_line(error)}); run the step again") from None
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error that has words."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,100 @@
+"""Filling in the lock file from the hub: the only place that follows a moving name such as ``main``.
+
+What is pinned already stays pinned: the hub must still have it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinygptv.errors import DataError
+from tinygptv.files import read_json, sha256_file
+from tinygptv.model.upstream.fetch import TIMEOUT_S, NoNetworkError, compare, download, hub_errors
+from tinygptv.model.upstream.lock import (
+    IMAGE_ENCODER_TENSORS,
+    INDEX,
+    LANGUAGE_MODEL_TENSORS,
+    TOKENIZER,
+    WHOLE,
+    Lock,
+    Pin,
+    Repository,
+    needed_shards,
+    read_lock,
+    write_lock,
+)
+
+if TYPE_CHECKING:
+    from tinygptv.config import Published
+
+UNKNOWN = Pin(size=None, sha256=None)
+
+
+def fill_in(path: Path, settings: Published) -> Lock:
+    """Pin what a profile uses and the lock file does not pin yet; write the file.
+
+    Returns:
+        The entries of the profile.
+
+    Raises:
+        DataError: the hub cannot be reached, lacks something, or has another file than a pinned one.
+    """
+    lock = read_lock(path) if path.is_file() else {}
+    uses = {
+        settings.language_model: (LANGUAGE_MODEL_TENSORS, (TOKENIZER,)),
+        settings.image_encoder: (IMAGE_ENCODER_TENSORS, ()),
+    }
+    try:
+        for name, (prefixes, others) in uses.items():
+            lock[name] = resolve(name, prefixes, others, lock.get(name, Repository(revision=None, files={})))
+    except NoNetworkError as error:
+        raise DataError(f"{error}; run the command on a machine with network") from None
+    write_lock(path, lock)
+    return {name: lock[name] for name in uses}
+
+
+def resolve(name: str, prefixes: tuple[str, ...], others: tuple[str, ...], known: Repository) -> Repository:
+    """Revision, sizes and digests of the files of a repository that hold these tensors, and of others beside them.
+
+    The hub tells the digests of large files; small ones are downloaded and counted.
+    """
+    from huggingface_hub import HfApi
+
+    with hub_errors(name):
+        info = HfApi().model_info(name, revision=known.revision, timeout=TIMEOUT_S, files_metadata=True)
+    revision, offered = info.sha, {sibling.rfilename: sibling for sibling in info.siblings or []}
+    if revision is None:
+        raise DataError(f"{name}: the hub names no revision; try again later")
+    with tempfile.TemporaryDirectory() as temporary:
+
+        def pin(file: str) -> Pin:
+            if file not in offered:
+                raise DataError(f"{name} at revision {revision} has no {file}; it holds another kind of model")
+            sibling, expected = offered[file], known.files.get(file, UNKNOWN)
+            if sibling.lfs is not None:
+                found = Pin(size=sibling.lfs.size, sha256=sibling.lfs.sha256)
+            else:
+                unchecked = Pin(size=sibling.size, sha256=None)
+                local = download(name, revision, file, unchecked, Path(temporary) / file, bar=None)
+                found = Pin(size=local.stat().st_size, sha256=sha256_file(local))
+            for key in ("size", "sha256"):
+                compare(f"{file} of {name} at revision {revision}", key, getattr(expected, key), getattr(found, key))
+            return found
+
+        files = {file: pin(file) for file in others}
+        files |= weights(name, prefixes, set(offered), pin, Path(temporary))
+    return Repository(revision=revision, files=files)
+
+
+def weights(
+    name: str, prefixes: tuple[str, ...], offered: set[str], pin: Callable[[str], Pin], folder: Path
+) -> dict[str, Pin]:
+    """The one file of weights, or the index and those shards that hold the tensors."""
+    if INDEX not in offered:
+        return {WHOLE: pin(WHOLE)}
+    files = {INDEX: pin(INDEX)}
+    shards = needed_shards(read_json(folder / INDEX), prefixes, f"{INDEX} of {name}")
+    return files | {shard: pin(shard) for shard in shards}

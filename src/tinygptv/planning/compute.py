@@ -1,0 +1,91 @@
+"""Floating-point operations of a sample, and the hours that they would take on known devices.
+
+A product of an (m, k) and a (k, n) matrix is 2 m k n operations; norms, softmax and activations are not counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tinygptv.config import Config, Stage, Vision
+
+PEAK_TFLOPS = {"RTX 3090": 71.0, "RTX 4090": 165.2, "A100": 312.0, "H100 SXM": 989.4}
+"""Dense bfloat16 products with float32 accumulation, in 10^12 operations a second.
+
+Source: NVIDIA's white papers "Ampere GA102 GPU Architecture" and "Ada GPU Architecture" (appendix A of each), data
+sheets "A100 Tensor Core GPU" and "H100 Tensor Core GPU" (half of the figures there that assume sparsity).
+"""
+UTILISATION = 0.35
+"""Share of the peak that training is assumed to reach. An assumption: nothing here was measured on these devices."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compute:
+    """Operations of one sample at the longest sequence, and of the whole stage."""
+
+    forward: float
+    backward: float
+    recomputed: float
+    """The blocks' forward pass again, with gradient checkpointing."""
+    samples: float
+    """Samples of the stage; an average where a step draws one of several data sets."""
+
+    @property
+    def per_sample(self) -> float:
+        """Operations of a sample in training."""
+        return self.forward + self.backward + self.recomputed
+
+    def hours(self, tflops: float) -> float:
+        """Hours of the stage at ``UTILISATION`` of a device's peak."""
+        return self.samples * self.per_sample / (tflops * 1e12 * UTILISATION) / 3600
+
+
+def stage_compute(config: Config, stage: Stage, *, adapters: bool) -> Compute:
+    """Operations of a stage, every sequence as long as it may be."""
+    text, model, tokens = config.model.text, config.model, stage.max_sequence_tokens
+    width, layers, queries = text.hidden_size, text.num_hidden_layers, model.qformer.num_query_tokens
+    matrices = layers * (4 * width**2 + 2 * width * text.intermediate_size)
+    scores = layers * 2 * tokens**2 * width
+    lora = layers * 6 * width * model.lora.rank if adapters else 0
+    positions = tokens - queries if stage.label_only_logits else tokens
+    head = positions * width * text.vocab_size
+    first = queries * model.qformer.hidden_size * model.projection_size
+    second = queries * model.projection_size * width
+    # The gradient of a frozen matrix's input costs as much as its forward pass, that of a trained matrix again as
+    # much, and attention twice: for each of its two products two gradients, and the scores once more.
+    blocks = tokens * (matrices + lora) + scores
+    backward = tokens * (matrices + 2 * lora) + 2.5 * scores + head + 2 * second + first
+    return Compute(
+        forward=2.0 * (blocks + head + first + second),
+        backward=2.0 * backward,
+        recomputed=2.0 * blocks if stage.gradient_checkpointing else 0.0,
+        samples=stage.steps * mean_batch(stage),
+    )
+
+
+def mean_batch(stage: Stage) -> float:
+    """Samples of a step, on average."""
+    if isinstance(stage.batch_size, int):
+        return float(stage.batch_size)
+    weights = {str(name): weight for name, weight in stage.mixture.items()}
+    return sum(weights[name] * size for name, size in stage.batch_size.items()) / sum(weights.values())
+
+
+def patches(vision: Vision, image_size: int) -> int:
+    """Vectors of an image in the tower: its patches and the class token."""
+    return (image_size // vision.patch_size) ** 2 + 1
+
+
+def encoder_forward(config: Config, image_size: int) -> float:
+    """Operations of tower and Q-Former for one image."""
+    vision, qformer = config.model.vision, config.model.qformer
+    seen, asked = patches(vision, image_size), qformer.num_query_tokens
+    width, narrow = vision.hidden_size, qformer.hidden_size
+    block = seen * (4 * width**2 + 2 * width * vision.intermediate_size) + 2 * seen**2 * width
+    embedding = (seen - 1) * 3 * vision.patch_size**2 * width
+    layer = asked * (4 * narrow**2 + 2 * narrow * qformer.intermediate_size) + 2 * asked**2 * narrow
+    # Queries and output are the Q-Former's wide, keys and values are made of every patch.
+    look = asked * 2 * narrow**2 + seen * 2 * width * narrow + 2 * asked * seen * narrow
+    looks = -(-qformer.num_hidden_layers // qformer.cross_attention_frequency)
+    tower = vision.num_hidden_layers * block + embedding
+    return 2.0 * (tower + qformer.num_hidden_layers * layer + looks * look)

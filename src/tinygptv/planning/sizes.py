@@ -1,0 +1,153 @@
+"""Bytes of weights, gradients and moments, counted on the real model laid out without memory.
+
+They are exact: the same code that builds, adapts and freezes the model for training is asked for its tensors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tinygptv.config import STAGES, Config
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tinygptv.config import Stage
+    from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
+
+FLOAT32 = 4
+"""Bytes of a float32 number: trained tensors, gradients, moments, norms, and the scale of a row in LLM.int8()."""
+MOMENTS = 2
+"""AdamW's averages of the gradient and of its square; each tensor also has a count of steps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Parameters of a part of the model by the format that they take (``model/assembly.py``, ``model/int8.py``)."""
+
+    blocks: int
+    """Matrices of the language model's blocks, which ``base_8bit`` makes small."""
+    rows: int
+    """Rows of these."""
+    matrices: int
+    """All other linear maps and embeddings, and the biases of all of them: in ``runtime.dtype``."""
+    rest: int
+    """In float32: norms, positions, Q-Former, projections, adapters."""
+    buffers: int
+    """Bytes of buffers."""
+
+    @property
+    def parameters(self) -> int:
+        """All parameters."""
+        return self.blocks + self.matrices + self.rest
+
+    def size(self, dtype: str, *, base_8bit: bool) -> int:
+        """Bytes in memory.
+
+        Args:
+            dtype: ``float32`` or ``bfloat16``.
+            base_8bit: whether the matrices of the blocks are in 8 bits.
+        """
+        number = number_size(dtype)
+        blocks = self.blocks + self.rows * FLOAT32 if base_8bit else self.blocks * number
+        return blocks + self.matrices * number + self.rest * FLOAT32 + self.buffers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What a stage trains."""
+
+    parameters: int
+    tensors: int
+    adapters: int
+    """Parameters of LoRA in the model: trained, or left by an earlier stage."""
+
+    @property
+    def gradients(self) -> int:
+        """Bytes of gradients."""
+        return self.parameters * FLOAT32
+
+    @property
+    def optimizer(self) -> int:
+        """Bytes of AdamW's state."""
+        return (MOMENTS * self.parameters + self.tensors) * FLOAT32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """The model in parts, and what each stage trains of it."""
+
+    image_encoder: Part
+    projections: Part
+    language_model: Part
+    stages: dict[str, Trained]
+
+    def weights(self, stage: Stage, name: str, dtype: str) -> int:
+        """Bytes of the weights that a stage holds; the image encoder is not among them, its features are cached."""
+        adapters = self.stages[name].adapters * FLOAT32
+        return (
+            self.language_model.size(dtype, base_8bit=stage.base_8bit)
+            + self.projections.size(dtype, base_8bit=False)
+            + adapters
+        )
+
+
+def number_size(dtype: str) -> int:
+    """Bytes of a number in ``runtime.dtype``."""
+    return {"float32": 4, "bfloat16": 2}[dtype]
+
+
+def measure(config: Config) -> Sizes:
+    """Sizes of a profile's model and stages; no weight is allocated."""
+    import torch
+
+    from tinygptv.model import adapters
+    from tinygptv.model.configuration import from_profile
+    from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
+
+    with torch.device("meta"):
+        model = TinyGPTVForConditionalGeneration(from_profile(config.model, end_of_text_id=0))
+    parts = [_part(module) for module in (model.image_encoder, model.language_model)]
+    stages = {}
+    for name in STAGES:
+        if "lora" in config.stage(name).trainable and not adapters.has_lora(model):
+            with torch.device("meta"):
+                adapters.add_lora(model, config.model.lora)
+        stages[name] = _trained(model, config.stage(name))
+    projections = sum(p.numel() for p in model.projector.parameters())
+    return Sizes(
+        image_encoder=parts[0],
+        projections=Part(blocks=0, rows=0, matrices=0, rest=projections, buffers=0),
+        language_model=parts[1],
+        stages=stages,
+    )
+
+
+def _trained(model: TinyGPTVForConditionalGeneration, stage: Stage) -> Trained:
+    from tinygptv.model import adapters
+
+    table = adapters.freeze(model, stage.trainable)
+    return Trained(
+        parameters=table.total_trainable,
+        tensors=len(adapters.trainable_parameters(model)),
+        adapters=sum(p.numel() for name, p in model.named_parameters() if ".lora_" in name),
+    )
+
+
+def _part(module: nn.Module) -> Part:
+    import torch
+
+    from tinygptv.model.assembly import formats_of
+
+    formats = formats_of(module, torch.bfloat16)
+    counts = {"blocks": 0, "rows": 0, "matrices": 0, "rest": 0}
+    for name, parameter in module.named_parameters():
+        if formats[name] == torch.float32:
+            counts["rest"] += parameter.numel()
+        elif name.startswith("model.layers.") and parameter.ndim > 1:
+            counts["blocks"] += parameter.numel()
+            counts["rows"] += parameter.shape[0]
+        else:
+            counts["matrices"] += parameter.numel()
+    return Part(**counts, buffers=sum(b.numel() * b.element_size() for b in module.buffers()))

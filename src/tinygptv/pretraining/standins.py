@@ -1,0 +1,151 @@
+"""Small stand-ins for the published backbones: an image encoder, a language model and its tokenizer.
+
+The tiny profile has nothing to download, so both are trained on the training shards, side by side, each in a process of
+its own with half of the threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinygptv import runtime
+from tinygptv.config import Config, Pretrained
+from tinygptv.errors import DataError
+from tinygptv.files import read_json, write_json
+from tinygptv.steps.children import child
+from tinygptv.steps.progress import Progress
+
+TOKENIZER_TEXTS = 1000
+"""Documents of each task that the tokenizer is trained on."""
+LOG_EVERY = 25
+CURVES = ("vision", "text")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a pretraining process needs."""
+
+    config: Config
+    seed: int
+    shards: Path
+    out: Path
+
+    @property
+    def settings(self) -> Pretrained:
+        """The section of the configuration."""
+        assert isinstance(self.config.backbones, Pretrained)
+        return self.config.backbones
+
+    @property
+    def training_shards(self) -> list[Path]:
+        """Shards of the training split: nothing here ever sees another."""
+        return sorted(self.shards.glob("train-*.tar"))
+
+    @property
+    def threads(self) -> int:
+        """Half of the configured threads."""
+        return max(1, self.config.runtime.threads // 2)
+
+
+def make(job: Job) -> None:
+    """Write image encoder, language model, tokenizer and both loss curves.
+
+    Raises:
+        DataError: the shards hold too little to pretrain on.
+    """
+    if not job.training_shards:
+        raise DataError(f"{job.shards} holds no train-*.tar; run `dvc repro shards`")
+    with child(pretrain_text, job):
+        pretrain_vision(job)
+
+
+def curve_path(folder: Path, name: str) -> Path:
+    """Where a loss curve lies."""
+    return folder / f"{name}_loss.json"
+
+
+def read_curve(path: Path) -> list[dict[str, float]]:
+    """Points of a loss curve that a pretraining process has written."""
+    return list(read_json(path))
+
+
+def pretrain_vision(job: Job) -> None:
+    """Train image tower and Q-Former; write their weights and the loss curve."""
+    import numpy as np
+    import torch
+
+    from tinygptv.data.shards import read_samples
+    from tinygptv.model.checkpoint import IMAGE_ENCODER, save_weights
+    from tinygptv.model.configuration import from_profile
+    from tinygptv.model.processing import build_image_processor
+    from tinygptv.model.vision import TinyGPTVImageEncoder
+    from tinygptv.pretraining import contrast
+
+    runtime.prepare(job.config.runtime, job.seed, job.threads)
+    images = contrast.captioned_images(list(read_samples(job.training_shards)))
+    encoder = TinyGPTVImageEncoder(from_profile(job.config.model, end_of_text_id=0))
+    processor = build_image_processor(job.config.model.vision.image_size)
+    scale = torch.tensor(np.array(processor.image_std, dtype=np.float32) * 255)
+    shift = torch.tensor(np.array(processor.image_mean, dtype=np.float32) * 255)
+
+    def normalise(pixels_BHWC: torch.Tensor) -> torch.Tensor:
+        return ((pixels_BHWC.float() - shift) / scale).permute(0, 3, 1, 2).contiguous()  # BHWC -> BCHW
+
+    settings = job.settings.vision
+    curve = Curve("vision", settings.steps)
+    with curve.progress:
+        contrast.pretrain(encoder, images, settings, job.seed, normalise, curve.add)
+    save_weights(job.out / IMAGE_ENCODER, encoder.state_dict())
+    curve.write(job.out)
+
+
+def pretrain_text(job: Job) -> None:
+    """Train the tokenizer, then the language model; write both and the loss curve."""
+    from transformers import PreTrainedTokenizerFast
+
+    from tinygptv.data.shards import read_records
+    from tinygptv.model.checkpoint import LANGUAGE_MODEL, save_weights
+    from tinygptv.model.configuration import from_profile
+    from tinygptv.model.phi import TinyGPTVPhiForCausalLM
+    from tinygptv.pretraining import language
+    from tinygptv.pretraining.documents import END_OF_TEXT, Documents, describe, train_tokenizer
+
+    runtime.prepare(job.config.runtime, job.seed, job.threads)
+    images = describe(read_records(job.training_shards))
+    settings = job.settings.text
+    sampler = Documents(images, settings, job.seed + 1)
+    texts = [text for task in settings.mixture for _ in range(TOKENIZER_TEXTS) for text, _ in sampler.draw(task)]
+    trained = train_tokenizer(texts, settings.prompt, job.config.model.text.vocab_size)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=trained, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT, pad_token=END_OF_TEXT
+    )
+    tokenizer.save_pretrained(job.out)
+    model = TinyGPTVPhiForCausalLM(from_profile(job.config.model, tokenizer.eos_token_id).text_config)
+    curve = Curve("text", settings.steps)
+    with curve.progress:
+        language.pretrain(model, tokenizer, Documents(images, settings, job.seed), settings, curve.add)
+    save_weights(job.out / LANGUAGE_MODEL, model.state_dict())
+    curve.write(job.out)
+
+
+class Curve:
+    """A loss curve that is shown while it grows."""
+
+    def __init__(self, name: str, steps: int) -> None:
+        self.name, self.steps = name, steps
+        self.progress = Progress(name, steps)
+        self._points: list[dict[str, float]] = []
+        self._window: list[float] = []
+
+    def add(self, step: int, loss: float) -> None:
+        """Take in the loss of a step."""
+        self._window.append(loss)
+        self.progress.update(step, loss=loss)
+        if step % LOG_EVERY == 0 or step == self.steps:
+            self._points.append({"step": step, "loss": sum(self._window) / len(self._window)})
+            self._window.clear()
+
+    def write(self, folder: Path) -> None:
+        """Write the points as ``<name>_loss.json``."""
+        write_json(curve_path(folder, self.name), self._points)

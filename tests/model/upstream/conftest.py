@@ -1,0 +1,170 @@
+"""A hub on this machine: the routes, headers and redirects of the real one, over files that a test makes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+import pytest
+
+from tinygptv.model.upstream.lock import Pin, Repository
+
+REVISION = "a" * 40
+LARGE = 1000
+"""From this many bytes on a file is stored as a large one: under its SHA-256, on another route."""
+
+
+class Hub:
+    """Repositories and what has been asked of them."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, dict[str, bytes]] = {}
+        self.requests: list[tuple[str, str, str | None]] = []
+        """Method, route, range."""
+        self.tokens: list[tuple[str, str | None]] = []
+        """Route, ``Authorization``."""
+        self.cuts: list[int] = []
+        """The next transfers end after so many bytes."""
+        self.substitute: bytes | None = None
+        """Sent instead of a file's content."""
+        self.address = ""
+        self.store = ""
+        """Another host, as it is for the real hub's large files."""
+
+    def transfers(self) -> list[str | None]:
+        """Ranges of the transfers of large files."""
+        return [ranges for method, route, ranges in self.requests if method == "GET" and route.startswith("/cdn/")]
+
+    def repository(self, name: str) -> Repository:
+        """Everything of a repository, pinned."""
+        pins = {file: Pin(size=len(data), sha256=sha256(data)) for file, data in self.files[name].items()}
+        return Repository(revision=REVISION, files=pins)
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+class Handler(BaseHTTPRequestHandler):
+    hub: Hub
+
+    def log_message(self, *_) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.answer(with_body=False)
+
+    def do_GET(self) -> None:
+        self.answer(with_body=True)
+
+    def answer(self, *, with_body: bool) -> None:
+        route = urlsplit(self.path).path
+        self.hub.requests.append((self.command, route, self.headers["Range"]))
+        self.hub.tokens.append((route, self.headers["Authorization"]))
+        parts = route.strip("/").split("/")
+        if parts[0] == "cdn":
+            data = next(d for files in self.hub.files.values() for d in files.values() if sha256(d) == parts[1])
+            self.send_content(data, with_body=with_body)
+        elif parts[0] == "api":
+            self.send_info("/".join(parts[2:4]), parts[5] if len(parts) > 4 else REVISION)
+        else:
+            self.send_file("/".join(parts[:2]), parts[3], parts[4], with_body=with_body)
+
+    def refuse(self, status: int, code: str) -> None:
+        self.send_response(status)
+        self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def send_info(self, name: str, revision: str) -> None:
+        if name not in self.hub.files:
+            return self.refuse(404, "RepoNotFound")
+        if revision != REVISION:
+            return self.refuse(404, "RevisionNotFound")
+        siblings = []
+        for file, data in self.hub.files[name].items():
+            sibling = {"rfilename": file, "size": len(data), "blobId": "b" * 40}
+            if len(data) >= LARGE:
+                sibling["lfs"] = {"size": len(data), "sha256": sha256(data), "pointerSize": 134}
+            siblings.append(sibling)
+        content = json.dumps({"id": name, "sha": REVISION, "siblings": siblings}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        return self.wfile.write(content)
+
+    def send_file(self, name: str, revision: str, file: str, *, with_body: bool) -> None:
+        if name not in self.hub.files:
+            return self.refuse(404, "RepoNotFound")
+        if revision != REVISION:
+            return self.refuse(404, "RevisionNotFound")
+        if file not in self.hub.files[name]:
+            return self.refuse(404, "EntryNotFound")
+        data = self.hub.files[name][file]
+        headers = {"x-repo-commit": REVISION}
+        if len(data) < LARGE:
+            return self.send_content(data, with_body=with_body, **headers, ETag=f'"{"c" * 40}"')
+        self.send_response(302)
+        headers |= {"x-linked-etag": f'"{sha256(data)}"', "x-linked-size": str(len(data)), "Content-Length": "0"}
+        headers |= {"Location": f"{self.hub.store}/cdn/{sha256(data)}"}
+        for key, value in headers.items():
+            self.send_header(key, value)
+        return self.end_headers()
+
+    def send_content(self, data: bytes, *, with_body: bool, **headers: str) -> None:
+        if self.hub.substitute is not None and with_body:
+            data = self.hub.substitute
+        start = 0
+        if self.headers["Range"]:
+            start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        self.send_response(206 if self.headers["Range"] else 200)
+        self.send_header("Content-Length", str(len(data) - start))
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if with_body:
+            self.wfile.write(data[start:][: self.hub.cuts.pop(0) if self.hub.cuts else None])
+            self.close_connection = True
+
+
+def use(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ``HF_ENDPOINT`` does; the library has read its environment already."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """A running hub, which ``HF_ENDPOINT`` names; the real one is out of reach."""
+    from huggingface_hub import constants, file_download
+
+    made = Hub()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("HubHandler", (Handler,), {"hub": made}))
+    made.address = f"http://127.0.0.1:{server.server_port}"
+    made.store = f"http://localhost:{server.server_port}"
+    use(made.address, monkeypatch)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    monkeypatch.setattr(file_download.time, "sleep", lambda seconds: None)  # between its retries
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield made
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch, hub: Hub) -> Hub:
+    """The hub's address, where nothing listens."""
+    use("http://127.0.0.1:9", monkeypatch)
+    return hub

@@ -1,0 +1,140 @@
+"""What makes a stage need less memory gives the loss and the gradients of the plain way, as far as it must."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import bitsandbytes
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from tinygptv.config import Stage
+from tinygptv.data.batches import Batch
+from tinygptv.model.adapters import trainable_state
+from tinygptv.model.int8 import quantize_base
+from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
+from tinygptv.training.loop import TrainingState, batch_loss, train
+
+NewTraining = Callable[..., TrainingState]
+MakeBatch = Callable[..., Batch]
+CPU = torch.device("cpu")
+
+
+def loss_and_gradients(
+    state: TrainingState, batch: Batch, *, label_only: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Loss of the batch, and all gradients in one vector."""
+    torch.manual_seed(11)  # dropout
+    loss = batch_loss(state.model, batch, CPU, label_only=label_only)
+    loss.backward()
+    return loss.detach(), torch.cat([p.grad.flatten() for p in state.parameters.values() if p.grad is not None])
+
+
+@pytest.fixture
+def training(new_training: NewTraining) -> Callable[[], TrainingState]:
+    """Training in which the adapters do something: their B starts at zero."""
+
+    def make() -> TrainingState:
+        state = new_training()
+        source = torch.Generator().manual_seed(5)
+        for name, parameter in state.parameters.items():
+            if ".lora_B." in name:
+                parameter.data.normal_(std=0.1, generator=source)
+        return state
+
+    return make
+
+
+def test_label_only_logits_are_those_of_the_whole_head(
+    training: Callable[[], TrainingState], make_batch: MakeBatch
+) -> None:
+    computed: list[int] = []
+    states = training(), training()
+    for state in states:
+        state.model.language_model.lm_head.register_forward_hook(
+            lambda _, __, output: computed.append(output.numel() // output.shape[-1])
+        )
+    batch = make_batch(0)
+    whole = loss_and_gradients(states[0], batch)
+    assert_close(loss_and_gradients(states[1], batch, label_only=True), whole)
+    assert computed == [batch.input_ids.numel(), batch.target_tokens]
+
+
+def test_checkpointing_computes_the_same_again(training: Callable[[], TrainingState], make_batch: MakeBatch) -> None:
+    plain, checkpointed = training(), training()
+    checkpointed.model.language_model.activation_checkpointing_enable({"use_reentrant": False})
+    for state in (plain, checkpointed):
+        state.model.train()  # with dropout: the second forward pass must draw the same masks
+    forward: list[int] = []
+    checkpointed.model.language_model.model.layers[0].mlp.register_forward_hook(lambda *_: forward.append(1))
+    batch = make_batch(0)
+    for label_only in (False, True):
+        expected = loss_and_gradients(plain, batch, label_only=label_only)
+        assert_close(loss_and_gradients(checkpointed, batch, label_only=label_only), expected, rtol=0, atol=0)
+    assert len(forward) == 4
+
+
+def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((actual - expected).norm() / expected.norm())
+
+
+def eight_bit(state: TrainingState, threshold: float = 0.0) -> TinyGPTVForConditionalGeneration:
+    quantize_base(state.model.language_model, outlier_threshold=threshold)
+    state.model.language_model.to(CPU)
+    return state.model
+
+
+def test_an_8_bit_base_has_eight_bits_and_trains_the_same_tensors(training: Callable[[], TrainingState]) -> None:
+    state = training()
+    before = {name: value.clone() for name, value in trainable_state(state.model).items()}
+    model = eight_bit(state, threshold=6.0)
+    linears = {n: m for n, m in model.language_model.named_modules() if isinstance(m, nn.Linear) and ".lora_" not in n}
+    small = {n for n, m in linears.items() if isinstance(m, bitsandbytes.nn.Linear8bitLt)}
+    assert linears.keys() - small == {"lm_head"}
+    assert {linears[name].weight.dtype for name in small} == {torch.int8}
+    assert {linears[name].state.threshold for name in small} == {6.0}
+    assert_close(trainable_state(model), before, rtol=0, atol=0)
+
+
+def test_an_8_bit_base_has_nearly_the_loss_and_gradients(
+    training: Callable[[], TrainingState], make_batch: MakeBatch
+) -> None:
+    whole, small = training(), training()
+    eight_bit(small)
+    for state in (whole, small):
+        state.model.eval()
+    batch = make_batch(0)
+    (loss, gradients), (expected_loss, expected) = loss_and_gradients(small, batch), loss_and_gradients(whole, batch)
+    assert loss != expected_loss
+    assert relative_error(loss, expected_loss) < 0.01
+    assert 0 < relative_error(gradients, expected) < 0.1
+
+
+def test_bfloat16_matrices_have_nearly_the_loss_and_float32_gradients(
+    training: Callable[[], TrainingState], make_batch: MakeBatch
+) -> None:
+    whole, mixed = training(), training()
+    for name, module in mixed.model.language_model.named_modules():
+        if isinstance(module, nn.Linear | nn.Embedding) and ".lora_" not in name:
+            for parameter in module.parameters(recurse=False):
+                parameter.data = parameter.data.bfloat16()
+    for state in (whole, mixed):
+        state.model.eval()
+    batch = make_batch(0)
+    (loss, gradients), (expected_loss, expected) = loss_and_gradients(mixed, batch), loss_and_gradients(whole, batch)
+    assert loss.dtype == gradients.dtype == torch.float32
+    assert 0 < relative_error(loss, expected_loss) < 0.01
+    assert 0 < relative_error(gradients, expected) < 0.1
+
+
+@pytest.mark.parametrize("label_only", [False, True])
+def test_the_loop_uses_the_switch(
+    new_training: NewTraining, make_batch: MakeBatch, stage: Stage, label_only: bool
+) -> None:
+    state, rows = new_training(), []
+    state.model.language_model.lm_head.register_forward_hook(lambda _, __, output: rows.append(output.dim()))
+    once = stage.model_copy(update={"label_only_logits": label_only, "steps_per_epoch": 1, "epochs": 1})
+    train(state, lambda step: [make_batch(step)], once, on_step=lambda *_: None)
+    assert rows == [2 if label_only else 3]
