@@ -44,8 +44,16 @@ def build(profile: str, folder: Path) -> dict[str, Any]:
     config = read_config(ROOT / "configs" / f"{profile}.yaml")
     stage, vocabulary = config.stage4, config.model.text.vocab_size
     ends = dict.fromkeys(("bos_token", "eos_token", "pad_token"), END_OF_TEXT)
-    trained = train_tokenizer([stage.prompt.template, QUESTION], stage.prompt, vocabulary)
+    trained = train_tokenizer([f"{QUESTION} nothing {stage.prompt.end_mark}"] * 8, stage.prompt, vocabulary)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=trained, **ends)
+    processor = build_processor(
+        tokenizer,
+        stage.prompt,
+        image_size=stage.image_size,
+        num_query_tokens=config.model.qformer.num_query_tokens,
+        vocab_size=vocabulary,
+    )
+    processor.save_pretrained(folder)
     torch.manual_seed(0)
     with init_empty_weights(include_buffers=False):
         model = TinyGPTVForConditionalGeneration(from_profile(config.model, tokenizer.eos_token_id))
@@ -60,14 +68,6 @@ def build(profile: str, folder: Path) -> dict[str, Any]:
         setattr(model.get_submodule(parent), child, torch.nn.Parameter(value, requires_grad=False))
     model.config.dtype = torch.bfloat16
     model.save_pretrained(folder)
-    processor = build_processor(
-        tokenizer,
-        stage.prompt,
-        image_size=stage.image_size,
-        num_query_tokens=config.model.qformer.num_query_tokens,
-        vocab_size=vocabulary,
-    )
-    processor.save_pretrained(folder)
     return {"parameters": sum(p.numel() for p in model.parameters())}
 
 

@@ -119,3 +119,21 @@ def processor(smoke: Config, tokenizer: PreTrainedTokenizerFast) -> TinyGPTVProc
         num_query_tokens=smoke.model.qformer.num_query_tokens,
         vocab_size=smoke.model.text.vocab_size,
     )
+
+
+@pytest.fixture
+def backbones(
+    tmp_path: Path,
+    make_model: Callable[..., TinyGPTVForConditionalGeneration],
+    tokenizer: PreTrainedTokenizerFast,
+) -> Path:
+    """What the step ``backbones`` leaves, with the weights of ``make_model(5)``."""
+    from tinygptv.model import checkpoint
+
+    folder = tmp_path / "backbones"
+    folder.mkdir()
+    model = make_model(seed=5)
+    checkpoint.save_weights(folder / checkpoint.IMAGE_ENCODER, model.image_encoder.state_dict())
+    checkpoint.save_weights(folder / checkpoint.LANGUAGE_MODEL, model.language_model.state_dict())
+    tokenizer.save_pretrained(folder)
+    return folder

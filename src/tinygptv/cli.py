@@ -1,6 +1,7 @@
 """The command ``tinygptv``. Thin: what a command needs is imported when it runs, so that ``--help`` is quick.
 
-Exit codes: 0 done, 1 a bug or (``doctor``) a problem, 2 something the user can mend (one line), 130 Ctrl-C.
+Exit codes: 0 done, 1 a bug, a problem (``doctor``) or too small a device (``plan``), 2 something the user can mend (one
+line), 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import typer
 from tinygptv.errors import EXIT_USER_ERROR, UserError
 
 app = typer.Typer(
-    help="TinyGPT-V: ask the trained model, read its results, check the machine.",
+    help="TinyGPT-V: ask the trained model, read its results, check the machine, plan, exchange weights.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -63,6 +64,64 @@ def doctor(root: RootOption = None) -> None:
     print(report(checks))
     if has_problem(checks):
         raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    root: RootOption = None,
+    profile: ProfileOption = None,
+    gpu: Annotated[
+        float | None, typer.Option(min=0.1, help="GB of a GPU's memory (default: the device that training would use).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON, in bytes.")] = False,
+) -> None:
+    """Show the memory, disk and time that each stage needs. Exit code 1: a stage does not fit."""
+    import json
+
+    from tinygptv.planning import plan, table
+    from tinygptv.profiles import read_profile
+
+    chosen = read_profile(_root(root), profile)
+    made = plan.make_plan(chosen.config, chosen.name, *plan.device_of(gpu, chosen.config.runtime))
+    print(json.dumps(table.as_json(made), indent=2) if as_json else table.render(made))
+    if not made.fits:
+        raise typer.Exit(1)
+
+
+@app.command("import-checkpoint")
+def import_checkpoint(
+    out: Annotated[Path, typer.Argument(help="The folder to make.")],
+    phi: Annotated[Path, typer.Option(help="Phi-2: the authors', Microsoft's or Hugging Face's file or folder.")],
+    vision: Annotated[Path, typer.Option(help="EVA-CLIP (eva_vit_g.pth), or a folder of BLIP-2.")],
+    qformer: Annotated[Path, typer.Option(help="BLIP-2 (blip2_pretrained_flant5xxl.pth), or a folder of BLIP-2.")],
+    tokenizer: Annotated[Path, typer.Option(help="A folder with Phi-2's tokenizer.json.")],
+    image_size: Annotated[int, typer.Option(help="Pixels of a side: 448 in stage 4, 224 before.")],
+    text_heads: Annotated[int, typer.Option(help="Attention heads of the language model: 32 in Phi-2.")],
+    vision_heads: Annotated[int, typer.Option(help="Attention heads of the tower: 16 in ViT-g.")],
+    qformer_heads: Annotated[int, typer.Option(help="Attention heads of the Q-Former: 12 in BLIP-2.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="What the authors trained; without it, base weights.")] = None,
+    lora_alpha: Annotated[int, typer.Option(help="Scale of the adapters times their rank.")] = 16,
+    layout: Annotated[str | None, typer.Option(help="interleaved or thirds, where names do not tell it.")] = None,
+    template: Annotated[str | None, typer.Option(help="Prompt with {} for the instruction; see the docs.")] = None,
+) -> None:
+    """Make a Hugging Face folder of the authors' weights, with an account of every tensor."""
+    from tinygptv.model.authors.folder import import_folder
+
+    files = {"phi": phi, "vision": vision, "qformer": qformer, "checkpoint": checkpoint, "tokenizer": tokenizer}
+    heads = {"text": text_heads, "vision": vision_heads, "qformer": qformer_heads}
+    print(import_folder(files, out, image_size, heads, lora_alpha, layout, template))
+
+
+@app.command("export-checkpoint")
+def export_checkpoint(
+    folder: Annotated[Path, typer.Argument(help="A folder of import-checkpoint, or of a model that is not in 8 bits.")],
+    out: Annotated[Path, typer.Argument(help="The folder to make.")],
+    form: Annotated[str, typer.Option(help="authors: their four files and names; folder: Hugging Face's form.")],
+) -> None:
+    """Write a model with the authors' names, bit for bit, or as a standard Hugging Face folder."""
+    from tinygptv.model.authors.folder import export
+
+    export(folder, out, form)
 
 
 def main(arguments: list[str] | None = None) -> int:

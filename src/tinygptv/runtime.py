@@ -71,9 +71,9 @@ def autocast(model: nn.Module) -> AbstractContextManager[object]:
 
     import torch
 
-    parameters = list(model.parameters())
-    if any(p.dtype == torch.bfloat16 for p in parameters):
-        return torch.autocast(parameters[0].device.type, dtype=torch.bfloat16)
+    for parameter in model.parameters():
+        if parameter.dtype in (torch.bfloat16, torch.float16):  # float16: as imported from published files
+            return torch.autocast(parameter.device.type, dtype=parameter.dtype)
     return nullcontext()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForImageTextToText
 
 from tinygptv.config import Config
 from tinygptv.errors import CheckpointError
@@ -78,6 +79,14 @@ def test_inference_has_everything_in_bfloat16_but_qformer_and_adapters(
         logits_BTV, expected_BTV = model(**inputs).logits, whole(**inputs).logits
     assert logits_BTV.dtype == torch.bfloat16
     assert 0 < (logits_BTV - expected_BTV).norm() / expected_BTV.norm() < 0.05
+
+
+def test_a_folder_is_opened_in_the_formats_that_it_was_saved_in(backbones: Path, half: Config, tmp_path: Path) -> None:
+    model = assembly.for_inference(assembly.assemble(half, backbones, with_tower=True), torch.bfloat16)
+    model.save_pretrained(tmp_path / "folder")
+    opened = AutoModelForImageTextToText.from_pretrained(tmp_path / "folder")
+    assert opened.dtype == torch.bfloat16
+    assert {n: p.dtype for n, p in opened.named_parameters()} == {n: p.dtype for n, p in model.named_parameters()}
 
 
 def test_missing_backbones_are_named_when_assembling(backbones: Path, smoke: Config) -> None:

@@ -29,7 +29,11 @@ CONFIGURATION = {
     "template": ('"###Human: {} ###', '"###Human: ###', "template: '###Human: ### Assistant"),
     "empty end mark": ('end_mark: "###"', 'end_mark: ""', "end_mark: must not be empty"),
     "empty mixture": ("mixture: {caption: 1.0}", "mixture: {}", "stage1.mixture: names no task"),
-    "nothing trains": ("trainable: [projection, input_norm, qk_norm, rms_norm, final_norm]\n", "trainable: []\n", "stage1.trainable: names no part"),
+    "nothing trains": (
+        "trainable: [projection, input_norm, qk_norm, rms_norm, final_norm]\n",
+        "trainable: []\n",
+        "stage1.trainable: names no part",
+    ),
     "not YAML": ("runtime:", "runtime: [", "configs/smoke.yaml is not valid YAML"),
     "key twice": ("device: cpu", "device: cpu\n  device: cpu", "configs/smoke.yaml is not valid YAML"),
     "tab": ("  device: cpu", "\tdevice: cpu", "configs/smoke.yaml is not valid YAML"),

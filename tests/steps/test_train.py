@@ -63,7 +63,7 @@ def test_a_stage_with_adapters_goes_on_with_the_same_bytes(checkout, run, capfd)
     manifest = json.loads((checkout.data / "stage2" / "manifest.json").read_bytes())
     parent = sha256_file(checkout.data / "stage1" / "trained.safetensors")
     assert manifest["parent"] == {"stage": "stage1", "sha256": parent}
-    assert manifest["trainable"].keys() == {"projection", "norms", "lora"}
+    assert manifest["trainable"].keys() == set(checkout.config.stage2.trainable)
 
 
 def test_a_resume_point_of_another_configuration_is_passed_over(checkout, run, capfd):
@@ -194,7 +194,7 @@ def test_a_loss_that_is_not_finite_stops_the_stage(checkout, refused, monkeypatc
     from tinygptv.training import loop
 
     compute = loop.batch_loss
-    monkeypatch.setattr(loop, "batch_loss", lambda *arguments: compute(*arguments) * float("nan"))
+    monkeypatch.setattr(loop, "batch_loss", lambda *arguments, **how: compute(*arguments, **how) * float("nan"))
     refused(checkout, "stage1", "step 1:", "not finite", "Records of the batch: train-")
 
 

@@ -35,13 +35,15 @@ def quantize_base(language_model: TinyGPTVPhiForCausalLM, *, outlier_threshold: 
     from torch import nn
 
     quiet_libraries()
-    from bitsandbytes.nn import Int8Params, Linear8bitLt
+    from bitsandbytes.nn import Int8Params
+
+    from tinygptv.model.frozen8bit import FrozenLinear8bit
 
     for name, linear in list(language_model.model.layers.named_modules()):
         if type(linear) is not nn.Linear or ".lora_" in name:
             continue
         assert not linear.weight.requires_grad, f"{name} trains"
-        small = Linear8bitLt(
+        small = FrozenLinear8bit(
             linear.in_features, linear.out_features, has_fp16_weights=False, threshold=outlier_threshold, device="meta"
         )
         small.weight = Int8Params(linear.weight.data, requires_grad=False).to("cpu")

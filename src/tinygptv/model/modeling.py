@@ -50,7 +50,7 @@ class TinyGPTVPreTrainedModel(PreTrainedModel):
     input_modalities = ("image", "text")
     supports_gradient_checkpointing = True
     _no_split_modules = ["TinyGPTVDecoderLayer", "Blip2EncoderLayer"]  # noqa: RUF012 (the base's form)
-    _keep_in_fp32_modules = ["query_tokens", "qformer"]  # noqa: RUF012
+    _keep_in_fp32_modules_strict = ["query_tokens", "qformer"]  # noqa: RUF012
     _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
     _supports_sdpa = True
     _supports_attention_backend = True
@@ -65,6 +65,11 @@ class TinyGPTVForConditionalGeneration(TinyGPTVPreTrainedModel, GenerationMixin)
         self.projector = TinyGPTVProjector(config)
         self.language_model = TinyGPTVPhiForCausalLM._from_config(config.text_config)
         self.post_init()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Format of the language model: what a saved folder is opened in (the queries come first, and are float32)."""
+        return self.language_model.model.embed_tokens.weight.dtype
 
     def get_input_embeddings(self) -> nn.Module:
         """The table of token embeddings."""

@@ -119,8 +119,19 @@ class TinyGPTVProcessor(ProcessorMixin):
         return answers
 
     def post_process_image_text_to_text(self, generated_outputs: torch.Tensor, **kwargs: Any) -> list[str]:
-        """What transformers' ``image-text-to-text`` pipeline calls to turn tokens into text."""
-        return self.decode_answers(generated_outputs)
+        """Texts for transformers' ``image-text-to-text`` pipeline, without the end mark that closes an answer.
+
+        It asks for prompts alone and for prompts with their answers, and takes the one from the other: a mark inside,
+        such as that of ``###Human:``, must not cut a text.
+        """
+        texts = []
+        for ids in generated_outputs.tolist():
+            while ids and ids[-1] == self.tokenizer.pad_token_id:
+                ids.pop()
+            if ids and ids[-1] == self.end_mark_id:
+                ids.pop()
+            texts.append(self.tokenizer.decode(ids, skip_special_tokens=True))
+        return texts
 
 
 def build_processor(

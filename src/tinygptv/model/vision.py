@@ -19,7 +19,7 @@ class TinyGPTVImageEncoder(Blip2PreTrainedModel):
     config: TinyGPTVConfig
     main_input_name = "pixel_values"
     base_model_prefix = "image_encoder"
-    _keep_in_fp32_modules = ["query_tokens", "qformer"]  # noqa: RUF012 (the base's form)
+    _keep_in_fp32_modules_strict = ["query_tokens", "qformer"]  # noqa: RUF012 (the base's form)
 
     def __init__(self, config: TinyGPTVConfig) -> None:
         super().__init__(config)

@@ -18,8 +18,6 @@ from tinygptv.config import Config, Lora, Stage, Text
 
 Device = Literal["cpu", "cuda"]
 FLOAT32, INT64 = 4, 8
-EIGHT_BIT = "8-bit inputs"
-"""What bitsandbytes keeps: the inputs of 8-bit matrices, past autograd, and so past checkpointing too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +36,6 @@ class Pass:
     cuda: bool
     adapters: bool
     trains_rms_norm: bool
-    base_8bit: bool
     checkpointing: bool
 
     @property
@@ -93,19 +90,18 @@ def longest_pass(config: Config, stage: Stage, device: Device, *, adapters: bool
     return Pass(
         samples=samples,
         tokens=tokens,
-        learned_tokens=tokens - config.model.qformer.num_query_tokens,  # text; visual tokens are not predicted
+        learned_tokens=max(tokens - config.model.qformer.num_query_tokens, 1),  # visual tokens are not predicted
         label_only=stage.label_only_logits,
         product=2 if config.runtime.dtype == "bfloat16" else FLOAT32,
         cuda=device == "cuda",
         adapters=adapters,
         trains_rms_norm="rms_norm" in stage.trainable,
-        base_8bit=stage.base_8bit,
         checkpointing=stage.gradient_checkpointing,
     )
 
 
 def activations(config: Config, run: Pass) -> Activations:
-    """All activations of a forward pass in training."""
+    """All activations of a forward pass in training, the projections being trained, as in every stage of the paper."""
     text, layers = config.model.text, config.model.text.num_hidden_layers
     stream = FLOAT32 if text.rms_norm else run.product  # the RMSNorm's float32 weight makes the residual float32
     first = block(text, config.model.lora, run, stream=run.product)
@@ -122,10 +118,7 @@ def activations(config: Config, run: Pass) -> Activations:
         blocks = sum(first.values()) + (layers - 1) * sum(later.values())
         return Activations(saved=ends + blocks, loss=loss, logits=logits, recomputed=0, working=working)
     inputs = width * (run.product + (layers - 1) * stream)
-    inputs += first[EIGHT_BIT] + (layers - 1) * later[EIGHT_BIT]  # these escape checkpointing
-    return Activations(
-        saved=ends + inputs, loss=loss, logits=logits, recomputed=sum(later.values()), working=working
-    )
+    return Activations(saved=ends + inputs, loss=loss, logits=logits, recomputed=sum(later.values()), working=working)
 
 
 def block(text: Text, lora: Lora, run: Pass, *, stream: int) -> dict[str, int]:
@@ -138,43 +131,31 @@ def block(text: Text, lora: Lora, run: Pass, *, stream: int) -> dict[str, int]:
         stream: bytes of a number of the block's input.
     """
     width, inner, heads, product = text.hidden_size, text.intermediate_size, text.num_attention_heads, run.product
-    normed = run.normed(stream)
-    wide = normed if run.base_8bit and run.cuda else product  # bitsandbytes' kernel answers in the format of its input
     statistics = 2 * FLOAT32
 
     norms = width * run.normed(stream) + statistics
     # One storage holds queries, keys and values until the attention's backward pass.
-    attention = 3 * width * wide
+    attention = 3 * width * product
     if text.qk_norm:
         norms += 2 * heads * statistics
-        if run.normed(wide) != wide:
+        if run.normed(product) != product:
             norms += 2 * width * FLOAT32  # queries and keys are copied to float32 for their norms
     attention += 2 * width * product  # queries and keys after the rotation
-    attention += width * product if wide != product else 0  # values, copied for the product
     attention += width * product + heads * FLOAT32  # context, and the logarithm of each row's sum
     if run.samples > 1:
         attention += run.tokens * product  # the mask of the padding, turned into numbers once for every block
     if text.rms_norm:
         norms += width * FLOAT32 + FLOAT32
         norms += width * product if run.trains_rms_norm else 0
-    adapters = _adapter(text, lora, run) if run.adapters else 0
-    activation, mlp = _gelu(run, wide)
-    held = width * normed + width * product + inner * activation if run.base_8bit else 0
-    if run.base_8bit and not run.checkpointing:  # some of these storages are counted above
-        shared = normed + product if run.adapters and not lora.dropout and not run.half else product * run.cuda
-        held -= width * shared
     result = {
         "norms": norms,
         "attention": attention,
-        "adapters": adapters,
-        "mlp": inner * mlp,
+        "adapters": _adapter(text, lora, run) if run.adapters else 0,
+        "mlp": inner * _gelu(run),
         "dropout": 0,
-        EIGHT_BIT: held,
     }
     if text.resid_pdrop:
-        branch = FLOAT32 if text.rms_norm else product
-        mlp_out = product if not (run.base_8bit and run.cuda) else activation
-        result["dropout"] = width * (run.mask(branch) + run.mask(mlp_out))
+        result["dropout"] = width * (run.mask(FLOAT32 if text.rms_norm else product) + run.mask(product))
     return {part: size * run.all_tokens for part, size in result.items()}
 
 
@@ -189,14 +170,14 @@ def _adapter(text: Text, lora: Lora, run: Pass) -> int:
     return into_b + width * product * (1 if run.cuda and not run.half else 2)
 
 
-def _gelu(run: Pass, size: int) -> tuple[int, int]:
-    """Bytes of a number that gelu_new gives, and that it keeps, for inputs of ``size`` bytes.
+def _gelu(run: Pass) -> int:
+    """Bytes that gelu_new keeps of a number.
 
     0.5 x (1 + tanh(c (x + 0.044715 x^3))) keeps x for the cube, the tanh, and both factors of the product.
     """
-    if run.cuda and size < FLOAT32:  # autocast: x^3 in float32, and all that follows from it
-        return FLOAT32, size + 3 * FLOAT32
-    return size, 4 * size
+    if run.cuda and run.half:  # autocast: the cube in float32, and all that follows from it
+        return run.product + 3 * FLOAT32
+    return 4 * run.product
 
 
 def _ends(config: Config, run: Pass, stream: int) -> int:

@@ -68,17 +68,22 @@ def pretrain_standins(context: StepContext) -> None:
         context.run.artifact(curve)
 
 
+def megabytes(count: int) -> int:
+    """Bytes as megabytes, rounded up."""
+    return -(-count // MEGABYTE)
+
+
 class DownloadBar:
     """A download in the form of our other progress lines, used by huggingface_hub in the place of tqdm."""
 
     def __init__(self, *, desc: str, total: int | None, initial: int = 0, **others: Any) -> None:
         self._done = initial
-        self._progress = Progress(f"{desc} (MB)", (total or 0) // MEGABYTE, initial // MEGABYTE)
+        self._progress = Progress(f"{desc} (MB)", megabytes(total or 0), megabytes(initial))
 
     def update(self, count: float) -> None:
         """Show that so many more bytes have come."""
         self._done += int(count)
-        self._progress.update(self._done // MEGABYTE)
+        self._progress.update(megabytes(self._done))
 
     def __enter__(self) -> Self:
         self._progress.__enter__()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinygptv import runtime
 from tinygptv.config import STAGES
 from tinygptv.files import read_json, write_json
 from tinygptv.model.checkpoint import HISTORY
@@ -33,7 +34,6 @@ def run(context: StepContext) -> None:
     Raises:
         UserError: an input is missing or does not fit.
     """
-    from tinygptv import runtime
     from tinygptv.data.shards import read_samples
     from tinygptv.evaluation import answering, benchmarks, report
 

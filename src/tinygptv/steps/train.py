@@ -17,7 +17,7 @@ def run(context: StepContext) -> None:
     """Train one stage.
 
     Raises:
-        UserError: an input is missing or does not fit, or the loss is not finite.
+        UserError: the device is too small, an input is missing or does not fit, or the loss is not finite.
     """
     from tinygptv import runtime
     from tinygptv.data.batches import StageBatches
@@ -25,10 +25,12 @@ def run(context: StepContext) -> None:
     from tinygptv.data.shards import read_records
     from tinygptv.model import adapters, assembly, checkpoint, int8
     from tinygptv.model.processing import read_tokenizer
+    from tinygptv.planning import plan
     from tinygptv.training import loop, resume
 
     name, config = context.step, context.config
     stage = config.stage(name)
+    plan.check(config, name, *plan.device_here(config.runtime))
     shards, backbones, features = context.input("shards"), context.input("backbones"), context.input("features")
     check_features(read_json(features / "manifest.json"), checkpoint.backbone_digests(backbones))
     device = runtime.prepare(config.runtime, context.seed)

@@ -92,6 +92,7 @@ class Handler(BaseHTTPRequestHandler):
                 sibling["lfs"] = {"size": len(data), "sha256": sha256(data), "pointerSize": 134}
             siblings.append(sibling)
         content = json.dumps({"id": name, "sha": REVISION, "siblings": siblings}).encode()
+        content = self.hub.substitute or content
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))

@@ -315,3 +315,20 @@ def test_another_tokenizer_is_refused(config, phi_files, blip_files, tmp_path):
     refused(CheckpointError, lambda: build(config, phi_files, blip_files, tmp_path), "tokenizer.json", END_OF_TEXT)
     write_tokenizer(tmp_path / "phi", size=401)
     refused(CheckpointError, lambda: build(config, phi_files, blip_files, tmp_path), "401", "400")
+
+
+def test_an_import_of_the_authors_base_files_gives_the_same(backbones, weights, tmp_path):
+    """Another way to the same model: their files in their layout, through ``import_authors``."""
+    from tinygptv.model.authors.importer import import_authors
+
+    files = {}
+    for part in ("phi", "vision", "qformer"):
+        files[part] = tmp_path / f"{part}.safetensors"
+        named = {name.removeprefix(f"{part}."): t for name, t in weights.items() if name.startswith(f"{part}.")}
+        save_file(named, files[part])
+    heads = {"text": 4, "vision": 4, "qformer": 4}
+    model, _, _ = import_authors(**files, tokenizer=backbones, image_size=224, heads=heads)
+    for file, module in ((LANGUAGE_MODEL, model.language_model), (IMAGE_ENCODER, model.image_encoder)):
+        built, imported = load_file(backbones / file), module.state_dict()
+        assert built.keys() == imported.keys()
+        assert all(torch.equal(tensor, imported[name]) for name, tensor in built.items())

@@ -63,6 +63,18 @@ def test_download(gather, tmp_path, hub):
     assert hub.requests == []
 
 
+def test_progress_is_shown_by_the_steps_bar(lock, tmp_path, capsys):
+    from tinygptv.steps.backbones import DownloadBar
+
+    part = home(tmp_path) / "model.safetensors.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(WEIGHTS[:49_500])
+    fetch.gather(lock, folder=None, downloads=tmp_path / "downloads", bar=DownloadBar)
+    shown = capsys.readouterr().out
+    assert "model.safetensors (MB): 1/1" in shown
+    assert "tokenizer.json (MB): 1/1" in shown
+
+
 def test_an_interrupted_download_is_continued_by_a_later_process(gather, tmp_path, hub):
     part = home(tmp_path) / "model.safetensors.part"
     part.parent.mkdir(parents=True)

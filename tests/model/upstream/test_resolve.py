@@ -86,6 +86,14 @@ def test_what_the_hub_lacks_is_named(hub, tmp_path):
     assert not (tmp_path / "lock.json").exists()
 
 
+def test_a_page_instead_of_the_hubs_answer_is_refused(hub, tmp_path):
+    hub.substitute = b"<html>log in to the network</html>"
+    with pytest.raises(DataError, match="answers as no hub does") as caught:
+        resolve.fill_in(tmp_path / "lock.json", SETTINGS)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "lock.json").exists()
+
+
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """With the real lock file and a profile of these repositories."""

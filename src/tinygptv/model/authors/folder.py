@@ -12,19 +12,21 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from tinygptv.errors import CheckpointError
 from tinygptv.files import read_json, replace_folder, write_json
 from tinygptv.model.authors.building import Origin, build, get_origin, own_state, set_origin
 from tinygptv.model.authors.exporter import export_authors, export_folder
 from tinygptv.model.authors.foreign import open_tensors
+from tinygptv.model.authors.importer import PROMPT, import_authors
 from tinygptv.model.authors.report import REPORT, ImportReport
 from tinygptv.model.authors.trained import lora_settings
 from tinygptv.model.checkpoint import save_weights
+from tinygptv.runtime import quiet_libraries
 
 if TYPE_CHECKING:
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
@@ -32,7 +34,34 @@ if TYPE_CHECKING:
 
 AUTHORS = "authors.safetensors"
 UNMERGED = "unmerged/"
-Form = Literal["authors", "folder"]
+FORMS = ("authors", "folder")
+
+
+def import_folder(
+    files: Mapping[str, Path | None],
+    out: Path,
+    image_size: int,
+    heads: Mapping[str, int],
+    lora_alpha: int,
+    layout: str | None,
+    template: str | None,
+) -> ImportReport:
+    """What ``tinygptv import-checkpoint`` does: ``import_authors``, and the result on disk.
+
+    Raises:
+        CheckpointError: as ``import_authors``; the folder exists; or the template has no place for an instruction.
+    """
+    quiet_libraries()
+    refuse_existing(out)  # before minutes of work
+    if template is not None and template and template.count("{}") != 1:
+        raise CheckpointError(f"the template {template!r} needs {{}} exactly once, or must be empty")
+    prompt = PROMPT if template is None else PROMPT.model_copy(update={"template": template})
+    sources = {part: path for part, path in files.items() if path is not None}
+    model, processor, report = import_authors(
+        **sources, image_size=image_size, heads=heads, lora_alpha=lora_alpha, layout=layout, prompt=prompt
+    )
+    save_import(model, processor, out)
+    return report
 
 
 def save_import(model: TinyGPTVForConditionalGeneration, processor: TinyGPTVProcessor, folder: Path) -> None:
@@ -80,18 +109,32 @@ def open_import(folder: Path) -> tuple[TinyGPTVForConditionalGeneration, TinyGPT
     return model, TinyGPTVProcessor.from_pretrained(folder)
 
 
-def export(source: Path, folder: Path, form: Form) -> None:
+def export(source: Path, folder: Path, form: str) -> None:
     """Write a folder's model in the authors' form or as a standard Hugging Face folder.
 
     Raises:
         CheckpointError: the source cannot be opened, the target exists, or the form does not fit the model.
     """
+    quiet_libraries()
+    refuse_existing(folder)
+    if form not in FORMS:
+        raise CheckpointError(f"form {form!r} is none of {', '.join(FORMS)}")
     model, processor = open_import(source)
     with whole_or_absent(folder) as staged:
         if form == "authors":
             export_authors(model, staged)
         else:
             export_folder(model, processor, staged)
+
+
+def refuse_existing(folder: Path) -> None:
+    """Nothing is overwritten.
+
+    Raises:
+        CheckpointError: the folder exists.
+    """
+    if folder.exists():
+        raise CheckpointError(f"{folder} exists; name a new folder, or remove it")
 
 
 @contextmanager
@@ -101,8 +144,7 @@ def whole_or_absent(folder: Path) -> Iterator[Path]:
     Raises:
         CheckpointError: the final one exists.
     """
-    if folder.exists():
-        raise CheckpointError(f"{folder} exists; name a new folder, or remove it")
+    refuse_existing(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:

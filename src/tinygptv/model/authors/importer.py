@@ -139,6 +139,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     for name in ("bos_token", "pad_token"):
         if getattr(tokenizer, name) is None:
             setattr(tokenizer, name, tokenizer.eos_token)
+    tokenizer.clean_up_tokenization_spaces = False  # Phi-2's file asks for it; for a byte-level BPE it is damage
     return tokenizer
 
 

@@ -216,6 +216,8 @@ def hub_errors(what: str) -> Iterator[None]:
         ) from None
     except (errors.HfHubHTTPError, errors.HFValidationError, errors.FileMetadataError) as error:
         raise DataError(f"{what}: {hub}: {first_line(error)}; try again later") from None
+    except ValueError as error:  # a page of HTML where JSON was due
+        raise DataError(f"{what}: {hub} answers as no hub does ({first_line(error)}); check HF_ENDPOINT") from None
     except OSError as error:
         if error.errno is not None:  # of this machine's disk
             raise

@@ -1,0 +1,150 @@
+"""Memory of a training stage at its peak, of the steps around it, and what lies on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tinygptv.config import Config, Published
+from tinygptv.planning.activations import Device, Pass, activations, longest_pass
+from tinygptv.planning.compute import patches
+from tinygptv.planning.sizes import FLOAT32, Sizes, number_size
+
+RESERVE = 2**30
+"""Bytes for the CUDA context, the workspace of cuBLAS and the gaps of the allocator; on the CPU, for Python and its
+libraries. An assumption."""
+POINTS = 3
+"""Resume points of a running stage: the two that are kept (``training/resume.py``), and the one being written."""
+MEMBER_OVERHEAD = 1024
+"""Bytes around an image's features: a tar header, a safetensors header, padding."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageMemory:
+    """Bytes of a training stage: weights, gradients and optimizer are exact, activations follow from the code."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    """Kept from forward to backward pass, without the loss."""
+    block: int
+    """The backward pass of one block: what checkpointing computes again, and gradients on their way (estimated)."""
+    logits: int
+    """The head and the loss at their worst moment; never at the same time as ``block``."""
+    reserve: int
+
+    @property
+    def peak(self) -> int:
+        """The most at once."""
+        steady = self.weights + self.gradients + self.optimizer + self.activations
+        return steady + max(self.block, self.logits) + self.reserve
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepMemory:
+    """Peak of a step that trains nothing, estimated."""
+
+    step: str
+    what: str
+    peak: int
+    change: str
+    """The key that makes it smaller."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskUse:
+    """Bytes on disk."""
+
+    what: str
+    size: int
+
+
+def stage_pass(config: Config, name: str, sizes: Sizes, device: Device) -> Pass:
+    """The largest forward pass of a stage."""
+    return longest_pass(config, config.stage(name), device, adapters=sizes.stages[name].adapters > 0)
+
+
+def stage_memory(config: Config, name: str, sizes: Sizes, device: Device) -> StageMemory:
+    """Memory of a stage on a device."""
+    stage, trained = config.stage(name), sizes.stages[name]
+    kept = activations(config, stage_pass(config, name, sizes, device))
+    return StageMemory(
+        weights=sizes.weights(stage, name, config.runtime.dtype),
+        gradients=trained.gradients,
+        optimizer=trained.optimizer,
+        activations=kept.saved,
+        block=kept.recomputed + kept.working,
+        logits=kept.logits,
+        reserve=RESERVE,
+    )
+
+
+def other_steps(config: Config, sizes: Sizes) -> tuple[StepMemory, ...]:
+    """The steps besides training that run the model on the device."""
+    number, text = number_size(config.runtime.dtype), config.model.text
+    encoder = sizes.image_encoder.size(config.runtime.dtype, base_8bit=False)
+    largest = max(config.features.image_sizes)
+    steps = [
+        StepMemory(
+            step="features",
+            what=f"{config.features.batch_size} images of {largest} px",
+            peak=encoder + config.features.batch_size * encoding(config, largest) + RESERVE,
+            change="features.batch_size",
+        )
+    ]
+    last = config.stage4
+    tokens = last.max_sequence_tokens + config.evaluate.max_new_tokens
+    cached = 2 * text.num_hidden_layers * text.hidden_size * number * tokens
+    image = encoding(config, last.image_size)
+    projections = sizes.projections.parameters * number
+    full = encoder + projections + sizes.language_model.parameters * number
+    small = encoder + projections + sizes.language_model.size(config.runtime.dtype, base_8bit=True)
+    whole = full + sizes.stages["stage4"].adapters * FLOAT32
+    for step, opened, weights, batch in (
+        ("evaluate", whole, whole, config.evaluate.batch_size),
+        ("quantize", whole, small, config.quantize.batch_size),  # opened, merged, and asked once more in 8 bits
+    ):
+        steps.append(
+            StepMemory(
+                step=step,
+                what=f"{batch} questions of up to {tokens} tokens" + (", in 8 bits" if step == "quantize" else ""),
+                peak=max(opened, weights + batch * max(cached, image)) + RESERVE,
+                change=f"{step}.batch_size",
+            )
+        )
+    return tuple(steps)
+
+
+def encoding(config: Config, image_size: int) -> int:
+    """Bytes of an image on its way through a block of the tower, where the MLP is at its widest."""
+    vision, number = config.model.vision, number_size(config.runtime.dtype)
+    return patches(vision, image_size) * (2 * vision.intermediate_size * number + 4 * vision.hidden_size * FLOAT32)
+
+
+def disk(config: Config, sizes: Sizes) -> tuple[DiskUse, ...]:
+    """What the steps leave on disk, the data sets and their shards not counted."""
+    dtype = config.runtime.dtype
+    stored = dtype if isinstance(config.backbones, Published) else "float32"
+    frozen = (sizes.image_encoder, sizes.language_model)
+    backbones = sum(part.size(stored, base_8bit=False) - part.buffers for part in frozen)
+    trained = {name: stage.parameters * FLOAT32 for name, stage in sizes.stages.items()}
+    image = config.model.qformer.num_query_tokens * config.model.qformer.hidden_size * FLOAT32 + MEMBER_OVERHEAD
+    package = (
+        sizes.image_encoder.size(dtype, base_8bit=False)
+        + sizes.projections.parameters * number_size(dtype)
+        + sizes.language_model.size(dtype, base_8bit=True)
+    )
+    largest = max(trained, key=lambda name: trained[name])
+    return (
+        DiskUse(what="backbones", size=backbones),
+        DiskUse(
+            what=f"features, 1,000 images at {len(config.features.image_sizes)} sizes",
+            size=1000 * image * len(config.features.image_sizes),
+        ),
+        DiskUse(what="checkpoints of the four stages", size=sum(trained.values())),
+        DiskUse(
+            what=f"resume points of {largest} while it runs",
+            size=POINTS * (trained[largest] + sizes.stages[largest].optimizer),
+        ),
+        DiskUse(what="8-bit package", size=package),
+    )
