@@ -66,15 +66,12 @@ def build(profile: str, folder: Path) -> dict[str, Any]:
             value.normal_(std=0.02)
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, torch.nn.Parameter(value, requires_grad=False))
-    model.config.dtype = torch.bfloat16
     model.save_pretrained(folder)
     return {"parameters": sum(p.numel() for p in model.parameters())}
 
 
 def quantize(profile: str, source: Path, folder: Path) -> dict[str, Any]:
     """Quantize a folder while loading it."""
-    import torch
-
     from tinygptv.model.int8 import quantize_folder
     from tinygptv.profiles import read_config
 
@@ -82,7 +79,6 @@ def quantize(profile: str, source: Path, folder: Path) -> dict[str, Any]:
     quantize_folder(
         source,
         folder,
-        dtype=torch.bfloat16,
         outlier_threshold=config.quantize.outlier_threshold,
         max_new_tokens=config.evaluate.max_new_tokens,
     )

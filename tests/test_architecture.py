@@ -27,6 +27,10 @@ NO_RESULT = (
 """
 
 
+PICKLE_READER = ("torch.load(", "src/tinygptv/model/authors/unpickle.py")
+"""The one file that reads foreign pickles, with torch's restricted unpickler and in a process of its own."""
+
+
 def names(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
@@ -70,7 +74,7 @@ def test_nothing_runs_code_from_data_or_passes_over_what_does_not_fit(path):
     content = path.read_text()
     assert packages(path).isdisjoint({"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "yaml"})
     for word in ("extractall", "yaml.load(", "strict=False", "torch.load(", "weights_only=False", "trust_remote_code"):
-        assert word not in content, word
+        assert word not in content or (word, names(path)) == PICKLE_READER, word
     assert not re.search(r"except( Exception| BaseException)?:\s*\n\s*(pass|\.\.\.)\n", content)
 
 

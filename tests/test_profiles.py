@@ -83,3 +83,10 @@ def test_several_problems_are_counted(checkout):
     path.write_text(path.read_text().replace("val_images: 400", "val_images: x\n  nix: 1"))
     with pytest.raises(ConfigError, match=r"shards\.val_images.*\(and 1 more\)$"):
         read_config(path)
+
+
+def test_the_published_qformer_belongs_to_its_tower(tmp_path):
+    path = Path(__file__).parents[1] / "configs" / "paper.yaml"
+    (tmp_path / "paper.yaml").write_text(path.read_text().replace("tower: eva", "tower: clip"))
+    with pytest.raises(ConfigError, match=r"model\.vision\.tower: the published Q-Former was trained on eva"):
+        read_config(tmp_path / "paper.yaml")

@@ -116,12 +116,13 @@ def import_checkpoint(
 def export_checkpoint(
     folder: Annotated[Path, typer.Argument(help="A folder of import-checkpoint, or of a model that is not in 8 bits.")],
     out: Annotated[Path, typer.Argument(help="The folder to make.")],
-    form: Annotated[str, typer.Option(help="authors: their four files and names; folder: Hugging Face's form.")],
+    form: Annotated[str, typer.Option(help="authors: their files and names; folder: Hugging Face's form; 8bit.")],
+    outlier_threshold: Annotated[float, typer.Option(min=0.0, help="Of 8bit; 6 as published, 0: no outliers.")] = 6.0,
 ) -> None:
-    """Write a model with the authors' names, bit for bit, or as a standard Hugging Face folder."""
+    """Write a model with the authors' names, bit for bit, as a standard Hugging Face folder, or in 8 bits."""
     from tinygptv.model.authors.folder import export
 
-    export(folder, out, form)
+    export(folder, out, form, outlier_threshold)
 
 
 def main(arguments: list[str] | None = None) -> int:

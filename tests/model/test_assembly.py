@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from bitsandbytes.nn import Linear8bitLt
 from transformers import AutoModelForImageTextToText
 
 from tinygptv.config import Config
 from tinygptv.errors import CheckpointError
 from tinygptv.model import assembly, checkpoint
 from tinygptv.model.adapters import add_lora, freeze
+from tinygptv.model.int8 import quantize_folder
 from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
+from tinygptv.model.processing import TinyGPTVProcessor
 
 MakeModel = Callable[..., TinyGPTVForConditionalGeneration]
 
@@ -81,12 +84,23 @@ def test_inference_has_everything_in_bfloat16_but_qformer_and_adapters(
     assert 0 < (logits_BTV - expected_BTV).norm() / expected_BTV.norm() < 0.05
 
 
-def test_a_folder_is_opened_in_the_formats_that_it_was_saved_in(backbones: Path, half: Config, tmp_path: Path) -> None:
+def test_a_folder_is_opened_in_the_formats_that_it_was_saved_in(
+    backbones: Path, half: Config, processor: TinyGPTVProcessor, tmp_path: Path
+) -> None:
     model = assembly.for_inference(assembly.assemble(half, backbones, with_tower=True), torch.bfloat16)
     model.save_pretrained(tmp_path / "folder")
     opened = AutoModelForImageTextToText.from_pretrained(tmp_path / "folder")
     assert opened.dtype == torch.bfloat16
     assert {n: p.dtype for n, p in opened.named_parameters()} == {n: p.dtype for n, p in model.named_parameters()}
+    processor.save_pretrained(tmp_path / "folder")
+    quantize_folder(tmp_path / "folder", tmp_path / "small", outlier_threshold=6.0, max_new_tokens=4)
+    small = AutoModelForImageTextToText.from_pretrained(tmp_path / "small")
+    formats = {n: p.dtype for n, p in small.named_parameters()}
+    matrices = {n for n, m in small.language_model.model.layers.named_modules() if isinstance(m, Linear8bitLt)}
+    assert len(matrices) == 4
+    for name, parameter in model.named_parameters():
+        matrix = name.removeprefix("language_model.model.layers.").removesuffix(".weight")
+        assert formats[name] == (torch.int8 if matrix in matrices else parameter.dtype), name
 
 
 def test_missing_backbones_are_named_when_assembling(backbones: Path, smoke: Config) -> None:

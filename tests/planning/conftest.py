@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,21 @@ from tinygptv.data.batches import Batch
 from tinygptv.data.prompts import IGNORE_INDEX
 from tinygptv.model import TinyGPTVForConditionalGeneration, adapters, assembly, int8
 from tinygptv.model.configuration import from_profile
+from tinygptv.profiles import read_config
 from tinygptv.training import loop
+
+STAGE = "stage3"
+SMALL = {
+    "text__num_hidden_layers": 2,
+    "text__hidden_size": 64,
+    "text__intermediate_size": 256,
+    "text__num_attention_heads": 4,
+    "text__vocab_size": 512,
+    "batch_size": 3,
+    "micro_batch_size": 3,
+    "max_sequence_tokens": 48,
+}
+"""Wide and long enough that no term of the plan is lost in rounding."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,49 +38,91 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def changed(config: Config, stage: str = "stage3", **changes: Any) -> Config:
-    """A profile with other values; keys are ``text.``, ``lora.``, ``runtime.`` or a key of the stage."""
-    by_section: dict[str, dict[str, Any]] = {}
-    for key, value in changes.items():
-        section, _, name = key.rpartition("__")
-        by_section.setdefault(section or "stage", {})[name] = value
-    model = config.model
-    model = model.model_copy(
-        update={
-            name: getattr(model, name).model_copy(update=by_section[name])
-            for name in ("text", "lora", "vision", "qformer")
-            if name in by_section
-        }
-    )
-    return config.model_copy(
-        update={
-            "model": model,
-            "runtime": config.runtime.model_copy(update=by_section.get("runtime", {})),
-            stage: config.stage(stage).model_copy(update=by_section.get("stage", {})),
-        }
-    )
+@pytest.fixture(scope="session")
+def paper() -> Config:
+    """The profile of the paper."""
+    return read_config(Path(__file__).parents[2] / "configs" / "paper.yaml")
 
 
-def training_model(config: Config, stage_name: str) -> TinyGPTVForConditionalGeneration:
-    """The model as ``steps/train.py`` prepares it, with random weights."""
-    stage = config.stage(stage_name)
-    model = TinyGPTVForConditionalGeneration(from_profile(config.model, end_of_text_id=0))
-    formats = assembly.formats_of(model.language_model, getattr(torch, config.runtime.dtype))
-    for name, parameter in model.language_model.named_parameters():
-        parameter.data = parameter.data.to(formats[name])
-    if "lora" in stage.trainable:
-        adapters.add_lora(model, config.model.lora)
-    adapters.freeze(model, stage.trainable)
-    if stage.base_8bit:
-        int8.quantize_base(model.language_model, outlier_threshold=0.0)
-    if stage.gradient_checkpointing:
-        model.language_model.gradient_checkpointing_enable({"use_reentrant": False})
-    return model.train()
+@dataclass
+class Training:
+    """Stage 3 of a small profile, ready to train."""
+
+    config: Config
+
+    def __post_init__(self) -> None:
+        stage = self.config.stage(STAGE)
+        self.stage = stage
+        self.model = TinyGPTVForConditionalGeneration(from_profile(self.config.model, end_of_text_id=0))
+        self._as_steps_prepare_it()
+        self.batch = longest_batch(self.config)
+
+    def _as_steps_prepare_it(self) -> None:
+        """As ``steps/train.py`` does, with random weights."""
+        language_model, dtype = self.model.language_model, getattr(torch, self.config.runtime.dtype)
+        formats = assembly.formats_of(language_model, dtype)
+        for name, parameter in language_model.named_parameters():
+            parameter.data = parameter.data.to(formats[name])
+        if "lora" in self.stage.trainable:
+            adapters.add_lora(self.model, self.config.model.lora)
+        adapters.freeze(self.model, self.stage.trainable)
+        if self.stage.base_8bit:
+            int8.quantize_base(language_model, outlier_threshold=0.0)
+        if self.stage.gradient_checkpointing:
+            language_model.activation_checkpointing_enable({"use_reentrant": False})
+        self.model.train()
+
+    def loss(self) -> torch.Tensor:
+        """The loss of a micro-batch of the longest sequences."""
+        label_only = self.stage.label_only_logits
+        return loop.batch_loss(self.model, self.batch, torch.device("cpu"), label_only=label_only)
+
+    def kept(self) -> int:
+        """Bytes of the unique storages that the loss keeps for its backward pass, the model's own aside."""
+        own = {tensor.untyped_storage().data_ptr() for tensor in (*self.model.parameters(), *self.model.buffers())}
+        storages: dict[int, torch.UntypedStorage] = {}
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                storages[storage.data_ptr()] = storage
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            self.loss()
+        return sum(storage.nbytes() for storage in storages.values())
 
 
-def longest_batch(config: Config, stage_name: str) -> Batch:
+@pytest.fixture(scope="session")
+def small(smoke: Config) -> Callable[..., Config]:
+    """``small(text__qk_norm=False, lora__dropout=0.0, runtime__dtype="bfloat16", micro_batch_size=1)``."""
+
+    def vary(**changes: Any) -> Config:
+        sections: dict[str, dict[str, Any]] = {}
+        for key, value in {**SMALL, **changes}.items():
+            section, _, name = key.rpartition("__")
+            sections.setdefault(section or STAGE, {})[name] = value
+        model = smoke.model.model_copy(
+            update={
+                name: getattr(smoke.model, name).model_copy(update=sections.get(name, {})) for name in ("text", "lora")
+            }
+        )
+        runtime = smoke.runtime.model_copy(update=sections.get("runtime", {}))
+        stage = smoke.stage(STAGE).model_copy(update=sections[STAGE])
+        return smoke.model_copy(update={"model": model, "runtime": runtime, STAGE: stage})
+
+    return vary
+
+
+@pytest.fixture(scope="session")
+def training(small: Callable[..., Config]) -> Callable[..., Training]:
+    """``training(...)``: a model of ``small(...)``."""
+    return lambda **changes: Training(small(**changes))
+
+
+def longest_batch(config: Config) -> Batch:
     """A micro-batch of the longest sequences; the last token of one is padding, as it is where lengths differ."""
-    stage, text, queries = config.stage(stage_name), config.model.text, config.model.qformer.num_query_tokens
+    stage, text, queries = config.stage(STAGE), config.model.text, config.model.qformer.num_query_tokens
     samples, tokens = stage.micro_batch_size, stage.max_sequence_tokens
     input_ids = torch.randint(text.vocab_size, (samples, tokens))
     labels = input_ids.clone()
@@ -76,48 +133,3 @@ def longest_batch(config: Config, stage_name: str) -> Batch:
         mask[0, -1] = 0
     features = torch.randn(samples, queries, config.model.qformer.hidden_size)
     return Batch(("",) * samples, input_ids, mask, labels, features)
-
-
-@dataclass
-class Kept:
-    """Unique storages, in bytes, that a forward pass leaves for the backward pass."""
-
-    saved: int
-    """Tensors that autograd saved, without parameters and buffers."""
-    held: int
-    """Inputs that bitsandbytes holds past autograd, where autograd has not saved them as well."""
-
-
-def kept(model: TinyGPTVForConditionalGeneration, batch: Batch, *, label_only: bool) -> Kept:
-    """Count what the loss of a micro-batch keeps."""
-    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
-    storages: dict[int, torch.UntypedStorage] = {}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            storages[storage.data_ptr()] = storage
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = loop.batch_loss(model, batch, torch.device("cpu"), label_only=label_only)
-    held = {
-        node.A.untyped_storage().data_ptr(): node.A.untyped_storage().nbytes()
-        for node in graph(loss.grad_fn)
-        if type(node).__name__ == "MatMul8bitFpBackward"
-    }
-    return Kept(
-        sum(storage.nbytes() for storage in storages.values()),
-        sum(size for pointer, size in held.items() if pointer not in storages),
-    )
-
-
-def graph(root: Any) -> Iterator[Any]:
-    """Every node of autograd's graph."""
-    seen, waiting = set(), [root]
-    while waiting:
-        node = waiting.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            waiting += [following for following, _ in node.next_functions]
-            yield node

@@ -88,6 +88,14 @@ class Config(Section):
             self._check_mixture(name)
         return self
 
+    @model_validator(mode="after")
+    def _the_tower_has_a_qformer(self) -> Self:
+        if self.model.vision.tower == "clip" and isinstance(self.backbones, Published):
+            raise ValueError(
+                "model.vision.tower: the published Q-Former was trained on eva; clip needs backbones.source pretrain"
+            )
+        return self
+
     def _check_parts(self, name: str) -> None:
         text = self.model.text
         for part, present in (("qk_norm", text.qk_norm), ("rms_norm", text.rms_norm)):

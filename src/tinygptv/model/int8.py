@@ -15,8 +15,6 @@ from tinygptv.model.folders import write_folder
 from tinygptv.runtime import quiet_libraries
 
 if TYPE_CHECKING:
-    import torch
-
     from tinygptv.model.inference import VisionLanguageModel
     from tinygptv.model.phi import TinyGPTVPhiForCausalLM
 
@@ -69,22 +67,18 @@ def save_quantized(model: VisionLanguageModel, folder: Path, *, outlier_threshol
         model.model.save_pretrained(whole)
         model.processor.save_pretrained(whole)
         size = sum(path.stat().st_size for path in Path(whole).glob("*.safetensors"))
-        dtype = model.model.get_output_embeddings().weight.dtype
-        quantize_folder(
-            Path(whole), folder, dtype=dtype, outlier_threshold=outlier_threshold, max_new_tokens=max_new_tokens
-        )
+        quantize_folder(Path(whole), folder, outlier_threshold=outlier_threshold, max_new_tokens=max_new_tokens)
     return size
 
 
-def quantize_folder(
-    source: Path, folder: Path, *, dtype: torch.dtype, outlier_threshold: float, max_new_tokens: int
-) -> None:
+def quantize_folder(source: Path, folder: Path, *, outlier_threshold: float, max_new_tokens: int) -> None:
     """Open a Hugging Face folder, quantizing matrix by matrix while loading, and write it in 8 bits.
+
+    What stays unquantized keeps its format: that of the folder, float32 for queries and Q-Former.
 
     Args:
         source: a whole model with its processor.
         folder: where to write.
-        dtype: format of what stays unquantized, but for queries and Q-Former, which are float32.
         outlier_threshold: as in ``save_quantized``.
         max_new_tokens: of the generation configuration.
     """
@@ -98,6 +92,6 @@ def quantize_folder(
         load_in_8bit=True, llm_int8_threshold=outlier_threshold, llm_int8_skip_modules=SKIPPED
     )
     quantized = TinyGPTVForConditionalGeneration.from_pretrained(
-        source, dtype=dtype, quantization_config=settings, device_map={"": "cpu"}
+        source, dtype="auto", quantization_config=settings, device_map={"": "cpu"}
     )
     write_folder(quantized, TinyGPTVProcessor.from_pretrained(source), folder, max_new_tokens=max_new_tokens)

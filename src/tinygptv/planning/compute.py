@@ -12,8 +12,8 @@ from tinygptv.config import Config, Stage, Vision
 PEAK_TFLOPS = {"RTX 3090": 71.0, "RTX 4090": 165.2, "A100": 312.0, "H100 SXM": 989.4}
 """Dense bfloat16 products with float32 accumulation, in 10^12 operations a second.
 
-Source: NVIDIA's white papers "Ampere GA102 GPU Architecture" and "Ada GPU Architecture" (appendix A of each), data
-sheets "A100 Tensor Core GPU" and "H100 Tensor Core GPU" (half of the figures there that assume sparsity).
+Source: NVIDIA's white papers on the architectures GA102 and Ada, and data sheets of A100 and H100; without sparsity,
+with which they double.
 """
 UTILISATION = 0.35
 """Share of the peak that training is assumed to reach. An assumption: nothing here was measured on these devices."""

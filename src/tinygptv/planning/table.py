@@ -105,8 +105,8 @@ def _notes(plan: Plan) -> str:
     encoder = ", ".join(f"{_billions(flops)} at {size} px" for size, flops in plan.encoder_forward.items())
     lines = [
         "* never at the same time: the larger one counts.",
-        "Exact: parameters, weights, gradients, optimizer, backbones, checkpoints. By formula: activations, logits.",
-        f"Estimated: a block's gradients, other steps. Assumed: {RESERVE / GB:.2f} GB of reserve.",
+        "Exact: parameters, weights, gradients, optimizer, checkpoints. By formula: activations, logits.",
+        f"Estimated: a block's gradients on their way, other steps. Assumed: {RESERVE / GB:.2f} GB of reserve.",
         "Sequences are as long as max_sequence_tokens allows; real ones are shorter.",
         f"The step features also takes {encoder} (10^9 operations an image), once.",
         f"Hours assume {UTILISATION:.0%} of the makers' peak for bfloat16. They are no measurement."

@@ -197,7 +197,7 @@ def test_heads_must_divide_the_width(interleaved: Tensors) -> None:
 
 
 def test_wrong_heads_are_noticed_by_the_norm_of_a_head(interleaved: Tensors) -> None:
-    with pytest.raises(CheckpointError, match="of another shape: .*layernorm"):
+    with pytest.raises(CheckpointError, match=r"of another shape: .*layernorm"):
         convert_language_model(interleaved, 2)
 
 

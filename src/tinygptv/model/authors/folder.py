@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING
 from tinygptv.errors import CheckpointError
 from tinygptv.files import read_json, replace_folder, write_json
 from tinygptv.model.authors.building import Origin, build, get_origin, own_state, set_origin
-from tinygptv.model.authors.exporter import export_authors, export_folder
+from tinygptv.model.authors.exporter import MAX_NEW_TOKENS, export_authors, export_folder
 from tinygptv.model.authors.foreign import open_tensors
 from tinygptv.model.authors.importer import PROMPT, import_authors
 from tinygptv.model.authors.report import REPORT, ImportReport
 from tinygptv.model.authors.trained import lora_settings
 from tinygptv.model.checkpoint import save_weights
+from tinygptv.model.int8 import quantize_folder
 from tinygptv.runtime import quiet_libraries
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 AUTHORS = "authors.safetensors"
 UNMERGED = "unmerged/"
-FORMS = ("authors", "folder")
+FORMS = ("authors", "folder", "8bit")
 
 
 def import_folder(
@@ -89,11 +90,7 @@ def open_import(folder: Path) -> tuple[TinyGPTVForConditionalGeneration, TinyGPT
     """
     from tinygptv.model import TinyGPTVConfig, TinyGPTVProcessor
 
-    for name in ("config.json", "processor_config.json", "tokenizer.json"):
-        if not (folder / name).is_file():
-            raise CheckpointError(f"{folder} is no complete model: {name} is missing")
-    if "quantization_config" in read_json(folder / "config.json"):
-        raise CheckpointError(f"{folder} is in 8 bits, which cannot be undone; export the model that was quantized")
+    check_whole(folder)
     tensors = dict(open_tensors(folder))
     origin, lora = None, None
     if (folder / REPORT).is_file():
@@ -109,8 +106,14 @@ def open_import(folder: Path) -> tuple[TinyGPTVForConditionalGeneration, TinyGPT
     return model, TinyGPTVProcessor.from_pretrained(folder)
 
 
-def export(source: Path, folder: Path, form: str) -> None:
-    """Write a folder's model in the authors' form or as a standard Hugging Face folder.
+def export(source: Path, folder: Path, form: str, outlier_threshold: float) -> None:
+    """Write a folder's model in the authors' form, as a standard Hugging Face folder, or as one in 8 bits.
+
+    Args:
+        source: an imported model, or any whole one.
+        folder: where to write.
+        form: one of ``FORMS``.
+        outlier_threshold: of ``8bit``: activations above it are multiplied in 16 bits.
 
     Raises:
         CheckpointError: the source cannot be opened, the target exists, or the form does not fit the model.
@@ -119,12 +122,31 @@ def export(source: Path, folder: Path, form: str) -> None:
     refuse_existing(folder)
     if form not in FORMS:
         raise CheckpointError(f"form {form!r} is none of {', '.join(FORMS)}")
+    if form == "8bit":
+        check_whole(source)
+        with whole_or_absent(folder) as staged:
+            # The folder's own weights have their adapters merged, in float32.
+            quantize_folder(source, staged, outlier_threshold=outlier_threshold, max_new_tokens=MAX_NEW_TOKENS)
+        return
     model, processor = open_import(source)
     with whole_or_absent(folder) as staged:
         if form == "authors":
             export_authors(model, staged)
         else:
             export_folder(model, processor, staged)
+
+
+def check_whole(folder: Path) -> None:
+    """A folder to export from has all files and its weights unquantized.
+
+    Raises:
+        CheckpointError: it is incomplete or in 8 bits.
+    """
+    for name in ("config.json", "processor_config.json", "tokenizer.json", "model.safetensors"):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder} is no complete model: {name} is missing")
+    if "quantization_config" in read_json(folder / "config.json"):
+        raise CheckpointError(f"{folder} is in 8 bits, which cannot be undone; export the model that was quantized")
 
 
 def refuse_existing(folder: Path) -> None:

@@ -44,7 +44,7 @@ def main(source: Path, target: Path, others: Path) -> None:
     limit(size)
     content = read(source)
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"holds a {type(content).__name__}, not tensors by name")
+        raise CheckpointError(f"holds a value of type {type(content).__name__}, not tensors by name")
     wrapped = isinstance(content.get("model"), Mapping)
     tensors = content["model"] if wrapped else content
     plain = {check_name(name): check_tensor(name, tensor) for name, tensor in tensors.items()}
@@ -71,24 +71,25 @@ def read(source: Path) -> Any:
     except MemoryError:
         raise CheckpointError("asks for more memory than its size explains") from None
     except Exception as error:
-        found = re.search(r"Unsupported (?:global|class|operand)[^\n]*?(?:GLOBAL )?([\w.]+\.\w+)", str(error))
-        if found:
+        text = str(error)
+        if found := re.search(r"GLOBAL ([\w.]+)", text):
             raise CheckpointError(f"holds code or objects ({found[1]}), which were not run") from None
-        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise CheckpointError(f"is damaged, or no file of tensors ({first.strip()})") from None
+        found = re.search(r"(Unsupported|Can only|Trying to|WeightsUnpickler error: \S)[^\n]*", text)
+        detail = found[0] if found else " ".join(text.split())[:100]
+        raise CheckpointError(f"is damaged, or no file of tensors ({detail or type(error).__name__})") from None
 
 
 def check_name(name: Any) -> str:
     """A name is text."""
     if not isinstance(name, str):
-        raise CheckpointError(f"names a tensor with a {type(name).__name__}")
+        raise CheckpointError(f"names a tensor by a value of type {type(name).__name__}")
     return name
 
 
 def check_tensor(name: str, tensor: Any) -> torch.Tensor:
     """A tensor is dense and has its values in memory."""
     if not isinstance(tensor, torch.Tensor):
-        raise CheckpointError(f"holds a {type(tensor).__name__} under {name}, not a tensor")
+        raise CheckpointError(f"holds no tensor under {name} but a value of type {type(tensor).__name__}")
     if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
         raise CheckpointError(f"holds a tensor of an unusual kind under {name} ({tensor.layout}, {tensor.device})")
     return tensor.detach()

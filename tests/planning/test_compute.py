@@ -1,0 +1,58 @@
+"""Operations of the plan beside torch's count."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from tinygptv.model.configuration import from_profile
+from tinygptv.model.vision import TinyGPTVImageEncoder
+from tinygptv.planning.compute import UTILISATION, encoder_forward, mean_batch, stage_compute
+
+STAGE = "stage3"
+LEVERS = {"checkpointing": {"gradient_checkpointing": True}, "label only": {"label_only_logits": True}}
+PLAIN = ("projection", "input_norm", "qk_norm", "rms_norm", "final_norm")
+
+
+@pytest.mark.parametrize("form", [{}, *LEVERS.values(), {"trainable": PLAIN}], ids=["plain", *LEVERS, "no adapters"])
+def test_operations_of_a_sample_are_those_that_torch_counts(training, form):
+    made = training(**form)
+    plan = stage_compute(made.config, made.stage, adapters="lora" in made.stage.trainable)
+    with sdpa_kernel(SDPBackend.MATH):  # the one that torch can count
+        with FlopCounterMode(display=False) as forward:
+            loss = made.loss()
+        with FlopCounterMode(display=False) as backward:
+            loss.backward()
+    text = made.config.model.text
+    scores = 2 * text.num_hidden_layers * made.stage.max_sequence_tokens**2 * text.hidden_size
+    behind = plan.backward + plan.recomputed - scores  # which kernels compute again and plain mathematics keeps
+    samples = made.stage.micro_batch_size
+    assert plan.forward * samples == pytest.approx(forward.get_total_flops(), rel=0.01)
+    assert behind * samples == pytest.approx(backward.get_total_flops(), rel=0.01)
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_operations_of_an_image_are_those_that_torch_counts(smoke, size):
+    with torch.device("meta"):
+        encoder = TinyGPTVImageEncoder(from_profile(smoke.model, 0)).eval().requires_grad_(False)
+        pixels = torch.empty(1, 3, size, size)
+    with FlopCounterMode(display=False) as counted, sdpa_kernel(SDPBackend.MATH):
+        encoder(pixels)
+    assert encoder_forward(smoke, size) == pytest.approx(counted.get_total_flops(), rel=0.02)
+
+
+def test_the_paper_s_tower_and_the_mean_of_its_mixture(paper):
+    assert encoder_forward(paper, 224) == pytest.approx(0.533e12, rel=0.01)
+    assert encoder_forward(paper, 448) == pytest.approx(2.283e12, rel=0.01)
+    assert mean_batch(paper.stage4) == pytest.approx(1310 / 690)
+    assert mean_batch(paper.stage1) == 64
+
+
+def test_hours_follow_from_the_assumed_share_of_the_peak(paper):
+    compute = stage_compute(paper, paper.stage2, adapters=True)
+    assert compute.samples == 4 * 5000 * 64
+    operations = compute.samples * (compute.forward + compute.backward + compute.recomputed)
+    assert compute.hours(100.0) * 3600 * 100e12 * UTILISATION == pytest.approx(operations)
+    assert compute.hours(200.0) == compute.hours(100.0) / 2

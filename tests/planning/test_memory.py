@@ -1,0 +1,72 @@
+"""Disk of the plan beside real files, and the steps that train nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tinygptv.data.features import write_features
+from tinygptv.model.streaming import write_tensors
+from tinygptv.planning.memory import POINTS, RESERVE, disk, encoding, other_steps
+from tinygptv.planning.sizes import measure
+from tinygptv.training import resume
+from tinygptv.training.loop import new_state
+
+
+def size_of(config, beginning: str) -> int:
+    found = [use.size for use in disk(config, measure(config)) if use.what.startswith(beginning)]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_feature_shards(paper, tmp_path):
+    write_features(tmp_path / "0.tar", ((f"{n:07d}", torch.zeros(32, 768)) for n in range(100)))
+    planned = size_of(paper, "features") / 1000 / len(paper.features.image_sizes) * 100
+    assert planned == pytest.approx((tmp_path / "0.tar").stat().st_size, rel=0.01)
+
+
+def test_resume_points(training, tmp_path):
+    made = training()
+    state = new_state(made.model, {n: p for n, p in made.model.named_parameters() if p.requires_grad}, made.stage)
+    made.loss().backward()
+    state.optimizer.step()
+    for state.step in range(1, 5):
+        resume.save(tmp_path, state, {})
+    assert len(list(tmp_path.iterdir())) == POINTS - 1  # and one more while it is written
+    tensors = load_file(next(tmp_path.rglob("*.safetensors")))
+    real = sum(tensor.nbytes for name, tensor in tensors.items() if not name.startswith("random/"))
+    smaller = made.config.stage1.model_copy(update={"trainable": ("projection",)})
+    config = made.config.model_copy(update={"stage1": smaller})
+    assert size_of(config, "resume") == POINTS * real
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_published_backbones_lie_in_the_format_of_the_profile(small, paper, tmp_path, dtype):
+    from tinygptv.model import TinyGPTVForConditionalGeneration
+    from tinygptv.model.assembly import formats_of
+    from tinygptv.model.configuration import from_profile
+
+    config = small(runtime__dtype=dtype).model_copy(update={"backbones": paper.backbones})
+    model, real = TinyGPTVForConditionalGeneration(from_profile(config.model, 0)), 0
+    for part in (model.image_encoder, model.language_model):
+        path = tmp_path / "part.safetensors"
+        write_tensors(path, part.state_dict(), formats_of(part, getattr(torch, dtype)))
+        real += path.stat().st_size
+    assert size_of(config, "backbones") == pytest.approx(real, rel=0.05)  # the files have headers
+
+
+def test_other_steps_hold_their_weights_and_a_batch(paper):
+    sizes = measure(paper)
+    features, evaluate, quantize = other_steps(paper, sizes)
+    encoder = sizes.image_encoder.size("bfloat16", base_8bit=False)
+    assert features.peak == encoder + 16 * encoding(paper, 448) + RESERVE
+    assert evaluate.peak > quantize.peak
+    tokens = paper.stage4.max_sequence_tokens + paper.evaluate.max_new_tokens
+    one = paper.model_copy(update={"evaluate": paper.evaluate.model_copy(update={"batch_size": 1})})
+    assert evaluate.peak - other_steps(one, sizes)[1].peak == 7 * tokens * 327_680  # the cache of keys and values
+    assert [step.change for step in (features, evaluate, quantize)] == [
+        "features.batch_size",
+        "evaluate.batch_size",
+        "quantize.batch_size",
+    ]

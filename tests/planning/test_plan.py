@@ -1,0 +1,108 @@
+"""Whether a device is large enough, and what the plan says where it is not."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from tinygptv.config import STAGES
+from tinygptv.errors import UserError
+from tinygptv.planning import plan
+from tinygptv.planning.memory import StageMemory, stage_memory
+from tinygptv.planning.plan import GB, changed, check, make_plan
+from tinygptv.planning.sizes import measure
+from tinygptv.steps import train
+
+
+@pytest.fixture(scope="module")
+def sizes(paper):
+    return measure(paper)
+
+
+def test_all_stages_of_the_paper_fit_a_card_of_24_gb(paper):
+    made = make_plan(paper, "paper", "cuda", 24 * GB)
+    assert [stage.fits for stage in made.stages] == [True] * 4
+    assert made.fits
+    assert all(stage.changes == () for stage in made.stages)
+    assert all(step.peak <= 24 * GB for step in made.steps)
+
+
+@pytest.mark.parametrize("capacity", [2, 4, 6, 8, 12])
+@pytest.mark.parametrize("name", STAGES)
+def test_a_named_change_has_the_peak_that_it_is_said_to_have(paper, sizes, name, capacity):
+    made = plan._stage_plan(paper, name, sizes, "cuda", capacity * GB)
+    if made.fits:
+        assert made.changes == ()
+        return
+    assert made.changes
+    for change in made.changes:
+        other = changed(paper, change.settings)
+        type(other).model_validate(other.model_dump(by_alias=True))  # the schema allows it
+        assert stage_memory(other, name, sizes, "cuda").peak == change.peak
+        assert change.fits == (change.peak <= capacity * GB)
+    smaller = [change.peak for change in made.changes if change.peak < made.memory.peak]
+    assert smaller
+
+
+def test_the_levers_are_named_with_their_keys(paper):
+    stage = {"gradient_checkpointing": False, "label_only_logits": False, "micro_batch_size": 64}
+    wide = paper.model_copy(update={"stage2": paper.stage2.model_copy(update=stage)})
+    made = make_plan(wide, "paper", "cuda", 24 * GB)
+    changes = {str(change): change.fits for change in made.stages[1].changes}
+    assert changes == {
+        "stage2.label_only_logits: true": False,
+        "stage2.gradient_checkpointing: true": True,
+        "stage2.micro_batch_size: 16": True,
+        "stage2.base_8bit: true": False,
+    }
+
+
+def test_levers_are_put_together_where_one_is_not_enough(paper, sizes):
+    last = plan._stage_plan(paper, "stage4", sizes, "cuda", 8 * GB)
+    assert not last.fits
+    assert [str(change) for change in last.changes if change.fits] == [
+        "stage4.micro_batch_size: 1, stage4.base_8bit: true"
+    ]
+
+
+def test_a_refusal_is_one_line_with_peak_device_and_fix(paper, sizes):
+    check(paper, "stage2", "cuda", 9 * GB)
+    with pytest.raises(UserError) as refused:
+        check(paper, "stage2", "cuda", 8 * GB)
+    text = str(refused.value)
+    assert "\n" not in text
+    peak = stage_memory(paper, "stage2", sizes, "cuda").peak
+    assert f"stage2 needs {peak / GB:.1f} GB" in text
+    assert "the GPU has 8.0 GB" in text
+    assert "set stage2.micro_batch_size: 8 in the profile" in text
+
+
+def test_nothing_helps_on_a_device_smaller_than_the_weights(paper):
+    with pytest.raises(UserError, match=r"this machine has 1\.0 GB; no setting makes it smaller than \d\.\d GB"):
+        check(paper, "stage1", "cpu", GB)
+
+
+def test_training_refuses_before_it_reads_anything(smoke, monkeypatch):
+    def read(step: str) -> None:
+        raise AssertionError(f"{step} was read")
+
+    context = SimpleNamespace(step="stage2", config=smoke, seed=1, input=read)
+    monkeypatch.setattr(plan, "device_here", lambda settings: ("cpu", 1_000_000))
+    with pytest.raises(UserError, match="stage2 needs"):
+        train.run(context)
+    monkeypatch.setattr(plan, "device_here", lambda settings: ("cpu", GB * 100))
+    with pytest.raises(AssertionError, match="was read"):
+        train.run(context)
+
+
+def test_the_machine_is_asked_for_its_memory(smoke):
+    device, capacity = plan.device_here(smoke.runtime)
+    assert device == "cpu"
+    assert capacity > GB // 2
+
+
+def test_the_peak_is_the_sum_with_the_larger_of_what_never_meets():
+    parts = {"weights": 1, "gradients": 2, "optimizer": 4, "activations": 8, "reserve": 16}
+    assert StageMemory(**parts, block=100, logits=7).peak == 131
+    assert StageMemory(**parts, block=7, logits=100).peak == 131
