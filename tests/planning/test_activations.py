@@ -56,7 +56,7 @@ def test_the_formula_counts_what_torch_saves(training, form, dtype):
 
 
 class AsOnCuda(TorchFunctionMode):
-    """What differs on CUDA: autocast's operations in float32, and dropout's packed mask."""
+    """What differs on CUDA: autocast's operations in float32, and flags as dropout's mask."""
 
     IN_FLOAT32 = (torch.nn.functional.layer_norm, torch.pow, torch.Tensor.pow, torch.rsqrt)
 

@@ -67,15 +67,15 @@ def test_levers_are_put_together_where_one_is_not_enough(paper, sizes):
 
 
 def test_a_refusal_is_one_line_with_peak_device_and_fix(paper, sizes):
-    check(paper, "stage2", "cuda", 9 * GB)
+    check(paper, "stage2", "cuda", 16 * GB)
     with pytest.raises(UserError) as refused:
-        check(paper, "stage2", "cuda", 8 * GB)
+        check(paper, "stage2", "cuda", 12 * GB)
     text = str(refused.value)
     assert "\n" not in text
     peak = stage_memory(paper, "stage2", sizes, "cuda").peak
-    assert f"stage2 needs {peak / GB:.1f} GB" in text
-    assert "the GPU has 8.0 GB" in text
-    assert "set stage2.micro_batch_size: 8 in the profile" in text
+    assert f"training needs {peak / GB:.1f} GB" in text
+    assert "the GPU has 12.0 GB" in text
+    assert "set stage2.gradient_checkpointing: true in the profile (8.2 GB)" in text
 
 
 def test_nothing_helps_on_a_device_smaller_than_the_weights(paper):
@@ -89,7 +89,7 @@ def test_training_refuses_before_it_reads_anything(smoke, monkeypatch):
 
     context = SimpleNamespace(step="stage2", config=smoke, seed=1, input=read)
     monkeypatch.setattr(plan, "device_here", lambda settings: ("cpu", 1_000_000))
-    with pytest.raises(UserError, match="stage2 needs"):
+    with pytest.raises(UserError, match="training needs"):
         train.run(context)
     monkeypatch.setattr(plan, "device_here", lambda settings: ("cpu", GB * 100))
     with pytest.raises(AssertionError, match="was read"):

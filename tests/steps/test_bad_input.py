@@ -36,7 +36,11 @@ CONFIGURATION = {
     ),
     "part of a norm that is not there": ("qk_norm: true", "qk_norm: false", "stage1.trainable: names qk_norm, but"),
     "data set of the paper": ("mixture: {caption: 1.0}", "mixture: {gqa: 1.0}", "stage1.mixture: gqa does not"),
-    "table of batch sizes": ("  batch_size: 8\n  micro", "  batch_size: {vqa: 4}\n  micro", "batch_size: a table needs the entries of the"),
+    "table of batch sizes": (
+        "  batch_size: 8\n  micro",
+        "  batch_size: {vqa: 4}\n  micro",
+        "batch_size: a table needs the entries of the",
+    ),
     "source": ("source: easy_vqa", "source: vqa", "download"),
     "not YAML": ("runtime:", "runtime: [", "configs/smoke.yaml is not valid YAML"),
     "key twice": ("device: cpu", "device: cpu\n  device: cpu", "configs/smoke.yaml is not valid YAML"),

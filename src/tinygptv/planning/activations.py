@@ -58,7 +58,7 @@ class Pass:
         return FLOAT32 if self.cuda else size
 
     def mask(self, size: int) -> int:
-        """Bytes of dropout's mask for a number of ``size`` bytes: CUDA packs it, the CPU scales by it."""
+        """Bytes of dropout's mask for a number of ``size`` bytes: a flag on CUDA, a factor on the CPU."""
         return 1 if self.cuda else size
 
 

@@ -132,7 +132,7 @@ def check(config: Config, name: str, device: Device, capacity: int) -> None:
         least = min([peak, *(change.peak for change in found)])
         fix = f"no setting makes it smaller than {gigabytes(least)}, so take a larger device"
     holder = "the GPU" if device == "cuda" else "this machine"
-    raise UserError(f"{name} needs {gigabytes(peak)} by plan, {holder} has {gigabytes(capacity)}; {fix}")
+    raise UserError(f"training needs {gigabytes(peak)} by plan, {holder} has {gigabytes(capacity)}; {fix}")
 
 
 def device_of(gpu: float | None, settings: Runtime) -> tuple[Device, int]:
