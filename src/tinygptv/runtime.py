@@ -64,15 +64,16 @@ def resolve_device(name: str) -> torch.device:
 def autocast(model: nn.Module) -> AbstractContextManager[object]:
     """Products in the format of the model's matrices, everything else in float32; no change to a float32 model.
 
-    Trained tensors and norms are float32 beside matrices in bfloat16 (``model/assembly.py``), which torch multiplies
-    only under autocast. Source: the authors' ``maybe_autocast`` (float16 there, in which Phi-2 overflows).
+    Trained tensors and norms are float32 beside matrices in 16 bits (``model/assembly.py``), which torch multiplies
+    only under autocast. Matrices imported from published files are float16, in which plain Phi-2 overflows and QK-Norm
+    keeps the scores small. Source: the authors' ``maybe_autocast``.
     """
     from contextlib import nullcontext
 
     import torch
 
     for parameter in model.parameters():
-        if parameter.dtype in (torch.bfloat16, torch.float16):  # float16: as imported from published files
+        if parameter.dtype in (torch.bfloat16, torch.float16):
             return torch.autocast(parameter.device.type, dtype=parameter.dtype)
     return nullcontext()
 

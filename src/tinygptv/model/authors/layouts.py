@@ -28,7 +28,7 @@ RULES: dict[Layout, names.Rules] = {
     "thirds": names.MICROSOFT,
 }
 """Rules of the files that come in a layout; the first fitting one names a tensor."""
-FUSED = r".query_key_value."
+FUSED = ".query_key_value."
 
 
 def settle(origin: str, mapped: Iterable[str], given: str | None) -> Layout:

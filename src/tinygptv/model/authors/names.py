@@ -149,7 +149,8 @@ IGNORED_OF_TOWER: Ignorable = (
 IGNORED_OF_QFORMER: Ignorable = (
     (
         r"Qformer\.bert\.embeddings\.(word|position|token_type)_embeddings\.weight"
-        r"|Qformer\.bert\.encoder\.layer\.\d+\.(intermediate|output)\..*|Qformer\.bert\.pooler\..*",
+        r"|Qformer\.bert\.encoder\.layer\.\d+\.(intermediate|output)\..*|Qformer\.bert\.pooler\..*"
+        r"|qformer\.embeddings\..*|qformer\.encoder\.layer\.\d+\.(intermediate|output)\..*",
         "the Q-Former's text branch; the image goes through its queries alone",
     ),
     (r"Qformer\.cls\..*", "the Q-Former's head for words, used in its own pretraining"),
