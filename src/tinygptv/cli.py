@@ -125,6 +125,25 @@ def export_checkpoint(
     export(folder, out, form, outlier_threshold)
 
 
+@app.command("import-stage")
+def import_stage(
+    folder: Annotated[Path, typer.Argument(help="A folder of import-checkpoint.")],
+    stage: Annotated[str, typer.Argument(help="The stage that it has behind it: stage1 to stage4.")],
+    root: RootOption = None,
+    profile: ProfileOption = None,
+) -> None:
+    """Make imported weights the profile's backbones and the checkpoint of a stage, so that the next one goes on."""
+    from tinygptv.config import STAGES
+    from tinygptv.model.authors.stage import export_stage
+    from tinygptv.profiles import read_profile
+
+    if stage not in STAGES:
+        raise UserError(f"stage {stage!r} is none of {', '.join(STAGES)}")
+    checkout = _root(root)
+    chosen = read_profile(checkout, profile)
+    export_stage(folder, checkout / "data" / chosen.name, stage, chosen)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; what a user can mend becomes one line instead of a traceback."""
     try:

@@ -33,11 +33,11 @@ class Manifest:
 
     stage: str
     parent: dict[str, str] | None
-    """Stage and digest of the checkpoint that training began from; None for stage 1."""
+    """Stage and digest of the checkpoint that training began from; None for stage 1 and imported weights."""
     backbones: dict[str, str]
     """Digests of the frozen weights and the tokenizer."""
     features: str
-    """Digest of the cached features that it was trained on."""
+    """Digest of the cached features that it was trained on; empty for imported weights."""
     trainable: dict[str, int]
     """Parameters by group."""
     seed: int

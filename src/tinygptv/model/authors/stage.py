@@ -1,0 +1,100 @@
+"""An imported model as the pipeline's own files: backbones, and the checkpoint of a stage for the next to go on from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinygptv import runtime
+from tinygptv.errors import CheckpointError
+from tinygptv.files import write_json
+from tinygptv.model.adapters import freeze, trainable_state
+from tinygptv.model.assembly import check_fit, formats_of
+from tinygptv.model.authors.building import lora_of, own_state
+from tinygptv.model.authors.folder import open_import, refuse_existing, whole_or_absent
+from tinygptv.model.checkpoint import HISTORY, IMAGE_ENCODER, LANGUAGE_MODEL, backbone_digests, write_checkpoint
+from tinygptv.model.streaming import write_tensors
+
+if TYPE_CHECKING:
+    from tinygptv.config import Config, Lora
+    from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
+    from tinygptv.profiles import Profile
+
+BACKBONES = "backbones"
+
+
+def export_stage(source: Path, data: Path, stage: str, profile: Profile) -> None:
+    """Write ``<data>/backbones`` and ``<data>/<stage>``, as if the profile's own steps had made them.
+
+    Args:
+        source: an imported model's folder.
+        data: the profile's folder of data.
+        stage: the stage that the model has behind it.
+        profile: must have the model's sizes and adapters.
+
+    Raises:
+        CheckpointError: the model is not that of the profile, or one of the folders exists.
+    """
+    import torch
+
+    config = profile.config
+    runtime.quiet_libraries()
+    for folder in (data / BACKBONES, data / stage):
+        refuse_existing(folder)
+    model, processor = open_import(source)
+    check_profile(model, config, stage, str(source))
+    dtype = getattr(torch, config.runtime.dtype)
+    state, empty = {n: t for n, t in own_state(model).items() if ".lora_" not in n}, laid_out(config)
+    with whole_or_absent(data / BACKBONES) as folder:
+        for name, file in (("image_encoder", IMAGE_ENCODER), ("language_model", LANGUAGE_MODEL)):
+            part = {n.removeprefix(f"{name}."): t for n, t in state.items() if n.startswith(f"{name}.")}
+            write_tensors(folder / file, part, formats_of(getattr(empty, name), dtype))
+        processor.tokenizer.save_pretrained(folder)
+    table = freeze(model, config.stage(stage).trainable)
+    manifest: dict[str, Any] = {
+        "stage": stage,
+        "parent": None,
+        "backbones": backbone_digests(data / BACKBONES),
+        "features": "",
+        "trainable": table.trainable,
+        "seed": profile.seed,
+        "config": {key: getattr(config, key).model_dump(mode="json") for key in ("runtime", "model", stage)},
+        "environment": runtime.environment(),
+    }
+    with whole_or_absent(data / stage) as folder:
+        write_checkpoint(folder, trainable_state(model), manifest)
+        write_json(folder / HISTORY, [])
+
+
+def check_profile(model: TinyGPTVForConditionalGeneration, config: Config, stage: str, origin: str) -> None:
+    """The model must be the one that the profile would train.
+
+    Raises:
+        CheckpointError: sizes or adapters differ.
+    """
+    expected = laid_out(config).state_dict()
+    tensors = {name: tensor for name, tensor in own_state(model).items() if ".lora_" not in name}
+    check_fit(expected, tensors, origin, "give the profile's section `model` its sizes")
+    found = lora_of(model)
+    wanted = config.model.lora if "lora" in config.stage(stage).trainable else None
+    if described(found) != described(wanted):
+        raise CheckpointError(
+            f"{origin} has {described(found)}, {stage} of the profile trains {described(wanted)}; "
+            f"change model.lora or {stage}.trainable"
+        )
+
+
+def laid_out(config: Config) -> TinyGPTVForConditionalGeneration:
+    """The profile's model without memory and without adapters."""
+    import torch
+
+    from tinygptv.model.configuration import from_profile
+    from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
+
+    with torch.device("meta"):
+        return TinyGPTVForConditionalGeneration(from_profile(config.model, end_of_text_id=0))
+
+
+def described(lora: Lora | None) -> str:
+    """Adapters in words."""
+    return "no adapters" if lora is None else f"adapters of rank {lora.rank} and alpha {lora.alpha:g}"
