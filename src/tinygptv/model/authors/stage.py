@@ -1,4 +1,4 @@
-"""An imported model as the pipeline's own files: backbones, and the checkpoint of a stage for the next to go on from."""
+"""An imported model as the pipeline's own files: backbones, and a stage's checkpoint for the next to go on from."""
 
 from __future__ import annotations
 
