@@ -39,11 +39,11 @@ def clone(name: str, changes: dict[str, Any]) -> Path:
     subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True)
     write_text(folder / ".dvc" / "config.local", f"[cache]\n    dir = {ROOT / '.dvc' / 'cache'}\n")
     path = folder / "configs" / "tiny.yaml"
-    yaml = YAML()
-    content = yaml.load(path.read_text())
+    round_trip = YAML()
+    content = round_trip.load(path.read_text())
     change(content, changes, f"{VARIANTS}: {name}")
     with path.open("w") as file:
-        yaml.dump(content, file)
+        round_trip.dump(content, file)
     return folder
 
 

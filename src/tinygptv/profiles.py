@@ -1,4 +1,4 @@
-"""Reading a profile: ``params.yaml`` names it, ``configs/<profile>.yaml`` holds it, ``config.py`` checks it."""
+"""Reading a profile: ``params.yaml`` names it, ``configs/<profile>.yaml`` holds it, ``config/`` checks it."""
 
 from __future__ import annotations
 
