@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import random
+import subprocess
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 from tinygptv.errors import UserError
@@ -94,24 +96,48 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message="MatMul8bitLt: inputs will be cast")
 
 
-def environment() -> dict[str, str | int]:
-    """What decides the bits of a run: versions, processor, instruction set, device. No host name, no date."""
-    import torch
-    import transformers
+NUMERICAL_PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "numpy",
+    "pillow",
+    "safetensors",
+    "tokenizers",
+    "webdataset",
+)
+"""What turns inputs into numbers; the rest of the lock file cannot change a bit of a result."""
 
-    facts: dict[str, str | int] = {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "machine": platform.machine(),
-        "processor": processor_name(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "cores": len(os.sched_getaffinity(0)),
-    }
+
+def environment() -> dict[str, str]:
+    """What decides the bits of a run: versions, instruction set, GPU and driver. No host name, no date.
+
+    Threads and number formats decide them, too; they are settings of the profile.
+    """
+    import torch
+
+    facts = software() | {"torch": torch.__version__, "cpu_capability": torch.backends.cpu.get_cpu_capability()}
     if torch.cuda.is_available():
         facts["gpu"] = torch.cuda.get_device_name()
+        facts["gpu_driver"] = gpu_driver()
         facts["cuda"] = str(torch.version.cuda)
     return facts
+
+
+def software() -> dict[str, str]:
+    """The part of the environment that is known without importing torch."""
+    facts = {"python": platform.python_version(), "machine": platform.machine(), "processor": processor_name()}
+    return facts | {name: metadata.version(name) for name in NUMERICAL_PACKAGES}
+
+
+def gpu_driver() -> str:
+    """The version of NVIDIA's driver, which chooses kernels; ``unknown`` where it does not tell."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.split()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return "unknown"
 
 
 def processor_name() -> str:

@@ -3,61 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from tinygptv.config import Config, Stage
-from tinygptv.data import shards
+from tests.data.conftest import QUERIES, SLOT
+from tinygptv.config import Config
 from tinygptv.data.batches import Example, StageBatches
-from tinygptv.data.features import FeatureReader, write_features
 from tinygptv.data.order import SampleOrder
 from tinygptv.data.prompts import IGNORE_INDEX, IMAGE_MARK, prompt_text
 from tinygptv.data.records import ImageInfo, ImageRecord, Record, Turn
 from tinygptv.data.tasks import instruction, record_task
 from tinygptv.errors import DataError
-
-SLOT, QUERIES = 1024, 4
-
-
-@pytest.fixture(scope="module")
-def images(small_shards: Path) -> list[ImageRecord]:
-    return list(shards.read_records(sorted(small_shards.glob("train-*.tar"))))
-
-
-@pytest.fixture(scope="module")
-def features(images: list[ImageRecord], tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureReader]:
-    """The features of the i-th image are i."""
-    folder = tmp_path_factory.mktemp("features")
-    write_features(
-        folder / "train.tar", [(image.key, torch.full((QUERIES, 2), float(i))) for i, image in enumerate(images)]
-    )
-    reader = FeatureReader(folder)
-    yield reader
-    reader.close()
-
-
-@pytest.fixture
-def build(images: list[ImageRecord], features: FeatureReader, tokenizer: PreTrainedTokenizerFast, smoke: Config) -> Any:
-    """``build(stage, seed, images)``."""
-
-    def make(stage: Stage = smoke.stage4, seed: int = 3, records: list[ImageRecord] = images) -> StageBatches:
-        return StageBatches(
-            records,
-            features,
-            tokenizer,
-            stage,
-            name="stage4",
-            image_token_id=SLOT,
-            num_query_tokens=QUERIES,
-            seed=seed,
-        )
-
-    return make
 
 
 def first_example(batches: StageBatches) -> Example:

@@ -27,6 +27,7 @@ def test_braces_in_an_instruction_stay(tokenizer: PreTrainedTokenizerFast) -> No
     assert "[identify] {<1><2><3><4>} {}" in prompts.prompt_text(CHAT, "[identify] {<1><2><3><4>} {}")
 
 
+@pytest.mark.drill(17, "no text makes an image slot or ends a turn")
 @given(st.text(alphabet="#<>ImageHr ab\n", max_size=30), st.sampled_from(["###", "##", "#ab#", "</s>"]))
 def test_no_text_keeps_a_mark(text: str, end_mark: str) -> None:
     for hostile in (text, text.replace("a", prompts.IMAGE_MARK), text.replace("b", end_mark), end_mark * 3 + text):
@@ -36,6 +37,7 @@ def test_no_text_keeps_a_mark(text: str, end_mark: str) -> None:
         assert safe.replace(" ", "") == hostile.replace(" ", ""), "only spaces may come in"
 
 
+@pytest.mark.drill(17, "no text makes an image slot or ends a turn")
 @pytest.mark.parametrize("end_mark", ["\n", "#", " "])
 def test_a_mark_of_one_character_cannot_be_taken_apart(end_mark: str) -> None:
     assert prompts.defuse("a # b\nc <ImageHere>", end_mark) == "a # b\nc <Image Here>"
@@ -51,6 +53,7 @@ def test_a_mark_becomes_slots_between_separately_tokenised_texts(tokenizer: PreT
     assert bare == [SLOT, SLOT]
 
 
+@pytest.mark.drill(17, "no text makes an image slot or ends a turn")
 def test_end_of_text_in_a_text_is_characters(tokenizer: PreTrainedTokenizerFast) -> None:
     ids = prompts.encode_text(tokenizer, "a<|endoftext|>b")
     assert tokenizer.eos_token_id not in ids

@@ -94,6 +94,7 @@ BAD = {
 }
 
 
+@pytest.mark.drill(17, "texts with controls, marks and wrong sizes: rejected by name")
 @pytest.mark.parametrize("reason", BAD)
 def test_every_broken_rule_is_named(reason):
     with pytest.raises(RecordError, match=reason) as caught:
@@ -126,6 +127,7 @@ def test_keys_are_plain(key):
         parse_record(key, json.dumps(sample).encode())
 
 
+@pytest.mark.drill(16, "images of foreign, damaged and odd forms")
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("mode", ["RGB", "L", "P"])
 def test_known_images_become_rgb(kind, mode):
@@ -138,6 +140,7 @@ def flip(data, place):
     return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
 
 
+@pytest.mark.drill(16, "images of foreign, damaged and odd forms")
 @pytest.mark.parametrize(
     "data",
     [b"", IMAGE[:-20], flip(IMAGE, 45), encode(Image.new("RGB", (4, 4)), "GIF"), encode(Image.new("I;16", (4, 4)))],
@@ -154,6 +157,7 @@ def test_extension_tells_the_format():
         parse_sample("a-1", json.dumps(content(jpeg)).encode(), jpeg)
 
 
+@pytest.mark.drill(16, "images of foreign, damaged and odd forms")
 def test_image_bomb_is_refused_before_decoding(monkeypatch):
     monkeypatch.setattr(records, "MAX_PIXELS", 47)
     with pytest.raises(RecordError, match="8x6 pixels, more than 47"):

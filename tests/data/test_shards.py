@@ -100,16 +100,19 @@ def test_webdataset_is_in_its_safe_mode(samples):
     assert webdataset.utils.enforce_security
 
 
+@pytest.mark.drill(14, "a shard cut, flipped or missing: never silent")
 def test_missing_shard(tmp_path):
     refused(tmp_path / "train-000000.tar", "is missing")
 
 
+@pytest.mark.drill(14, "a shard cut, flipped or missing: never silent")
 @pytest.mark.parametrize("kept", [0, 300, 512, 900, 5000])
 def test_truncated_tar(shard, kept):
     shard.write_bytes(shard.read_bytes()[:kept])
     refused(shard, "cut off")
 
 
+@pytest.mark.drill(14, "a shard cut, flipped or missing: never silent")
 @pytest.mark.parametrize("kept", [-900, -1, 0, 424, 1023])
 def test_tar_cut_near_its_end(shard, kept):
     last, size = list(tar_index(shard).values())[-1]
@@ -118,6 +121,7 @@ def test_tar_cut_near_its_end(shard, kept):
     refused(shard, "cut off")
 
 
+@pytest.mark.drill(14, "a shard cut, flipped or missing: never silent")
 def test_tar_cut_between_members(shard):
     content = shard.read_bytes()
     offset, size = list(tar_index(shard).values())[1]
@@ -125,6 +129,7 @@ def test_tar_cut_between_members(shard):
     refused(shard, "cut off")
 
 
+@pytest.mark.drill(14, "a shard cut, flipped or missing: never silent")
 def test_every_flipped_bit_is_found_by_the_digest(shard):
     content = shard.read_bytes()
     write_json(shard.parent / "summary.json", {"digests": {shard.name: sha256_file(shard)}})
@@ -134,6 +139,7 @@ def test_every_flipped_bit_is_found_by_the_digest(shard):
         refused(shard)
 
 
+@pytest.mark.drill(14, "a shard cut, flipped or missing: never silent")
 @pytest.mark.parametrize("part", ["header", "image"])
 def test_flipped_bits_are_found_without_a_digest(shard, part):
     content = shard.read_bytes()
@@ -164,6 +170,7 @@ def member(name, kind=tarfile.REGTYPE, target=""):
     return info
 
 
+@pytest.mark.drill(15, "hostile members, extended headers, compression, repeated and interleaved keys")
 @pytest.mark.parametrize(
     "bad",
     [
@@ -180,6 +187,7 @@ def test_hostile_members(tmp_path, samples, bad):
     refused(build(tmp_path / "x.tar", members), repr(bad.name))
 
 
+@pytest.mark.drill(15, "hostile members, extended headers, compression, repeated and interleaved keys")
 def test_extended_headers_are_refused(tmp_path):
     path = tmp_path / "x.tar"
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
@@ -189,6 +197,7 @@ def test_extended_headers_are_refused(tmp_path):
     refused(path, "plain (ustar) tar")
 
 
+@pytest.mark.drill(15, "hostile members, extended headers, compression, repeated and interleaved keys")
 def test_compressed_tar_is_refused(shard):
     import gzip
 
@@ -196,6 +205,7 @@ def test_compressed_tar_is_refused(shard):
     refused(shard)
 
 
+@pytest.mark.drill(15, "hostile members, extended headers, compression, repeated and interleaved keys")
 def test_interleaved_and_repeated_members(tmp_path, samples):
     one, two = samples[:2]
     a, b = (f"{one.key}.json", one.record.to_json()), (f"{one.key}.png", one.image_bytes)

@@ -58,6 +58,7 @@ BAD = {
 }
 
 
+@pytest.mark.drill(14, "rejected records: counted, listed, and a stop above the budget")
 def test_every_bad_record_is_listed_and_counted(small_files, make_context, tmp_path):
     prepare(with_questions(small_files, *BAD.values()), tmp_path)
     context = make_context("shards", max_rejected=0.05)
@@ -89,6 +90,7 @@ def test_contradiction_and_damaged_image_reject_their_images(small_files, make_c
     assert len(keys) == 30
 
 
+@pytest.mark.drill(14, "rejected records: counted, listed, and a stop above the budget")
 def test_budget_exceeded_stops_with_counts_and_reason(small_files, make_context, tmp_path):
     prepare(with_questions(small_files, BAD["answer is empty"]), tmp_path)
     context = make_context("shards")

@@ -58,6 +58,7 @@ def test_the_stages_train_what_the_paper_trains(smoke: Config) -> None:
     ]
 
 
+@pytest.mark.drill(22, "what trains is what the configuration names, and nothing else")
 @pytest.mark.parametrize("groups", [("projection",), ("projection", *NORMS), ("projection", *NORMS, "lora")])
 def test_the_table_is_a_partition_and_the_only_gradients(
     model: TinyGPTVForConditionalGeneration, groups: tuple[str, ...]
@@ -108,11 +109,13 @@ def test_trained_tensors_become_float32(model: TinyGPTVForConditionalGeneration)
     assert {p.dtype for p in model.parameters() if not p.requires_grad} == {torch.bfloat16}
 
 
+@pytest.mark.drill(22, "what trains is what the configuration names, and nothing else")
 def test_a_group_without_parameters_is_refused(make_model: MakeModel) -> None:
     with pytest.raises(CheckpointError, match="trainable names lora"):
         freeze(make_model(), ("projection", "lora"))
 
 
+@pytest.mark.drill(22, "what trains is what the configuration names, and nothing else")
 def test_a_step_leaves_the_frozen_weights_alone(model: TinyGPTVForConditionalGeneration) -> None:
     freeze(model, ("projection", *NORMS, "lora"))
     before = {name: p.detach().clone() for name, p in model.named_parameters()}

@@ -40,6 +40,7 @@ def stage2(tmp_path: Path, backbones: Path, smoke: Config) -> Path:
         "seed": 3,
         "config": {"runtime": {}},
         "environment": {"torch": "2"},
+        "changes": [],
     }
     checkpoint.write_checkpoint(folder, trainable_state(model), manifest)
     return folder

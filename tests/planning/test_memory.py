@@ -10,8 +10,8 @@ from tinygptv.data.features import write_features
 from tinygptv.model.streaming import write_tensors
 from tinygptv.planning.memory import POINTS, RESERVE, disk, encoding, other_steps
 from tinygptv.planning.sizes import measure
-from tinygptv.training import resume
 from tinygptv.training.loop import new_state
+from tinygptv.training.resume import ResumePoints
 
 
 def size_of(config, beginning: str) -> int:
@@ -31,11 +31,12 @@ def test_resume_points(training, tmp_path):
     state = new_state(made.model, {n: p for n, p in made.model.named_parameters() if p.requires_grad}, made.stage)
     made.loss().backward()
     state.optimizer.step()
-    for state.step in range(1, 5):
-        resume.save(tmp_path, state, {})
-    assert len(list(tmp_path.iterdir())) == POINTS - 1  # and one more while it is written
+    for step in range(1, 5):
+        state.trace.append({"step": step, "loss": 1.0, "lr": 0.1, "grad_norm": 1.0, "batch": "0" * 16})
+        ResumePoints(tmp_path, {}).save(state)
+    assert len(list(tmp_path.glob("*/step-*"))) == POINTS - 1  # and one more while it is written
     tensors = load_file(next(tmp_path.rglob("*.safetensors")))
-    real = sum(tensor.nbytes for name, tensor in tensors.items() if not name.startswith("random/"))
+    real = sum(tensor.nbytes for name, tensor in tensors.items() if not name.startswith(("random/", "trace/")))
     smaller = made.config.stage1.model_copy(update={"trainable": ("projection",)})
     config = made.config.model_copy(update={"stage1": smaller})
     assert size_of(config, "resume") == POINTS * real

@@ -128,6 +128,7 @@ def damage(path, how):
     path.write_bytes(content)
 
 
+@pytest.mark.drill(14, "a step on damaged shards: refused in one line")
 @pytest.mark.parametrize("how", ["cut", "cut near the end", "flipped", "image", "empty"])
 def test_a_damaged_shard(checkout, refused, how):
     path = sorted((checkout.data / "shards").glob("train-*.tar"))[0]
@@ -135,6 +136,7 @@ def test_a_damaged_shard(checkout, refused, how):
     refused(checkout, "features", str(path), "dvc checkout", "dvc repro -f -s shards")
 
 
+@pytest.mark.drill(14, "a step on damaged shards: refused in one line")
 def test_a_damaged_image_is_found_without_the_digest(checkout, refused):
     """The shard was made elsewhere, so no digest is known; its image cannot be decoded or is not the recorded one."""
     (checkout.data / "shards" / "summary.json").unlink()
@@ -173,6 +175,7 @@ def test_a_tokenizer_that_the_model_has_no_embeddings_for(checkout, refused):
     refused(checkout, "stage1", "the tokenizer has", "the model 1024 embeddings: it belongs to other weights")
 
 
+@pytest.mark.drill(26, "CUDA asked for where there is none: one line with the fix")
 def test_cuda_where_there_is_none(checkout, refused, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     checkout.edit("device: cpu", "device: cuda")

@@ -7,6 +7,7 @@ import shutil
 import signal
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from tinygptv.files import sha256_file, write_json
 from tinygptv.steps.harness import StepContext
@@ -28,6 +29,7 @@ def stop_after(monkeypatch, step):
     monkeypatch.setattr(loop, "optimizer_step", optimizer_step)
 
 
+@pytest.mark.drill(3, "SIGTERM within a step")
 @pytest.mark.parametrize("step", [5, 8])
 def test_a_stopped_stage_goes_on_and_ends_with_the_same_bytes(checkout, with_stage1, run, capfd, step):
     """Stage 1 has dropout, so the random state counts; step 5 lies between checkpoints, step 8 on one."""
@@ -38,14 +40,14 @@ def test_a_stopped_stage_goes_on_and_ends_with_the_same_bytes(checkout, with_sta
     error = capfd.readouterr().err
     assert error == "stage1: stopped by SIGTERM; run the command again to go on\n"
     assert not (checkout.data / "stage1").exists()
-    points = sorted(path.name for path in (checkout.state / "stage1").iterdir())
+    points = sorted(path.name for path in (checkout.state / "stage1").glob("*/*"))
     assert points[-1] == f"step-{step:08d}"
     assert len(points) <= resume.KEPT
 
     assert run(checkout, "stage1") == 0
     assert f"stage1: going on after step {step}\n" in capfd.readouterr().out
     assert not (checkout.state / "stage1").exists()
-    for name in ("trained.safetensors", "history.json", "manifest.json"):
+    for name in ("trained.safetensors", "history.json", "trace.jsonl", "manifest.json"):
         again, once = checkout.data / "stage1" / name, with_stage1.data / "stage1" / name
         assert again.read_bytes() == once.read_bytes(), name
 
@@ -66,27 +68,99 @@ def test_a_stage_with_adapters_goes_on_with_the_same_bytes(checkout, run, capfd)
     assert manifest["trainable"].keys() == set(checkout.config.stage2.trainable)
 
 
-def test_a_resume_point_of_another_configuration_is_passed_over(checkout, run, capfd):
+def stopped(checkout, run, capfd, step=5):
+    """Stage 1 was stopped and has a resume point."""
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, step)
+        assert run(checkout, "stage1") == 143
+    capfd.readouterr()
+
+
+def change_the_configuration(checkout):
+    checkout.edit("weight_decay: 0.05", "weight_decay: 0.04")
+
+
+def change_the_seed(checkout):
+    (checkout.root / "params.yaml").write_text("profile: smoke\nseed: 8\n")
+
+
+def change_the_data(checkout):
+    path = checkout.data / "shards" / "summary.json"
+    path.write_text(path.read_text() + " ")
+
+
+def change_the_code(checkout):
+    """As if the stage had been trained by another version of the loop."""
+    graph = checkout.root / "dvc.yaml"
+    graph.write_text(graph.read_text().replace("- src/tinygptv/training\n", "- src/tinygptv/files.py\n", 1))
+
+
+CHANGES = {
+    "config.stage1.weight_decay (0.05 -> 0.04)": change_the_configuration,
+    "seed (7 -> 8)": change_the_seed,
+    "shards (": change_the_data,
+    "code.tinygptv/training/loop.py (": change_the_code,
+}
+
+
+@pytest.mark.drill(11, "going on under another configuration, data, parent or code")
+@pytest.mark.parametrize("words", CHANGES)
+def test_a_resume_point_of_another_run_is_refused_key_by_key(checkout, run, capfd, words):
+    stopped(checkout, run, capfd)
+    CHANGES[words](checkout)
+    run(checkout, "stage1")
+    out = capfd.readouterr().out
+    assert "resume point step-00000005 is of another run and is not used" in out
+    assert words in out
+    assert "going on" not in out
+
+
+@pytest.mark.drill(11, "going on under another configuration, data, parent or code")
+def test_a_resume_point_with_another_parent_is_refused(checkout, run, capfd):
     with pytest.MonkeyPatch.context() as patch:
         stop_after(patch, 5)
-        assert run(checkout, "stage1") == 143
-    checkout.edit("weight_decay: 0.05", "weight_decay: 0.04")
+        assert run(checkout, "stage2") == 143
+    folder = checkout.data / "stage1"
+    tensors = load_file(folder / "trained.safetensors")
+    tensors["projector.linear_1.bias"] += 1
+    save_file(tensors, folder / "trained.safetensors")
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    write_json(folder / "manifest.json", manifest | {"sha256": sha256_file(folder / "trained.safetensors")})
     capfd.readouterr()
-    assert run(checkout, "stage1") == 0
-    out = capfd.readouterr().out
-    assert "passed over: config.stage1.weight_decay (0.05 -> 0.04)" in out
-    assert "going on" not in out
+    assert run(checkout, "stage2") == 0
+    assert "is not used: parent.sha256 (" in capfd.readouterr().out
+
+
+@pytest.mark.drill(11, "going on under another configuration, data, parent or code")
+def test_a_change_that_is_allowed_is_on_record(checkout, run, capfd):
+    stopped(checkout, run, capfd)
+    checkout.edit("log_every: 3", "log_every: 4")
+    recorded = checkout.config.stage1.log_every
+    assert run(checkout, "stage1", "--allow-changed", "config.stage1.log_every") == 0
+    assert "going on after step 5" in capfd.readouterr().out
+    manifest = json.loads((checkout.data / "stage1" / "manifest.json").read_bytes())
+    (change,) = manifest["changes"]
+    assert change.startswith("after step 5: config.stage1.log_every (")
+    assert change.endswith(f" -> {recorded})")
+
+
+def test_only_stages_have_resume_points_to_allow(checkout, run, capfd):
+    with pytest.raises(SystemExit):
+        run(checkout, "shards", "--allow-changed", "seed")
+    assert "shards has no resume points" in capfd.readouterr().err
 
 
 def test_a_stage_with_an_earlier_stage_missing(checkout, refused):
     refused(checkout, "stage3", "stage2 is missing", "dvc repro stage2")
 
 
+@pytest.mark.drill(23, "a stage fed another stage's or another data's checkpoint: refused")
 def test_another_stage_in_the_parent_s_place(checkout, refused):
     shutil.copytree(checkout.data / "stage1", checkout.data / "stage2")
     refused(checkout, "stage3", "data/smoke/stage2 is a checkpoint of stage1, stage2 is needed")
 
 
+@pytest.mark.drill(23, "a stage fed another stage's or another data's checkpoint: refused")
 def test_a_parent_trained_on_another_tokenizer(checkout, refused):
     """The file is another, though the vocabulary may be the same: the ids could mean other texts."""
     path = checkout.data / "backbones" / "tokenizer.json"
@@ -98,6 +172,7 @@ def test_a_parent_trained_on_another_tokenizer(checkout, refused):
     refused(checkout, "stage2", "stage1 was trained with another tokenizer.json", "repeat stage1")
 
 
+@pytest.mark.drill(23, "a stage fed another stage's or another data's checkpoint: refused")
 def test_a_parent_trained_on_other_backbones(checkout, refused):
     path = checkout.data / "backbones" / "language_model.safetensors"
     content = bytearray(path.read_bytes())
@@ -106,6 +181,7 @@ def test_a_parent_trained_on_other_backbones(checkout, refused):
     refused(checkout, "stage2", "stage1 was trained with another language_model.safetensors", "repeat stage1")
 
 
+@pytest.mark.drill(23, "a stage fed another stage's or another data's checkpoint: refused")
 def test_features_of_another_image_encoder(checkout, refused):
     path = checkout.data / "backbones" / "image_encoder.safetensors"
     content = bytearray(path.read_bytes())
@@ -131,6 +207,7 @@ def test_damaged_language_model(checkout, refused):
     refused(checkout, "stage1", "language_model.safetensors is damaged", "repeat its step")
 
 
+@pytest.mark.drill(23, "a stage fed another stage's or another data's checkpoint: refused")
 @pytest.mark.parametrize("damage", ["cut", "flipped", "missing"])
 def test_damaged_checkpoint_of_the_parent(checkout, refused, damage):
     path = checkout.data / "stage1" / "trained.safetensors"

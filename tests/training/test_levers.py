@@ -136,5 +136,5 @@ def test_the_loop_uses_the_switch(
     state, rows = new_training(), []
     state.model.language_model.lm_head.register_forward_hook(lambda _, __, output: rows.append(output.dim()))
     once = stage.model_copy(update={"label_only_logits": label_only, "steps_per_epoch": 1, "epochs": 1})
-    train(state, lambda step: [make_batch(step)], once, on_step=lambda *_: None)
+    train(state, [[make_batch(0)]], once, on_step=lambda *_: None)
     assert rows == [2 if label_only else 3]

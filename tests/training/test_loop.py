@@ -11,8 +11,16 @@ import torch
 from torch.testing import assert_close
 
 from tinygptv.config import Stage
-from tinygptv.data.batches import Batch
-from tinygptv.training.loop import NotFiniteError, TrainingState, batch_loss, new_state, optimizer_step, train
+from tinygptv.data.batches import Batch, batch_digest
+from tinygptv.training.loop import (
+    NotFiniteError,
+    TrainingState,
+    batch_loss,
+    loss_curve,
+    new_state,
+    optimizer_step,
+    train,
+)
 from tinygptv.training.optimizer import learning_rate, set_learning_rate
 
 NewTraining = Callable[..., TrainingState]
@@ -101,6 +109,7 @@ def assert_stopped(state: TrainingState, batches: list[Batch], stage: Stage, *pa
     assert "\n" not in str(stopped.value)
 
 
+@pytest.mark.drill(24, "NaN or infinity in loss or gradient: stopped before the optimizer")
 def test_a_loss_that_is_not_finite_stops_before_the_optimizer(
     new_training: NewTraining, make_batch: MakeBatch, stage: Stage
 ) -> None:
@@ -108,11 +117,12 @@ def test_a_loss_that_is_not_finite_stops_before_the_optimizer(
     features_BQD = bad.image_features.clone()
     features_BQD[1] = math.nan
     state = new_training()
-    state.step = 6
+    state.trace = [{"step": step, "loss": 1.0, "lr": 0.1, "grad_norm": 1.0, "batch": "0" * 16} for step in range(1, 7)]
     records = ", ".join(f"record-0-{i}" for i in range(8))
     assert_stopped(state, [good, replace(bad, image_features=features_BQD)], stage, "step 7:", records)
 
 
+@pytest.mark.drill(24, "NaN or infinity in loss or gradient: stopped before the optimizer")
 def test_a_gradient_that_is_not_finite_stops_before_the_optimizer(
     new_training: NewTraining, make_batch: MakeBatch, stage: Stage
 ) -> None:
@@ -127,48 +137,48 @@ def test_long_lists_of_records_are_shortened(new_training: NewTraining, make_bat
     assert_stopped(state, [make_batch(0), make_batch(1)], stage, "record-0-7 and 8 more")
 
 
-def test_the_curve_holds_means_and_every_step_is_reported(
+def test_every_step_is_traced_and_the_curve_holds_means(
     new_training: NewTraining, make_batch: MakeBatch, stage: Stage
 ) -> None:
-    state, points = new_training(), []
-    train(state, lambda step: [make_batch(step)], stage, on_step=lambda _, point: points.append(point))
-    assert [point["step"] for point in points] == list(range(1, 11))
-    assert [point["step"] for point in state.history] == [3, 6, 9, 10]
-    expected = sum(point["loss"] for point in points[3:6]) / 3
-    assert state.history[1]["loss"] == pytest.approx(expected)
+    state, seen = new_training(), []
+    batches = [[make_batch(step)] for step in range(10)]
+    train(state, batches, stage, on_step=lambda state: seen.append(state.step))
+    assert seen == [point["step"] for point in state.trace] == list(range(1, 11))
+    assert [point["batch"] for point in state.trace] == [batch_digest(batch) for batch in batches]
+    assert len({point["batch"] for point in state.trace}) == 10
+    curve = loss_curve(state.trace, stage)
+    assert [point["step"] for point in curve] == [3, 6, 9, 10]
+    assert curve[1]["loss"] == pytest.approx(sum(point["loss"] for point in state.trace[3:6]) / 3)
+    assert curve[3]["loss"] == state.trace[9]["loss"]
     rates = [learning_rate(stage.learning_rate, t, steps_per_epoch=5, epochs=2) for t in range(10)]
-    assert [point["lr"] for point in points] == rates
+    assert [point["lr"] for point in state.trace] == rates
+
+
+def test_too_few_batches_are_no_finished_stage(new_training: NewTraining, make_batch: MakeBatch, stage: Stage) -> None:
+    with pytest.raises(AssertionError, match="2 of 10 steps"):
+        train(new_training(), [[make_batch(0)]] * 2, stage, on_step=lambda _: None)
 
 
 def test_training_lowers_the_loss(new_training: NewTraining, make_batch: MakeBatch, stage: Stage) -> None:
-    losses: list[float] = []
-    longer = stage.model_copy(update={"steps_per_epoch": 30, "epochs": 1})
-    train(new_training(), lambda _: [make_batch(0)], longer, on_step=lambda _, point: losses.append(point["loss"]))
-    assert losses[-1] < losses[0] - 0.5
+    state, longer = new_training(), stage.model_copy(update={"steps_per_epoch": 30, "epochs": 1})
+    train(state, [[make_batch(0)]] * 30, longer, on_step=lambda _: None)
+    assert state.trace[-1]["loss"] < state.trace[0]["loss"] - 0.5
 
 
 def test_a_repeat_begins_with_a_fresh_optimizer_and_schedule(
     new_training: NewTraining, make_batch: MakeBatch, stage: Stage
 ) -> None:
     once = stage.model_copy(update={"steps_per_epoch": 3, "epochs": 1})
-    twice, points = new_training(), []
-    train(
-        twice,
-        lambda step: [make_batch(step)],
-        once.model_copy(update={"repeats": 2}),
-        on_step=lambda _, point: points.append(point),
-    )
+    batches = [[make_batch(step)] for step in range(6)]
+    twice = new_training()
+    train(twice, batches, once.model_copy(update={"repeats": 2}), on_step=lambda _: None)
     one_by_one, expected = new_training(), []
-    for first in (0, 3):
+    for part in (batches[:3], batches[3:]):
         one_by_one.optimizer = new_state(one_by_one.model, one_by_one.parameters, stage).optimizer
-        one_by_one.step = 0
-        train(
-            one_by_one,
-            lambda step, first=first: [make_batch(first + step)],
-            once,
-            on_step=lambda _, point: expected.append(point),
-        )
-    assert [p["lr"] for p in points] == [p["lr"] for p in expected]
-    assert [p["loss"] for p in points] == [p["loss"] for p in expected]
+        one_by_one.trace = []
+        train(one_by_one, part, once, on_step=lambda _: None)
+        expected += one_by_one.trace
+    assert [p["lr"] for p in twice.trace] == [p["lr"] for p in expected]
+    assert [p["loss"] for p in twice.trace] == [p["loss"] for p in expected]
     for name, parameter in twice.parameters.items():
         assert torch.equal(parameter, one_by_one.parameters[name]), name

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from tinygptv.config import Stage
 from tinygptv.data.batches import Batch
+from tinygptv.errors import DataError
 from tinygptv.training import resume
 from tinygptv.training.loop import TrainingState, train
+from tinygptv.training.resume import ResumePoints
 
 NewTraining = Callable[..., TrainingState]
 MakeBatch = Callable[..., Batch]
@@ -27,16 +30,25 @@ class KilledError(Exception):
 def run(state: TrainingState, make_batch: MakeBatch, stage: Stage, folder: Path | None = None, until: int = 0) -> None:
     """Train; with a folder, save after every step and end after ``until`` steps."""
 
-    def on_step(state: TrainingState, _: Any) -> None:
+    def on_step(state: TrainingState) -> None:
         if folder is not None:
-            resume.save(folder, state, PRINT)
+            ResumePoints(folder, PRINT).save(state)
             if state.step == until:
                 raise KilledError
 
-    def batches(step: int) -> list[Batch]:
-        return [make_batch(step, slice(4)), make_batch(step, slice(4, 8))]
-
+    batches = ([make_batch(step, slice(4)), make_batch(step, slice(4, 8))] for step in range(state.step, stage.steps))
     train(state, batches, stage, on_step=on_step)
+
+
+def points(folder: Path) -> list[Path]:
+    """All points of all runs, the oldest first."""
+    return sorted(folder.glob("*/step-*"))
+
+
+def resumed(new_training: NewTraining, folder: Path) -> TrainingState:
+    state = new_training()
+    ResumePoints(folder, PRINT).restore(state)
+    return state
 
 
 def killed(folder: Path, new_training: NewTraining, make_batch: MakeBatch, stage: Stage, until: int = 5) -> None:
@@ -55,21 +67,46 @@ def test_a_resumed_stage_equals_an_uninterrupted_one(
     for parameter in fresh.parameters.values():
         parameter.data.fill_(0.5)  # everything that trains must come from the point
     torch.manual_seed(999)  # and so must the random state
-    assert resume.restore(tmp_path, fresh, PRINT) == ["going on after step 5"]
-    assert (len(fresh.history), len(fresh.window)) == (1, 2)  # a point every third step: two losses wait
+    assert ResumePoints(tmp_path, PRINT).restore(fresh) == ["going on after step 5"]
+    assert fresh.trace == straight.trace[:5]
     run(fresh, make_batch, stage)
 
     for name, parameter in straight.parameters.items():
         assert torch.equal(parameter, fresh.parameters[name]), name
-    assert fresh.history == straight.history
+    assert fresh.trace == straight.trace
     assert fresh.step == straight.step == 10
+
+
+def test_every_random_generator_goes_on_where_it_was(
+    new_training: NewTraining, make_batch: MakeBatch, stage: Stage, tmp_path: Path
+) -> None:
+    killed(tmp_path, new_training, make_batch, stage, until=1)
+    drawn = [(random.random(), np.random.random(), torch.rand(1).item()) for _ in range(2)]
+    ResumePoints(tmp_path, PRINT).restore(new_training())
+    assert [(random.random(), np.random.random(), torch.rand(1).item()) for _ in range(2)] == drawn
 
 
 def test_only_the_two_newest_points_are_kept(
     new_training: NewTraining, make_batch: MakeBatch, stage: Stage, tmp_path: Path
 ) -> None:
     killed(tmp_path, new_training, make_batch, stage)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000004", "step-00000005"]
+    assert [path.name for path in points(tmp_path)] == ["step-00000004", "step-00000005"]
+
+
+def test_an_older_point_stays_where_the_newer_one_does_not_read_back(
+    new_training: NewTraining, make_batch: MakeBatch, stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed(tmp_path, new_training, make_batch, stage, until=3)
+    put = resume.replace_folder
+
+    def put_damaged(staged: Path, final: Path) -> None:
+        put(staged, final)
+        flip_a_bit(final)
+
+    monkeypatch.setattr(resume, "replace_folder", put_damaged)
+    with pytest.raises(DataError, match="step-00000004 does not read back"):
+        run(resumed(new_training, tmp_path), make_batch, stage, tmp_path)
+    assert [path.name for path in points(tmp_path)][:2] == ["step-00000002", "step-00000003"]
 
 
 def cut_tensors(point: Path) -> None:
@@ -94,6 +131,13 @@ def cut_state(point: Path) -> None:
     (point / resume.STATE).write_text((point / resume.STATE).read_text()[:40])
 
 
+def flip_a_bit_of_the_state(point: Path) -> None:
+    """In the fingerprint, which is still JSON: 7 becomes 6."""
+    content = (point / resume.STATE).read_text()
+    assert content.count('"seed":7') == 1
+    (point / resume.STATE).write_text(content.replace('"seed":7', '"seed":6'))
+
+
 def forget_the_digest(point: Path) -> None:
     content = json.loads((point / resume.STATE).read_text())
     del content["sha256"]
@@ -104,10 +148,10 @@ def not_an_object(point: Path) -> None:
     (point / resume.STATE).write_text("[1]")
 
 
-def forget_the_fingerprint(point: Path) -> None:
+def write_it_otherwise(point: Path) -> None:
+    """The same JSON in other bytes."""
     content = json.loads((point / resume.STATE).read_text())
-    del content["fingerprint"]
-    (point / resume.STATE).write_text(json.dumps(content))
+    (point / resume.STATE).write_text(json.dumps(content, indent=1))
 
 
 DAMAGES = (
@@ -116,53 +160,78 @@ DAMAGES = (
     remove_tensors,
     remove_state,
     cut_state,
+    flip_a_bit_of_the_state,
     forget_the_digest,
     not_an_object,
-    forget_the_fingerprint,
+    write_it_otherwise,
 )
 
 
+@pytest.mark.drill(5, "kinds of damage to the newest resume point")
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_point_is_passed_over_for_the_one_before(
     new_training: NewTraining, make_batch: MakeBatch, stage: Stage, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     killed(tmp_path, new_training, make_batch, stage, until=2)
-    damage(tmp_path / "step-00000002")
+    damage(points(tmp_path)[-1])
     state = new_training()
-    lines = resume.restore(tmp_path, state, PRINT)
+    lines = ResumePoints(tmp_path, PRINT).restore(state)
     assert lines == ["resume point step-00000002 is damaged and was passed over", "going on after step 1"]
     assert state.step == 1
 
 
-def test_a_point_of_another_run_is_passed_over_and_says_why(
+OTHER = PRINT | {"seed": 8, "config": {"runtime": {"threads": 1}}, "more": 3}
+
+
+def test_a_point_of_another_run_is_refused_key_by_key_and_kept(
     new_training: NewTraining, make_batch: MakeBatch, stage: Stage, tmp_path: Path
 ) -> None:
-    killed(tmp_path, new_training, make_batch, stage, until=1)
+    killed(tmp_path, new_training, make_batch, stage, until=2)
     state = new_training()
     before = {name: p.detach().clone() for name, p in state.parameters.items()}
-    other = PRINT | {"seed": 8, "config": {"runtime": {"threads": 1}}, "more": 3}
-    (line,) = resume.restore(tmp_path, state, other)
-    assert "step-00000001 is of another run" in line
-    assert "config.runtime.threads (2 -> 1), more (None -> 3), seed (7 -> 8)" in line
+    (line,) = ResumePoints(tmp_path, OTHER).restore(state, allowed=("seed", "more"))
+    assert "step-00000002 is of another run and is not used: config.runtime.threads (2 -> 1); it is kept" in line
+    (line,) = ResumePoints(tmp_path, OTHER).restore(state)
+    assert "config.runtime.threads (2 -> 1), more (None -> 3), seed (7 -> 8); it is kept" in line
+    assert "--allow-changed KEY" in line
     assert state.step == 0
     assert all(torch.equal(before[name], p) for name, p in state.parameters.items())
+    ResumePoints(tmp_path, OTHER).save(resumed(new_training, tmp_path))
+    assert len(points(tmp_path)) == 3
+    assert ResumePoints(tmp_path, PRINT).restore(state) == ["going on after step 2"]
+
+
+def test_changes_that_are_allowed_are_on_record(
+    new_training: NewTraining, make_batch: MakeBatch, stage: Stage, tmp_path: Path
+) -> None:
+    killed(tmp_path, new_training, make_batch, stage, until=2)
+    resume_points, state = ResumePoints(tmp_path, OTHER), new_training()
+    lines = resume_points.restore(state, allowed=("seed", "more", "config.runtime.threads"))
+    assert lines == ["going on after step 2"]
+    expected = ["config.runtime.threads (2 -> 1)", "more (None -> 3)", "seed (7 -> 8)"]
+    assert resume_points.changes == [f"after step 2: {text}" for text in expected]
+    resume_points.save(state)
+    later = ResumePoints(tmp_path, OTHER)
+    assert later.restore(new_training()) == ["going on after step 2"]
+    assert later.changes == resume_points.changes
 
 
 def test_a_half_written_point_is_not_seen(
     new_training: NewTraining, make_batch: MakeBatch, stage: Stage, tmp_path: Path
 ) -> None:
     killed(tmp_path, new_training, make_batch, stage, until=1)
-    (tmp_path / "step-00000001").rename(tmp_path / ".step-00000001.tmp")
+    (point,) = points(tmp_path)
+    point.rename(point.with_name(".step-00000001.tmp"))
     state = new_training()
-    assert resume.restore(tmp_path, state, PRINT) == []
+    assert ResumePoints(tmp_path, PRINT).restore(state) == []
     assert state.step == 0
     killed(tmp_path, new_training, make_batch, stage, until=1)
-    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+    assert [path.name for path in point.parent.iterdir()] == ["step-00000001"]
 
 
 def test_without_points_nothing_happens(new_training: NewTraining, tmp_path: Path) -> None:
-    assert resume.restore(tmp_path / "none", new_training(), PRINT) == []
+    assert ResumePoints(tmp_path / "none", PRINT).restore(new_training()) == []
 
 
 def test_equal_fingerprints_have_no_differing_keys() -> None:
-    assert resume.differing_keys(PRINT, json.loads(json.dumps(PRINT))) == []
+    assert resume.differing_keys(PRINT, json.loads(json.dumps(PRINT))) == {}

@@ -18,11 +18,12 @@ from tinygptv.config.backbones import (
     TextPretraining,
     VisionPretraining,
 )
-from tinygptv.config.base import STAGES, STEPS, DataSet, Part, Section, Task
-from tinygptv.config.data import Download, EasyVQA, Features, PaperSets, Shards
+from tinygptv.config.base import DataSet, Part, Section, Task
+from tinygptv.config.data import Download, EasyVQA, Features, Loader, PaperSets, Shards
 from tinygptv.config.evaluation import Evaluate, Gate, Quantize, Register
 from tinygptv.config.model import Lora, Model, QFormer, Runtime, Text, Vision
 from tinygptv.config.training import Prompt, Schedule, Stage
+from tinygptv.steps import STAGES, STEPS
 
 __all__ = [
     "STAGES",
@@ -35,6 +36,7 @@ __all__ = [
     "Evaluate",
     "Features",
     "Gate",
+    "Loader",
     "Lora",
     "Model",
     "PaperSets",
@@ -68,6 +70,7 @@ class Config(Section):
     shards: Shards
     backbones: Backbones = Field(discriminator="source")
     features: Features
+    loader: Loader
     stage1: Stage
     stage2: Stage
     stage3: Stage

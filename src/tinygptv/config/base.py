@@ -6,9 +6,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-STAGES = ("stage1", "stage2", "stage3", "stage4")
-STEPS = ("download", "shards", "backbones", "features", *STAGES, "evaluate", "quantize", "register")
-
 Task = Literal["vqa", "caption", "grounding", "refer", "identify", "detection"]
 DataSet = Literal[
     "laion",

@@ -1,8 +1,8 @@
-"""Sections `download`, `shards`, `features`: from the data set to what training reads."""
+"""Sections `download`, `shards`, `features`, `loader`: from the data set to what training reads."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -38,3 +38,10 @@ class Features(Section):
 
     image_sizes: tuple[Count, ...] = Field(description="Resolutions in pixels; every stage names one of them.")
     batch_size: Count = Field(description="Images of a forward pass; part of what decides the bits.")
+
+
+class Loader(Section):
+    """How batches are made while the loop trains. It decides how fast they come, never what they hold."""
+
+    workers: Annotated[int, Field(ge=0)] = Field(description="Processes that make batches; 0: the loop makes them.")
+    prefetch: Count = Field(description="Steps that each worker is ahead.")

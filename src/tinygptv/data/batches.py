@@ -5,6 +5,7 @@ Shapes: B samples, T tokens, Q queries, D width.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -55,6 +56,12 @@ class Batch:
         return int((self.labels != IGNORE_INDEX).sum())
 
 
+def batch_digest(batches: Iterable[Batch]) -> str:
+    """16 hexadecimal digits that stand for the records of a step, in their order."""
+    records = "\n".join(record for batch in batches for record in batch.record_ids)
+    return hashlib.sha256(records.encode()).hexdigest()[:16]
+
+
 class StageBatches:
     """All batches of a stage."""
 
@@ -95,10 +102,14 @@ class StageBatches:
         self._prompt_ids = lru_cache(maxsize=65536)(self._encode_prompt)
         self._answer_ids = lru_cache(maxsize=65536)(self._encode_answer)
 
+    def draws(self, step: int) -> list[Draw]:
+        """What an optimizer step, counted from 0, takes, sample by sample."""
+        places = range(step * self._places, (step + 1) * self._places)
+        return [draw for place in places for draw in self.order.draws(place)]
+
     def batch(self, step: int) -> list[Batch]:
         """The micro-batches of an optimizer step, counted from 0."""
-        places = range(step * self._places, (step + 1) * self._places)
-        samples = [self.example(draw) for place in places for draw in self.order.draws(place)]
+        samples = [self.example(draw) for draw in self.draws(step)]
         size = self._stage.micro_batch_size
         return [self._collate(samples[i : i + size]) for i in range(0, len(samples), size)]
 

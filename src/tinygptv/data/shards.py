@@ -18,7 +18,7 @@ from typing import Any
 from tinygptv.config import STEPS
 from tinygptv.data.records import IMAGE_FORMATS, ImageRecord, ImageSample, RecordError, parse_record, parse_sample
 from tinygptv.errors import DataError
-from tinygptv.files import read_json, sha256_file
+from tinygptv.files import needing, read_json, sha256_file
 
 SAMPLE_EXTENSIONS = frozenset({"json", *IMAGE_FORMATS})
 SUMMARY = "summary.json"
@@ -28,6 +28,9 @@ DIGESTS = "digests"
 _MEMBER = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)\.([a-z0-9]+)")
 _BLOCK = 512
 _LONGEST_END = 1 << 20
+_LARGEST_MEMBER = 128 << 20
+_MOST_MEMBERS = 200_000
+"""A tar with more would take the memory of a small machine before anybody has looked at a sample."""
 
 
 def write_shards(folder: Path, split: str, samples: Iterable[ImageSample], images_per_shard: int) -> list[Path]:
@@ -60,12 +63,15 @@ def write_members(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]
     """
     wds = _webdataset()
     temporary = path.with_name(f".{path.name}.tmp")
+    members = [(key, dict(files)) for key, files in samples]
+    size = sum(_BLOCK - len(content) // -_BLOCK * _BLOCK for _, files in members for content in files.values())
     try:
         with (
+            needing(path, size),
             temporary.open("wb") as file,
             wds.TarWriter(file, user="", group="", mode=0o444, mtime=0, compress=False, encoder=False) as tar,
         ):
-            for key, files in samples:
+            for key, files in members:
                 tar.write({"__key__": key, **files})
         temporary.replace(path)
     finally:
@@ -147,6 +153,8 @@ def tar_index(path: Path, extensions: frozenset[str] = SAMPLE_EXTENSIONS) -> dic
                     raise _damaged(path, f"member {member.name} comes twice")
                 if key in keys and key != next(reversed(keys)):
                     raise _damaged(path, f"member {member.name} lies apart from the other files of its sample")
+                if len(index) == _MOST_MEMBERS:
+                    raise _damaged(path, f"member {member.name} is one too many: the limit is {_MOST_MEMBERS}")
                 last, offset = member.name, file.tell()
                 keys[key], index[last] = None, (offset, member.size)
                 if file.seek(offset + -(-member.size // _BLOCK) * _BLOCK) > size:
@@ -170,6 +178,8 @@ def _member(path: Path, header: bytes, last: str, extensions: frozenset[str]) ->
         raise _damaged(path, f"the header after member {last} is damaged or cut off ({error})") from None
     if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.size < 0:
         raise _damaged(path, f"member {member.name!r} is not a plain file of a plain (ustar) tar")
+    if member.size > _LARGEST_MEMBER:
+        raise _damaged(path, f"member {member.name!r} has {member.size} bytes; the limit is {_LARGEST_MEMBER}")
     match = _MEMBER.fullmatch(member.name)
     if match is None:
         raise _damaged(path, f"member {member.name!r} is not named <key>.<extension>")

@@ -5,7 +5,10 @@ Source: paper, appendix A and section 3.2; the authors' ``datasets/datasets/*.py
 
 from __future__ import annotations
 
-from tinygptv.config import Task
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tinygptv.config import Task
 
 TEMPLATES: dict[Task | str, tuple[str, ...]] = {
     "vqa": (

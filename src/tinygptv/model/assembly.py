@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinygptv.config import Config
 from tinygptv.errors import CheckpointError
 from tinygptv.model.checkpoint import IMAGE_ENCODER, LANGUAGE_MODEL, load_weights
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from tinygptv.config import Model
+    from tinygptv.config import Config, Model
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
     from tinygptv.model.vision import TinyGPTVImageEncoder
 

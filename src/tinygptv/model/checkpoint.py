@@ -11,20 +11,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinygptv.config import STAGES, Config
 from tinygptv.errors import CheckpointError
-from tinygptv.files import read_json, sha256_file, write_json
+from tinygptv.files import needing, read_json, sha256_file, write_json
+from tinygptv.steps import STAGES
 
 if TYPE_CHECKING:
     import torch
 
-    from tinygptv.config import Prompt
+    from tinygptv.config import Config, Prompt
     from tinygptv.model.authors.report import ImportReport
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
     from tinygptv.model.processing import TinyGPTVProcessor
 
 IMAGE_ENCODER, LANGUAGE_MODEL, TOKENIZER = "image_encoder.safetensors", "language_model.safetensors", "tokenizer.json"
 TRAINED, MANIFEST, HISTORY = "trained.safetensors", "manifest.json", "history.json"
+TRACE = "trace.jsonl"
+"""One line for each step; ``history.json`` has the means that the loss curve shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,8 @@ class Manifest:
     config: dict[str, Any]
     """The sections `runtime`, `model` and the stage's own."""
     environment: dict[str, Any]
+    changes: list[str]
+    """Settings that were changed while it trained (``--allow-changed``); none in a reproducible run."""
     sha256: str
     """Digest of ``trained.safetensors``."""
 
@@ -52,7 +56,9 @@ def save_weights(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     """Write safetensors whose bytes depend on names and values only."""
     from safetensors.torch import save_file
 
-    save_file({name: tensors[name].detach().contiguous().cpu() for name in sorted(tensors)}, path)
+    ordered = {name: tensors[name].detach().contiguous().cpu() for name in sorted(tensors)}
+    with needing(path, sum(tensor.nbytes for tensor in ordered.values())):
+        save_file(ordered, path)
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:

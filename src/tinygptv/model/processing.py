@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
-from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
 from tinygptv.data import prompts
 from tinygptv.errors import CheckpointError
@@ -17,6 +16,7 @@ from tinygptv.files import read_json
 
 if TYPE_CHECKING:
     import torch
+    from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
     from tinygptv.config import Prompt
 
@@ -171,6 +171,8 @@ def build_image_processor(image_size: int) -> BlipImageProcessorPil:
 
     Source: the authors' ``blip_processors.py``.
     """
+    from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil  # needs Pillow
+
     return BlipImageProcessorPil(size={"height": image_size, "width": image_size})
 
 

@@ -12,9 +12,10 @@ runs LayerNorm and ``pow`` in float32, the CPU's does not: hence ``cuda``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from tinygptv.config import Config, Lora, Stage, Text
+if TYPE_CHECKING:
+    from tinygptv.config import Config, Lora, Stage, Text
 
 Device = Literal["cpu", "cuda"]
 FLOAT32, INT64 = 4, 8

@@ -6,8 +6,10 @@ A product of an (m, k) and a (k, n) matrix is 2 m k n operations; norms, softmax
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from tinygptv.config import Config, Stage, Vision
+if TYPE_CHECKING:
+    from tinygptv.config import Config, Stage, Vision
 
 PEAK_TFLOPS = {"RTX 3090": 71.0, "RTX 4090": 165.2, "A100": 312.0, "H100 SXM": 989.4}
 """Dense bfloat16 products with float32 accumulation, in 10^12 operations a second.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from tinygptv.config import Config, Published
 from tinygptv.planning.activations import Device, Pass, activations, longest_pass
 from tinygptv.planning.compute import patches
 from tinygptv.planning.sizes import FLOAT32, Sizes, number_size
+
+if TYPE_CHECKING:
+    from tinygptv.config import Config
 
 RESERVE = 2**30
 """Bytes for the CUDA context, the workspace of cuBLAS and the gaps of the allocator; on the CPU, for Python and its
@@ -124,7 +127,7 @@ def encoding(config: Config, image_size: int) -> int:
 def disk(config: Config, sizes: Sizes) -> tuple[DiskUse, ...]:
     """What the steps leave on disk, the data sets and their shards not counted."""
     dtype = config.runtime.dtype
-    stored = dtype if isinstance(config.backbones, Published) else "float32"
+    stored = dtype if config.backbones.source == "hub" else "float32"
     frozen = (sizes.image_encoder, sizes.language_model)
     backbones = sum(part.size(stored, base_8bit=False) - part.buffers for part in frozen)
     trained = {name: stage.parameters * FLOAT32 for name, stage in sizes.stages.items()}

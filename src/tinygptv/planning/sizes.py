@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tinygptv.config import STAGES, Config
+from tinygptv.steps import STAGES
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from tinygptv.config import Stage
+    from tinygptv.config import Config, Stage
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
 
 FLOAT32 = 4

@@ -90,7 +90,8 @@ def run(context: StepContext) -> None:
     report.answer_grid(grid_items(questions, answers, test, settings.grid_images), context.report("answers.png"))
     for name in ("evaluate.json", "loss.png", "stages.png", "answers.png"):
         context.run.artifact(context.report(name))
-    write_json(context.reports / "environment.json", runtime.environment())
+    machine = runtime.environment() | {"threads": context.config.runtime.threads}
+    write_json(context.reports / "environment.json", machine)
 
 
 def read_baselines(shards: Path) -> tuple[Baselines, Baselines]:

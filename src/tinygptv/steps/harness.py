@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import tinygptv
 from tinygptv.errors import BusyError, DataError, UserError
 from tinygptv.files import replace_folder, write_json
+from tinygptv.graph import code_digests
 from tinygptv.profiles import Profile, read_profile
 from tinygptv.steps.signals import StopRequest
 from tinygptv.tracking.content import dvc_md5, lock_md5
@@ -26,6 +27,9 @@ from tinygptv.tracking.content import dvc_md5, lock_md5
 if TYPE_CHECKING:
     from tinygptv.config import Config
     from tinygptv.tracking.runs import StepRun
+
+SECONDS_FOR_ORPHANS = 10.0
+"""Workers of torch's loader share their parent's locks and notice within five seconds that it was killed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,8 @@ class StepContext:
     """Says when the user or the system asked the step to end."""
     staging: Path
     """Where outputs are written until the step ends well."""
+    allowed_changes: tuple[str, ...] = ()
+    """Keys in which a resume point may differ from this run."""
     used: set[str] = field(default_factory=set)
     """Inputs that are on record already."""
 
@@ -73,6 +79,11 @@ class StepContext:
         """``reports/<profile>``, for the few facts that differ between machines and are no output."""
         return reports_folder(self.root, self.profile.name)
 
+    @property
+    def code(self) -> dict[str, str]:
+        """Digests of the source files that decide the step's result."""
+        return code_digests(self.root, self.step)
+
     def report(self, name: str) -> Path:
         """A file that becomes ``reports/<profile>/<name>`` when the step ends well."""
         folder = self.staging / "reports"
@@ -82,14 +93,23 @@ class StepContext:
     def input(self, step: str) -> Path:
         """The output folder of an earlier step; what a step uses is on record in its run.
 
+        Under DVC its content is compared with ``dvc.lock``: DVC itself does not notice that an object of its cache, or
+        a file that kept its date, is damaged (``doctor/objects.py``). By hand, a step may use what was made by hand.
+
         Raises:
-            DataError: the step has not run.
+            DataError: the step has not run, or DVC calls the step with an input that is not the recorded one.
         """
         folder = data_folder(self.root, self.profile.name) / step
         if not folder.is_dir():
             raise DataError(f"{folder} is missing; run `dvc repro {step}` first")
-        md5 = None if step in self.used else lock_md5(self.root, folder)
-        if md5 is not None:
+        recorded = None if step in self.used else lock_md5(self.root, folder)
+        if recorded is not None:
+            md5 = dvc_md5(folder)
+            if md5 != recorded and "DVC_STAGE" in os.environ:
+                raise DataError(
+                    f"{folder} is damaged, or changed by hand: it is not what dvc.lock records; "
+                    f"`tinygptv doctor --deep` names the mending, `dvc commit -f {step}` keeps a change that you made"
+                )
             self.run.dataset(step, folder, md5, self.step)
         self.used.add(step)
         return folder
@@ -131,22 +151,43 @@ def only_one(lock: Path, step: str) -> Iterator[None]:
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        deadline = time.monotonic() + SECONDS_FOR_ORPHANS
+        while not _take(file):
             file.seek(0)
             holder = file.read().strip() or "unknown"
-            raise BusyError(
-                f"{step} runs already (PID {holder}); wait for it, or stop it with `kill {holder}`"
-            ) from None
+            if _lives(holder) or time.monotonic() > deadline:
+                raise BusyError(f"{step} runs already (PID {holder}); wait for it, or stop it with `kill {holder}`")
+            time.sleep(0.02)  # it has not written its number yet, or it was killed and its loader's workers end
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
 
 
-def execute(step: str, profile_name: str | None = None) -> None:
+def _take(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _lives(pid: str) -> bool:
+    import psutil
+
+    try:
+        return psutil.Process(int(pid)).status() != psutil.STATUS_ZOMBIE
+    except (ValueError, psutil.NoSuchProcess):
+        return False
+
+
+def execute(step: str, profile_name: str | None = None, allowed_changes: tuple[str, ...] = ()) -> None:
     """Run one step of a profile in this process.
+
+    Args:
+        step: its name.
+        profile_name: the profile; None for that of ``params.yaml``.
+        allowed_changes: keys in which a resume point of a stage may differ from this run.
 
     Raises:
         UserError: anything a user can mend.
@@ -169,7 +210,15 @@ def execute(step: str, profile_name: str | None = None) -> None:
         shutil.rmtree(staging, ignore_errors=True)
         stop = StopRequest.install()
         run = StepRun(step=step, profile=profile, root=root, spool_folder=state / "spool")
-        context = StepContext(step=step, profile=profile, root=root, run=run, stop=stop, staging=staging)
+        context = StepContext(
+            step=step,
+            profile=profile,
+            root=root,
+            run=run,
+            stop=stop,
+            staging=staging,
+            allowed_changes=allowed_changes,
+        )
         module = import_module(f"tinygptv.steps.{'train' if step in STAGES else step}")
         with run:
             module.run(context)

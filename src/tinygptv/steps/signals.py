@@ -42,10 +42,16 @@ class StopRequest:
     @classmethod
     def install(cls) -> StopRequest:
         """Take over SIGTERM and SIGINT, and ask Linux for SIGTERM when the parent dies."""
+        request = cls.listen()
+        die_with_parent()
+        return request
+
+    @classmethod
+    def listen(cls) -> StopRequest:
+        """Take over SIGTERM and SIGINT."""
         request = cls()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, request._receive)
-        die_with_parent()
         return request
 
     def _receive(self, number: int, frame: FrameType | None) -> None:

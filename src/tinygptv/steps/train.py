@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.errors import DataError
-from tinygptv.files import read_json, sha256_tree, write_json
+from tinygptv.files import read_json, sha256_file, sha256_tree, write_json, write_text
 from tinygptv.steps.progress import Progress
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tinygptv.config import Config
+    from tinygptv.model.adapters import FreezeTable
+    from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
     from tinygptv.steps.harness import StepContext
-    from tinygptv.training.loop import Point, TrainingState
+    from tinygptv.training.loop import TrainingState
 
 
 def run(context: StepContext) -> None:
@@ -20,13 +26,12 @@ def run(context: StepContext) -> None:
         UserError: the device is too small, an input is missing or does not fit, or the loss is not finite.
     """
     from tinygptv import runtime
-    from tinygptv.data.batches import StageBatches
-    from tinygptv.data.features import FeatureReader
-    from tinygptv.data.shards import read_records
-    from tinygptv.model import adapters, assembly, checkpoint, int8
-    from tinygptv.model.processing import read_tokenizer
+    from tinygptv.data.loading import load
+    from tinygptv.model import adapters, checkpoint
     from tinygptv.planning import plan
-    from tinygptv.training import loop, resume
+    from tinygptv.training import loop
+    from tinygptv.training.batches import stage_batches
+    from tinygptv.training.resume import ResumePoints
 
     name, config = context.step, context.config
     stage = config.stage(name)
@@ -34,37 +39,16 @@ def run(context: StepContext) -> None:
     shards, backbones, features = context.input("shards"), context.input("backbones"), context.input("features")
     check_features(read_json(features / "manifest.json"), checkpoint.backbone_digests(backbones))
     device = runtime.prepare(config.runtime, context.seed)
-
-    model = assembly.assemble(config, backbones, with_tower=False)
     parent = checkpoint.parent_of(name)
-    parent_record = None
-    if parent is not None:
-        loaded = checkpoint.load_stage(model, context.input(parent), parent, config, backbones)
-        parent_record = {"stage": parent, "sha256": loaded.sha256}
-    if "lora" in stage.trainable and not adapters.has_lora(model):
-        adapters.add_lora(model, config.model.lora)
-    table = adapters.freeze(model, stage.trainable)
+    model, table, parent_sha256 = load_model(config, name, backbones, context.input(parent) if parent else None)
     print(f"{name}: {table}")
-    if stage.base_8bit:
-        int8.quantize_base(model.language_model, outlier_threshold=config.quantize.outlier_threshold)
-    if stage.gradient_checkpointing:
-        model.language_model.activation_checkpointing_enable({"use_reentrant": False})
     model.projector.to(device)
     model.language_model.to(device)
 
-    batches = StageBatches(
-        read_records(sorted(shards.glob("train-*.tar"))),
-        FeatureReader(features / str(stage.image_size)),
-        read_tokenizer(backbones),
-        stage,
-        name=name,
-        image_token_id=model.config.image_token_id,
-        num_query_tokens=config.model.qformer.num_query_tokens,
-        seed=context.seed,
-    )
+    batches = stage_batches(config, name, context.seed, shards=shards, backbones=backbones, features=features)
     manifest: dict[str, Any] = {
         "stage": name,
-        "parent": parent_record,
+        "parent": {"stage": parent, "sha256": parent_sha256} if parent else None,
         "backbones": checkpoint.backbone_digests(backbones),
         "features": sha256_tree(features / str(stage.image_size)),
         "trainable": table.trainable,
@@ -73,27 +57,71 @@ def run(context: StepContext) -> None:
         "environment": runtime.environment(),
     }
     state = loop.new_state(model, adapters.trainable_parameters(model), stage)
-    for line in resume.restore(context.state, state, manifest):
+    points = ResumePoints(context.state, {**manifest, "shards": shards_digest(shards), "code": context.code})
+    for line in points.restore(state, context.allowed_changes):
         print(f"{name}: {line}")
     context.run.params({"trainable": table.total_trainable, "frozen": table.frozen})
 
     progress = Progress(name, stage.steps, state.step)
 
-    def on_step(state: TrainingState, point: Point) -> None:
-        progress.update(state.step, loss=point["loss"], lr=point["lr"])
-        if state.step % stage.log_every == 0 or state.step == stage.steps:
-            context.run.metrics({k: v for k, v in state.history[-1].items() if k != "step"}, step=state.step)
+    def on_step(state: TrainingState) -> None:
+        progress.update(state.step, loss=state.trace[-1]["loss"], lr=state.trace[-1]["lr"])
+        if loop.is_curve_point(state.step, stage):
+            point = loop.curve_point(state.trace, state.step, stage)
+            context.run.metrics({key: value for key, value in point.items() if key != "step"}, step=state.step)
         if context.stop.requested or (state.step % stage.checkpoint_every == 0 and state.step < stage.steps):
-            resume.save(context.state, state, manifest)
+            points.save(state)
             context.stop.check()
 
     with context.stop.safe_points(), progress:
-        loop.train(state, batches.batch, stage, on_step=on_step)
+        loop.train(state, load(batches.batch, state.step, stage.steps, config.loader), stage, on_step=on_step)
+    manifest["changes"] = points.changes
     checkpoint.write_checkpoint(context.out, adapters.trainable_state(model), manifest)
-    write_json(context.out / checkpoint.HISTORY, state.history)
-    context.run.artifact(context.out / checkpoint.MANIFEST)
-    context.run.artifact(context.out / checkpoint.HISTORY)
-    context.run.artifact(context.out / checkpoint.TRAINED)
+    write_json(context.out / checkpoint.HISTORY, loop.loss_curve(state.trace, stage))
+    write_text(context.out / checkpoint.TRACE, "".join(f"{json.dumps(point)}\n" for point in state.trace))
+    for file in (checkpoint.MANIFEST, checkpoint.HISTORY, checkpoint.TRACE, checkpoint.TRAINED):
+        context.run.artifact(context.out / file)
+
+
+def load_model(
+    config: Config, name: str, backbones: Path, parent: Path | None
+) -> tuple[TinyGPTVForConditionalGeneration, FreezeTable, str | None]:
+    """The model as a stage begins with it, with its adapters and memory levers.
+
+    Args:
+        config: the profile.
+        name: the stage.
+        backbones: output of the step ``backbones``.
+        parent: output of the stage before; None for the first.
+
+    Returns:
+        The model, what of it trains, and the digest of the parent's weights.
+
+    Raises:
+        CheckpointError: the parent is of another stage, or was trained on other backbones.
+    """
+    from tinygptv.model import adapters, assembly, checkpoint, int8
+
+    stage, sha256 = config.stage(name), None
+    model = assembly.assemble(config, backbones, with_tower=False)
+    before = checkpoint.parent_of(name)
+    if before is not None and parent is not None:
+        sha256 = checkpoint.load_stage(model, parent, before, config, backbones).sha256
+    if "lora" in stage.trainable and not adapters.has_lora(model):
+        adapters.add_lora(model, config.model.lora)
+    table = adapters.freeze(model, stage.trainable)
+    if stage.base_8bit:
+        int8.quantize_base(model.language_model, outlier_threshold=config.quantize.outlier_threshold)
+    if stage.gradient_checkpointing:
+        model.language_model.activation_checkpointing_enable({"use_reentrant": False})
+    return model, table, sha256
+
+
+def shards_digest(folder: Path) -> str:
+    """Digest of the summary that holds the digests of all shards."""
+    from tinygptv.data.shards import SUMMARY
+
+    return sha256_file(folder / SUMMARY)
 
 
 def check_features(manifest: dict[str, Any], backbones: dict[str, str]) -> None:

@@ -7,10 +7,11 @@ does not change it. A loss or gradient that is not finite stops the run before t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
+from tinygptv.data.batches import batch_digest
 from tinygptv.errors import UserError
 from tinygptv.model.modeling import token_loss
 from tinygptv.runtime import autocast
@@ -24,8 +25,19 @@ if TYPE_CHECKING:
     from tinygptv.data.batches import Batch
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
 
-Point = dict[str, float]
-"""A point of the loss curve: step (counted from 1), loss, lr, grad_norm."""
+
+class Point(TypedDict):
+    """A step of the trace, or a point of the loss curve."""
+
+    step: int
+    """Counted from 1."""
+    loss: float
+    """Mean per target token."""
+    lr: float
+    grad_norm: float
+    """Before clipping."""
+    batch: str
+    """Digest of the batch's record ids (``data/batches.py``)."""
 
 
 class NotFiniteError(UserError):
@@ -40,12 +52,13 @@ class TrainingState:
     parameters: Mapping[str, nn.Parameter]
     """Trainable parameters by our own names."""
     optimizer: torch.optim.Optimizer
-    step: int = 0
-    """Steps done."""
-    history: list[Point] = field(default_factory=list)
-    """Points of the loss curve so far: each is the mean since the one before."""
-    window: list[float] = field(default_factory=list)
-    """Losses since the last point."""
+    trace: list[Point] = field(default_factory=list)
+    """Every step so far."""
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return len(self.trace)
 
 
 def new_state(
@@ -58,40 +71,54 @@ def new_state(
 
 def train(
     state: TrainingState,
-    batches: Callable[[int], list[Batch]],
+    batches: Iterable[Sequence[Batch]],
     stage: Stage,
     *,
-    on_step: Callable[[TrainingState, Point], None],
+    on_step: Callable[[TrainingState], None],
 ) -> None:
     """Train from ``state.step`` to the end of the stage.
 
     Args:
         state: changed in place.
-        batches: step number to its micro-batches.
+        batches: the micro-batches of each step, from step ``state.step`` to the last one.
         stage: the stage's section of the configuration.
-        on_step: called after every step with the state and the step's point; it logs, saves, and may raise to stop.
+        on_step: called after every step; it logs, saves, and may raise to stop.
 
     Raises:
         NotFiniteError: names the step, the records of its batch and the tensor.
     """
     state.model.train()
-    while state.step < stage.steps:
+    for micro_batches in batches:
         place = state.step % stage.steps_per_repeat
         if place == 0:
             state.optimizer.state.clear()  # a repeat begins as the first did, with no moments
         rate = learning_rate(stage.learning_rate, place, steps_per_epoch=stage.steps_per_epoch, epochs=stage.epochs)
         set_learning_rate(state.optimizer, rate)
-        loss, norm = optimizer_step(state, batches(state.step), stage)
-        state.step += 1
-        state.window.append(loss)
-        point: Point = {"step": state.step, "loss": loss, "lr": rate, "grad_norm": norm}
-        if state.step % stage.log_every == 0 or state.step == stage.steps:
-            state.history.append(point | {"loss": sum(state.window) / len(state.window)})
-            state.window.clear()
-        on_step(state, point)
+        loss, norm = optimizer_step(state, micro_batches, stage)
+        digest = batch_digest(micro_batches)
+        state.trace.append({"step": state.step + 1, "loss": loss, "lr": rate, "grad_norm": norm, "batch": digest})
+        on_step(state)
+    assert state.step == stage.steps, f"{state.step} of {stage.steps} steps were made"
 
 
-def optimizer_step(state: TrainingState, micro_batches: list[Batch], stage: Stage) -> tuple[float, float]:
+def is_curve_point(step: int, stage: Stage) -> bool:
+    """Whether the loss curve has a point after this step, counted from 1."""
+    return step % stage.log_every == 0 or step == stage.steps
+
+
+def curve_point(trace: Sequence[Point], end: int, stage: Stage) -> dict[str, float]:
+    """The loss curve's point after step ``end``: the mean loss since the point before, and this step's other values."""
+    losses = [point["loss"] for point in trace[(end - 1) // stage.log_every * stage.log_every : end]]
+    last = trace[end - 1]
+    return {"step": end, "loss": sum(losses) / len(losses), "lr": last["lr"], "grad_norm": last["grad_norm"]}
+
+
+def loss_curve(trace: Sequence[Point], stage: Stage) -> list[dict[str, float]]:
+    """A point for every ``log_every``-th step and the last one."""
+    return [curve_point(trace, end, stage) for end in range(1, len(trace) + 1) if is_curve_point(end, stage)]
+
+
+def optimizer_step(state: TrainingState, micro_batches: Sequence[Batch], stage: Stage) -> tuple[float, float]:
     """Accumulate gradients over micro-batches, check, clip, step.
 
     Returns:
@@ -139,7 +166,7 @@ def batch_loss(
         return torch.nn.functional.cross_entropy(logits_LV.float(), targets_L, reduction="sum")
 
 
-def describe_failure(state: TrainingState, micro_batches: list[Batch], loss: float) -> str:
+def describe_failure(state: TrainingState, micro_batches: Sequence[Batch], loss: float) -> str:
     """Name the step, the records and the first tensor that is not finite."""
     records = [record for batch in micro_batches for record in batch.record_ids]
     shown = ", ".join(records[:8]) + (f" and {len(records) - 8} more" if len(records) > 8 else "")

@@ -1,114 +1,185 @@
 """Resume points: everything a stage needs to go on, bit for bit, after a kill.
 
-A point is a folder ``step-00000050`` with ``tensors.safetensors`` (trainable parameters, moments of the optimizer,
-torch's random state) and ``state.json`` (position, loss curve, fingerprint, digest of the tensors). It is written
-aside, flushed to disk and renamed; the two newest are kept, and a damaged one is passed over for the one before it.
+A point is a folder ``<fingerprint>/step-00000050`` with ``tensors.safetensors`` (trainable parameters, moments of the
+optimizer, every random generator, the trace) and ``state.json`` (position, fingerprint, digests). It is written aside,
+flushed to disk, renamed and read again before an older one goes; the two newest are kept, and a damaged one is passed
+over for the one before it.
+
+The fingerprint is of all that decides the result: configuration, seed, data, parent, base weights, environment, code.
+Points of another one are neither used nor touched.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.errors import DataError
-from tinygptv.files import read_json, replace_folder, sha256_file, write_json
+from tinygptv.files import replace_folder, sha256_file, write_bytes
+from tinygptv.training.randomness import random_state, set_random_state
 
 if TYPE_CHECKING:
     import torch
 
-    from tinygptv.training.loop import TrainingState
+    from tinygptv.training.loop import Point, TrainingState
 
 KEPT = 2
 TENSORS, STATE = "tensors.safetensors", "state.json"
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
-def save(folder: Path, state: TrainingState, fingerprint: dict[str, Any]) -> Path:
-    """Write a resume point and remove those older than the two newest.
+@dataclass(slots=True)
+class ResumePoints:
+    """The resume points of a stage."""
 
-    Args:
-        folder: the stage's state folder.
-        state: the training after ``state.step`` steps.
-        fingerprint: what must be equal for this point to be of use.
-    """
-    from safetensors.torch import save_file
+    folder: Path
+    """The stage's state folder."""
+    fingerprint: Mapping[str, Any]
+    """What must be equal for a point to be of use."""
+    changes: list[str] = field(default_factory=list)
+    """Differences over which training went on, because the user allowed them."""
 
-    point = folder / f"step-{state.step:08d}"
-    staged = folder / f".{point.name}.tmp"
-    shutil.rmtree(staged, ignore_errors=True)
-    staged.mkdir(parents=True)
-    save_file(_tensors(state), staged / TENSORS)
-    content = {
-        "step": state.step,
-        "history": state.history,
-        "window": state.window,
-        "fingerprint": fingerprint,
-        "sha256": sha256_file(staged / TENSORS),
-    }
-    write_json(staged / STATE, content)
-    replace_folder(staged, point)
-    for old in sorted(folder.glob("step-*"))[:-KEPT]:
-        shutil.rmtree(old)
-    return point
+    @property
+    def own(self) -> Path:
+        """The folder of the points with this fingerprint."""
+        return self.folder / hashlib.sha256(_canonical(self.fingerprint)).hexdigest()[:16]
+
+    def save(self, state: TrainingState) -> Path:
+        """Write a point, check what lies on disk, and remove those older than the two newest.
+
+        Raises:
+            DataError: what was written does not read back.
+        """
+        from safetensors.torch import save
+
+        point = self.own / f"step-{state.step:08d}"
+        staged = self.own / f".{point.name}.tmp"
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir(parents=True)
+        content = save(_tensors(state))
+        write_bytes(staged / TENSORS, content)
+        inner = {
+            "step": state.step,
+            "changes": self.changes,
+            "fingerprint": self.fingerprint,
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+        write_bytes(staged / STATE, _sealed(inner))
+        replace_folder(staged, point)
+        if _read(point) is None:
+            raise DataError(f"{point} does not read back as it was written; check the disk and run the command again")
+        for old in _points(self.own)[KEPT:]:
+            shutil.rmtree(old)
+        return point
+
+    def restore(self, state: TrainingState, allowed: Sequence[str] = ()) -> list[str]:
+        """Put ``state`` where the newest usable point left it; without one it stays as it is.
+
+        Args:
+            state: of a training that has not begun.
+            allowed: keys of the fingerprint that may differ, such as ``config.stage1.log_every``.
+
+        Returns:
+            Lines that say what was found: the point taken, damaged ones, and what differs in one of another run.
+        """
+        lines: list[str] = []
+        found = _newest(self.own, lines)
+        if found is None:
+            found = self._of_another_run(allowed, lines)
+        if found is None:
+            return lines
+        point, content = found
+        _set_tensors(state, point / TENSORS)
+        self.changes = [*content["changes"], *self.changes]
+        return [*lines, f"going on after step {state.step}"]
+
+    def _of_another_run(self, allowed: Sequence[str], lines: list[str]) -> tuple[Path, dict[str, Any]] | None:
+        """The newest point with another fingerprint, if all that differs is allowed to."""
+        others = [folder for folder in self.folder.glob("[0-9a-f]*") if folder != self.own and _points(folder)]
+        for folder in sorted(others, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+            found = _newest(folder, lines)
+            if found is None:
+                continue
+            point, content = found
+            differing = differing_keys(content["fingerprint"], self.fingerprint)
+            refused = [text for key, text in differing.items() if key not in allowed]
+            if not refused:
+                self.changes = [f"after step {content['step']}: {text}" for text in differing.values()]
+                return found
+            lines.append(
+                f"resume point {point.name} is of another run and is not used: {', '.join(refused)}; it is kept until "
+                "the stage ends, and `--allow-changed KEY` for each of these goes on from it"
+            )
+            break
+        return None
 
 
-def restore(folder: Path, state: TrainingState, fingerprint: dict[str, Any]) -> list[str]:
-    """Put ``state`` where the newest usable resume point left it; without one it stays as it is.
-
-    Returns:
-        Lines that say what was found: the point taken, damaged ones passed over, and what differs in stale ones.
-    """
-    from safetensors.torch import load_file
-
-    lines = []
-    for point in sorted(folder.glob("step-*"), reverse=True):
-        try:
-            content = read_json(point / STATE)
-            recorded = content["fingerprint"]
-            position = content["step"], content["history"], content["window"]
-            intact = (point / TENSORS).is_file() and sha256_file(point / TENSORS) == content["sha256"]
-        except (DataError, KeyError, TypeError):
-            intact = False
-        if not intact:
-            lines.append(f"resume point {point.name} is damaged and was passed over")
-            continue
-        changed = differing_keys(recorded, fingerprint)
-        if changed:
-            lines.append(f"resume point {point.name} is of another run and was passed over: {', '.join(changed)}")
-            continue
-        _set_tensors(state, load_file(point / TENSORS))
-        state.step, state.history, state.window = position
-        lines.append(f"going on after step {state.step}")
-        break
-    return lines
+def differing_keys(recorded: Any, present: Any, prefix: str = "") -> dict[str, str]:
+    """Keys whose values differ → ``key (recorded -> present)``."""
+    if isinstance(recorded, Mapping) and isinstance(present, Mapping):
+        found: dict[str, str] = {}
+        for key in sorted({*recorded, *present}):
+            found.update(differing_keys(recorded.get(key), present.get(key), f"{prefix}.{key}" if prefix else key))
+        return found
+    return {} if recorded == present else {prefix: f"{prefix} ({recorded} -> {present})"}
 
 
-def differing_keys(recorded: Any, present: Any, prefix: str = "") -> list[str]:
-    """Keys whose values differ, as ``key (recorded -> present)``."""
-    if isinstance(recorded, dict) and isinstance(present, dict):
-        keys = sorted({*recorded, *present})
-        return [d for k in keys for d in differing_keys(recorded.get(k), present.get(k), f"{prefix}{k}.")]
-    return [] if recorded == present else [f"{prefix.rstrip('.')} ({recorded} -> {present})"]
+def _points(folder: Path) -> list[Path]:
+    """A folder's points, the newest first."""
+    return sorted(folder.glob("step-*"), reverse=True)
+
+
+def _newest(folder: Path, lines: list[str]) -> tuple[Path, dict[str, Any]] | None:
+    """The newest point that is whole; a line for each damaged one."""
+    for point in _points(folder):
+        content = _read(point)
+        if content is not None:
+            return point, content
+        lines.append(f"resume point {point.name} is damaged and was passed over")
+    return None
+
+
+def _read(point: Path) -> dict[str, Any] | None:
+    """A point's ``state.json``, or None where it or the tensors are not what was written."""
+    try:
+        text = (point / STATE).read_bytes()
+        inner = json.loads(text)["state"]
+        if _sealed(inner) != text or sha256_file(point / TENSORS) != inner["sha256"]:
+            return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return dict(inner)
+
+
+def _sealed(inner: Mapping[str, Any]) -> bytes:
+    """A point's ``state.json``: its content and the digest of it, in the one form that these have."""
+    return _canonical({"state": inner, "sha256": hashlib.sha256(_canonical(inner)).hexdigest()})
+
+
+def _canonical(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _tensors(state: TrainingState) -> dict[str, torch.Tensor]:
-    import torch
-
     tensors = {f"parameter/{name}": p.detach().contiguous() for name, p in state.parameters.items()}
     for name, parameter in state.parameters.items():
         for moment in MOMENTS:
             if moment in state.optimizer.state[parameter]:
                 tensors[f"{moment}/{name}"] = state.optimizer.state[parameter][moment]
-    tensors["random/cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random/cuda"] = torch.cuda.get_rng_state()
-    return tensors
+    tensors |= {f"trace/{name}": tensor for name, tensor in _trace_tensors(state.trace).items()}
+    return tensors | {f"random/{name}": tensor for name, tensor in random_state().items()}
 
 
-def _set_tensors(state: TrainingState, tensors: dict[str, torch.Tensor]) -> None:
+def _set_tensors(state: TrainingState, path: Path) -> None:
     import torch
+    from safetensors.torch import load_file
 
+    tensors = load_file(path)
     for name, parameter in state.parameters.items():
         with torch.no_grad():
             parameter.copy_(tensors[f"parameter/{name}"])
@@ -116,6 +187,25 @@ def _set_tensors(state: TrainingState, tensors: dict[str, torch.Tensor]) -> None
             if f"{moment}/{name}" in tensors:
                 value = tensors[f"{moment}/{name}"]
                 state.optimizer.state[parameter][moment] = value if moment == "step" else value.to(parameter.device)
-    torch.set_rng_state(tensors["random/cpu"])
-    if "random/cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random/cuda"])
+    state.trace = _trace({key.removeprefix("trace/"): t for key, t in tensors.items() if key.startswith("trace/")})
+    set_random_state({key.removeprefix("random/"): t for key, t in tensors.items() if key.startswith("random/")})
+
+
+def _trace_tensors(trace: Sequence[Point]) -> dict[str, torch.Tensor]:
+    """The trace as columns: as JSON it would make the points of a long stage slow."""
+    import torch
+
+    return {
+        "loss": torch.tensor([point["loss"] for point in trace], dtype=torch.float64),
+        "lr": torch.tensor([point["lr"] for point in trace], dtype=torch.float64),
+        "grad_norm": torch.tensor([point["grad_norm"] for point in trace], dtype=torch.float64),
+        "batch": torch.tensor([int.from_bytes(bytes.fromhex(p["batch"]), "big", signed=True) for p in trace]),
+    }
+
+
+def _trace(columns: Mapping[str, torch.Tensor]) -> list[Point]:
+    rows = zip(*(columns[name].tolist() for name in ("loss", "lr", "grad_norm", "batch")), strict=True)
+    return [
+        {"step": i, "loss": loss, "lr": lr, "grad_norm": norm, "batch": batch.to_bytes(8, "big", signed=True).hex()}
+        for i, (loss, lr, norm, batch) in enumerate(rows, start=1)
+    ]

@@ -50,6 +50,7 @@ def refusal(path: Path) -> str:
     return str(raised.value)
 
 
+@pytest.mark.drill(20, "pickles that run code, sparse and damaged ones: refused, canary untouched")
 def test_hostile_and_damaged_pickles_are_refused_in_one_line_and_run_nothing(tmp_path: Path) -> None:
     files = hostile_files(tmp_path)
     with ThreadPoolExecutor(4) as pool:
@@ -61,6 +62,7 @@ def test_hostile_and_damaged_pickles_are_refused_in_one_line_and_run_nothing(tmp
     assert not (tmp_path / "canary").exists()
 
 
+@pytest.mark.drill(20, "pickles that run code, sparse and damaged ones: refused, canary untouched")
 def test_only_plain_tensors_by_name_pass() -> None:
     with pytest.raises(CheckpointError, match="holds no tensor under epoch but a value of type int"):
         unpickle.check_tensor("epoch", 3)

@@ -289,6 +289,7 @@ def test_a_shard_that_is_not_pinned_is_not_used(config, phi_files, blip_files, t
     refused(DataError, lambda: build(config, phi_files, blip_files, tmp_path), shard, "backbones.lock.json")
 
 
+@pytest.mark.drill(21, "a file of the hub that lacks a tensor, or of another model")
 def test_a_tensor_that_is_missing_is_named(config, weights, blip_files, tmp_path):
     tensors = of_phi(weights)
     del tensors["model.layers.1.mlp.fc1.weight"]
@@ -296,6 +297,7 @@ def test_a_tensor_that_is_missing_is_named(config, weights, blip_files, tmp_path
     refused(CheckpointError, lambda: build(config, files, blip_files, tmp_path), "model.layers.1.mlp.fc1.weight")
 
 
+@pytest.mark.drill(21, "a file of the hub that lacks a tensor, or of another model")
 @pytest.mark.parametrize(
     ("change", "names"),
     [

@@ -147,6 +147,7 @@ def test_a_missing_revision_repository_or_file(gather, lock):
     refused(lambda: gather(**{PHI: more}), "a.json", "no such file")
 
 
+@pytest.mark.drill(26, "no network: one line says which files to put where")
 def test_without_network_one_line_says_what_to_put_where(gather, tmp_path, no_network):
     home(tmp_path).mkdir(parents=True)
     (home(tmp_path) / "tokenizer.json").write_bytes(SMALL)

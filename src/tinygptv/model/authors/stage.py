@@ -60,6 +60,7 @@ def export_stage(source: Path, data: Path, stage: str, profile: Profile) -> None
         "seed": profile.seed,
         "config": {key: getattr(config, key).model_dump(mode="json") for key in ("runtime", "model", stage)},
         "environment": runtime.environment(),
+        "changes": [],
     }
     with whole_or_absent(data / stage) as folder:
         write_checkpoint(folder, trainable_state(model), manifest)

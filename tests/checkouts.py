@@ -1,0 +1,270 @@
+"""A small checkout of the smoke profile, made once, in which steps run for real through their entry point.
+
+A plugin of pytest, loaded by tests/conftest.py: the tests of the steps and the drills share what is made once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tinygptv
+from tinygptv.config import Config
+from tinygptv.data import sources
+from tinygptv.profiles import read_config
+from tinygptv.steps import __main__ as entry
+from tinygptv.steps.signals import PR_SET_PDEATHSIG
+from tinygptv.tracking import runs
+
+ROOT = Path(__file__).resolve().parents[1]
+TRAIN_IMAGES, TEST_IMAGES, VAL_IMAGES = 40, 10, 8
+SMALLER = {
+    "val_images: 400": f"val_images: {VAL_IMAGES}",
+    "images_per_shard: 1000": "images_per_shard: 16",
+    "steps: 20": "steps: 2",  # of the stand-ins
+    "warmup_steps: 5": "warmup_steps: 1",
+    "hold_steps: 5": "hold_steps: 0",
+    "reading_steps: 8": "reading_steps: 1",
+    "batch_size: 16": "batch_size: 8",
+    "micro_batch_size: 8": "micro_batch_size: 4",
+    "threads: 2": "threads: 1",  # two would wait for one another on a busy machine
+}
+
+
+class OfflineRun(runs.StepRun):
+    """The real run and its spool, without the thread that imports MLflow: that would cost seconds in every test."""
+
+    def _ship(self) -> None:
+        self._tried.set()
+        self._done.set()
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A folder with configuration and data in which steps are run."""
+
+    root: Path
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data" / "smoke"
+
+    @property
+    def state(self) -> Path:
+        return self.root / ".state" / "smoke"
+
+    @property
+    def config_path(self) -> Path:
+        return self.root / "configs" / "smoke.yaml"
+
+    @property
+    def config(self) -> Config:
+        return read_config(self.config_path)
+
+    def edit(self, old: str, new: str) -> None:
+        """Replace a text that the configuration has."""
+        content = self.config_path.read_text()
+        assert old in content
+        self.config_path.write_text(content.replace(old, new))
+
+    def outputs(self) -> dict[str, bytes]:
+        """Every file that counts as a result."""
+        folders = (self.root / "data", self.root / "reports")
+        files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+        return {path.relative_to(self.root).as_posix(): path.read_bytes() for path in files}
+
+
+def run_step(root: Path, step: str, monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
+    """Call ``python -m tinygptv.steps STEP`` in this process; what it changes in the process is put back."""
+    with monkeypatch.context() as patch:
+        patch.setenv("DVC_ROOT", str(root))
+        patch.delenv("TINYGPTV_PIPELINE_ID", raising=False)
+        patch.setattr(tinygptv, "__file__", str(root / "src" / "tinygptv" / "__init__.py"))
+        patch.setattr(runs, "StepRun", OfflineRun)
+        patch.setattr(sys, "argv", ["steps", step, "--profile", "smoke", *options])
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            return entry.main()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            if sys.platform == "linux":
+                ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, 0)
+
+
+def new_root(folder: Path) -> Path:
+    """Configuration and graph of this checkout, for few images."""
+    (folder / "configs").mkdir(parents=True)
+    content = (ROOT / "configs" / "smoke.yaml").read_text()
+    for old, new in SMALLER.items():
+        assert old in content
+        content = content.replace(old, new)
+    (folder / "configs" / "smoke.yaml").write_text(content)
+    (folder / "params.yaml").write_text("profile: smoke\nseed: 7\n")
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    return folder
+
+
+def first_images() -> dict[str, bytes]:
+    """The first images of easy-VQA with their questions, named as in the package."""
+    data = sources.find_package().data
+    files = {"answers.txt": (data / "answers.txt").read_bytes()}
+    for split, count in (("train", TRAIN_IMAGES), ("test", TEST_IMAGES)):
+        questions = json.loads((data / split / "questions.json").read_bytes())
+        files[f"{split}/questions.json"] = json.dumps([q for q in questions if q[2] < count]).encode()
+        for number in range(count):
+            files[f"{split}/images/{number}.png"] = (data / split / "images" / f"{number}.png").read_bytes()
+    return files
+
+
+def write_small_download(folder: Path, files: dict[str, bytes]) -> Path:
+    """What ``download`` writes for these files."""
+    sources.write_download(folder, sources.find_package(), files, sources.digest(files))
+    return folder
+
+
+def make_shards(folder: Path, download: Path, patches: pytest.MonkeyPatch) -> Checkout:
+    """A checkout in which ``shards`` has run."""
+    made = Checkout(new_root(folder))
+    shutil.copytree(download, made.data / "download")
+    assert run_step(made.root, "shards", patches) == 0
+    return made
+
+
+def make_stage1(root: Path, with_shards: Checkout, patches: pytest.MonkeyPatch) -> Checkout:
+    """A checkout in which everything up to ``stage1`` has run.
+
+    The two halves of ``backbones`` run one after the other in this process, which saves the start of another.
+    """
+    from tinygptv.pretraining import standins
+
+    made = Checkout(shutil.copytree(with_shards.root, root))
+    folder = made.data / "backbones"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(standins, "TOKENIZER_TEXTS", 50)
+        job = standins.Job(made.config, 7, made.data / "shards", folder)
+        standins.pretrain_vision(job)
+        standins.pretrain_text(job)
+    for step in ("features", "stage1"):
+        assert run_step(made.root, step, patches) == 0
+    return made
+
+
+@pytest.fixture(scope="session")
+def patches() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="session")
+def with_shards(
+    small_download: Path, tmp_path_factory: pytest.TempPathFactory, patches: pytest.MonkeyPatch
+) -> Checkout:
+    """``download`` and ``shards`` have run. Read only."""
+    return make_shards(tmp_path_factory.mktemp("shards"), small_download, patches)
+
+
+@pytest.fixture(scope="session")
+def with_stage1(
+    with_shards: Checkout, tmp_path_factory: pytest.TempPathFactory, patches: pytest.MonkeyPatch
+) -> Checkout:
+    """Everything up to ``stage1`` has run. Read only."""
+    return make_stage1(tmp_path_factory.mktemp("stage1") / "checkout", with_shards, patches)
+
+
+@pytest.fixture
+def shards_checkout(with_shards: Checkout, tmp_path: Path) -> Checkout:
+    """A checkout of the test's own in which ``shards`` has run."""
+    return Checkout(shutil.copytree(with_shards.root, tmp_path / "checkout"))
+
+
+@pytest.fixture
+def checkout(with_stage1: Checkout, tmp_path: Path) -> Checkout:
+    """A checkout of the test's own in which everything up to ``stage1`` has run."""
+    return Checkout(shutil.copytree(with_stage1.root, tmp_path / "checkout"))
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Run a step of a checkout in this process and return the exit code."""
+    return lambda checkout, step, *options: run_step(checkout.root, step, monkeypatch, *options)
+
+
+@pytest.fixture
+def refused(run: Callable[[Checkout, str], int], capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """A step is refused as a user must see it: exit code 2, one line with these words, results as they were."""
+
+    def check(checkout: Checkout, step: str, *words: str) -> str:
+        before = checkout.outputs()
+        capfd.readouterr()
+        code = run(checkout, step)
+        error = capfd.readouterr().err
+        assert code == 2, error
+        one_line(error, step, *words)
+        assert checkout.outputs() == before
+        return error
+
+    return check
+
+
+def one_line(error: str, step: str, *words: str) -> None:
+    """stderr is one line that begins with the step and has these words."""
+    assert error.count("\n") == 1, error
+    assert error.startswith(f"{step}: "), error
+    for word in words:
+        assert word in error, (word, error)
+
+
+@pytest.fixture
+def one_error_line() -> Callable[..., None]:
+    return one_line
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start the real command line in a process of its own, with the checkout's own code."""
+    started: list[subprocess.Popen[str]] = []
+    program = [sys.executable, "-c"]
+
+    def begin(checkout: Checkout, step: str, *, before: str = "", env: dict[str, str] | None = None) -> Any:
+        if not (checkout.root / "src").exists():
+            shutil.copytree(ROOT / "src", checkout.root / "src")
+        code = f"{before}\nimport runpy\nrunpy.run_module('tinygptv.steps', run_name='__main__', alter_sys=True)"
+        process = subprocess.Popen(
+            [*program, code, step, "--profile", "smoke"] if before else [sys.executable, "-m", "tinygptv.steps", step],
+            cwd=checkout.root,
+            env={
+                **{
+                    name: value
+                    for name, value in os.environ.items()
+                    if name not in ("DVC_ROOT", "TINYGPTV_PIPELINE_ID")
+                },
+                "PYTHONPATH": str(checkout.root / "src"),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                **(env or {}),
+            },
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
