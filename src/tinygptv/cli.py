@@ -1,7 +1,7 @@
 """The command ``tinygptv``. Thin: what a command needs is imported when it runs, so that ``--help`` is quick.
 
-Exit codes: 0 done, 1 a bug, a problem (``doctor``) or too small a device (``plan``), 2 something the user can mend (one
-line), 130 Ctrl-C.
+Exit codes: 0 done, 1 a bug, a problem (``doctor``), a broken link (``lineage``), a difference (``verify``, ``diff``) or
+too small a device (``plan``), 2 something the user can mend (one line), 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -56,11 +56,17 @@ def results(root: RootOption = None, profile: ProfileOption = None) -> None:
 
 
 @app.command()
-def doctor(root: RootOption = None) -> None:
+def doctor(
+    root: RootOption = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Read DVC's whole cache and every output.")] = False,
+    manifest: Annotated[
+        Path | None, typer.Option(help="Only compare the environment with the one this manifest.json records.")
+    ] = None,
+) -> None:
     """Check versions, machine and checkout, and say what to do about each problem."""
     from tinygptv.doctor import examine, has_problem, report
 
-    checks = examine(_root(root))
+    checks = examine(_root(root), deep=deep, manifest=manifest)
     print(report(checks))
     if has_problem(checks):
         raise typer.Exit(1)
@@ -85,6 +91,26 @@ def plan(
     made = plan.make_plan(chosen.config, chosen.name, *plan.device_of(gpu, chosen.config.runtime))
     print(json.dumps(table.as_json(made), indent=2) if as_json else table.render(made))
     if not made.fits:
+        raise typer.Exit(1)
+
+
+@app.command()
+def lineage(
+    subject: Annotated[
+        str,
+        typer.Argument(metavar="X", help="models:/tinygptv@champion, a folder, the id of a step's run, or a DVC md5."),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
+    root: RootOption = None,
+) -> None:
+    """Show what a version, folder, run or DVC md5 was made of, back to the data. Exit code 1: a link is broken."""
+    import json
+
+    from tinygptv.tracking import lineage_start, lineage_view
+
+    chain = lineage_start.trace(_root(root), subject)
+    print(json.dumps(chain.as_json(), indent=2, ensure_ascii=False) if as_json else lineage_view.text(chain))
+    if chain.broken:
         raise typer.Exit(1)
 
 
@@ -142,6 +168,54 @@ def import_stage(
     checkout = _root(root)
     chosen = read_profile(checkout, profile)
     export_stage(folder, checkout / "data" / chosen.name, stage, chosen)
+
+
+@app.command()
+def verify(
+    steps: Annotated[
+        list[str] | None, typer.Argument(metavar="[STEP]...", help="Steps (default: all with outputs).")
+    ] = None,
+    lock: Annotated[Path | None, typer.Option("--from", help="A lock file (default: the checkout's dvc.lock).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The result as JSON; lines go to stderr.")] = False,
+    root: RootOption = None,
+) -> None:
+    """Run steps again in a scratch worktree and compare every output with the lock. Exit code 1: something differs."""
+    from tinygptv.provenance import verify
+
+    if code := verify.run(_root(root), steps or [], lock, as_json=as_json):
+        raise typer.Exit(code)
+
+
+@app.command()
+def diff(
+    first: Annotated[
+        str, typer.Argument(metavar="RUN_A", help="A folder, a step such as stage2, or an MLflow run id.")
+    ],
+    second: Annotated[str, typer.Argument(metavar="RUN_B", help="What it is compared with.")],
+    root: RootOption = None,
+    profile: ProfileOption = None,
+) -> None:
+    """Show where two runs of a step part: settings, batch, loss, tensor. Exit code 1: they differ."""
+    from tinygptv.provenance import diff
+
+    if not diff.run(_root(root), first, second, profile):
+        raise typer.Exit(1)
+
+
+@app.command()
+def replay(
+    stage: Annotated[str, typer.Argument(help="stage1 to stage4.")],
+    step: Annotated[int, typer.Option("--step", help="The optimizer step, counted from 1 as in the loss curve.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the files (default: .state/<profile>/replay).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the JSON instead of a summary.")] = False,
+    root: RootOption = None,
+    profile: ProfileOption = None,
+) -> None:
+    """Show the exact batch of a training step as a picture and as JSON. Exit code 1: the stage saw another one."""
+    from tinygptv.provenance import replay
+
+    if not replay.run(_root(root), profile, stage, step, out, as_json=as_json):
+        raise typer.Exit(1)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,11 +1,15 @@
 """One MLflow store for all tests of this folder: creating one costs seconds."""
 
+import dataclasses
+import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.tracking.pipelines import Recorded, record
 from tinygptv.config import Config, EasyVQA, Runtime
 from tinygptv.profiles import Profile
 from tinygptv.tracking.client import Tracking
@@ -72,3 +76,25 @@ def step_run(root, profile, tmp_path) -> Callable[[str], StepRun]:
         return StepRun(step=step, profile=profile, root=root, spool_folder=tmp_path / "spool")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory) -> Recorded:
+    """A pipeline's runs and version in a store of their own. Read only."""
+    return record(_connect(tmp_path_factory.mktemp("recorded")))
+
+
+@pytest.fixture
+def made(recorded, tmp_path) -> Recorded:
+    """The same in a store that the test may change: ``mlflow.db`` in ``tmp_path``."""
+    shutil.copy(recorded.tracking.root / "mlflow.db", tmp_path)
+    copied = {"md5": dict(recorded.md5), "runs": dict(recorded.runs)}
+    return dataclasses.replace(recorded, tracking=_connect(tmp_path), **copied)
+
+
+def _connect(root: Path) -> Tracking:
+    """Connect to a folder's own store and leave no address for others in the environment."""
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    connected = Tracking.connect(root)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    return connected

@@ -1,8 +1,10 @@
 """The registry with small packages in a real store: versions by content, aliases, refusals, the served model."""
 
+import getpass
 import sys
 import types
 import uuid
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -77,7 +79,45 @@ def test_life_of_a_model(tracking, root, name, tmp_path):
     assert (found.tags["git.sha"], found.tags["metric.easy_vqa"]) == ("c" * 40, "0.91")
     assert "| easy_vqa | accuracy | 0.9100 | 0.9000 … 1.0000 | 1.0000 | 100 | 0.3700 |  |" in found.description
     assert f"| quantize | `{'b' * 32}.dir` |" in found.description
+    assert "- quantize: no run made this output" in found.description
     assert "Gate: refused: easy_vqa against champion" in found.description
+
+
+def test_the_version_says_who_promoted_it_and_when_and_a_rerun_does_not_change_that(tracking, root, name, tmp_path):
+    folder = package(tmp_path / "p", "one")
+    register(root, folder, name, 0.95)
+    tags = tracking.mlflow.get_model_version(name, "1").tags
+    assert tags["promoted.by"] == getpass.getuser()
+    age = datetime.now(UTC) - datetime.fromisoformat(tags["promoted.at"])
+    assert timedelta(seconds=-1) < age < timedelta(minutes=5)
+    tracking.mlflow.set_model_version_tag(name, "1", "promoted.at", "2026-01-01T00:00:00+00:00")
+    register(root, folder, name, 0.95)
+    again = tracking.mlflow.get_model_version(name, "1")
+    assert again.tags["promoted.at"] == "2026-01-01T00:00:00+00:00"
+    assert f"Champion: by {getpass.getuser()}, 2026-01-01 00:00:00 UTC." in again.description
+    register(root, package(tmp_path / "q", "worse"), name, 0.5)
+    worse = tracking.mlflow.get_model_version(name, "2")
+    assert not {"promoted.by", "promoted.at"} & worse.tags.keys()
+    assert "Champion: never." in worse.description
+
+
+def test_a_kill_before_the_alias_moves_loses_nothing(tracking, root, name, tmp_path, monkeypatch):
+    folder = package(tmp_path / "p", "one")
+    move = type(tracking.mlflow).set_registered_model_alias
+
+    def die(client, model, alias, version):
+        if alias == "champion":
+            raise KeyboardInterrupt
+        move(client, model, alias, version)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(tracking.mlflow), "set_registered_model_alias", die)
+        with pytest.raises(KeyboardInterrupt):
+            register(root, folder, name, 0.95)
+    assert version_by_alias(tracking, name, "champion") is None
+    register(root, folder, name, 0.95)
+    assert version_by_alias(tracking, name, "champion") == "1"
+    assert tracking.mlflow.get_model_version(name, "1").tags["promoted.by"] == getpass.getuser()
 
 
 def test_nan_never_becomes_champion(tracking, root, name, tmp_path):
@@ -154,7 +194,12 @@ def test_step(tracking, root, name, profile, step_run, tmp_path, capsys):
     assert found.info.status == "FINISHED"
     assert found.data.tags["model.version"] == f"{name}/1"
     assert found.data.metrics["easy_vqa"] == 0.5
-    assert tracking.mlflow.get_model_version(name, "1").run_id == run.run_id
+    version = tracking.mlflow.get_model_version(name, "1")
+    assert version.run_id == run.run_id
+    assert f"| register |  | `{found.data.tags['git.sha'][:12]}` dirty |" in version.description
+    assert f"| `{run.run_id}` |" in version.description
+    assert f"Environment `{found.data.tags['environment.sha256'][:12]}`: python" in version.description
+    assert "did not finish" not in version.description  # it had not, when the card was written
 
 
 def test_missing_package_is_named(root, name, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from tinygptv.steps.signals import Interrupted
 from tinygptv.tracking import __main__ as command
+from tinygptv.tracking import shelf
 from tinygptv.tracking import spool as spools
 from tinygptv.tracking.shipping import Shipment, ship_leftover, ship_leftovers
 
@@ -52,7 +53,8 @@ def test_everything_arrives(tracking, root, step_run, tmp_path, monkeypatch):
     parent = tracking.mlflow.get_run(tags["mlflow.parentRunId"])
     assert (parent.info.run_name, parent.data.tags["pipeline.id"]) == ("pipeline", pipeline)
     assert tracking.mlflow.get_experiment(found.info.experiment_id).name == "tinygptv/tiny"
-    assert list((tmp_path / "spool").iterdir()) == []
+    assert shelf.waiting(tmp_path / "spool") == []
+    assert not list((tmp_path / "spool").rglob("curve.txt"))
 
 
 def test_steps_of_a_pipeline_share_one_parent_and_without_one_there_is_none(tracking, step_run, monkeypatch):
@@ -64,7 +66,7 @@ def test_steps_of_a_pipeline_share_one_parent_and_without_one_there_is_none(trac
         runs.append(tracking.mlflow.get_run(run.run_id))
     assert runs[0].data.tags["mlflow.parentRunId"] == runs[1].data.tags["mlflow.parentRunId"]
     monkeypatch.delenv("TINYGPTV_PIPELINE_ID")
-    with step_run() as run:
+    with step_run("features") as run:
         pass
     assert "mlflow.parentRunId" not in tracking.mlflow.get_run(run.run_id).data.tags
 
@@ -90,7 +92,7 @@ def unshipped(step_run, monkeypatch, tmp_path):
             run.artifact(tmp_path / "x.txt")
             run.dataset("d", tmp_path, "1" * 32, "test")
         assert run.run_id == run.url == ""
-    (path,) = spools.leftovers(tmp_path / "spool")
+    (path,) = shelf.leftovers(tmp_path / "spool")
     return path
 
 
@@ -136,7 +138,7 @@ def test_a_killed_step_is_shipped_as_killed_even_with_a_torn_line(tracking, step
     run_id = tracking.run(tracking.experiment("tiny"), "spool.id", spool)
     assert tracking.mlflow.get_run(run_id).info.status == "KILLED"
     assert len(points(tracking, run_id)) == 5
-    assert not path.exists()
+    assert shelf.waiting(path.parent) == []
 
 
 def test_a_record_that_mlflow_refuses_does_not_hold_up_the_others(tracking, step_run, capfd):
@@ -190,7 +192,7 @@ def test_ship_without_mlflow_is_one_line(root, monkeypatch, capfd):
     monkeypatch.chdir(root)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", DEAD)
     spool = spools.Spool.create(
-        root / ".state/tiny/spool", step="shards", profile="tiny", pipeline=None, flow_run=None, git_sha=""
+        root / ".state/tiny/spool", step="shards", profile="tiny", work="", pipeline=None, flow_run=None, git_sha=""
     )
     spool.close()
     assert command.main(["ship"]) == 2

@@ -6,12 +6,13 @@ import sys
 
 import pytest
 
+from tinygptv.tracking import shelf
 from tinygptv.tracking import spool as spools
 from tinygptv.tracking.spool import Spool, flatten
 
 
 def make(folder):
-    return Spool.create(folder, step="stage1", profile="tiny", pipeline="p", flow_run=None, git_sha="abc")
+    return Spool.create(folder, step="stage1", profile="tiny", work="w", pipeline="p", flow_run=None, git_sha="abc")
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -63,13 +64,13 @@ def test_torn_header_is_no_header(tmp_path):
 
 def test_a_living_writer_holds_its_spool(tmp_path):
     spool = make(tmp_path)
-    with spools.claim(spool.path) as mine:
+    with shelf.claim(spool.path) as mine:
         assert not mine
     spool.close()
-    with spools.claim(spool.path) as mine:
+    with shelf.claim(spool.path) as mine:
         assert mine
-    spools.remove(spool.path)
-    with spools.claim(spool.path) as mine:
+    spool.path.unlink()
+    with shelf.claim(spool.path) as mine:
         assert not mine
 
 
@@ -77,7 +78,8 @@ def test_a_killed_writer_leaves_whole_lines_and_no_lock(tmp_path):
     code = (
         "import sys, pathlib\n"
         "from tinygptv.tracking.spool import Spool\n"
-        "s = Spool.create(pathlib.Path(sys.argv[1]), step='s', profile='p', pipeline=None, flow_run=None, git_sha='')\n"
+        "facts = dict(step='s', profile='p', work='w', pipeline=None, flow_run=None, git_sha='')\n"
+        "s = Spool.create(pathlib.Path(sys.argv[1]), **facts)\n"
         "print('ready', flush=True)\n"
         "while True: s.append('metric', name='loss', value=1.0, step=0)\n"
     )
@@ -85,8 +87,8 @@ def test_a_killed_writer_leaves_whole_lines_and_no_lock(tmp_path):
     assert writer.stdout.readline() == b"ready\n"
     writer.kill()
     writer.wait()
-    (path,) = spools.leftovers(tmp_path)
-    with spools.claim(path) as mine:
+    (path,) = shelf.leftovers(tmp_path)
+    with shelf.claim(path) as mine:
         assert mine
     events, _ = spools.read_events(path)
     assert [event["id"] for event in events] == list(range(1, len(events) + 1))

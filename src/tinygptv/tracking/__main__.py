@@ -1,4 +1,4 @@
-"""``python -m tinygptv.tracking``: ship what is waiting, open and close the run of a pipeline."""
+"""``python -m tinygptv.tracking``: ship what is waiting, open and close a pipeline's run, record a verification."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
             _ship(root)
         elif options.command == "open-pipeline":
             _open(root, options.id, options.profile)
+        elif options.command == "record-verification":
+            _record(root, options.file)
         else:
             _close(root, options.id, options.status, options.profile, options.skipped)
     except UserError as error:
@@ -43,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--profile", help="configs/<profile>.yaml (default: the one in params.yaml)")
     closing.add_argument("--status", required=True, choices=("FINISHED", "FAILED", "KILLED"))
     closing.add_argument("--skipped", default="", help="steps that DVC did not run, separated by commas")
+    recording = commands.add_parser("record-verification", help="record what `tinygptv verify --json` printed")
+    recording.add_argument("--file", required=True, type=Path, help="the JSON")
     return parser
 
 
@@ -68,6 +72,13 @@ def _close(root: Path, identifier: str, status: str, profile: str | None, skippe
             tracking.mlflow.set_tag(run, "skipped", ",".join(names))
         tracking.mlflow.set_terminated(run, status)
         print(tracking.url(experiment, run))
+
+
+def _record(root: Path, file: Path) -> None:
+    from tinygptv.tracking.verification import record
+
+    with reachable(root) as tracking:
+        print(record(tracking, file, os.environ.get("PREFECT_FLOW_RUN_ID")))
 
 
 def _pipeline(tracking: Tracking, identifier: str, profile: str | None) -> tuple[str, str]:

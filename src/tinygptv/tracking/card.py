@@ -1,4 +1,4 @@
-"""What a registered version says about itself: where it comes from and what it can do."""
+"""What a registered version says about itself: what it can do, and where it comes from."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from tinygptv.config import STEPS
+from tinygptv.tracking.chain import Chain
 from tinygptv.tracking.content import lock_md5
-from tinygptv.tracking.gate import Decision
+from tinygptv.tracking.lineage_view import gate, markdown, promotion
+
+LONGEST = 5000
+"""Characters that MLflow's databases keep of a description."""
 
 
 def step_digests(root: Path, profile: str) -> dict[str, str]:
@@ -17,31 +21,34 @@ def step_digests(root: Path, profile: str) -> dict[str, str]:
     return {step: digest for step, digest in found.items() if digest is not None}
 
 
-def lineage_card(
-    *,
-    profile: str,
-    git_sha: str,
-    digests: Mapping[str, str],
-    package_sha256: str,
-    quantized: Mapping[str, Any],
-    unquantized: Mapping[str, Any],
-    decision: Decision,
-) -> str:
+def lineage_card(chain: Chain, quantized: Mapping[str, Any], unquantized: Mapping[str, Any]) -> str:
     """The version's description in Markdown.
 
     Args:
-        profile: the profile that trained it.
-        git_sha: the commit of code and configuration.
-        digests: step → DVC digest.
-        package_sha256: digest of the registered folder.
+        chain: the version's lineage, walked after the gate's decision.
         quantized: ``quantize.json``, the registered model's results.
         unquantized: ``evaluate.json``, the results before the 8-bit step.
-        decision: what the gate said.
     """
+    version = chain.version
+    assert version is not None, "a card is a version's"
+    lines = [
+        f"TinyGPT-V, 8-bit, profile `{version.profile}`.",
+        "",
+        *_benchmarks(quantized, unquantized),
+        "",
+        f"Gate: {gate(version)}. Champion: {promotion(version)}.",
+        "",
+        *markdown(chain),
+        "",
+        f"Commit `{version.git_sha}`. Package sha256 `{version.package_sha256}`. "
+        f"In full: `tinygptv lineage models:/{version.name}/{version.version}`.",
+    ]
+    return _fit("\n".join(lines) + "\n")
+
+
+def _benchmarks(quantized: Mapping[str, Any], unquantized: Mapping[str, Any]) -> list[str]:
     before = unquantized.get("benchmarks") or {}
     lines = [
-        f"TinyGPT-V, 8-bit, profile `{profile}`.",
-        "",
         "| benchmark | metric | 8-bit | 95 % interval | before 8-bit | n | majority | question only |",
         "|---|---|---|---|---|---|---|---|",
     ]
@@ -58,11 +65,15 @@ def lineage_card(
             _number(entry.get("blind")),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    verdict = "passed" if decision.passed else "refused: " + "; ".join(decision.reasons)
-    lines += ["", f"Gate: {verdict}.", "", "| step | DVC digest of its output |", "|---|---|"]
-    lines += [f"| {step} | `{digest}` |" for step, digest in digests.items()]
-    lines += ["", f"Commit `{git_sha}`. Package sha256 `{package_sha256}`."]
-    return "\n".join(lines) + "\n"
+    return lines
+
+
+def _fit(card: str) -> str:
+    """The card, cut at the end of a line where a database would refuse it."""
+    if len(card) <= LONGEST:
+        return card
+    end = "\n\nCut here: `tinygptv lineage` has all of it.\n"
+    return card[: LONGEST - len(end)].rpartition("\n")[0] + end
 
 
 def _number(value: Any) -> str:

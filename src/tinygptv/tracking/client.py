@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +33,10 @@ def prepare_environment() -> None:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["DO_NOT_TRACK"] = "true"
     os.environ["MLFLOW_LOGGING_LEVEL"] = "WARNING"
-    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "1"  # 7, its default, would block for minutes
+    # Its default, 7, would block for minutes, and one retry already makes a second run where only the answer was lost.
+    # Who needs to try again does so by looking first (``run_once``, ``StepRun``).
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    os.environ["MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER"] = "false"  # a 429 may ask for an hour
     os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "10"
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
@@ -62,6 +66,8 @@ class Tracking:
 
         mlflow.set_tracking_uri(uri)  # the registry's store asks for models at the global address
         with only_creator(root):
+            if uri.startswith(SQLITE):
+                _create_database(Path(uri.removeprefix(SQLITE)))
             return cls(root, uri, mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri))
 
     def experiment(self, profile: str) -> str:
@@ -117,6 +123,24 @@ class Tracking:
         return f"{base}/#/experiments/{experiment}/runs/{run}"
 
 
+def _create_database(database: Path) -> None:
+    """Make MLflow's tables aside and rename the file.
+
+    MLflow makes them in many transactions. A kill or a full disk between two of them would leave a database that it
+    refuses for ever, because some of the tables are there already.
+    """
+    if database.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    for left in database.parent.glob(f".{database.name}.*.new*"):  # of a kill; some with SQLite's journal
+        left.unlink()
+    # a name of its own, because MLflow keeps connections by name, also those to a file that it could not fill
+    staged = database.with_name(f".{database.name}.{uuid.uuid4().hex}.new")
+    SqlAlchemyStore(f"{SQLITE}{staged}", str(database.parent / "mlartifacts"))._dispose_engine()
+    staged.replace(database)
+
+
 @contextmanager
 def reachable(root: Path) -> Iterator[Tracking]:
     """Connect for a command of a user.
@@ -126,10 +150,11 @@ def reachable(root: Path) -> Iterator[Tracking]:
     """
     prepare_environment()
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import DatabaseError
 
     try:
         yield Tracking.connect(root)
-    except MlflowException as error:
+    except (MlflowException, DatabaseError) as error:  # the latter where the file is no database
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"MLflow at {tracking_uri(root)}: {reason}; start its server, or set MLFLOW_TRACKING_URI"

@@ -16,14 +16,18 @@ import tinygptv
 from tinygptv.config import Gate, Register
 from tinygptv.errors import DataError, UserError
 from tinygptv.files import sha256_tree
+from tinygptv.tracking import facts
 from tinygptv.tracking import gate as gates
 from tinygptv.tracking.card import lineage_card
+from tinygptv.tracking.chain import Start
 from tinygptv.tracking.client import SQLITE, Tracking, prepare_environment, reachable, tracking_uri
+from tinygptv.tracking.lineage import PACKAGE_STEP, walk
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 DIGEST_TAG = "package.sha256"
 REPORT_TAG = "report"
 PACKAGE = "package"
+SECONDS_FOR_LEFTOVERS = 30.0
 REQUIREMENTS = (
     "accelerate",
     "bitsandbytes",
@@ -95,15 +99,7 @@ def register_package(root: Path, folder: Path, settings: Register, lineage: Line
             tracking.mlflow.set_model_version_tag(name, version, key, value)
         tracking.mlflow.set_registered_model_alias(name, CHALLENGER, version)
         decision = promote(tracking, name, version, settings.gate)
-        description = lineage_card(
-            profile=lineage.profile,
-            git_sha=lineage.git_sha,
-            digests=lineage.digests,
-            package_sha256=digest,
-            quantized=lineage.quantized,
-            unquantized=lineage.unquantized,
-            decision=decision,
-        )
+        description = _card(tracking, name, version, lineage)
         tracking.mlflow.update_model_version(name, version, description)
         return Registration(name, version, created, aliases_of(tracking, name, version), decision)
 
@@ -111,7 +107,8 @@ def register_package(root: Path, folder: Path, settings: Register, lineage: Line
 def promote(tracking: Tracking, name: str, version: str, gate: Gate) -> gates.Decision:
     """Make a version champion if it passes the gate; the former champion becomes previous.
 
-    The decision and its reasons are kept as tags of the version. ``challenger`` stays where it is.
+    The decision and its reasons, and who made it champion and when, are kept as tags of the version. ``challenger``
+    stays where it is.
     """
     client = tracking.mlflow
     champion = version_by_alias(tracking, name, CHAMPION)
@@ -122,6 +119,8 @@ def promote(tracking: Tracking, name: str, version: str, gate: Gate) -> gates.De
     if decision.passed and champion != version:
         if champion is not None:
             client.set_registered_model_alias(name, PREVIOUS, champion)  # first: a kill must not lose it
+        for key, value in (("promoted.by", facts.user()), ("promoted.at", facts.now())):
+            client.set_model_version_tag(name, version, key, value)  # first, too: a rerun would not add them
         client.set_registered_model_alias(name, CHAMPION, version)
     return decision
 
@@ -245,6 +244,22 @@ def _example() -> Any:
     return pd.DataFrame({"image": [file.getvalue()], "question": ["what shape does the image contain?"]})
 
 
+def _card(tracking: Tracking, name: str, version: str, lineage: Lineage) -> str:
+    """The version's description, from its lineage as far as it is on record by now."""
+    from tinygptv.tracking.lineage_start import graph_of
+    from tinygptv.tracking.shipping import ship_leftovers
+
+    root, run_id = tracking.root, lineage.run_id or None
+    # What earlier steps could not send while MLflow was down belongs into the chain.
+    ship_leftovers(root / ".state" / lineage.profile / "spool", tracking, SECONDS_FOR_LEFTOVERS)
+    if run_id is not None:
+        read = {f"dvc.input.{PACKAGE_STEP}": lineage.digests[PACKAGE_STEP]} if PACKAGE_STEP in lineage.digests else {}
+        for key, value in {**facts.at_end(), **read}.items():  # the run sends them, too, but perhaps later
+            tracking.mlflow.set_tag(run_id, key, value)
+    chain = walk(tracking.mlflow, graph_of(root), Start(subject=name, version=(name, version)), running=run_id)
+    return lineage_card(chain, lineage.quantized, lineage.unquantized)
+
+
 def _tags(lineage: Lineage) -> dict[str, str]:
     """The version's tags: lineage, and the numbers that the gate compares."""
     benchmarks = lineage.quantized.get("benchmarks") or {}
@@ -253,6 +268,6 @@ def _tags(lineage: Lineage) -> dict[str, str]:
     tags = {"profile": lineage.profile, "git.sha": lineage.git_sha, REPORT_TAG: json.dumps(report, sort_keys=True)}
     tags.update({f"dvc.{step}": digest for step, digest in lineage.digests.items()})
     tags.update({f"metric.{name}": str(entry["value"]) for name, entry in numbers.items()})
-    if "quantize" in lineage.digests:
-        tags["dvc.md5"] = lineage.digests["quantize"]
+    if PACKAGE_STEP in lineage.digests:
+        tags["dvc.md5"] = lineage.digests[PACKAGE_STEP]
     return tags

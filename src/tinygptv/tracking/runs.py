@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -11,11 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from tinygptv.config import STEPS
-from tinygptv.profiles import Profile, read_yaml
+from tinygptv.graph import code_digests, input_digests, stage_of, taken_by_dvc
+from tinygptv.profiles import Profile
 from tinygptv.steps.signals import Interrupted
+from tinygptv.tracking import facts, shelf
 from tinygptv.tracking import spool as spools
-from tinygptv.tracking.content import lock_md5
 from tinygptv.tracking.spool import Spool, flatten
 
 if TYPE_CHECKING:
@@ -48,19 +50,20 @@ class StepRun:
 
     def __enter__(self) -> Self:
         sha, dirty = git_state(self._root)
-        self._spool = Spool.create(
-            self._folder,
-            step=self._step,
-            profile=self._profile.name,
+        stage = stage_of(self._root, self._step)
+        inputs = input_digests(self._root, self._profile.name, self._step)
+        settings = step_params(self._profile, self._step, stage)
+        self._spool = self._open_spool(
+            work_digest(settings, inputs, code_digests(self._root, self._step)),
             pipeline=os.environ.get("TINYGPTV_PIPELINE_ID") or None,
             flow_run=os.environ.get("PREFECT_FLOW_RUN_ID") or None,
             git_sha=sha,
         )
         threading.Thread(target=self._ship, name="mlflow", daemon=True).start()
-        stage = stage_of(self._root, self._step)
         self.tags({"git.dirty": str(dirty).lower()})
-        self.tags(input_digests(self._root, self._profile.name, stage))
-        self.params(step_params(self._profile, self._step, stage))
+        self.tags(input_tags(inputs))
+        self.tags(facts.at_start(settings, stage))
+        self.params(settings)
         return self
 
     def __exit__(
@@ -71,6 +74,7 @@ class StepRun:
         status = "FINISHED" if error is None else "KILLED" if stopped else "FAILED"
         if error is not None:
             self.tags({"error": f"{type(error).__name__}: {error}"})
+        self.tags(facts.at_end())
         self._spool.append("status", value=status)
         self._closing.set()
         self._wanted.set()
@@ -122,6 +126,27 @@ class StepRun:
         """Where the run can be looked at; empty as long as ``run_id`` is."""
         return self._shipment.url if self._shipment is not None else ""
 
+    def _open_spool(self, work: str, **attempt: str | None) -> Spool:
+        """The spool of an earlier attempt at the same work that came to nothing, or else a new one."""
+        earlier = shelf.killed_spools(self._folder, self._step, work)
+        done = shelf.done_spool(self._folder, self._step)
+        if not earlier and self._was_lost(done, work):
+            earlier = [shelf.bring_back(done)]
+        for path in earlier:
+            spool = Spool.reopen(path, **attempt)
+            if spool is not None:
+                return spool
+        return Spool.create(self._folder, step=self._step, profile=self._profile.name, work=work, **attempt)
+
+    def _was_lost(self, done: Path, work: str) -> bool:
+        """Whether the step ended well with the same work, and a kill kept DVC from taking the result."""
+        header = spools.read_header(done) if done.is_file() else None
+        if header is None or header.work != work:
+            return False
+        tags = [event for event in spools.read_events(done)[0] if event["kind"] == "tag" and event["name"] == "dvc.md5"]
+        md5 = tags[-1]["value"] if tags else None
+        return not taken_by_dvc(self._root, self._profile.name, self._step, md5)
+
     def _append(self, kind: spools.Kind, **fields: Any) -> None:
         assert self._spool is not None, "a run records between enter and exit"
         self._spool.append(kind, **fields)
@@ -154,7 +179,7 @@ class StepRun:
         ended = self._shipment.advance()
         self._problem = None
         if ended:
-            spools.remove(self._spool.path)
+            shelf.conclude(self._spool.path)
             ship_leftovers(self._folder, self._shipment.tracking, LONGEST_TIME_FOR_LEFTOVERS)
         return ended
 
@@ -189,32 +214,32 @@ def _git(root: Path, *arguments: str) -> str | None:
     return done.stdout
 
 
-def stage_of(root: Path, step: str) -> dict[str, Any]:
-    """The step's entry in ``dvc.yaml``; empty where it has none."""
-    graph = root / "dvc.yaml"
-    stages = (read_yaml(graph) or {}).get("stages", {}) if graph.is_file() else {}
-    return dict(stages.get(step, {}))
-
-
-def input_digests(root: Path, profile: str, stage: Mapping[str, Any]) -> dict[str, str]:
+def input_tags(inputs: Mapping[str, str]) -> dict[str, str]:
     """Tags with the DVC digests of the step's inputs; ``dvc.parent_md5`` is that of the latest step among them."""
-    data = f"data/{profile}/"
-    paths = [str(dep).replace("${profile}", profile) for dep in stage.get("deps", ())]
-    steps = {path.removeprefix(data).split("/")[0] for path in paths if path.startswith(data)}
-    tags: dict[str, str] = {}
-    for step in sorted(steps & set(STEPS), key=STEPS.index):
-        digest = lock_md5(root, Path(data) / step)
-        if digest is not None:
-            tags[f"dvc.input.{step}"] = digest
-            tags["dvc.parent_md5"] = digest
-    return tags
+    tags = {f"dvc.input.{step}": digest for step, digest in inputs.items()}
+    return tags | ({"dvc.parent_md5": list(inputs.values())[-1]} if inputs else {})
+
+
+def work_digest(settings: Mapping[str, object], inputs: Mapping[str, str], code: Mapping[str, str]) -> str:
+    """Digest of all that decides a step's result."""
+    content = json.dumps([settings, inputs, code], sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def step_params(profile: Profile, step: str, stage: Mapping[str, Any]) -> dict[str, object]:
-    """The seed, and the sections of the configuration that ``dvc.yaml`` lets the step depend on, besides its own."""
-    sections = {step}
+    """The seed, the step's own section, and the keys that ``dvc.yaml`` lets it depend on besides."""
+    keys = {step}
     for entry in stage.get("params", ()):
         if isinstance(entry, Mapping):
-            sections.update(str(key) for keys in entry.values() for key in keys or ())
+            keys.update(str(key) for listed in entry.values() for key in listed or ())
     settings = profile.config.model_dump(by_alias=True, mode="json")
-    return {"seed": profile.seed, **{name: settings[name] for name in sorted(sections) if name in settings}}
+    found = {key: _at(settings, key) for key in sorted(keys)}
+    return {"seed": profile.seed, **{key: value for key, value in found.items() if value is not None}}
+
+
+def _at(settings: Mapping[str, Any], key: str) -> Any:
+    """The value of ``a.b.c``; None where the profile lacks it."""
+    value: Any = settings
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value

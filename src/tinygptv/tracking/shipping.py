@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tinygptv.errors import DataError
+from tinygptv.tracking import shelf
 from tinygptv.tracking import spool as spools
 from tinygptv.tracking.client import SPOOL_TAG, Tracking
 from tinygptv.tracking.spool import Event
@@ -32,14 +34,10 @@ class Shipment:
     def __init__(self, path: Path, header: Header, tracking: Tracking) -> None:
         self._path = path
         self.tracking = tracking
-        self._offset = 0
+        self._offset = spools.shipped_until(path)
         self._experiment = tracking.experiment(header.profile)
-        common = {"profile": header.profile, "git.sha": header.git_sha}
-        if header.flow_run:
-            common["prefect.flow_run_id"] = header.flow_run
-        tags = {**common, "step": header.step}
-        if header.pipeline:
-            tags["mlflow.parentRunId"] = tracking.pipeline(self._experiment, header.pipeline, common, header.started)
+        self._header = header
+        tags = {**self._tags(header.pipeline, header.flow_run, header.git_sha), "step": header.step}
         self.run_id = tracking.run_once(self._experiment, SPOOL_TAG, header.spool, header.step, tags, header.started)
 
     @property
@@ -57,15 +55,32 @@ class Shipment:
         self._values(events)
         for event in events:
             self._others(event)
-        ended = [event for event in events if event["kind"] == "status"]
-        if ended:
-            self.end(ended[-1]["value"], ended[-1]["time"])
+        status = spools.last_status(events)
+        if status is not None:
+            self.end(status, events[-1]["time"])
         self._offset = offset
-        return bool(ended)
+        return status is not None
 
     def end(self, status: str, time: int) -> None:
         """Close the run."""
         self.tracking.mlflow.set_terminated(self.run_id, status, time)
+
+    def _tags(self, pipeline: str | None, flow_run: str | None, git_sha: str) -> dict[str, str]:
+        """What says where an attempt belongs; the run of its pipeline is made where it is missing."""
+        tags = {"profile": self._header.profile, "git.sha": git_sha}
+        if flow_run:
+            tags["prefect.flow_run_id"] = flow_run
+        if pipeline:
+            parent = self.tracking.pipeline(self._experiment, pipeline, tags, self._header.started)
+            tags["mlflow.parentRunId"] = parent
+        return tags
+
+    def _attempt(self, event: Event) -> None:
+        """The run goes on, below the pipeline of the new attempt."""
+        client = self.tracking.mlflow
+        client.update_run(self.run_id, status="RUNNING")
+        for name, value in self._tags(event["pipeline"], event["flow_run"], event["git_sha"]).items():
+            client.set_tag(self.run_id, name, value)
 
     def _values(self, events: Sequence[Event]) -> None:
         """Metrics, parameters and tags, many in a request."""
@@ -82,7 +97,7 @@ class Shipment:
             self._send(part, lambda some: self.tracking.mlflow.log_batch(self.run_id, tags=some))
 
     def _others(self, event: Event) -> None:
-        """Files and data sets, one by one."""
+        """Files, data sets and new attempts, one by one."""
         client = self.tracking.mlflow
         if event["kind"] == "artifact":
             path = spools.files_of(self._path) / event["path"]
@@ -99,6 +114,8 @@ class Shipment:
             dataset = Dataset(event["name"], event["md5"], "local", source)
             tags = [InputTag("mlflow.data.context", event["context"]), InputTag("dvc.md5", event["md5"])]
             self._send([dataset], lambda _: client.log_inputs(self.run_id, [DatasetInput(dataset, tags)]))
+        elif event["kind"] == "attempt":
+            self._attempt(event)
 
     def _send(self, records: Sequence[T], send: Any) -> None:
         """Send records together; of those that MLflow will never take, send the others and name them."""
@@ -121,24 +138,26 @@ def ship_leftover(path: Path, tracking: Tracking) -> bool:
     """Ship a spool whose writer is gone; without an end in it, the writer was killed.
 
     Returns:
-        Whether it was shipped and removed; False where another process holds it.
+        Whether it was shipped and put away; False where another process holds it.
     """
-    with spools.claim(path) as mine:
+    with shelf.claim(path) as mine:
         if not mine:
             return False
         header = spools.read_header(path)
+        if header is None and b"\n" in path.read_bytes():
+            raise DataError(f"its header is not of this version; ship it with the one that wrote it, or remove {path}")
         if header is not None:
             shipment = Shipment(path, header, tracking)
             if not shipment.advance():
                 shipment.end("KILLED", path.stat().st_mtime_ns // 1_000_000)
-        spools.remove(path)
+        shelf.conclude(path)
         return True
 
 
 def ship_leftovers(folder: Path, tracking: Tracking, seconds: float) -> None:
     """Ship the spools that earlier steps had to leave, for some seconds; the rest waits for the next step."""
     until = time.monotonic() + seconds
-    for path in spools.leftovers(folder):
+    for path in shelf.waiting(folder):
         if time.monotonic() > until:
             return
         try:
@@ -154,7 +173,7 @@ def ship_all(root: Path, tracking: Tracking) -> tuple[int, int]:
     Returns:
         How many were shipped, and how many belong to steps that still run.
     """
-    paths = [path for folder in sorted(root.glob(".state/*/spool")) for path in spools.leftovers(folder)]
+    paths = [path for folder in sorted(root.glob(".state/*/spool")) for path in shelf.waiting(folder)]
     shipped = sum(ship_leftover(path, tracking) for path in paths)
     return shipped, len(paths) - shipped
 

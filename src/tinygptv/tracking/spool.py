@@ -4,6 +4,9 @@ The first line, the header, says which run the events belong to, so that a spool
 the run later, on a day when MLflow answers. A kill or a full disk may tear a line; such a line is skipped.
 
 The writer holds the file's lock while it lives. A spool whose lock is free belongs to nobody and may be shipped.
+
+A step that was killed, or whose result DVC never took, goes on in the spool of that attempt, and so in its run. What
+the spool has already is not written again: a point of a curve is recorded once, however often a stage was killed.
 """
 
 from __future__ import annotations
@@ -15,13 +18,12 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-Kind = Literal["metric", "param", "tag", "artifact", "dataset", "status"]
+Kind = Literal["metric", "param", "tag", "artifact", "dataset", "status", "attempt", "shipped"]
 Event = dict[str, Any]
 
 
@@ -33,6 +35,8 @@ class Header:
     """Unique; a tag of the run, by which a second shipment finds it."""
     step: str
     profile: str
+    work: str
+    """Digest of all that decides the step's result: another attempt at the same work goes on in the same run."""
     pipeline: str | None
     """The pipeline's id, if a flow runs the step: its run is the parent."""
     flow_run: str | None
@@ -51,23 +55,19 @@ class Spool:
         self._handle = handle
         self._events = 0
         self._torn = False
+        self._seen: set[tuple[Any, ...]] = set()
 
     @classmethod
-    def create(
-        cls, folder: Path, *, step: str, profile: str, pipeline: str | None, flow_run: str | None, git_sha: str
-    ) -> Spool:
-        """Begin a new spool in a folder; it appears there locked and with its header."""
+    def create(cls, folder: Path, **facts: Any) -> Spool:
+        """Begin a new spool in a folder; it appears there locked and with its header.
+
+        Args:
+            folder: where spools lie.
+            facts: the header's fields, but for ``spool`` and ``started``.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        header = Header(
-            spool=uuid.uuid4().hex,
-            step=step,
-            profile=profile,
-            pipeline=pipeline,
-            flow_run=flow_run,
-            git_sha=git_sha,
-            started=now(),
-        )
-        path = folder / f"{step}-{header.spool}.jsonl"
+        header = Header(spool=uuid.uuid4().hex, started=now(), **facts)
+        path = folder / f"{header.step}-{header.spool}.jsonl"
         hidden = path.with_suffix(".tmp")
         handle = os.open(hidden, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -76,8 +76,39 @@ class Spool:
         hidden.rename(path)
         return spool
 
+    @classmethod
+    def reopen(cls, path: Path, **facts: Any) -> Spool | None:
+        """Go on in the spool of an earlier attempt; None where its writer lives.
+
+        Args:
+            path: the spool.
+            facts: of this attempt, for the run: ``pipeline``, ``flow_run``, ``git_sha``.
+        """
+        header = read_header(path)
+        handle = os.open(path, os.O_RDWR | os.O_APPEND)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        assert header is not None, f"{path} was chosen by its header"
+        spool = cls(path, handle, header)
+        size = os.fstat(handle).st_size
+        spool._torn = os.pread(handle, 1, size - 1) != b"\n"
+        for event in read_events(path)[0]:
+            spool._events = max(spool._events, event.get("id", 0))
+            spool._seen.add(_identity(event))
+        spool.append("attempt", **facts)
+        return spool
+
     def append(self, kind: Kind, **fields: Any) -> None:
-        """Add one event. It is a single write to the system, so a kill leaves whole lines."""
+        """Add one event, unless the spool has it from an earlier attempt.
+
+        It is a single write to the system, so a kill leaves whole lines.
+        """
+        identity = _identity({"kind": kind, **fields})
+        if identity and identity in self._seen:
+            return
         self._events += 1
         self._write({"id": self._events, "kind": kind, "time": now(), **fields})
 
@@ -126,7 +157,7 @@ def read_header(path: Path) -> Header | None:
     """A spool's first line, or None where it is torn."""
     with path.open("rb") as file:
         event = _parse(file.readline())
-    if event is None or event.pop("kind", None) != "header":
+    if event is None or event.pop("kind", None) != "header" or event.keys() != Header.__dataclass_fields__.keys():
         return None
     return Header(**event)
 
@@ -142,37 +173,27 @@ def read_events(path: Path, offset: int = 0) -> tuple[list[Event], int]:
         content = file.read()
     end = content.rfind(b"\n") + 1
     events = [event for line in content[:end].splitlines() if (event := _parse(line)) is not None]
-    return [event for event in events if event["kind"] != "header"], offset + end
+    return [event for event in events if event["kind"] not in ("header", "shipped")], offset + end
 
 
-def leftovers(folder: Path) -> list[Path]:
-    """All spools of a folder, oldest first, whoever holds them."""
-    return sorted(folder.glob("*.jsonl"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+def last_status(events: Iterable[Event]) -> str | None:
+    """How the last attempt ended: ``FINISHED``, ``FAILED``, ``KILLED``, or None for one that was killed unheard."""
+    status = None
+    for event in events:
+        if event["kind"] in ("status", "attempt"):
+            status = event.get("value")
+    return status
 
 
-@contextmanager
-def claim(path: Path) -> Iterator[bool]:
-    """Hold the lock of a spool that nobody holds; gives False where its writer lives or it is gone."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        yield False
-        return
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield path.exists()
-    finally:
-        os.close(handle)
-
-
-def remove(path: Path) -> None:
-    """Remove a shipped spool and its files."""
-    path.unlink(missing_ok=True)
-    shutil.rmtree(files_of(path), ignore_errors=True)
+def shipped_until(path: Path) -> int:
+    """The byte offset up to which all has been shipped."""
+    offset = 0
+    with path.open("rb") as file:
+        for line in file:
+            event = _parse(line)
+            if event is not None and event["kind"] == "shipped":
+                offset = file.tell()
+    return offset
 
 
 def _parse(line: bytes) -> Event | None:
@@ -181,6 +202,17 @@ def _parse(line: bytes) -> Event | None:
     except (json.JSONDecodeError, UnicodeDecodeError):
         return None  # torn by a kill or a full disk
     return event if isinstance(event, dict) and "kind" in event else None
+
+
+def _identity(event: Event) -> tuple[Any, ...]:
+    """What makes an event another one than those before; points of a curve and inputs are recorded once."""
+    match event["kind"]:
+        case "metric":
+            return "metric", event["name"], event["step"]
+        case "dataset":
+            return "dataset", event["name"], event["md5"], event["context"]
+        case _:
+            return ()  # recorded each time: the last value counts
 
 
 def _link_or_copy(source: str, target: str) -> str:

@@ -1,0 +1,85 @@
+"""What a run says about itself besides numbers: which configuration, inputs and environment, and whose run it is."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from tinygptv.config import STEPS
+
+CONFIG_TAG = "config.sha256"
+INPUTS_TAG = "dvc.inputs"
+ENVIRONMENT_TAG = "environment"
+ENVIRONMENT_DIGEST_TAG = "environment.sha256"
+USER_TAG = "user"
+
+
+def at_start(params: Mapping[str, object], stage: Mapping[str, Any]) -> dict[str, str]:
+    """Tags that are known before the step begins.
+
+    Args:
+        params: the seed and the sections of the configuration that the step depends on.
+        stage: the step's entry in ``dvc.yaml``.
+    """
+    inputs = ",".join(inputs_of(stage))  # which digests the run must name, whatever the graph becomes later
+    return {CONFIG_TAG: digest(params), INPUTS_TAG: inputs, USER_TAG: user()}
+
+
+def at_end() -> dict[str, str]:
+    """Tags with the environment, as the step's own imports have made it by its end."""
+    found = environment()
+    return {ENVIRONMENT_TAG: canonical(found), ENVIRONMENT_DIGEST_TAG: digest(found)}
+
+
+def environment() -> dict[str, Any]:
+    """What decides the bits of the step: all of it where the step used torch, else without importing torch."""
+    if "torch" in sys.modules:
+        from tinygptv import runtime
+
+        try:
+            return dict(runtime.environment())
+        except Exception as problem:  # a GPU that has just failed, for one: the record must not hide the step's error
+            print(f"tracking: the environment cannot be described in full ({problem})", file=sys.stderr)
+    from tinygptv.runtime import software
+
+    return dict(software())
+
+
+def inputs_of(stage: Mapping[str, Any]) -> tuple[str, ...]:
+    """The steps whose outputs a stage of ``dvc.yaml`` reads, in the order of the pipeline."""
+    found = {match[1] for dep in stage.get("deps", ()) if (match := re.match(r"data/[^/]+/(\w+)", str(dep)))}
+    return tuple(step for step in STEPS if step in found)
+
+
+def user() -> str:
+    """Who runs this, by the login name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container's user may have a number and no name
+        return "unknown"
+
+
+def now() -> str:
+    """This second, UTC, as ISO 8601."""
+    return iso(datetime.now(UTC).timestamp())
+
+
+def iso(seconds: float) -> str:
+    """Seconds since 1970 as ISO 8601, UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def canonical(value: Any) -> str:
+    """JSON in its one form: equal values are equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical JSON, in hexadecimal."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
