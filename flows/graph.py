@@ -50,6 +50,11 @@ class Plan(BaseModel):
         """Where the flow writes how each step ended."""
         return self.state_folder / "pipeline.json"
 
+    @property
+    def flow_mark(self) -> Path:
+        """The file whose lock the flow holds while it lives."""
+        return self.state_folder / "flows" / self.pipeline
+
     def tracking_command(self, command: str, *options: str) -> list[str]:
         """The command line that opens or closes the pipeline's MLflow run."""
         identity = ["--id", self.pipeline, "--profile", self.profile]

@@ -16,17 +16,19 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from flows import worktree
 from flows.environment import isolated
 from flows.graph import Plan, read_graph, select
-from flows.processes import GRACE_SECONDS, run_guarded
 from flows.runner import Outcome, read_outcomes
+from tinygptv import worktree
 from tinygptv.errors import EXIT_USER_ERROR, UserError
+from tinygptv.processes import GRACE_SECONDS, run_guarded
 from tinygptv.profiles import known_profiles, read_yaml
 from tinygptv.steps.harness import find_root
 from tinygptv.tables import plain_table
 
 CLOSE_SECONDS = 120.0
+STOPPED = (130, 143)
+"""Exit codes of a flow that had the time to tell Prefect itself."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
         environment.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}")
     flow = [sys.executable, "-m", "flows.tasks", plan.model_dump_json()]
     code = run_guarded(flow, env=environment, cwd=plan.root, grace=2 * GRACE_SECONDS)
+    if code not in STOPPED and plan.flow_mark.exists() and "PREFECT_API_URL" in environment:
+        _close_in_prefect(plan, environment)
     outcomes = read_outcomes(plan)
     url = _close_parent_run(plan, outcomes, code, environment) if plan.tracked else ""
     return _conclude(outcomes, code, time.monotonic() - started, url)
@@ -82,7 +86,7 @@ def _make_plan(root: Path, options: argparse.Namespace) -> Plan:
         where = worktree.prepare(root, profile)
         print(f"profile {profile} runs in {where.relative_to(root)}", flush=True)
         if changed := worktree.changed_files(root):
-            print(f"it holds the last commit: {changed} changed files of the checkout are not in it", flush=True)
+            print(f"it holds the last commit: {len(changed)} changed files of the checkout are not in it", flush=True)
     return Plan(
         root=where,
         profile=profile,
@@ -91,6 +95,18 @@ def _make_plan(root: Path, options: argparse.Namespace) -> Plan:
         force=tuple(options.force),
         tracked=not options.no_parent_run,
     )
+
+
+def _close_in_prefect(plan: Plan, environment: Mapping[str, str]) -> None:
+    """Tell a server that stays that the flow is gone, where the flow could not; otherwise the next flow does it."""
+    command = [sys.executable, "-m", "flows.reconcile", str(plan.flow_mark.parent)]
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=CLOSE_SECONDS)
+        closed = done.returncode == 0
+    except subprocess.TimeoutExpired:
+        closed = False
+    if not closed:
+        print("pipeline: Prefect was not told that the flow has ended; the next flow does it", file=sys.stderr)
 
 
 def _close_parent_run(plan: Plan, outcomes: list[Outcome], code: int, environment: Mapping[str, str]) -> str:

@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from flows.graph import Plan, Stage
-from flows.processes import GRACE_SECONDS, guarded
 from flows.terminal import LineSplitter, StepView
 from tinygptv.files import read_json, write_json
+from tinygptv.processes import GRACE_SECONDS, guarded
 from tinygptv.profiles import read_yaml
 
 BUSY = ("is busy, it is being blocked", "Unable to acquire lock")

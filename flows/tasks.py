@@ -21,11 +21,14 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from flows import reconcile
 from flows.graph import Plan, Stage
 from flows.runner import Outcome, run_step, save_outcomes
 
 for _name in ("prefect.flow_runs", "prefect.task_runs"):
     logging.getLogger(_name).propagate = False  # to the server only: the terminal shows the lines themselves
+# A server that is down for a while: each event that has to wait is shown whole, though it arrives in the end.
+logging.getLogger("prefect._internal.concurrency").setLevel(logging.CRITICAL)
 
 
 @flow(name="pipeline", log_prints=False, persist_result=False)
@@ -109,7 +112,10 @@ def main() -> int:
     # Prefect passes SIGTERM on after marking the run as crashed; its temporary server is stopped by an exit handler,
     # which only a normal exit calls.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    state = pipeline(Plan.model_validate_json(sys.argv[1]), return_state=True)
+    plan = Plan.model_validate_json(sys.argv[1])
+    with reconcile.alive(plan):
+        reconcile.close_left_runs(plan.flow_mark.parent)
+        state = pipeline(plan, return_state=True)
     return 0 if state.is_completed() else 1
 
 

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from flows.environment import isolated
-from flows.processes import guarded
 from tinygptv.errors import EXIT_USER_ERROR, UserError
+from tinygptv.processes import guarded
 from tinygptv.steps.harness import find_root
 
 HOST = "127.0.0.1"

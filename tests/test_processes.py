@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.processes import guarded
+from tinygptv.processes import guarded
 
 # A shell that starts a grandchild in a session of its own, writes both process ids and waits.
 FAMILY = (
@@ -56,8 +56,10 @@ def test_a_stopped_guard_leaves_nothing(tmp_path, number, code):
 
 
 def test_a_guard_dies_with_its_parent(tmp_path):
-    code = f"import subprocess; from flows.processes import guarded; subprocess.run(guarded(['sh', '-c', {FAMILY!r}]))"
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    code = (
+        f"import subprocess; from tinygptv.processes import guarded; subprocess.run(guarded(['sh', '-c', {FAMILY!r}]))"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1] / "src")}
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=env, stdout=subprocess.DEVNULL)
     wait_for(lambda: (tmp_path / "b").is_file() and (tmp_path / "b").read_text().strip())
     guard = psutil.Process(parent.pid).children()[0].pid
@@ -68,10 +70,10 @@ def test_a_guard_dies_with_its_parent(tmp_path):
 
 def test_sigkill_follows_where_sigterm_is_ignored(tmp_path):
     code = (
-        "import sys; from flows.processes import run_guarded;"
+        "import sys; from tinygptv.processes import run_guarded;"
         "sys.exit(run_guarded(['sh', '-c', 'trap \"\" TERM; echo up; sleep 600 & wait; sleep 600'], grace=0.2))"
     )
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1] / "src")}
     guard = subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True)
     assert guard.stdout is not None
     assert guard.stdout.readline() == "up\n"

@@ -1,6 +1,6 @@
 """Children that never outlive their parent: a guard process that owns everything its command starts.
 
-``python flows/processes.py --parent PID -- COMMAND...`` runs the command in a session of its own. The guard adopts
+``python processes.py --parent PID -- COMMAND...`` runs the command in a session of its own. The guard adopts
 orphans (Linux' child subreaper), so that it still knows a trainer after the DVC above it was killed. When the guard is
 told to stop, when its parent dies, or when the command ends, nothing of it is left. Only the standard library and
 psutil are imported, so that a guard starts at once.

@@ -1,0 +1,158 @@
+"""The Prefect side of ``flows/verify.py``: ``tinygptv verify`` in a process of its own, a table, a run in MLflow.
+
+Whoever imports it imports Prefect; a deployment names ``flows/verification.py:verify``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from tinygptv.errors import EXIT_USER_ERROR
+from tinygptv.processes import GRACE_SECONDS, guarded
+from tinygptv.profiles import read_yaml
+from tinygptv.steps.harness import find_root
+
+RECORD_SECONDS = 120.0
+MEND = "MendMe"
+"""Name of the state where the user has to do something first."""
+
+logging.getLogger("prefect.flow_runs").propagate = False  # to the server only: the terminal shows the lines themselves
+
+
+@flow(name="verify", log_prints=False, persist_result=False)
+def verify(steps: list[str] | None = None, profile: str | None = None) -> State:
+    """Run steps again and compare every output with the lock.
+
+    Args:
+        steps: their names; none for all that have outputs.
+        profile: the profile whose worktree has the lock; none for the checkout's own.
+    """
+    root = find_root(Path.cwd())
+    command = [sys.executable, "-m", "tinygptv.cli", "verify", *(steps or []), "--json", *_lock_of(root, profile)]
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "verify.json"
+        code, last = _stream(command, root, file, get_run_logger().info)
+        if code not in (0, 1) or not file.stat().st_size:
+            return Failed(name=MEND if code == EXIT_USER_ERROR else None, message=last or f"exit code {code}")
+        result = json.loads(file.read_bytes())
+        _show_table(result)
+        url = _record(root, file)
+    states = [step["state"] for step in result["steps"]]
+    equal = f"{states.count('equal')} of {len(states)} steps equal"
+    message = f"{equal}; {url}"
+    _say(message)
+    return Completed(message=message) if code == 0 else Failed(message=message)
+
+
+def _lock_of(root: Path, profile: str | None) -> list[str]:
+    """The option that names the lock of another profile's worktree."""
+    if profile is None or profile == read_yaml(root / "params.yaml").get("profile"):
+        return []
+    return ["--from", str(root / ".state" / "worktrees" / profile / "dvc.lock")]
+
+
+def _stream(command: list[str], root: Path, output: Path, log: Callable[[str], None]) -> tuple[int, str]:
+    """Run the command under a guard: its lines to the terminal and the log as they come, its result to a file."""
+    last = ""
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            guarded(command),
+            cwd=root,
+            env=_environment(root),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            last = line.rstrip()
+            _say(last)
+            log(last)
+        return process.wait(), last
+    finally:
+        if process.poll() is None:  # cancelled: the command clears up below itself
+            process.terminate()
+            try:
+                process.wait(3 * GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        process.stderr.close()
+
+
+def _show_table(result: dict[str, Any]) -> None:
+    """The table that the Prefect UI shows under Artifacts."""
+    rows = [
+        {
+            "step": step["step"],
+            "state": step["state"],
+            "seconds": step["seconds"],
+            "first difference": _first(step),
+        }
+        for step in result["steps"]
+    ]
+    create_table_artifact(key="verify", table=rows, description=f"Commit {result['commit'][:12]}, {result['lock']}")
+
+
+def _first(step: dict[str, Any]) -> str:
+    found = [f"{entry['path']}: {entry['words']}" for entry in (*step["inputs"], *step["outputs"])]
+    return str(step["reason"]) or next(iter(found), "")
+
+
+def _record(root: Path, file: Path) -> str:
+    """Record the result in MLflow; where that fails, the verification still counts."""
+    command = [sys.executable, "-m", "tinygptv.tracking", "record-verification", "--file", str(file)]
+    env = _environment(root) | {"PREFECT_FLOW_RUN_ID": str(flow_run.get_id() or "")}
+    try:
+        done = subprocess.run(
+            command, cwd=root, env=env, capture_output=True, text=True, check=False, timeout=RECORD_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return f"MLflow did not answer within {RECORD_SECONDS:.0f} s"
+    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+    return (lines or [f"not recorded: exit code {done.returncode}"])[-1]
+
+
+def _environment(root: Path) -> dict[str, str]:
+    """The code of the checkout, whoever calls."""
+    return {**os.environ, "PYTHONPATH": str(root / "src"), "DVC_ROOT": str(root)}
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def main() -> int:
+    """Run the flow with the launcher's arguments."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("steps", nargs="*")
+    parser.add_argument("--profile")
+    options = parser.parse_args()
+    # Prefect's temporary server is stopped by an exit handler, which only a normal exit calls.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    state = verify(options.steps, options.profile, return_state=True)
+    if state.is_completed():
+        return 0
+    return EXIT_USER_ERROR if state.name == MEND else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

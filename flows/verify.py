@@ -1,0 +1,43 @@
+"""``python -m flows.verify [STEP...] [--profile NAME]``: steps again, compared with the lock, recorded in MLflow.
+
+This is the launcher: it isolates Prefect and starts the flow (``flows/verification.py``) in its own process. Exit
+codes: 0 all equal, 1 something differs or a step failed, 2 something the user can mend, 128+n stopped by signal n.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from flows.environment import isolated
+from tinygptv.errors import EXIT_USER_ERROR, UserError
+from tinygptv.processes import GRACE_SECONDS, run_guarded
+from tinygptv.steps.harness import find_root
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the flow once and return the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        root = find_root(Path.cwd())
+    except UserError as error:
+        print(f"verify: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    profile = ["--profile", options.profile] if options.profile is not None else []
+    flow = [sys.executable, "-m", "flows.verification", *profile, *options.steps]
+    # the flow, the command and the step below it each take the time to end in order
+    return run_guarded(flow, env=isolated(os.environ, root, options.server), cwd=root, grace=4 * GRACE_SECONDS)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m flows.verify", description="Run steps again and compare them.")
+    parser.add_argument("steps", metavar="STEP", nargs="*", help="steps (default: all that have outputs)")
+    parser.add_argument("--profile", metavar="NAME", help="the lock of that profile's worktree, not the checkout's")
+    parser.add_argument("--server", metavar="URL", help="a Prefect API, such as http://127.0.0.1:4200/api")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""What the tensors of a micro-batch stand for: records, images, tokens, and which of them are learned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinygptv.data.prompts import IGNORE_INDEX
+from tinygptv.data.records import ImageSample, RecordError, parse_sample
+from tinygptv.data.shards import tar_index
+from tinygptv.errors import DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from tinygptv.data.batches import Batch, Example
+    from tinygptv.data.order import Draw
+
+TEXT, IMAGE, END = "text", "image", "end"
+"""Kinds of tokens; ``END`` is the mark that an answer ends with."""
+IMAGE_SLOT = "<image>"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One place of a sequence."""
+
+    id: int
+    text: str
+    """As the tokenizer decodes it alone; ``IMAGE_SLOT`` for a slot that the image fills."""
+    kind: str
+    loss: bool
+    """Whether the model is trained to predict it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """Where an image lies in the shards."""
+
+    key: str
+    shard: str
+    file: str
+    """Name of the member, and of the copy below ``images``."""
+    width: int
+    height: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One sample of a micro-batch."""
+
+    record: str
+    task: str
+    """Entry of the stage's mixture."""
+    image: ImageFile
+    tokens: tuple[Token, ...]
+    padding: int
+    """Places after the tokens, up to the longest sample of the micro-batch."""
+
+    @property
+    def length(self) -> int:
+        """Tokens, image slots included."""
+        return len(self.tokens)
+
+    @property
+    def loss_tokens(self) -> int:
+        """Tokens that carry loss."""
+        return sum(token.loss for token in self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads micro-batches back."""
+
+    tokenizer: PreTrainedTokenizerBase
+    end_id: int
+    """The token of the end mark."""
+    image_token_id: int
+    images: dict[str, tuple[Path, ImageSample]]
+    """Image key → tar and sample."""
+
+    def rows(self, batch: Batch, drawn: Sequence[tuple[Draw, Example]]) -> tuple[Row, ...]:
+        """The rows of a micro-batch.
+
+        Args:
+            batch: its tensors.
+            drawn: what its samples were made from, in the same order.
+        """
+        rows = []
+        for i, (draw, example) in enumerate(drawn):
+            length = int(batch.attention_mask[i].sum())
+            ids, labels = batch.input_ids[i].tolist(), batch.labels[i].tolist()
+            assert (batch.record_ids[i], ids[:length]) == (example.record_id, example.input_ids)
+            rows.append(
+                Row(
+                    record=example.record_id,
+                    task=draw.task,
+                    image=self._image(example.image_key),
+                    tokens=tuple(map(self._token, ids[:length], labels)),
+                    padding=len(ids) - length,
+                )
+            )
+        return tuple(rows)
+
+    def decoded(self, row: Row) -> str:
+        """A row's tokens as one text, with the image's slots as one."""
+        parts = groupby(row.tokens, key=lambda token: token.kind == IMAGE)
+        return "".join(IMAGE_SLOT if slots else self._text([token.id for token in part]) for slots, part in parts)
+
+    def _token(self, number: int, label: int) -> Token:
+        loss = label != IGNORE_INDEX
+        assert not loss or label == number, "a label is the token itself; the loss shifts them"
+        if number == self.image_token_id:
+            return Token(number, IMAGE_SLOT, IMAGE, loss)
+        return Token(number, self._text([number]), END if loss and number == self.end_id else TEXT, loss)
+
+    def _text(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    def _image(self, key: str) -> ImageFile:
+        shard, sample = self.images[key]
+        info = sample.record.image
+        return ImageFile(key, shard.name, info.file, info.width, info.height, info.sha256)
+
+
+def read_images(shards: Iterable[Path], keys: set[str]) -> dict[str, tuple[Path, ImageSample]]:
+    """Find images by their keys: key → tar and sample.
+
+    Raises:
+        DataError: a shard or an image is damaged.
+    """
+    found: dict[str, tuple[Path, ImageSample]] = {}
+    for path in shards:
+        if len(found) == len(keys):
+            break
+        files: dict[str, dict[str, tuple[int, int]]] = {}
+        for name, place in tar_index(path).items():
+            key, _, extension = name.partition(".")
+            if key in keys:
+                files.setdefault(key, {})[extension] = place
+        with path.open("rb") as tar:
+            for key, places in files.items():
+                content = {}
+                for extension, (offset, size) in places.items():
+                    tar.seek(offset)
+                    content[extension] = tar.read(size)
+                record, (image,) = content.pop("json"), content.values()
+                try:
+                    found[key] = path, parse_sample(key, record, image)
+                except RecordError as error:
+                    raise DataError(f"{path}: {error}; restore it with `dvc checkout`") from None
+    return found
