@@ -1,0 +1,285 @@
+"""What gpu_memory.py and gpu_step.py share: options, variants, a process for each measurement, results.
+
+Only the standard library here; torch is imported by the processes that measure (gpu_worker.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+from tinygptv.files import write_json  # noqa: E402
+from tinygptv.planning.compute import PEAK_TFLOPS  # noqa: E402
+from tinygptv.steps import STAGES  # noqa: E402
+
+GB = 10**9
+WORKER = Path(__file__).with_name("gpu_worker.py")
+NOT_MEASURED = "not measured"
+TRANSFORMERS = (5, 23)
+"""The oldest version that the model's code was run with; 5.17 lacks some of what it imports."""
+TABLES = ("mixture", "batch_size")
+"""Keys of a profile whose value is, or can be, a table with keys of its own, and no section."""
+PEAKS = {
+    "NVIDIA GeForce RTX 3090": "RTX 3090",
+    "NVIDIA GeForce RTX 4090": "RTX 4090",
+    "NVIDIA A100-PCIE-40GB": "A100",
+    "NVIDIA A100-SXM4-40GB": "A100",
+    "NVIDIA A100 80GB PCIe": "A100",
+    "NVIDIA A100-SXM4-80GB": "A100",
+    "NVIDIA H100 80GB HBM3": "H100 SXM",
+    "NVIDIA H200": "H100 SXM",  # the same chip with more memory
+}
+"""Device, as the driver names it, to its peak in ``planning/compute.py``; other devices have no utilisation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One way to train a stage."""
+
+    what: str
+    tower: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Other values of the profile; ``stage.`` stands for the stage at hand."""
+    gpu: float | None = None
+    """Its own limit in GB."""
+    package: str | None = None
+    """What it needs besides torch, transformers and peft."""
+
+
+VARIANTS = {
+    "cached": Variant(what="as the pipeline trains: cached features, deterministic kernels"),
+    "tower": Variant(what="the image encoder runs in every step", tower=True),
+    "free": Variant(what="any kernels", settings={"runtime.deterministic": False}),
+    "8gb": Variant(
+        what="blocks in 8 bits and computed again, stage 4 one sequence at a time, in 8 GB",
+        settings={"stage.base_8bit": True, "stage.gradient_checkpointing": True, "stage4.micro_batch_size": 1},
+        gpu=8.0,
+        package="bitsandbytes",
+    ),
+}
+
+
+def options(description: str | None, name: str, variants: Sequence[str]) -> argparse.ArgumentParser:
+    """The options of both scripts.
+
+    Args:
+        description: the script's docstring.
+        name: of the results.
+        variants: what it measures unless told otherwise.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="the sizes of configs/smoke.yaml: a trial of the script")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(variants), help="see the text")
+    parser.add_argument("--gpu", type=float, default=24.0, help="10^9 bytes that may be used (24)")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="such as stage3.micro_batch_size=2")
+    parser.add_argument("--quick", action="store_true", help="fewer steps and rounds")
+    parser.add_argument("--minutes", type=float, default=8.0, help="after so many no further process begins (8)")
+    parser.add_argument("--plan", action="store_true", help="measure nothing: rows with the plan's numbers alone")
+    parser.add_argument("--out", type=Path, help=f"default, for a whole run: benchmarks/results/{name}.json")
+    parser.set_defaults(name=name, whole=(list(STAGES), list(variants)))
+    return parser
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """End with one line and exit code 2 where the device, a package or a key is missing."""
+    missing = [name for name in ("torch", "transformers", "peft") if importlib.util.find_spec(name) is None]
+    if missing:
+        problem = f"{', '.join(missing)} cannot be imported; install torch, transformers and peft"
+    elif (found := metadata.version("transformers")) and tuple(map(int, found.split(".")[:2])) < TRANSFORMERS:
+        problem = f"transformers is {found}; {'.'.join(map(str, TRANSFORMERS))} or later is needed"
+    elif arguments.device == "cpu" and not (arguments.tiny or arguments.plan):
+        problem = "--device cpu is for trials of the script; add --tiny"
+    elif arguments.device == "cuda" and not arguments.plan and not _has_cuda():
+        problem = "torch sees no CUDA device; nothing was measured (a trial on the CPU: --device cpu --tiny)"
+    else:
+        problem = _wrong_setting(arguments)
+    if not problem:
+        return
+    print(f"{arguments.name}: {problem}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _wrong_setting(arguments: argparse.Namespace) -> str:
+    """What is wrong with ``--set``, if anything."""
+    try:
+        read_profile(profile_path(arguments), dict(map(setting, arguments.set)))
+    except KeyError as error:
+        return str(error.args[0])
+    return ""
+
+
+def profile_path(arguments: argparse.Namespace) -> Path:
+    """The profile whose sizes are measured."""
+    return ROOT / "configs" / ("smoke.yaml" if arguments.tiny else "paper.yaml")
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """``KEY=VALUE``, the value as JSON has it, or else a word."""
+    key, _, value = text.partition("=")
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
+def read_profile(path: Path, settings: Mapping[str, Any]) -> Any:
+    """The part of a profile that training reads, without pydantic and ruamel.yaml.
+
+    Args:
+        path: the profile.
+        settings: other values of keys such as ``stage3.micro_batch_size``.
+
+    Raises:
+        KeyError: there is no such key.
+    """
+    import yaml  # PyYAML comes with transformers
+
+    def section(value: Any, key: str = "") -> Any:
+        if isinstance(value, list):
+            return tuple(section(item) for item in value)
+        if not isinstance(value, dict) or key in TABLES:
+            return value
+        return SimpleNamespace(**{name: section(item, name) for name, item in value.items()})
+
+    content = yaml.safe_load(path.read_text())
+    config = section({name: content[name] for name in ("runtime", "model", "features", "quantize", *STAGES)})
+    for key, value in settings.items():
+        name, _, field = key.partition(".")
+        if not hasattr(getattr(config, name, None), field):
+            raise KeyError(f"{path.name} has no key {key}")
+        setattr(getattr(config, name), field, value)
+    for name in STAGES:
+        stage = getattr(config, name)
+        stage.steps_per_repeat = stage.steps_per_epoch * stage.epochs
+        stage.steps = stage.steps_per_repeat * stage.repeats
+    config.stage = lambda name: getattr(config, name)
+    return config
+
+
+class Measurements:
+    """Measurements one after the other, each in a fresh process, until the time is over."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.settings = dict(map(setting, arguments.set))
+        self.environment: dict[str, Any] = {}
+        self._began = time.monotonic()
+        self._done = 0
+
+    def each(self, rounds: int, **amounts: float) -> Iterator[dict[str, Any]]:
+        """A row for every round, stage and variant, in this order: the variants alternate (A B A B).
+
+        Args:
+            rounds: times that everything is measured.
+            amounts: ``steps``, ``warmup`` and ``seconds`` of a process.
+        """
+        given = self.arguments
+        total = rounds * len(given.stages) * len(given.variants)
+        for _ in range(rounds):
+            for stage in given.stages:
+                for variant in given.variants:
+                    row = {"stage": stage, "variant": variant} | self._measure(stage, VARIANTS[variant], amounts)
+                    self._done += 1
+                    self.environment |= row.pop("environment", {})
+                    seconds = time.monotonic() - self._began
+                    text = f"{row['samples_per_s']:.2f} samples/s" if "samples_per_s" in row else row["status"]
+                    print(f"[{self._done}/{total}, {seconds:.0f} s] {stage} {variant}: {text}", flush=True)
+                    yield row
+
+    def _measure(self, stage: str, variant: Variant, amounts: Mapping[str, float]) -> dict[str, Any]:
+        given = self.arguments
+        if variant.package and importlib.util.find_spec(variant.package) is None:
+            return {"status": f"{variant.package} is not installed"}
+        left = 60 * given.minutes - (time.monotonic() - self._began)
+        if left <= 0:
+            return {"status": f"{NOT_MEASURED}: {given.minutes:g} minutes were over"}
+        settings = {key.replace("stage.", f"{stage}."): value for key, value in variant.settings.items()}
+        case = {
+            "profile": profile_path(given).stem,
+            "stage": stage,
+            "device": given.device,
+            "settings": settings | self.settings,
+            "tower": variant.tower,
+            "gpu": variant.gpu or given.gpu,
+            "plan_only": given.plan,
+            **amounts,
+        }
+        command = [sys.executable, str(WORKER), json.dumps(case)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=left + 30)
+        except subprocess.TimeoutExpired:
+            return {"status": f"{NOT_MEASURED}: stopped after {left + 30:.0f} s"}
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            print(done.stderr, file=sys.stderr)
+            return {"status": f"failed: {lines[-1]}"}
+        return json.loads(done.stdout.splitlines()[-1])
+
+
+def result(arguments: argparse.Namespace, environment: Mapping[str, Any], rows: Sequence[Any]) -> dict[str, Any]:
+    """The content of a result file; without a measurement the device is null."""
+    statuses = {row["status"] for row in rows}
+    if "measured" not in statuses:
+        status = NOT_MEASURED
+    else:
+        status = "measured" if statuses <= {"measured", "out of memory"} else "measured in part"
+    return {
+        "device": environment.get("name"),
+        "status": status,
+        "environment": dict(environment),
+        "profile": profile_path(arguments).stem,
+        "gpu_gb": arguments.gpu,
+        "settings": arguments.set,
+        "variants": {name: VARIANTS[name].what for name in arguments.variants},
+        "rows": rows,
+    }
+
+
+def save(arguments: argparse.Namespace, content: Mapping[str, Any]) -> int:
+    """Write the results where ``--out`` says, or, if it was a whole run, to their place in the repository.
+
+    Returns:
+        The exit code: 1 where a measurement failed.
+    """
+    failed = [row for row in content["rows"] if row["status"].startswith("failed")]
+    changed = arguments.tiny or arguments.quick or arguments.set or arguments.gpu != 24.0
+    whole = not (changed or failed) and (arguments.stages, arguments.variants) == arguments.whole
+    path = arguments.out or (ROOT / "benchmarks" / "results" / f"{arguments.name}.json" if whole else None)
+    if path is None:
+        print("not written: this was no whole run; --out names a file")
+    else:
+        write_json(path, content)
+        print(f"written to {path}")
+    return 1 if failed else 0
+
+
+def gigabytes(size: float | None) -> str:
+    """Bytes for a table."""
+    return "-" if size is None else f"{size / GB:.2f}"
+
+
+def peak_operations(environment: Mapping[str, Any]) -> float | None:
+    """Operations a second that the device's maker states for dense bfloat16, where they are known here."""
+    known = PEAKS.get(environment.get("name", ""))
+    return PEAK_TFLOPS[known] * 1e12 if known else None

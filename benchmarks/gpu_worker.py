@@ -1,0 +1,265 @@
+"""One measurement of benchmarks/gpu_memory.py and gpu_step.py, in a process of its own.
+
+    python benchmarks/gpu_worker.py '{"profile": "paper", "stage": "stage3", "device": "cuda", "gpu": 24, ...}'
+
+Random weights of the profile's sizes are made on the device, put into the formats of training, adapted, frozen,
+quantized and checkpointed as ``steps/train.py`` does it, and trained by ``training/loop.py`` on the longest sequences
+that the stage allows, under a hard limit on the device's memory. The last line of the output is one JSON object.
+
+Needs torch, transformers and peft, for 8-bit weights bitsandbytes too; the project need not be installed.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import torch
+from gpu_common import GB, ROOT, read_profile  # puts the project on the path
+
+from tinygptv import runtime
+from tinygptv.data.batches import Batch
+from tinygptv.data.prompts import IGNORE_INDEX
+from tinygptv.model import adapters, assembly, int8
+from tinygptv.model.configuration import from_profile
+from tinygptv.model.modeling import TinyGPTVForConditionalGeneration, TinyGPTVProjector
+from tinygptv.planning import compute, memory, sizes
+from tinygptv.training import loop
+from tinygptv.training.optimizer import set_learning_rate
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SEED = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What to measure."""
+
+    profile: str
+    stage: str
+    device: str
+    settings: dict[str, Any]
+    """Other values of the profile's keys."""
+    tower: bool
+    """Whether the image encoder runs in every step, instead of features being there already."""
+    gpu: float
+    """10^9 bytes of the device that may be used."""
+    steps: int
+    warmup: int
+    seconds: float
+    """After so many, and at least three steps, no further step begins."""
+    plan_only: bool
+
+
+def plan(config: Any, case: Case) -> dict[str, Any]:
+    """What ``tinygptv plan`` says of the stage, in bytes and in operations a sample."""
+    stage, measured = config.stage(case.stage), sizes.measure(config)
+    needed = memory.stage_memory(config, case.stage, measured, "cuda" if case.device == "cuda" else "cpu")
+    tower = measured.image_encoder.size(config.runtime.dtype, base_8bit=False) if case.tower else 0
+    work = compute.stage_compute(config, stage, adapters=measured.stages[case.stage].adapters > 0)
+    encoder = compute.encoder_forward(config, stage.image_size) if case.tower else 0.0
+    return {
+        "memory": asdict(needed) | {"image_encoder": tower, "peak": needed.peak + tower},
+        "operations": {
+            "useful": work.forward + work.backward + encoder,
+            "executed": work.per_sample + encoder,
+        },
+    }
+
+
+def limit(gpu: float) -> dict[str, int]:
+    """Let this process have no more of the device than a card of ``gpu`` GB would leave it.
+
+    Everything else that takes the device's memory, the CUDA context first, comes out of the same GB.
+    """
+    matrix = torch.ones(256, 256, device="cuda", dtype=torch.bfloat16)
+    _ = matrix @ matrix  # cuBLAS and its workspace are there now
+    torch.cuda.synchronize()
+    free, total = torch.cuda.mem_get_info()
+    outside = total - free - torch.cuda.memory_reserved()
+    allowed = min(int(gpu * GB), total) - outside
+    if allowed <= 0:
+        raise SystemExit(f"others hold {outside / GB:.1f} GB of the device already")
+    torch.cuda.set_per_process_memory_fraction(allowed / total)
+    return {"device": total, "limit": min(int(gpu * GB), total), "allocator_limit": allowed}
+
+
+def fill(module: nn.Module, dtype: torch.dtype, home: torch.device, device: torch.device, std: float) -> None:
+    """Give a module without memory random weights in the formats of ``assembly.fill``, made on ``device``."""
+    formats, tensors = assembly.formats_of(module, dtype), {}
+    for name, empty in module.state_dict().items():
+        value = torch.empty(empty.shape, dtype=formats[name], device=device)
+        if "norm" in name.lower():
+            value.fill_(1.0 if name.endswith("weight") else 0.0)
+        else:
+            value.normal_(std=std)
+        tensors[name] = value.to(home)
+    module.load_state_dict(tensors, strict=True, assign=True)
+
+
+def build(config: Any, case: Case, device: torch.device) -> TinyGPTVForConditionalGeneration:
+    """The model of a stage as ``assembly.assemble`` and ``steps/train.py`` leave it, but for what its numbers are."""
+    from accelerate import init_empty_weights
+
+    model_sizes, dtype = from_profile(config.model, end_of_text_id=0), getattr(torch, config.runtime.dtype)
+    stage, std = config.stage(case.stage), config.model.initializer_range
+    with init_empty_weights(include_buffers=False):
+        model = TinyGPTVForConditionalGeneration(model_sizes)
+    with device:
+        model.projector = TinyGPTVProjector(model_sizes)
+    home = torch.device("cpu") if stage.base_8bit else device  # bitsandbytes quantizes what is not there yet
+    fill(model.language_model, dtype, home, device, std)
+    if case.tower:
+        fill(model.image_encoder, dtype, device, device, std)
+        model.image_encoder.to(device)  # its buffers
+    if "lora" in stage.trainable:
+        adapters.add_lora(model, config.model.lora)
+    adapters.freeze(model, stage.trainable)
+    if stage.base_8bit:
+        int8.quantize_base(model.language_model, outlier_threshold=config.quantize.outlier_threshold)
+    if stage.gradient_checkpointing:
+        model.language_model.activation_checkpointing_enable({"use_reentrant": False})
+    model.language_model.to(device)
+    return model.train()
+
+
+def longest_step(config: Any, stage: Any) -> list[Batch]:
+    """The micro-batches of the largest step, all sequences as long as they may be, every text token with loss.
+
+    The last token of one sequence is padding, as it is where lengths differ: attention then needs a mask.
+    """
+    text, queries, tokens = config.model.text, config.model.qformer.num_query_tokens, stage.max_sequence_tokens
+    whole = stage.batch_size if isinstance(stage.batch_size, int) else max(stage.batch_size.values())
+    batches = []
+    for start in range(0, whole, stage.micro_batch_size):
+        samples = min(stage.micro_batch_size, whole - start)
+        input_ids = torch.randint(text.vocab_size, (samples, tokens))
+        labels, mask = input_ids.clone(), torch.ones_like(input_ids)
+        input_ids[:, :queries] = text.vocab_size
+        labels[:, :queries] = IGNORE_INDEX
+        if samples > 1:
+            mask[0, -1], labels[0, -1] = 0, IGNORE_INDEX
+        features = torch.randn(samples, queries, config.model.qformer.hidden_size)
+        batches.append(Batch(("random",) * samples, input_ids, mask, labels, features))
+    return batches
+
+
+def train(config: Any, case: Case, model: TinyGPTVForConditionalGeneration, device: torch.device) -> dict[str, Any]:
+    """Make the loop's own optimizer steps; seconds of each but the first ones, and all losses."""
+    stage = config.stage(case.stage)
+    state = loop.new_state(model, adapters.trainable_parameters(model), stage)
+    set_learning_rate(state.optimizer, stage.learning_rate.init)
+    batches = longest_step(config, stage)
+    side = stage.image_size
+    pixels = [torch.randn(len(batch.record_ids), 3, side, side) for batch in batches] if case.tower else []
+
+    seconds: list[float] = []
+    losses: list[float] = []
+    began = time.perf_counter()
+    for number in range(case.warmup + case.steps):
+        started = time.perf_counter()
+        if number == case.warmup:
+            began = started
+        elif number >= case.warmup + 3 and started - began > case.seconds:
+            break
+        loss, _ = loop.optimizer_step(state, with_features(model, batches, pixels, device), stage)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+        losses.append(loss)
+    del seconds[: case.warmup]
+    samples = sum(len(batch.record_ids) for batch in batches)
+    return {
+        "samples": samples,
+        "micro_batches": len(batches),
+        "tokens": stage.max_sequence_tokens,
+        "step_s": seconds,
+        "samples_per_s": samples / statistics.median(seconds),
+        "losses": losses,
+    }
+
+
+def with_features(
+    model: TinyGPTVForConditionalGeneration,
+    batches: Sequence[Batch],
+    pixels: Sequence[torch.Tensor],
+    device: torch.device,
+) -> list[Batch]:
+    """The batches, with features from these images where there are any."""
+    if not pixels:
+        return list(batches)
+    model.image_encoder.eval()
+    with torch.no_grad():
+        features = [model.image_encoder(images.to(device)) for images in pixels]
+    return [replace(batch, image_features=found) for batch, found in zip(batches, features, strict=True)]
+
+
+def measure(case: Case) -> dict[str, Any]:
+    """The plan of a case and what was measured, or that there was not enough memory."""
+    config = read_profile(ROOT / "configs" / f"{case.profile}.yaml", case.settings)
+    found: dict[str, Any] = {"plan": plan(config, case)}
+    if case.plan_only:
+        return found | {"status": "not measured"}
+    config.runtime.device = case.device
+    device = runtime.prepare(config.runtime, SEED)
+    on_gpu = device.type == "cuda"
+    found["memory"] = limit(case.gpu) if on_gpu else dict.fromkeys(("allocated", "held", "outside", "peak"))
+    try:
+        model = build(config, case, device)
+        found["memory"]["weights"] = torch.cuda.memory_allocated() if on_gpu else size_of(model)
+        if on_gpu:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        found |= train(config, case, model, device) | {"status": "measured"}
+    except torch.cuda.OutOfMemoryError as error:
+        found |= {"status": "out of memory", "what": str(error).partition(". ")[0]}
+    if on_gpu:
+        found["memory"] |= peaks()
+    return found
+
+
+def size_of(model: nn.Module) -> int:
+    """Bytes of the tensors that have memory."""
+    return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()) if not tensor.is_meta)
+
+
+def peaks() -> dict[str, int]:
+    """The most that the allocator gave out and held, and the device's memory that it did not hold."""
+    free, total = torch.cuda.mem_get_info()
+    held = torch.cuda.max_memory_reserved()
+    outside = total - free - torch.cuda.memory_reserved()
+    return {"allocated": torch.cuda.max_memory_allocated(), "held": held, "outside": outside, "peak": held + outside}
+
+
+def environment(device: str) -> dict[str, Any]:
+    """The device's name and what computed on it; no host name."""
+    from importlib import metadata
+
+    packages = ("torch", "transformers", "peft", "accelerate", "bitsandbytes")
+    facts: dict[str, Any] = {name: metadata.version(name) for name in packages if find_spec(name)}
+    facts |= {"python": sys.version.split()[0], "torch": torch.__version__}
+    if device != "cuda":
+        return facts | {"name": runtime.processor_name()}
+    facts |= {"name": torch.cuda.get_device_name(), "driver": runtime.gpu_driver(), "cuda": torch.version.cuda}
+    return facts | {"memory": torch.cuda.get_device_properties(0).total_memory}
+
+
+def main() -> None:
+    """Measure the case of the command line."""
+    runtime.quiet_libraries()
+    case = Case(**json.loads(sys.argv[1]))
+    found = measure(case)
+    environment_of = {} if case.plan_only else {"environment": environment(case.device)}
+    print(json.dumps(found | environment_of))
+
+
+if __name__ == "__main__":
+    main()
