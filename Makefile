@@ -1,7 +1,7 @@
 # Everything a person types. Needs Python 3.11, git and make; the rest is installed into .venv.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install demo repro test test-pipeline lint types ui clean
+.PHONY: help install demo repro test test-pipeline test-services test-gpu drills lint types ui clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -55,6 +55,15 @@ test: $(STAMP)  ## the default tests (under 3 minutes)
 
 test-pipeline: $(STAMP)  ## the tests that run whole pipelines (minutes)
 	@$(BIN)/python -m pytest -q -m pipeline
+
+test-services: $(STAMP)  ## the tests that start real servers (minutes)
+	@$(BIN)/python -m pytest -q -m services
+
+test-gpu: $(STAMP)  ## the tests that need a CUDA device of 24 GB or more (minutes)
+	@$(BIN)/python -m pytest -q -m gpu
+
+drills: $(STAMP)  ## every fault drill, with a table in reports/drills.json (hours)
+	@$(BIN)/python -m pytest -q -m "drills or drill" --drill-report reports/drills.json
 
 lint: $(STAMP)  ## style: ruff check and ruff format
 	@$(BIN)/ruff check .

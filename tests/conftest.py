@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tinygptv.data import easy_vqa, shards, sources
+from tinygptv.data import easy_vqa, shards
 from tinygptv.profiles import read_config
 from tinygptv.steps.shards import sift
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
     from tinygptv.model.processing import TinyGPTVProcessor
 
-TRAIN_IMAGES, TEST_IMAGES, VAL_IMAGES = 40, 10, 8
+pytest_plugins = ["tests.drills.plugin", "tests.checkouts"]
 
 
 @pytest.fixture(autouse=True)
@@ -36,27 +35,24 @@ def own_environment() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def small_files() -> dict[str, bytes]:
     """The first images of easy-VQA with their questions, named as in the package."""
-    data = sources.find_package().data
-    files = {"answers.txt": (data / "answers.txt").read_bytes()}
-    for split, count in (("train", TRAIN_IMAGES), ("test", TEST_IMAGES)):
-        questions = json.loads((data / split / "questions.json").read_bytes())
-        files[f"{split}/questions.json"] = json.dumps([q for q in questions if q[2] < count]).encode()
-        for number in range(count):
-            files[f"{split}/images/{number}.png"] = (data / split / "images" / f"{number}.png").read_bytes()
-    return files
+    from tests.checkouts import first_images
+
+    return first_images()
 
 
 @pytest.fixture(scope="session")
 def small_download(small_files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What ``download`` writes for the small data set. Read only."""
-    folder = tmp_path_factory.mktemp("data") / "download"
-    sources.write_download(folder, sources.find_package(), small_files, sources.digest(small_files))
-    return folder
+    from tests.checkouts import write_small_download
+
+    return write_small_download(tmp_path_factory.mktemp("data") / "download", small_files)
 
 
 @pytest.fixture(scope="session")
 def small_shards(small_download: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shards of the small data set, without ``summary.json``. Read only."""
+    from tests.checkouts import VAL_IMAGES
+
     folder = tmp_path_factory.mktemp("data") / "shards"
     folder.mkdir()
     samples, _ = sift(easy_vqa.read_candidates(small_download, VAL_IMAGES))

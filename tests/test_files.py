@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import pytest
 
 from tinygptv import files
-from tinygptv.errors import DataError
+from tinygptv.errors import DataError, NoSpaceError, from_write_error
 
 
 def listed(folder):
@@ -66,11 +69,77 @@ def test_a_folder_takes_the_place_of_a_former_one(tmp_path, former):
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["step"]
 
 
-def test_what_a_killed_replacement_left_is_no_obstacle(tmp_path):
+@pytest.mark.parametrize("exchange", [True, False])
+@pytest.mark.parametrize("name", [".step.former", ".step.aside"])
+def test_what_a_killed_replacement_left_is_no_obstacle(tmp_path, monkeypatch, name, exchange):
+    if not exchange:
+        monkeypatch.setattr(files, "_exchange", lambda one, two: False)
     final = make(tmp_path / "data" / "step", old="1")
-    make(tmp_path / "data" / ".step.former", older="0")
+    make(tmp_path / "data" / name, older="0").chmod(0o555)
+    files.replace_folder(make(tmp_path / "staged", new="2"), final)
+    left = {} if not exchange or name == ".step.former" else {"data/.step.aside/older": b"0"}  # not looked at
+    assert listed(tmp_path) == {"data/step/new": b"2"} | left
+
+
+def test_the_exchange_of_two_names_that_the_system_refuses(tmp_path):
+    with pytest.raises(FileNotFoundError, match="two"):
+        files._exchange(make(tmp_path / "one", a="1"), tmp_path / "two")
+    make(tmp_path / "two", b="2")
+    assert files._exchange(tmp_path / "one", tmp_path / "two")
+    assert listed(tmp_path) == {"one/b": b"2", "two/a": b"1"}
+
+
+def test_a_system_without_the_exchange(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.ctypes, "CDLL", lambda *arguments, **how: object())
+    final = make(tmp_path / "data" / "step", old="1")
     files.replace_folder(make(tmp_path / "staged", new="2"), final)
     assert listed(tmp_path) == {"data/step/new": b"2"}
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["step"]
+
+
+def test_what_a_killed_write_left_goes_with_the_next(tmp_path):
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    (tmp_path / f".x.{ended.pid}.tmp").write_text("half")
+    (tmp_path / f".x.{os.getppid()}.tmp").write_text("of a process that lives")
+    (tmp_path / f".xy.{ended.pid}.tmp").write_text("of another file")
+    files.write_text(tmp_path / "x", "new")
+    names = {f".x.{os.getppid()}.tmp", f".xy.{ended.pid}.tmp", "x"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_a_full_disk_is_named_with_what_is_needed(tmp_path, monkeypatch):
+    hidden = ValueError("Error while serializing: I/O error: No space left on device (os error 28)")
+    for error in (OSError(28, "No space left on device"), OSError(122, "Disk quota exceeded"), hidden):
+        with pytest.raises(NoSpaceError) as caught, files.needing(tmp_path / "x", 5000):
+            raise error
+        assert (caught.value.errno, caught.value.filename, caught.value.needed) == (28, str(tmp_path / "x"), 5000)
+        line = str(from_write_error(caught.value, "writing"))
+        assert line.startswith(f"writing: no space left on the disk of {tmp_path / 'x'}: 5,000 bytes are needed, ")
+        assert line.endswith(" are free; free some and run the command again")
+    with pytest.raises(PermissionError), files.needing(tmp_path / "x", 5000):
+        raise PermissionError(13, "no")
+    with pytest.raises(NoSpaceError, match="No space") as caught, files.needing(tmp_path, 1):
+        raise NoSpaceError(tmp_path / "inner", 2)
+    assert caught.value.needed == 2
+
+
+def test_room_that_is_required(tmp_path):
+    files.require_room(tmp_path / "not" / "there", 1)
+    with pytest.raises(NoSpaceError) as caught:
+        files.require_room(tmp_path / "not" / "there", 1 << 60)
+    assert (caught.value.filename, caught.value.needed) == (str(tmp_path / "not" / "there"), 1 << 60)
+
+
+def test_folders_above_are_flushed_once(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(files, "sync_folder", lambda folder: flushed.append(folder))
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    files.sync_path(tmp_path / "a" / "b")
+    assert flushed[:3] == [tmp_path / "a" / "b", tmp_path / "a", tmp_path]
+    flushed.clear()
+    files.sync_path(tmp_path / "a" / "b")
+    assert flushed == [tmp_path / "a" / "b"]
 
 
 def test_a_tree_s_digest_is_of_names_and_contents(tmp_path):

@@ -52,8 +52,8 @@ def readme(root: Path) -> str:
     text = (root / README).read_text()
     before, _, rest = text.partition(RESULTS_BEGIN)
     _, _, after = rest.partition(RESULTS_END)
-    environment = read_json(root / "reports" / "tiny" / "environment.json")
-    where = f"Made on {environment['cores']} cores of {environment['processor']}, torch {environment['torch']}, no GPU."
+    made = read_json(root / "reports" / "tiny" / "environment.json")
+    where = f"Made with {made['threads']} threads on {made['processor']}, torch {made['torch']}, no GPU."
     return f"{before}{RESULTS_BEGIN}\n{markdown_results(root, 'tiny')}\n\n{where}\n{RESULTS_END}{after}"
 
 

@@ -30,21 +30,36 @@ class BusyError(UserError):
     """The same step runs already."""
 
 
+class NoSpaceError(OSError):
+    """A disk is full; ``needed`` bytes were to be written to ``filename``."""
+
+    def __init__(self, path: Path, needed: int) -> None:
+        super().__init__(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        self.needed = needed
+
+
 def from_write_error(error: Exception, doing: str) -> UserError:
     """Turn a failed file operation into a line; safetensors hides the system's error in its text."""
-    found = re.search(r"\(os error (\d+)\)", str(error))
+    found = system_error(error)
+    return UserError(f"{doing}: {error}; repeat the step") if found is None else from_os_error(found, doing)
+
+
+def system_error(error: Exception) -> OSError | None:
+    """The system's error in a failed file operation: itself, or the one that safetensors hides in its text."""
     if isinstance(error, OSError):
-        return from_os_error(error, doing)
-    if found is None:
-        return UserError(f"{doing}: {error}; repeat the step")
-    return from_os_error(OSError(int(found[1]), os.strerror(int(found[1]))), doing)
+        return error
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(found[1]), os.strerror(int(found[1]))) if found is not None else None
 
 
 def from_os_error(error: OSError, doing: str) -> UserError:
     """Turn a failed file operation into a line that names the path and the fix."""
     where = error.filename if error.filename is not None else "the output folder"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(f"{doing}: no space left on the disk of {where}; free some and run the command again")
+        sizes = ""
+        if isinstance(error, NoSpaceError):
+            sizes = f": {error.needed:,} bytes are needed, {free_bytes(where):,} are free"
+        return UserError(f"{doing}: no space left on the disk of {where}{sizes}; free some and run the command again")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return UserError(f"{doing}: no permission to write {where}; make it writable for this user")
     if error.errno == errno.EFBIG:
@@ -52,3 +67,10 @@ def from_os_error(error: OSError, doing: str) -> UserError:
     if error.errno == errno.ENOENT:
         return UserError(f"{doing}: {where} does not exist; run the step that makes it, or check the path")
     return UserError(f"{doing}: {error.strerror or error} ({Path(str(where))})")
+
+
+def free_bytes(path: str | Path) -> int:
+    """Bytes that a user may still write on the disk of a path, which need not exist."""
+    place = Path(path).absolute()
+    found = os.statvfs(next(folder for folder in (place, *place.parents) if folder.exists()))
+    return found.f_bavail * found.f_frsize

@@ -2,29 +2,75 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import hashlib
 import json
 import os
 import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
-from tinygptv.errors import DataError
+from tinygptv.errors import DataError, NoSpaceError, free_bytes, system_error
+
+_SURE: set[tuple[Path, int]] = set()
+"""Folders, with their inodes, whose names this process has flushed."""
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a power cut, sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with needing(path, len(content)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_orphans(path)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_path(path.parent)
+
+
+@contextmanager
+def needing(path: Path, size: int) -> Iterator[None]:
+    """Around a write of ``size`` bytes, or of at least as many: says so where the disk is full.
+
+    Raises:
+        NoSpaceError: the disk, or the user's part of it, is full.
+    """
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
+        yield
+    except Exception as error:  # safetensors has errors of its own
+        found = system_error(error)
+        if found is None or found.errno not in (errno.ENOSPC, errno.EDQUOT) or isinstance(found, NoSpaceError):
+            raise
+        raise NoSpaceError(path, size) from error
+
+
+def _remove_orphans(path: Path) -> None:
+    """Remove what killed processes left when they wrote the same file."""
+    for orphan in path.parent.glob(f".{escape(path.name)}.*.tmp"):
+        process = orphan.name.removeprefix(f".{path.name}.").removesuffix(".tmp")
+        if process.isdecimal() and not _runs(int(process)):
+            orphan.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # another user's
+    return True
 
 
 def write_text(path: Path, content: str) -> None:
@@ -51,6 +97,20 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path} is not valid JSON ({error}); make it again") from None
 
 
+def require_room(folder: Path, size: int) -> None:
+    """Refuse a write before it begins.
+
+    Args:
+        folder: on the disk that is to be written; it need not exist.
+        size: bytes that will be written there.
+
+    Raises:
+        NoSpaceError: fewer are free.
+    """
+    if size > free_bytes(folder):
+        raise NoSpaceError(folder, size)
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder's entries to disk, so that a rename survives a power cut."""
     handle = os.open(folder, os.O_RDONLY)
@@ -58,6 +118,20 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sync_path(folder: Path) -> None:
+    """Flush a folder's entries and, once in a process, the names of the folders that lead to it: one may be new."""
+    sync_folder(folder)
+    for path in (folder.absolute(), *folder.absolute().parents):
+        known = path, path.stat().st_ino
+        if known in _SURE:
+            return
+        try:
+            sync_folder(path.parent)
+        except OSError:
+            return  # a folder above that this user must not read: not made by us, and there for long
+        _SURE.add(known)
 
 
 def sync_tree(folder: Path) -> None:
@@ -72,16 +146,49 @@ def sync_tree(folder: Path) -> None:
 
 
 def replace_folder(staged: Path, final: Path) -> None:
-    """Put a finished folder in its place; a former one is moved aside first and removed last."""
+    """Put a finished folder in its place; whatever happens, the place holds the former one or the new one, whole.
+
+    Where the system cannot exchange two names at once, a kill at the wrong moment leaves the place empty.
+    """
     sync_tree(staged)
     final.parent.mkdir(parents=True, exist_ok=True)
-    former = final.with_name(f".{final.name}.former")
-    shutil.rmtree(former, ignore_errors=True)
-    if final.exists():
-        final.rename(former)
-    staged.rename(final)
-    sync_folder(final.parent)
-    shutil.rmtree(former, ignore_errors=True)
+    beside = final.with_name(f".{final.name}.former")
+    _remove(beside)
+    there = final.exists()
+    try:
+        staged.rename(beside if there else final)
+    except PermissionError as error:
+        raise PermissionError(error.errno, error.strerror, str(final.parent)) from None
+    if there and not _exchange(beside, final):
+        aside = final.with_name(f".{final.name}.aside")
+        _remove(aside)
+        final.rename(aside)
+        beside.rename(final)
+        aside.rename(beside)
+    sync_path(final.parent)
+    _remove(beside)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder if it is there, also one that was made read-only; what cannot be removed stays."""
+    if folder.is_dir() and not folder.is_symlink():
+        for path in (folder, *(path for path in folder.rglob("*") if path.is_dir() and not path.is_symlink())):
+            with suppress(PermissionError):
+                path.chmod(path.stat().st_mode | stat.S_IRWXU)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _exchange(one: Path, two: Path) -> bool:
+    """Exchange two names in one step of the file system; False where the system cannot."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    if renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(two), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+        return False
+    raise OSError(number, os.strerror(number), str(two))
 
 
 def sha256_file(path: Path) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tinygptv.config import STEPS
+from tinygptv.files import sha256_tree
 from tinygptv.profiles import read_yaml
 
 pytestmark = pytest.mark.pipeline
@@ -48,6 +49,14 @@ class Clone:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
+    def doctor(self) -> str:
+        """What ``tinygptv doctor`` prints, whatever it finds."""
+        env = self.env | {"PYTHONPATH": str(self.root / "src")}
+        command = [sys.executable, "-m", "tinygptv.cli", "doctor"]
+        done = subprocess.run(command, cwd=self.root, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode in (0, 1), done.stderr
+        return done.stdout
+
     def would_run(self) -> list[str]:
         """Steps that ``dvc repro`` would run, as far as it can know before their inputs are made."""
         return [step for step in STEPS if step in json.loads(self.dvc("status", "--json"))]
@@ -61,6 +70,19 @@ class Clone:
         content = path.read_text()
         assert content.count(old) == 1
         path.write_text(content.replace(old, new))
+
+    def commit(self) -> None:
+        git = ["git", "-c", "user.name=t", "-c", "user.email=t@t"]
+        subprocess.run([*git, "add", "-A"], cwd=self.root, check=True)
+        subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "smoke"], cwd=self.root, check=True)
+
+    def verify(self, *steps: str) -> tuple[int, list[str]]:
+        """The exit code and the lines of ``tinygptv verify``."""
+        command = [sys.executable, "-m", "tinygptv.cli", "verify", *steps]
+        env = self.env | {"PYTHONPATH": str(self.root / "src")}
+        done = subprocess.run(command, cwd=self.root, env=env, capture_output=True, text=True, check=False)
+        assert done.stderr == ""
+        return done.returncode, done.stdout.splitlines()
 
     def restore(self) -> None:
         subprocess.run(["git", "checkout", "-q", "--", "src", "configs"], cwd=self.root, check=True)
@@ -94,16 +116,28 @@ def test_every_step_has_its_results(clone):
     assert not any((clone.root / ".state" / "smoke" / "staging").iterdir())
 
 
+@pytest.mark.drill(12, "dvc repro again: no step runs")
 def test_a_second_run_runs_nothing(clone):
     assert "Running stage" not in clone.dvc("repro")
     assert clone.would_run() == []
 
 
+@pytest.mark.drill(12, "dvc repro -f of a step: the same digest in dvc.lock")
 @pytest.mark.parametrize("step", ["shards", "backbones", "features", "stage3", "evaluate", "quantize"])
 def test_a_repeated_step_gives_the_same_bytes(clone, step):
     before = clone.digest(step)
     assert f"Running stage '{step}'" in clone.dvc("repro", "-f", "-s", step)
     assert clone.digest(step) == before
+
+
+@pytest.mark.drills
+@pytest.mark.drill(12, "dvc repro -f of all steps: the same digests in dvc.lock")
+def test_a_forced_run_of_everything_gives_the_same_digests(clone):
+    before = read_yaml(clone.root / "dvc.lock")["stages"]
+    ran = re.findall(r"Running stage '(\w+)'", clone.dvc("repro", "-f"))
+    assert sorted(ran) == sorted(STEPS)
+    after = read_yaml(clone.root / "dvc.lock")["stages"]
+    assert {step: after[step].get("outs") for step in STEPS} == {step: before[step].get("outs") for step in STEPS}
 
 
 def test_a_key_of_stage4_reruns_stage4_alone(clone):
@@ -155,3 +189,54 @@ def test_mlflow_has_the_runs_and_the_model(clone):
         assert client.list_artifacts(run.info.run_id), step
     model = client.get_registered_model("tinygptv-smoke")
     assert set(model.aliases) == {"challenger", "champion"}
+
+
+def test_a_second_clone_pulls_all_results_and_registers_the_model(clone, tmp_path):
+    """What DVC cannot know: the registry of the new clone is empty. ``doctor`` says so, and what to do."""
+    (clone.root / ".dvc" / "config.local").write_text(
+        f"[core]\n    remote = store\n['remote \"store\"']\n    url = {tmp_path / 'remote'}\n    verify = true\n"
+    )
+    clone.dvc("push")
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@t"]
+    subprocess.run([*git, "add", "-A"], cwd=clone.root, check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "smoke"], cwd=clone.root, check=True)
+    subprocess.run(["git", "clone", "-q", str(clone.root), str(tmp_path / "second")], check=True)
+    second = Clone(tmp_path / "second")
+    shutil.copy(clone.root / ".dvc" / "config.local", second.root / ".dvc")
+
+    second.dvc("pull")
+    assert "Running stage" not in second.dvc("repro")
+    assert second.would_run() == []
+    for step in STEPS[:-1]:
+        assert sha256_tree(second.root / "data" / "smoke" / step) == sha256_tree(clone.root / "data" / "smoke" / step)
+
+    advice = "dvc repro -f -s register"
+    assert advice in second.doctor()
+    assert re.findall(r"Running stage '(\w+)'", second.dvc("repro", "-f", "-s", "register")) == ["register"]
+    assert advice not in second.doctor()
+    assert second.would_run() == []
+
+
+def test_verify_says_equal_and_otherwise_what_differs(clone):
+    clone.commit()
+    code, lines = clone.verify("shards", "stage2")
+    assert (code, [line.split()[:2] for line in lines]) == (0, [["shards", "equal"], ["stage2", "equal"]])
+
+    weights = clone.root / "data" / "smoke" / "stage1" / "trained.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    clone.edit("configs/smoke.yaml", "stage2:\n  <<: *captions\n", "stage2:\n  <<: *captions\n  weight_decay: 0.04\n")
+    clone.commit()
+    try:
+        code, lines = clone.verify("stage2")
+    finally:
+        weights.write_bytes(whole)
+    assert code == 1
+    assert lines[0].startswith("stage2: configs/smoke.yaml: stage2.weight_decay: ")
+    assert lines[1].split()[:2] == ["stage2", "differs"]
+    assert lines[2].startswith("  input data/smoke/stage1/trained.safetensors: tensor ")
+    assert "1 of " in lines[2] and "(lock)" in lines[2] and "(checkout)" in lines[2]
+    found = {line.split(":")[0].rpartition("/")[2]: line for line in lines[3:]}
+    assert "trained.safetensors: tensor " in found["trained.safetensors"]
+    assert "trace.jsonl: training step 2: " in found["trace.jsonl"]  # the first step ends before the decay counts
+    assert "manifest.json: config.stage2.weight_decay: " in found["manifest.json"]

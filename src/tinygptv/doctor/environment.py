@@ -1,0 +1,80 @@
+"""The environment in which results were made beside the present one, key by key.
+
+In an equal environment a step gives equal bytes; in another one the data order is the same and losses agree within a
+tolerance (docs/reproducibility.md). Torch, whose import takes seconds, is needed to know the present one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tinygptv.doctor.findings import Check
+from tinygptv.errors import DataError
+from tinygptv.files import read_json
+from tinygptv.profiles import read_yaml
+
+NAME = "environment"
+KEY = "environment"
+"""Where a stage's manifest holds it; ``backbones/environment.json`` is nothing else."""
+FIX = "for equal bytes install what is recorded, on such a machine; docs/reproducibility.md states the tolerance"
+
+
+def recorded(root: Path) -> Iterator[Check]:
+    """All manifests of the profile in ``params.yaml``; steps with the same difference share a finding."""
+    params = root / "params.yaml"
+    profile = (read_yaml(params) or {}).get("profile") if params.is_file() else None
+    data = root / "data" / str(profile)
+    paths = [data / "backbones" / "environment.json", *sorted(data.glob("stage*/manifest.json"))]
+    found = [path for path in paths if path.is_file()]
+    steps: dict[str, list[str]] = {}
+    for path in found:
+        try:
+            steps.setdefault(difference(path), []).append(path.parent.name)
+        except DataError as error:
+            yield Check(NAME, "problem", str(error), f"rm -rf {path.parent} && dvc checkout {path.parent}")
+    if not found:
+        yield Check(NAME, "ok", f"no results of profile {profile} to compare with")
+    for text, names in steps.items():
+        yield _finding(text, ", ".join(names))
+
+
+def compare_with(manifest: Path) -> Check:
+    """One file, as ``recorded`` does it.
+
+    Raises:
+        DataError: it is missing, is not JSON, or records no environment.
+    """
+    return _finding(difference(manifest), str(manifest))
+
+
+def difference(manifest: Path) -> str:
+    """``key recorded → present`` for every key that differs; empty where none does.
+
+    Raises:
+        DataError: the file is missing, is not JSON, or records no environment.
+    """
+    content = read_json(manifest)
+    made_in: Any = content.get(KEY, content) if isinstance(content, Mapping) else None
+    if not isinstance(made_in, Mapping) or "torch" not in made_in:
+        raise DataError(f"{manifest} records no environment; name a stage's manifest.json")
+    here = present()
+    keys = [key for key in sorted({*made_in, *here}) if made_in.get(key) != here.get(key)]
+    return ", ".join(f"{key} {made_in.get(key, 'not recorded')} → {here.get(key, 'none here')}" for key in keys)
+
+
+@cache
+def present() -> Mapping[str, str | int]:
+    """This environment."""
+    from tinygptv.runtime import environment
+
+    return environment()
+
+
+def _finding(difference: str, where: str) -> Check:
+    if not difference:
+        return Check(NAME, "ok", f"that of {where}")
+    text = f"{where} made in another environment: {difference}"
+    return Check(NAME, "warning", f"{text}; bits may differ, losses agree within the stated tolerance", FIX)

@@ -1,0 +1,143 @@
+"""DVC's cache: objects whose content is not what their name says.
+
+Measured with DVC 3.67.1: an object is hashed when it is stored and then never again. ``dvc checkout`` copies a flipped
+one into the workspace, and ``dvc pull`` one of a remote (unless the remote has ``verify = true``); both succeed,
+``dvc status`` finds everything up to date, and ``dvc repro`` goes on with it. So the doctor reads the objects, and a
+step compares its inputs with ``dvc.lock`` before it uses them (``StepContext.input``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinygptv.doctor.findings import Check
+from tinygptv.errors import DataError
+from tinygptv.profiles import read_yaml
+
+NAME = "DVC's cache"
+QUICK_BYTES = 200_000_000
+"""What is read without ``--deep``, smallest objects first: about half a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """An output that ``dvc.lock`` records."""
+
+    stage: str
+    path: Path
+    md5: str
+
+
+def cache(root: Path, *, deep: bool) -> Iterator[Check]:
+    """The objects that ``dvc.lock`` names; with ``deep`` the whole cache, and the outputs in the workspace."""
+    outputs = _outputs(root)
+    folder = _cache_folder(root) / "files" / "md5" if outputs or deep else root
+    named: dict[Path, Output] = {}
+    for output in outputs:
+        for path in _objects(folder, output.md5):
+            named.setdefault(path, output)
+    paths = sorted((path for path in named if path.is_file()), key=lambda path: (path.stat().st_size, path))
+    if deep:
+        paths += sorted({path for path in folder.glob("??/*") if path.is_file()} - set(paths))
+    read = count = 0
+    damaged = []
+    for path in paths:
+        read += path.stat().st_size
+        if read > QUICK_BYTES and not deep:
+            break
+        count += 1
+        if _md5(path) != _named_md5(path):
+            damaged.append(path)
+    for path in damaged:
+        yield _damage(root, path, named.get(path))
+    if not damaged:
+        left = len(paths) - count
+        rest = f"; {left} larger ones were not read (`tinygptv doctor --deep`)" if left else ""
+        yield Check(NAME, "ok", f"{count} objects are what their names say{rest}")
+    if deep:
+        yield from _workspace(outputs)
+
+
+def _outputs(root: Path) -> list[Output]:
+    lock = root / "dvc.lock"
+    stages = ((read_yaml(lock) or {}).get("stages") or {}) if lock.is_file() else {}
+    return [
+        Output(stage, root / out["path"], str(out["md5"]))
+        for stage, entry in stages.items()
+        for out in entry.get("outs", ())
+        if "md5" in out
+    ]
+
+
+def _cache_folder(root: Path) -> Path:
+    """Where DVC keeps objects; a worktree uses the main checkout's."""
+    return Path(_dvc(root, "cache", "dir") or root / ".dvc" / "cache")
+
+
+def _dvc(root: Path, *arguments: str) -> str:
+    """What a command of DVC prints; nothing where it fails."""
+    command = [sys.executable, "-m", "dvc", *arguments]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _objects(folder: Path, md5: str) -> Iterator[Path]:
+    """An output's object, and those of its files where the output is a folder."""
+    path = folder / md5[:2] / md5[2:]
+    yield path
+    if md5.endswith(".dir") and path.is_file():
+        try:
+            names = [str(entry["md5"]) for entry in json.loads(path.read_bytes())]
+        except (ValueError, TypeError, LookupError):
+            return  # damaged, as its own digest will show
+        for name in names:
+            yield folder / name[:2] / name[2:]
+
+
+def _named_md5(path: Path) -> str:
+    return (path.parent.name + path.name).removesuffix(".dir")
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _damage(root: Path, path: Path, output: Output | None) -> Check:
+    """An object that must go, and where a sound one comes from: the workspace, a remote, or the step again."""
+    text = f"{path} is damaged: its content is not what its name says"
+    here = shlex.quote(str(path))
+    if output is None:
+        return Check(NAME, "problem", text, f"rm -f {here}")
+    text += f" ({output.path.relative_to(root)})"
+    if _is_sound(output):
+        return Check(NAME, "problem", text, f"rm -f {here} && dvc commit {output.stage}")
+    again = "pull" if _dvc(root, "remote", "list") else "repro"
+    where = shlex.quote(str(output.path))
+    return Check(NAME, "problem", text, f"rm -rf {here} {where} && dvc {again} {output.stage}")
+
+
+def _is_sound(output: Output) -> bool:
+    from tinygptv.tracking.content import dvc_md5
+
+    try:
+        return dvc_md5(output.path) == output.md5
+    except DataError:  # it is not there, or empty
+        return False
+
+
+def _workspace(outputs: list[Output]) -> Iterator[Check]:
+    """Outputs whose content is not the recorded one, whatever their dates say."""
+    present = [output for output in outputs if output.path.exists()]
+    other = [output for output in present if not _is_sound(output)]
+    for output in other:
+        fix = f"dvc repro {output.stage} if you changed it; else rm -rf {output.path} && dvc checkout {output.path}"
+        yield Check("outputs", "warning", f"{output.path} is not what dvc.lock records: changed, or damaged", fix)
+    if not other:
+        yield Check("outputs", "ok", f"{len(present)} outputs are what dvc.lock records")

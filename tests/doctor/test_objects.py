@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+
+from tinygptv.doctor import Check, objects
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+@pytest.fixture
+def stored(checkout):
+    """``stored(step, files)``: an output in the workspace, in a cache as DVC lays it out, and in ``dvc.lock``."""
+    stages = {}
+
+    def store(step: str, **files: bytes):
+        def put(content: bytes, name: str):
+            path = checkout / ".dvc" / "cache" / "files" / "md5" / name[:2] / name[2:]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            return path
+
+        for name, content in files.items():
+            path = checkout / "data" / "tiny" / step / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        paths = {name: put(content, md5(content)) for name, content in files.items()}
+        entries = [{"md5": md5(content), "relpath": name} for name, content in sorted(files.items())]
+        listing = json.dumps(entries).encode()
+        paths["."] = put(listing, f"{md5(listing)}.dir")
+        stages[step] = {"cmd": "x", "outs": [{"path": f"data/tiny/{step}", "md5": f"{md5(listing)}.dir"}]}
+        (checkout / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))
+        return paths
+
+    return store
+
+
+def look(checkout, deep: bool = False) -> list[Check]:
+    return list(objects.cache(checkout, deep=deep))
+
+
+def flip(path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_sound_objects(checkout, stored):
+    assert [check.level for check in look(checkout)] == ["ok"]
+    stored("shards", a=b"one", b=b"two")
+    stored("stage1", a=b"one")
+    (check,) = look(checkout)
+    assert (check.level, check.finding) == ("ok", "4 objects are what their names say")
+    assert [check.level for check in look(checkout, deep=True)] == ["ok", "ok"]
+
+
+@pytest.mark.drill(30, "a cache object flipped: doctor names it and the command")
+@pytest.mark.parametrize("which", ["a", "."])
+def test_a_flipped_object_beside_a_sound_output(checkout, stored, which):
+    path = stored("shards", a=b"one", b=b"two")[which]
+    flip(path)
+    (check,) = look(checkout)
+    assert check.level == "problem"
+    assert str(path) in check.finding
+    assert "data/tiny/shards" in check.finding
+    assert check.fix == f"rm -f {path} && dvc commit shards"
+
+
+def test_a_flipped_object_that_was_checked_out(checkout, stored):
+    path = stored("shards", a=b"one", b=b"two")["a"]
+    output = checkout / "data" / "tiny" / "shards"
+    flip(path)
+    flip(output / "a")
+    (check,) = look(checkout)
+    assert check.fix == f"rm -rf {path} {output} && dvc repro shards"
+
+
+def test_an_object_that_is_not_there_is_no_damage(checkout, stored):
+    stored("shards", a=b"one")["a"].unlink()
+    assert [check.level for check in look(checkout)] == ["ok"]
+
+
+def test_large_objects_are_left_to_deep(checkout, stored, monkeypatch):
+    path = stored("shards", a=b"one", b=b"two" * 1000)["b"]
+    flip(path)
+    monkeypatch.setattr(objects, "QUICK_BYTES", 2000)
+    (check,) = look(checkout)
+    assert check.finding.startswith("2 objects are what their names say; 1 larger ones were not read")
+    assert "--deep" in check.finding
+    assert look(checkout, deep=True)[0].level == "problem"
+
+
+def test_deep_reads_what_no_lock_names_and_the_workspace(checkout, stored):
+    stored("shards", a=b"one")
+    orphan = checkout / ".dvc" / "cache" / "files" / "md5" / "ab" / "c"
+    orphan.parent.mkdir(exist_ok=True)
+    orphan.write_bytes(b"whatever")
+    output = checkout / "data" / "tiny" / "shards"
+    flip(output / "a")
+    assert [check.level for check in look(checkout)] == ["ok"]
+    cache, workspace = look(checkout, deep=True)
+    assert (cache.level, cache.fix) == ("problem", f"rm -f {orphan}")
+    assert workspace.level == "warning"
+    assert f"dvc checkout {output}" in workspace.fix

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from tinygptv.doctor import registry
+
+
+def test_an_empty_registry_beside_a_finished_register_step(checkout, found):
+    assert found(checkout, "registry").level == "ok"
+    (checkout / "dvc.lock").write_text("schema: '2.0'\nstages:\n  register:\n    cmd: x\n")
+    check = found(checkout, "registry")
+    assert check.level == "problem"
+    assert check.fix == "dvc repro -f -s register"
+    assert not (checkout / "mlflow.db").exists()  # looking creates nothing
+
+
+def test_a_filled_registry(checkout, found, monkeypatch):
+    (checkout / "dvc.lock").write_text("schema: '2.0'\nstages:\n  register:\n    cmd: x\n")
+    monkeypatch.setattr(registry, "_count_versions", lambda root, name: 2)
+    assert found(checkout, "registry").finding == "2 versions of tinygptv"
