@@ -7,6 +7,7 @@ the signal when the place's counter gets there. SIGKILL ends the process there: 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import stat
@@ -49,9 +50,10 @@ class Watch:
     number: int = signal.SIGKILL
     """The signal. After one that can be caught, the same comes again at every further event that is no computation."""
     told: Path | None = None
-    """Where to write, before the signal, how many optimizer steps this process has made."""
+    """Where to write, before the signal, how many optimizer steps this process has made, and the last point's step."""
     counts: Counter[str] = field(default_factory=Counter)
     steps: int = 0
+    saved: int = 0
     _phase: str = ""
     _acted: bool = False
 
@@ -76,7 +78,7 @@ class Watch:
         """Send the signal to this process."""
         self._acted = True
         if self.told is not None:
-            self.told.write_text(str(self.steps))
+            self.told.write_text(json.dumps([self.steps, self.saved]))
         os.kill(os.getpid(), self.number)
 
     def _around(self, place: str, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,6 +87,8 @@ class Watch:
             if instant is not None and instant.part < 0.5:
                 self.act()
             result = call(*arguments, **how)
+            if place == "rename" and (name := Path(arguments[1]).name).startswith("step-"):
+                self.saved = int(name.removeprefix("step-"))
             if instant is not None and instant.part >= 0.5:
                 self.act()
             return result

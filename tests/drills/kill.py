@@ -11,6 +11,7 @@ Exit code 0: every trial ended with the bytes of the uninterrupted run; 1: one d
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import shutil
 import signal
@@ -88,24 +89,24 @@ class Drill:
             stops += 1
         for number in range(stops):
             before = aftermath.newest_point(self.checkout, self.stage)
-            ended, told = self._stopped_attempt(source, self.folder / f"attempt{number}.log")
+            ended, place, told = self._stopped_attempt(source, self.folder / f"attempt{number}.log")
             while number == 0 and ended.code == 0:
                 self.unreached += 1
                 aftermath.clear(self.checkout, self.stage)
-                ended, told = self._stopped_attempt(source, self.folder / f"attempt{number}.log")
+                ended, place, told = self._stopped_attempt(source, self.folder / f"attempt{number}.log")
             if ended.code == 0:
                 self.unreached += 1
                 return wrong + self._after_the_end(ended, before)
-            wrong += self._after_a_stop(ended, before, told)
+            wrong += self._after_a_stop(ended, before, place, told)
         before = aftermath.newest_point(self.checkout, self.stage)
         ended = zygote.run_step(self.checkout.root, self.stage, self.folder / "last.log")
         return wrong + self._after_the_end(ended, before)
 
-    def _stopped_attempt(self, source: random.Random, log: Path) -> tuple[zygote.Ended, int | None]:
+    def _stopped_attempt(self, source: random.Random, log: Path) -> tuple[zygote.Ended, str, tuple[int, int]]:
         """Start the stage and stop it at a random instant.
 
         Returns:
-            How it ended, and how many steps it had made when the signal came within the computation of one.
+            How it ended, where, and what it had done as far as it could tell: steps, and the step of its last point.
         """
         place = source.choice(self.places)
         told = log.with_suffix(".steps")
@@ -119,16 +120,18 @@ class Drill:
             ended = zygote.run_step(self.checkout.root, self.stage, log, watch=watch)
         if ended.code:
             self.stops[place] += 1
-        return ended, int(told.read_text()) if place in COMPUTING and told.exists() else None
+        steps, saved = json.loads(told.read_text()) if told.exists() else (0, 0)
+        return ended, place, (steps, saved)
 
-    def _after_a_stop(self, ended: zygote.Ended, before: int, told: int | None) -> list[str]:
+    def _after_a_stop(self, ended: zygote.Ended, before: int, place: str, told: tuple[int, int]) -> list[str]:
         """What is wrong right after a signal; ``before`` is the newest point that the attempt could begin from."""
+        steps, saved = told
         allowed = {-self.number} if self.number == signal.SIGKILL else {-self.number, 128 + self.number}
         wrong = [] if ended.code in allowed else [f"the stage ended with {ended.code}: {ended.log}"]
         newest = aftermath.newest_point(self.checkout, self.stage)
-        wrong += aftermath.half_done(self.checkout, self.stage, self.expected, before, newest)
-        if self.number == signal.SIGTERM and told is not None and newest != before + told + 1:
-            wrong.append(f"SIGTERM came in step {before + told + 1}, the newest point is of step {newest}")
+        wrong += aftermath.half_done(self.checkout, self.stage, self.expected, max(before, saved), newest)
+        if self.number == signal.SIGTERM and place in COMPUTING and newest != before + steps + 1:
+            wrong.append(f"SIGTERM came in step {before + steps + 1}, the newest point is of step {newest}")
         return wrong
 
     def _after_the_end(self, ended: zygote.Ended, before: int) -> list[str]:

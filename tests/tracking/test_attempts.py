@@ -27,6 +27,7 @@ def train(run, steps, killed=None):
             if step == killed:
                 raise Interrupted(15)
         run.dataset("download", Path("data"), "0" * 32, "train")
+        run.artifact(Path(__file__))
         run.tags({"dvc.md5": MD5})
     return run.run_id
 
@@ -97,9 +98,11 @@ def record_in_lock(root, step, md5):
     lock.dump(content, root / "dvc.lock")
 
 
-def test_a_result_that_dvc_never_took_is_made_again_in_the_same_run(tracking, step_run, step):
+def test_a_result_that_dvc_never_took_is_made_again_in_the_same_run(tracking, step_run, step, capfd):
     first = train(step_run(step), range(1, 4))
     assert train(step_run(step), range(1, 4)) == first
+    assert capfd.readouterr().err == ""
+    assert [file.path for file in tracking.mlflow.list_artifacts(first)] == ["test_attempts.py"]
     assert len(of_step(tracking, first)) == 1
     assert curve(tracking, first) == [(step, 1.0 / step) for step in range(1, 4)]
 

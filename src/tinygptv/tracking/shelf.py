@@ -50,18 +50,17 @@ def conclude(path: Path) -> None:
     Where the step ended well, it takes the place of the step's former one; after an error it is of no more use; a
     killed one stays and is marked.
     """
-    shutil.rmtree(files_of(path), ignore_errors=True)
     status = last_status(read_events(path)[0])
     header = read_header(path)
+    with path.open("ab") as file:  # first: what is marked needs its files no more
+        file.write(b'\n{"kind": "shipped"}\n')
+    shutil.rmtree(files_of(path), ignore_errors=True)
     if header is None or status == "FAILED":
         path.unlink(missing_ok=True)
     elif status == "FINISHED":
         done = done_spool(path.parent, header.step)
         done.parent.mkdir(exist_ok=True)
         path.replace(done)
-    else:
-        with path.open("ab") as file:
-            file.write(b'\n{"kind": "shipped"}\n')
 
 
 def done_spool(folder: Path, step: str) -> Path:
