@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING
 
 import tinygptv
 from tinygptv.errors import BusyError, DataError, UserError
-from tinygptv.files import replace_folder, write_json
+from tinygptv.files import replace_folder, require_room, write_json
 from tinygptv.graph import code_digests
 from tinygptv.profiles import Profile, read_profile
 from tinygptv.steps.signals import StopRequest
@@ -251,6 +251,8 @@ def publish(context: StepContext) -> None:
         (context.staging / "reports" / name).replace(near)
     data = context.staging / "data"
     if data.is_dir():
+        size = sum(path.stat().st_size for path in data.rglob("*") if path.is_file())
+        require_room(context.root / ".dvc" / "cache", size)  # DVC itself says "failed to transfer" and exits with 0
         context.run.tags({"dvc.md5": dvc_md5(data)})
         replace_folder(data, data_folder(context.root, context.profile.name) / context.step)
     for name, near in beside.items():

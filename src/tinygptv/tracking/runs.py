@@ -128,7 +128,10 @@ class StepRun:
 
     def _open_spool(self, work: str, **attempt: str | None) -> Spool:
         """The spool of an earlier attempt at the same work that came to nothing, or else a new one."""
-        earlier = shelf.killed_spools(self._folder, self._step, work)
+        shelf.remove_unborn(self._folder, self._step)
+        earlier = shelf.earlier_spools(self._folder, self._step, work, (None, "KILLED"))
+        ended = shelf.earlier_spools(self._folder, self._step, work, ("FINISHED",))
+        earlier += [path for path in ended if self._was_lost(path, work)]  # killed between its end and the shipment
         done = shelf.done_spool(self._folder, self._step)
         if not earlier and self._was_lost(done, work):
             earlier = [shelf.bring_back(done)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,13 +77,19 @@ def bring_back(done: Path) -> Path:
     return path
 
 
-def killed_spools(folder: Path, step: str, work: str) -> list[Path]:
-    """Spools of attempts at the same work that were killed, the newest first."""
+def earlier_spools(folder: Path, step: str, work: str, status: Container[str | None]) -> list[Path]:
+    """Spools of attempts at the same work that ended so and were not put away, the newest first."""
     return [
         path
         for path in reversed(leftovers(folder))
         if path.name.startswith(f"{step}-")
         and (header := read_header(path)) is not None
         and header.work == work
-        and last_status(read_events(path)[0]) in (None, "KILLED")
+        and last_status(read_events(path)[0]) in status
     ]
+
+
+def remove_unborn(folder: Path, step: str) -> None:
+    """Remove spools that were killed before they had a name; nobody else writes those of this step."""
+    for path in folder.glob(f"{step}-*.tmp"):
+        path.unlink(missing_ok=True)

@@ -23,6 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tinygptv.files import needing
+
 Kind = Literal["metric", "param", "tag", "artifact", "dataset", "status", "attempt", "shipped"]
 Event = dict[str, Any]
 
@@ -138,9 +140,10 @@ class Spool:
     def _write(self, event: Event) -> None:
         line = ("\n" if self._torn else "") + json.dumps(event, ensure_ascii=False) + "\n"
         content = line.encode()
-        self._torn = os.write(self._handle, content) != len(content)
-        if self._torn:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        with needing(self.path, len(content)):
+            self._torn = os.write(self._handle, content) != len(content)
+            if self._torn:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
 
 def now() -> int:
