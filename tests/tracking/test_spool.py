@@ -1,5 +1,6 @@
 """The spool: whole lines, torn lines, locks, files that move away."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -47,13 +48,29 @@ def test_torn_last_line_is_left_for_later(tmp_path):
 
 def test_line_torn_by_a_full_disk_costs_only_itself(tmp_path, monkeypatch):
     spool = make(tmp_path)
-    write = os.write
+    real = os.write
+
+    def full(handle, data):
+        if len(data) <= 10:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        return real(handle, data[:-10])
+
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", lambda handle, content: write(handle, content[:9]))
-        with pytest.raises(OSError, match="No space left"):
-            spool.append("metric", name="lost", value=1.0, step=0)
+        patch.setattr(os, "write", full)
+        with pytest.raises(OSError, match=r"File too large.*jsonl"):
+            spool.append("metric", name="loss", value=1.0, step=1)
     spool.append("status", value="FAILED")
     assert [event["kind"] for event in spools.read_events(spool.path)[0]] == ["status"]
+
+
+def test_a_short_write_is_completed(tmp_path, monkeypatch):
+    spool = make(tmp_path)
+    real = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda handle, data: real(handle, data[:7]))
+        spool.append("metric", name="loss", value=1.0, step=1)
+    spool.append("status", value="FINISHED")
+    assert [event["kind"] for event in spools.read_events(spool.path)[0]] == ["metric", "status"]
 
 
 def test_torn_header_is_no_header(tmp_path):

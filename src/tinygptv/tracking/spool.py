@@ -11,7 +11,6 @@ the spool has already is not written again: a point of a curve is recorded once,
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -141,9 +140,12 @@ class Spool:
         line = ("\n" if self._torn else "") + json.dumps(event, ensure_ascii=False) + "\n"
         content = line.encode()
         with needing(self.path, len(content)):
-            self._torn = os.write(self._handle, content) != len(content)
-            if self._torn:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+            try:
+                while content:
+                    content = content[os.write(self._handle, content) :]  # the rest of a short write says why
+                    self._torn = bool(content)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(self.path)) from None
 
 
 def now() -> int:
