@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tinygptv.config import STEPS
 from tinygptv.files import sha256_file
 from tinygptv.profiles import read_yaml
 from tinygptv.tracking.content import lock_md5
+from tinygptv.tracking.facts import inputs_of
 
 
 def stage_of(root: Path, step: str) -> dict[str, Any]:
@@ -35,10 +35,7 @@ def code_digests(root: Path, step: str) -> dict[str, str]:
 
 def input_digests(root: Path, profile: str, step: str) -> dict[str, str]:
     """Earlier step → DVC digest of its output, for the step's inputs, in the order of the pipeline."""
-    data = f"data/{profile}/"
-    paths = [str(dep).replace("${profile}", profile) for dep in stage_of(root, step).get("deps", ())]
-    earlier = {path.removeprefix(data).split("/")[0] for path in paths if path.startswith(data)}
-    found = {name: lock_md5(root, Path(data) / name) for name in sorted(earlier & set(STEPS), key=STEPS.index)}
+    found = {name: lock_md5(root, Path("data") / profile / name) for name in inputs_of(stage_of(root, step))}
     return {name: digest for name, digest in found.items() if digest is not None}
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -54,7 +52,7 @@ class StepRun:
         inputs = input_digests(self._root, self._profile.name, self._step)
         settings = step_params(self._profile, self._step, stage)
         self._spool = self._open_spool(
-            work_digest(settings, inputs, code_digests(self._root, self._step)),
+            facts.digest([settings, inputs, code_digests(self._root, self._step)]),
             pipeline=os.environ.get("TINYGPTV_PIPELINE_ID") or None,
             flow_run=os.environ.get("PREFECT_FLOW_RUN_ID") or None,
             git_sha=sha,
@@ -221,12 +219,6 @@ def input_tags(inputs: Mapping[str, str]) -> dict[str, str]:
     """Tags with the DVC digests of the step's inputs; ``dvc.parent_md5`` is that of the latest step among them."""
     tags = {f"dvc.input.{step}": digest for step, digest in inputs.items()}
     return tags | ({"dvc.parent_md5": list(inputs.values())[-1]} if inputs else {})
-
-
-def work_digest(settings: Mapping[str, object], inputs: Mapping[str, str], code: Mapping[str, str]) -> str:
-    """Digest of all that decides a step's result."""
-    content = json.dumps([settings, inputs, code], sort_keys=True, default=str)
-    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def step_params(profile: Profile, step: str, stage: Mapping[str, Any]) -> dict[str, object]:
