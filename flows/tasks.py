@@ -24,6 +24,7 @@ from prefect.states import Completed, Failed
 from flows import reconcile
 from flows.graph import Plan, Stage
 from flows.runner import Outcome, run_step, save_outcomes
+from tinygptv.startup import spare_collector
 
 for _name in ("prefect.flow_runs", "prefect.task_runs"):
     logging.getLogger(_name).propagate = False  # to the server only: the terminal shows the lines themselves
@@ -120,4 +121,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    spare_collector()
     sys.exit(main())

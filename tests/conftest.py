@@ -11,6 +11,7 @@ import pytest
 
 from tinygptv.data import easy_vqa, shards
 from tinygptv.profiles import read_config
+from tinygptv.startup import spare_collector
 from tinygptv.steps.shards import sift
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
     from tinygptv.model.processing import TinyGPTVProcessor
 
+spare_collector()
 pytest_plugins = ["tests.drills.plugin", "tests.checkouts"]
 
 

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from tinygptv.errors import EXIT_USER_ERROR, UserError
+from tinygptv.startup import spare_collector
 
 app = typer.Typer(
     help="TinyGPT-V: ask the trained model, read its results, check the machine, plan, exchange weights.",
@@ -220,6 +221,7 @@ def replay(
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; what a user can mend becomes one line instead of a traceback."""
+    spare_collector()
     try:
         app(args=arguments, prog_name="tinygptv")
     except UserError as error:

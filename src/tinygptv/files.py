@@ -83,6 +83,11 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def canonical(value: Any) -> str:
+    """JSON in its one form, for digests: equal values are equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 def read_json(path: Path) -> Any:
     """Read JSON.
 

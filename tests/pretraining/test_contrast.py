@@ -102,6 +102,15 @@ def test_the_background_is_the_most_frequent_colour() -> None:
     assert contrast.background(pixels_HWC).tolist() == [1, 2, 3]
 
 
+def test_the_background_is_what_torch_finds_row_by_row() -> None:
+    """The first of the most frequent colours, by red, green and blue."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(50):
+        pixels_HWC = torch.randint(0, 3, (4, 4, 3), generator=generator, dtype=torch.uint8) * 120
+        colours_NC, counts_N = pixels_HWC.flatten(0, 1).unique(dim=0, return_counts=True)
+        assert torch.equal(contrast.background(pixels_HWC), colours_NC[counts_N.argmax()])
+
+
 def test_images_without_caption_or_box_are_not_used() -> None:
     record = Record("a", "vqa", (Turn("what?", "red"),))
     sample = ImageSample(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tinygptv.config import STEPS
+from tinygptv.files import canonical
 from tinygptv.tracking import facts
 from tinygptv.tracking.client import Tracking
 from tinygptv.tracking.lineage_start import graph_of
@@ -49,7 +50,7 @@ class Recorded:
             **{f"dvc.input.{name}": md5 for name, md5 in read.items()},
             facts.CONFIG_TAG: facts.digest({"step": step}),
             facts.INPUTS_TAG: ",".join(GRAPH[step]),
-            facts.ENVIRONMENT_TAG: facts.canonical(ENVIRONMENT),
+            facts.ENVIRONMENT_TAG: canonical(ENVIRONMENT),
             facts.ENVIRONMENT_DIGEST_TAG: facts.digest(ENVIRONMENT),
             facts.USER_TAG: "someone",
         }

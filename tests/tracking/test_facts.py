@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tinygptv import runtime
+from tinygptv.files import canonical
 from tinygptv.tracking import facts
 
 LIGHT = """
@@ -53,7 +54,7 @@ def test_a_user_without_a_name(monkeypatch):
 
 def test_equal_values_have_one_digest():
     assert facts.digest({"b": [1, 2.5], "a": "ä"}) == facts.digest({"a": "ä", "b": [1, 2.5]})
-    assert facts.canonical({"b": [1, 2.5], "a": "ä"}) == '{"a":"ä","b":[1,2.5]}'
+    assert canonical({"b": [1, 2.5], "a": "ä"}) == '{"a":"ä","b":[1,2.5]}'
     assert facts.digest({"a": 1}) != facts.digest({"a": 2})
 
 
@@ -79,6 +80,6 @@ def test_a_step_records_them_however_it_ends(tracking, step_run, error):
     assert tags["dvc.inputs"] == "download"
     assert tags["user"] == getpass.getuser()
     environment = json.loads(tags["environment"])
-    assert facts.canonical(environment) == tags["environment"]
+    assert canonical(environment) == tags["environment"]
     assert facts.digest(environment) == tags["environment.sha256"]
     assert environment["python"] == sys.version.split()[0]

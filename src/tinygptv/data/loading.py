@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from tinygptv.errors import DataError, UserError
+from tinygptv.steps.signals import die_with_parent
 
 if TYPE_CHECKING:
     from tinygptv.config import Loader
@@ -49,7 +50,7 @@ def load(make: Callable[[int], T], first: int, stop: int, settings: Loader) -> I
         num_workers=settings.workers,
         prefetch_factor=settings.prefetch if settings.workers else None,
         multiprocessing_context="fork" if settings.workers else None,
-        worker_init_fn=_leave_signals_to_the_parent,
+        worker_init_fn=_obey_the_parent,
         collate_fn=_as_it_is,
         generator=torch.Generator(),  # or the loader would draw from the generator that dropout uses
     )
@@ -59,8 +60,9 @@ def load(make: Callable[[int], T], first: int, stop: int, settings: Loader) -> I
         yield batch
 
 
-def _leave_signals_to_the_parent(_: int) -> None:
-    """Ctrl-C reaches the whole group: the parent saves its state first and then ends its workers."""
+def _obey_the_parent(_: int) -> None:
+    """End with the parent; Ctrl-C, which reaches the whole group, is the parent's: it saves its state first."""
+    die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

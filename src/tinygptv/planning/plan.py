@@ -120,7 +120,9 @@ def check(config: Config, name: str, device: Device, capacity: int) -> None:
     Raises:
         UserError: the plan is larger than the device; names both, and the change that would fit.
     """
-    sizes = measure(config)
+    sizes = measure(
+        config, name
+    )  # without the later stages: PEFT, which stage 1 does not need, takes seconds to import
     peak = stage_memory(config, name, sizes, device).peak
     if peak <= capacity:
         return

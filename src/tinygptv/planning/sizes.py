@@ -98,8 +98,8 @@ def number_size(dtype: str) -> int:
     return {"float32": 4, "bfloat16": 2}[dtype]
 
 
-def measure(config: Config) -> Sizes:
-    """Sizes of a profile's model and stages; no weight is allocated."""
+def measure(config: Config, last: str = STAGES[-1]) -> Sizes:
+    """Sizes of a profile's model and of its stages up to ``last``; no weight is allocated."""
     import torch
 
     from tinygptv.model import adapters
@@ -110,7 +110,7 @@ def measure(config: Config) -> Sizes:
         model = TinyGPTVForConditionalGeneration(from_profile(config.model, end_of_text_id=0))
     parts = [_part(module) for module in (model.image_encoder, model.language_model)]
     stages = {}
-    for name in STAGES:
+    for name in STAGES[: STAGES.index(last) + 1]:
         if "lora" in config.stage(name).trainable and not adapters.has_lora(model):
             with torch.device("meta"):
                 adapters.add_lora(model, config.model.lora)

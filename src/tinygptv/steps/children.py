@@ -11,6 +11,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from tinygptv.errors import EXIT_USER_ERROR, UserError, from_write_error
+from tinygptv.startup import spare_collector
 from tinygptv.steps.signals import die_with_parent
 
 
@@ -36,6 +37,7 @@ def child(target: Callable[..., None], *arguments: Any) -> Iterator[None]:
 
 def _guarded(target: Callable[..., None], *arguments: Any) -> None:
     die_with_parent()
+    spare_collector()
     try:
         target(*arguments)
     except UserError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tinygptv.errors import EXIT_USER_ERROR, UserError
 from tinygptv.profiles import read_profile
+from tinygptv.startup import spare_collector
 from tinygptv.steps.harness import find_root
 from tinygptv.tracking.client import Tracking, reachable
 from tinygptv.tracking.runs import git_state
@@ -94,4 +95,5 @@ def _pipeline(tracking: Tracking, identifier: str, profile: str | None) -> tuple
 
 
 if __name__ == "__main__":
+    spare_collector()
     sys.exit(main())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import hashlib
-import json
 import re
 import sys
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tinygptv.config import STEPS
+from tinygptv.files import canonical
 
 CONFIG_TAG = "config.sha256"
 INPUTS_TAG = "dvc.inputs"
@@ -73,11 +73,6 @@ def now() -> str:
 def iso(seconds: float) -> str:
     """Seconds since 1970 as ISO 8601, UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
-def canonical(value: Any) -> str:
-    """JSON in its one form: equal values are equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def digest(value: Any) -> str:

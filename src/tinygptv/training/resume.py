@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.errors import DataError
-from tinygptv.files import replace_folder, sha256_file, write_bytes
+from tinygptv.files import canonical, replace_folder, sha256_file, write_bytes
 from tinygptv.training.randomness import random_state, set_random_state
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class ResumePoints:
     @property
     def own(self) -> Path:
         """The folder of the points with this fingerprint."""
-        return self.folder / hashlib.sha256(_canonical(self.fingerprint)).hexdigest()[:16]
+        return self.folder / hashlib.sha256(canonical(self.fingerprint).encode()).hexdigest()[:16]
 
     def save(self, state: TrainingState) -> Path:
         """Write a point, check what lies on disk, and remove those older than the two newest.
@@ -158,11 +158,7 @@ def _read(point: Path) -> dict[str, Any] | None:
 
 def _sealed(inner: Mapping[str, Any]) -> bytes:
     """A point's ``state.json``: its content and the digest of it, in the one form that these have."""
-    return _canonical({"state": inner, "sha256": hashlib.sha256(_canonical(inner)).hexdigest()})
-
-
-def _canonical(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+    return canonical({"state": inner, "sha256": hashlib.sha256(canonical(inner).encode()).hexdigest()}).encode()
 
 
 def _tensors(state: TrainingState) -> dict[str, torch.Tensor]:
