@@ -6,13 +6,23 @@ import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
 from tinygptv.errors import EXIT_USER_ERROR, UserError, from_write_error
 from tinygptv.startup import spare_collector
 from tinygptv.steps.signals import die_with_parent
+
+if TYPE_CHECKING:
+    from multiprocessing.synchronize import Event
+
+CONTEXT = multiprocessing.get_context("spawn")
+
+
+def event() -> Event:
+    """What one process waits for and the other one sets."""
+    return CONTEXT.Event()
 
 
 @contextmanager
@@ -22,7 +32,7 @@ def child(target: Callable[..., None], *arguments: Any) -> Iterator[None]:
     Raises:
         UserError: the process failed; its own message is on stderr.
     """
-    process = multiprocessing.get_context("spawn").Process(target=_guarded, args=(target, *arguments), daemon=True)
+    process = CONTEXT.Process(target=_guarded, args=(target, *arguments), daemon=True)
     process.start()
     try:
         yield

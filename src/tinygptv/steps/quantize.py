@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from tinygptv.config import STAGES, Config
 from tinygptv.errors import DataError
 from tinygptv.files import read_json, sha256_tree, write_json, write_text
-from tinygptv.steps.children import child
+from tinygptv.steps.children import child, event
 from tinygptv.steps.evaluate import LAST, PREDICTIONS, line, log_values, open_stage, prompts_of, read_baselines
 
 if TYPE_CHECKING:
+    from multiprocessing.synchronize import Event
+
     from tinygptv.config import Prompt
     from tinygptv.steps.harness import StepContext
 
@@ -50,14 +52,6 @@ def run(context: StepContext) -> None:
     shards = context.input("shards")
     package = context.out / PACKAGE
     package.mkdir()
-    model = open_stage(context, LAST)
-    merge_lora(model.model)
-    unquantized_bytes = save_quantized(
-        model,
-        package,
-        outlier_threshold=settings.outlier_threshold,
-        max_new_tokens=config.evaluate.max_new_tokens,
-    )
     job = Job(
         config,
         context.seed,
@@ -67,8 +61,17 @@ def run(context: StepContext) -> None:
         context.out / PREDICTIONS,
         context.staging / "measured.json",
     )
-    with child(test_package, job):
-        pass
+    complete = event()
+    with child(test_package, job, complete):  # which imports and reads while the package is made
+        model = open_stage(context, LAST)
+        merge_lora(model.model)
+        unquantized_bytes = save_quantized(
+            model,
+            package,
+            outlier_threshold=settings.outlier_threshold,
+            max_new_tokens=config.evaluate.max_new_tokens,
+        )
+        complete.set()
     measured, predictions = read_json(job.measured), read_json(job.answers)
     questions = benchmarks.list_questions(read_records(sorted(shards.glob("test-*.tar"))))
     answers = [prediction["answer"] for prediction in predictions]
@@ -101,8 +104,8 @@ def run(context: StepContext) -> None:
     print(f"agreement with the unquantized model {agreement:.4f}; {unquantized_bytes:,} -> {package_bytes:,} bytes")
 
 
-def test_package(job: Job) -> None:
-    """Open the package from disk and answer the whole test set; runs in a process of its own."""
+def test_package(job: Job, complete: Event) -> None:
+    """Open the package from disk, once it is complete, and answer the whole test set; runs in its own process."""
     import resource
 
     from tinygptv import runtime
@@ -113,6 +116,7 @@ def test_package(job: Job) -> None:
     runtime.prepare(job.config.runtime, job.seed)
     samples = list(read_samples(sorted(job.shards.glob("test-*.tar"))))
     questions = benchmarks.list_questions([sample.record for sample in samples])
+    complete.wait()
     model = VisionLanguageModel.from_folder(job.package, job.config.runtime.device)
     batch_size = job.config.quantize.batch_size
     started = time.monotonic()
