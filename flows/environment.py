@@ -9,9 +9,6 @@ from pathlib import Path
 
 KEPT_WITH_SERVER = ("PREFECT_API_AUTH_STRING", "PREFECT_API_KEY", "PREFECT_API_SSL_CERT_FILE")
 """Credentials that make sense only together with a server somebody asked for."""
-KEEP_ALIVE_SECONDS = "60"
-"""Prefect's client uses a connection again that was idle for up to 25 s. Its server closes it after 5 s, and the next
-call fails and waits two seconds: once between almost any two steps."""
 
 
 def isolated(env: Mapping[str, str], root: Path, server: str | None = None) -> dict[str, str]:
@@ -35,8 +32,6 @@ def isolated(env: Mapping[str, str], root: Path, server: str | None = None) -> d
         "PREFECT_HOME": str(root / ".prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-        "PREFECT_SERVER_API_KEEPALIVE_TIMEOUT": KEEP_ALIVE_SECONDS,  # of `prefect server start`
-        "UVICORN_TIMEOUT_KEEP_ALIVE": KEEP_ALIVE_SECONDS,  # of the temporary server, which Prefect starts without it
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
         "DO_NOT_TRACK": "true",
         "DVC_NO_ANALYTICS": "1",

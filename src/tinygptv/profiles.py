@@ -31,7 +31,7 @@ def read_yaml(path: Path) -> Any:
     from ruamel.yaml.error import YAMLError
 
     try:
-        return YAML(typ="safe", pure=True).load(path.read_text())
+        return YAML(typ="safe").load(path.read_text())
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; profiles are {known_profiles(path.parent)}") from None
     except (YAMLError, UnicodeDecodeError) as error:

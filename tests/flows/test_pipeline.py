@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import psutil
 import pytest
@@ -49,7 +52,11 @@ def test_the_flow_runs_the_steps_in_order_and_reports_a_failure(project):
     }
     assert done.stderr.strip() == "pipeline: last failed: last: mend me"
     assert done.stdout.index("zebra at work") < done.stdout.index("middle at work")
-    assert (project / ".prefect").is_dir()
+    with closing(sqlite3.connect(project / ".prefect" / "prefect.db")) as database:
+        flow_tags = [json.loads(tags) for (tags,) in database.execute("select tags from flow_run")]
+        task_tags = [json.loads(tags) for (tags,) in database.execute("select tags from task_run")]
+    assert len(flow_tags) == 1 and flow_tags[0][0].startswith("pipeline.id=")
+    assert task_tags == [[]] * 3  # Prefect would stop for seconds before each task with a tag
 
 
 @pytest.mark.pipeline
