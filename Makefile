@@ -51,7 +51,7 @@ repro: $(STAMP)  ## the same steps with DVC alone, without Prefect
 	@$(BIN)/dvc repro
 
 test: $(STAMP)  ## the default tests (under 3 minutes)
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 test-pipeline: $(STAMP)  ## the tests that run whole pipelines (minutes)
 	@$(BIN)/python -m pytest -q -m pipeline
@@ -72,8 +72,8 @@ lint: $(STAMP)  ## style: ruff check and ruff format
 types: $(STAMP)  ## mypy --strict on src and flows
 	@$(BIN)/mypy
 
-ui: $(STAMP)  ## start MLflow (port 5000) and Prefect (port 4200) on this machine, until Ctrl-C
-	@$(BIN)/python -m flows.ui
+ui: $(STAMP)  ## start MLflow (port 5000), Prefect (port 4200) and its worker; `tinygptv down` ends them
+	@$(BIN)/tinygptv up
 
 clean:  ## remove .venv and caches; results, unfinished runs and DVC's cache stay
 	@rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

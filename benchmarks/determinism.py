@@ -3,9 +3,10 @@
     python benchmarks/determinism.py                        # stage 4 of the profile in params.yaml, after `dvc repro`
     python benchmarks/determinism.py --stage stage1 --rounds 9
 
-One process trains the stage's real batches on its real weights. Rounds of the variants alternate (A B A B …); of each
-variant the median time of a step over its rounds is taken, and the ratio to the plain variant. A resume point is
-written every 50 steps, whatever the profile says. Then: how long it takes to go on at step 10 and at step 10,000, from
+One process trains the stage's real batches on its real weights. Every turn runs a round of each variant, in an order
+that moves on with each turn; a variant's ratio is the median, over the turns, of its time by that of the plain round of
+the same turn, so that a machine which becomes slower or faster meanwhile falls out. A resume point is written every 50
+steps, whatever the profile says. Then: how long it takes to go on at step 10 and at step 10,000, from
 the point on disk to the first batch. Results: benchmarks/results/determinism.json.
 """
 
@@ -42,7 +43,10 @@ def main() -> int:
         print(f"determinism: {error}", file=sys.stderr)
         return 2
     medians = {variant: statistics.median(times) for variant, times in seconds.items()}
-    ratios = {variant: median / medians["plain"] for variant, median in medians.items()}
+    ratios = {
+        variant: statistics.median(time / plain for time, plain in zip(times, seconds["plain"], strict=True))
+        for variant, times in seconds.items()
+    }
     rows = [(variant, f"{1000 * medians[variant]:.2f}", f"{ratios[variant]:.4f}") for variant in VARIANTS]
     print(plain_table(("variant", "ms a step", "ratio"), rows, right=[1, 2]))
     for step, times in resumed.items():
@@ -68,7 +72,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", help="default: the one in params.yaml")
     parser.add_argument("--stage", default="stage4", choices=("stage1", "stage2", "stage3", "stage4"))
-    parser.add_argument("--rounds", type=int, default=7, help="of each variant")
+    parser.add_argument("--rounds", type=int, default=15, help="of each variant")
     return parser.parse_args()
 
 
@@ -102,7 +106,8 @@ def measure(profile: Any, name: str, rounds: int) -> tuple[dict[str, list[float]
     with tempfile.TemporaryDirectory(dir=ROOT) as folder:  # on the disk where resume points go
         points = ResumePoints(Path(folder), {"benchmark": name})
         for turn in range(rounds + 1):
-            for variant in VARIANTS:
+            first = turn % len(VARIANTS)
+            for variant in (*VARIANTS[first:], *VARIANTS[:first]):
                 torch.use_deterministic_algorithms(variant == "deterministic")
                 state = loop.new_state(model, adapters.trainable_parameters(model), stage)
 

@@ -23,6 +23,8 @@ class Stage(BaseModel):
     upstream: tuple[str, ...]
     retries: int
     retry_delay: float
+    outputs: bool
+    """Whether DVC can see from the stage's files that it is done."""
 
 
 class Plan(BaseModel):
@@ -89,6 +91,7 @@ def read_graph(root: Path) -> list[Stage]:
             upstream=tuple(other for other in stages if other in upstream[name]),
             retries=int(metas[name].get("retries", 0)),
             retry_delay=float(metas[name].get("retry_delay", 0)),
+            outputs=bool(stages[name].get("outs")),
         )
         for name in _in_order(upstream)
     ]

@@ -14,5 +14,11 @@ def test_an_empty_registry_beside_a_finished_register_step(checkout, found):
 
 def test_a_filled_registry(checkout, found, monkeypatch):
     (checkout / "dvc.lock").write_text("schema: '2.0'\nstages:\n  register:\n    cmd: x\n")
-    monkeypatch.setattr(registry, "_count_versions", lambda root, name: 2)
+    monkeypatch.setattr(registry, "_look", lambda root, profile: (2, False))
     assert found(checkout, "registry").finding == "2 versions of tinygptv"
+
+
+def test_a_registry_of_other_packages(checkout, found, monkeypatch):
+    (checkout / "dvc.lock").write_text("schema: '2.0'\nstages:\n  register:\n    cmd: x\n")
+    monkeypatch.setattr(registry, "_look", lambda root, profile: (2, True))
+    assert found(checkout, "registry").fix == "dvc repro -f -s register"

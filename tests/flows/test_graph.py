@@ -7,7 +7,7 @@ from tinygptv.errors import UserError
 
 
 def stages(**upstream: tuple[str, ...]) -> list[Stage]:
-    return [Stage(name=name, upstream=up, retries=0, retry_delay=0) for name, up in upstream.items()]
+    return [Stage(name=name, upstream=up, retries=0, retry_delay=0, outputs=True) for name, up in upstream.items()]
 
 
 CHAIN = stages(a=(), b=("a",), side=("a",), c=("b",), d=("c", "side"))

@@ -1,5 +1,6 @@
 """Step runs in a real MLflow store: what arrives, what happens twice, what happens without MLflow."""
 
+import json
 import subprocess
 import sys
 import uuid
@@ -183,7 +184,9 @@ def test_commands_open_ship_and_close_a_pipeline(tracking, root, monkeypatch, ca
     run = tracking.run(experiment, "pipeline.id", pipeline)
     assert tracking.mlflow.get_run(run).info.status == "RUNNING"
     assert command.main([*close, "--skipped", "download,shards"]) == 0
-    assert capsys.readouterr().out.splitlines() == [tracking.url(experiment, run)] * 2
+    url = tracking.url(experiment, run)
+    opened, closed = capsys.readouterr().out.splitlines()
+    assert (json.loads(opened), closed) == ({"url": url, "repeat": []}, url)
     found = tracking.mlflow.get_run(run)
     assert (found.info.status, found.data.tags["skipped"]) == ("FAILED", "download,shards")
 

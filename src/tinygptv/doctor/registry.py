@@ -7,39 +7,35 @@ from pathlib import Path
 
 from tinygptv.doctor.findings import Check
 from tinygptv.errors import UserError
-from tinygptv.profiles import read_yaml
+from tinygptv.profiles import Profile, read_profile
 from tinygptv.tracking.client import SQLITE, reachable, tracking_uri
+from tinygptv.tracking.registered import held_for_done, lacks_package
 
 
 def versions(root: Path) -> Iterator[Check]:
     """DVC may hold ``register`` for done while the registry is empty: after ``dvc pull``, or without the database."""
-    lock = root / "dvc.lock"
-    recorded = lock.is_file() and "register" in ((read_yaml(lock) or {}).get("stages") or {})
-    if not recorded:
+    if not held_for_done(root):
         yield Check("registry", "ok", "no model was registered yet")
         return
-    name = _model_name(root)
+    profile = read_profile(root)
+    name = profile.config.register_.model_name
     try:
-        count = _count_versions(root, name)
+        count, lost = _look(root, profile)
     except UserError as error:
         yield Check("registry", "warning", str(error), "start MLflow's server, or unset MLFLOW_TRACKING_URI")
         return
-    if count:
+    if not lost:
         yield Check("registry", "ok", f"{count} versions of {name}")
-    else:
-        yield Check(
-            "registry", "problem", f"empty, though DVC holds `register` for done ({name})", "dvc repro -f -s register"
-        )
+        return
+    what = f"{count} versions of {name}, none of the package in dvc.lock" if count else f"empty ({name})"
+    yield Check("registry", "problem", f"{what}, though DVC holds `register` for done", "dvc repro -f -s register")
 
 
-def _model_name(root: Path) -> str:
-    profile = read_yaml(root / "params.yaml")["profile"]
-    return str(read_yaml(root / "configs" / f"{profile}.yaml")["register"]["model_name"])
-
-
-def _count_versions(root: Path, name: str) -> int:
+def _look(root: Path, profile: Profile) -> tuple[int, bool]:
+    """How many versions there are, and whether the package of ``dvc.lock`` is missing among them."""
     uri = tracking_uri(root)
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
-        return 0  # connecting would create the database
+        return 0, True  # connecting would create the database
     with reachable(root) as tracking:
-        return len(tracking.mlflow.search_model_versions(f"name = '{name}'"))
+        count = len(tracking.mlflow.search_model_versions(f"name = '{profile.config.register_.model_name}'"))
+        return count, lacks_package(tracking, profile)

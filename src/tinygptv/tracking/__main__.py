@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from tinygptv.errors import EXIT_USER_ERROR, UserError
 from tinygptv.profiles import read_profile
 from tinygptv.startup import spare_collector
 from tinygptv.steps.harness import find_root
+from tinygptv.tracking import registered
 from tinygptv.tracking.client import Tracking, reachable
 from tinygptv.tracking.runs import git_state
 from tinygptv.tracking.shipping import ship_all
@@ -39,7 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tinygptv.tracking")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("ship", help="ship the spools that steps had to leave")
-    opening = commands.add_parser("open-pipeline", help="create a pipeline's run and print its URL")
+    opening = commands.add_parser(
+        "open-pipeline", help="create a pipeline's run; print its URL and the steps to repeat"
+    )
     closing = commands.add_parser("close-pipeline", help="ship leftovers, close a pipeline's run and print its URL")
     for command in (opening, closing):
         command.add_argument("--id", required=True, help="the pipeline's id: TINYGPTV_PIPELINE_ID of its steps")
@@ -61,7 +65,8 @@ def _open(root: Path, identifier: str, profile: str | None) -> None:
     with reachable(root) as tracking:
         experiment, run = _pipeline(tracking, identifier, profile)
         tracking.mlflow.update_run(run, status="RUNNING")
-        print(tracking.url(experiment, run))
+        lost = registered.held_for_done(root) and registered.lacks_package(tracking, read_profile(root, profile))
+        print(json.dumps({"url": tracking.url(experiment, run), "repeat": [registered.STEP] if lost else []}))
 
 
 def _close(root: Path, identifier: str, status: str, profile: str | None, skipped: str) -> None:
