@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.monotonic()
     try:
         root = find_root(Path.cwd())
-        plan = _make_plan(root, options)
+        plan = make_plan(root, options.profile, options.first, options.last, options.force, not options.no_parent_run)
     except UserError as error:
         print(f"pipeline: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     if code not in STOPPED and plan.flow_mark.exists() and "PREFECT_API_URL" in environment:
         _close_in_prefect(plan, environment)
     outcomes = read_outcomes(plan)
-    url = _close_parent_run(plan, outcomes, code, environment) if plan.tracked else ""
+    url = close_parent_run(plan, outcomes, code, environment) if plan.tracked else ""
     return _conclude(outcomes, code, time.monotonic() - started, url)
 
 
@@ -70,20 +70,38 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _make_plan(root: Path, options: argparse.Namespace) -> Plan:
+def make_plan(
+    root: Path,
+    profile: str | None,
+    first: str | None,
+    last: str | None,
+    force: list[str],
+    tracked: bool = True,
+    worktree_name: str | None = None,
+) -> Plan:
     """What to run and where.
+
+    Args:
+        root: the main checkout.
+        profile: its name; None for that of ``params.yaml``.
+        first: this step and all that depends on it.
+        last: this step and all it depends on.
+        force: steps to run though nothing changed.
+        tracked: whether the pipeline gets an MLflow run of its own.
+        worktree_name: work in a worktree of this name and profile, whichever profile it is; without it only a profile
+            other than that of ``params.yaml`` has a worktree.
 
     Raises:
         UserError: an unknown step or profile, a graph that DVC cannot read, no commit for a worktree.
     """
     params = read_yaml(root / "params.yaml")
     active = str(params["profile"]) if isinstance(params, dict) and "profile" in params else ""
-    profile = options.profile or active
+    profile = profile or active
     if not (root / "configs" / f"{profile}.yaml").is_file():
         raise UserError(f"no profile `{profile}` in configs/; there are {known_profiles(root / 'configs')}")
     where = root
-    if profile != active:
-        where = worktree.prepare(root, profile)
+    if worktree_name is not None or profile != active:
+        where = worktree.prepare(root, profile, f"{worktree_name}-{profile}" if worktree_name is not None else None)
         print(f"profile {profile} runs in {where.relative_to(root)}", flush=True)
         if changed := worktree.changed_files(root):
             print(f"it holds the last commit: {len(changed)} changed files of the checkout are not in it", flush=True)
@@ -91,9 +109,9 @@ def _make_plan(root: Path, options: argparse.Namespace) -> Plan:
         root=where,
         profile=profile,
         pipeline=uuid.uuid4().hex,
-        stages=tuple(select(read_graph(where), options.first, options.last, options.force)),
-        force=tuple(options.force),
-        tracked=not options.no_parent_run,
+        stages=tuple(select(read_graph(where), first, last, force)),
+        force=tuple(force),
+        tracked=tracked,
     )
 
 
@@ -109,7 +127,7 @@ def _close_in_prefect(plan: Plan, environment: Mapping[str, str]) -> None:
         print("pipeline: Prefect was not told that the flow has ended; the next flow does it", file=sys.stderr)
 
 
-def _close_parent_run(plan: Plan, outcomes: list[Outcome], code: int, environment: Mapping[str, str]) -> str:
+def close_parent_run(plan: Plan, outcomes: list[Outcome], code: int, environment: Mapping[str, str]) -> str:
     """Say in MLflow how the pipeline ended and what DVC skipped; return the run's URL."""
     status = "FINISHED" if code == 0 else "FAILED" if code == 1 else "KILLED"
     skipped = ",".join(outcome.step for outcome in outcomes if outcome.state in ("UpToDate", "Cached"))

@@ -9,21 +9,18 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.context import TagsContext
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from flows import reconcile
+from flows import artifacts, reconcile
 from flows.graph import Plan, Stage
+from flows.parent_run import parent_run
 from flows.runner import Outcome, run_step, save_outcomes
 from tinygptv.startup import spare_collector
 
@@ -36,22 +33,29 @@ logging.getLogger("prefect._internal.concurrency").setLevel(logging.CRITICAL)
 @flow(name="pipeline", log_prints=False, persist_result=False)
 def pipeline(plan: Plan) -> State:
     """Run the plan's stages in order and stop at the first that fails."""
+    return carry_out(plan)
+
+
+def carry_out(plan: Plan) -> State:
+    """What a flow does with a plan; its steps become tasks of the flow that calls it."""
     os.environ["TINYGPTV_PIPELINE_ID"] = plan.pipeline
     os.environ["PREFECT_FLOW_RUN_ID"] = str(flow_run.get_id() or "")
     outcomes: dict[str, Outcome] = {}
     save_outcomes(plan, outcomes)
     # Tasks without the flow's tag (flows/reconcile.py): Prefect asks the server before each tagged one whether the tag
     # is limited, which takes two seconds where the last answer is older than five.
-    with _parent_run(plan), TagsContext(current_tags=set()):
+    with parent_run(plan) as parent, TagsContext(current_tags=set()):
         states: dict[str, State] = {}
         for stage in plan.stages:
+            if not stage.outputs and parent.repeats(stage.name):
+                plan = plan.model_copy(update={"force": (*plan.force, stage.name)})
             outcomes[stage.name] = Outcome(step=stage.name, state="Running")
             save_outcomes(plan, outcomes)
             states[stage.name] = _run(plan, stage, outcomes, [states[up] for up in stage.upstream if up in states])
             save_outcomes(plan, outcomes)
             if not outcomes[stage.name].ok:
                 break
-    _show_table(plan, outcomes)
+    artifacts.show(plan, outcomes, parent.url)
     failed = [outcome for outcome in outcomes.values() if not outcome.ok]
     if failed:
         return Failed(message=f"{failed[0].step}: {failed[0].reason}")
@@ -78,37 +82,6 @@ def _run(plan: Plan, stage: Stage, outcomes: dict[str, Outcome], upstream: list[
 
     result: State = repro(wait_for=upstream, return_state=True)
     return result
-
-
-@contextmanager
-def _parent_run(plan: Plan) -> Iterator[None]:
-    """Open the pipeline's MLflow run beside the first step: nothing waits for it."""
-    if not plan.tracked:
-        yield
-        return
-    opening = subprocess.Popen(
-        plan.tracking_command("open-pipeline"),
-        cwd=plan.root,
-        env=plan.tracking_environment(os.environ),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,  # closing the run reports what is wrong
-    )
-    try:
-        yield
-    finally:
-        opening.wait(60)
-
-
-def _show_table(plan: Plan, outcomes: dict[str, Outcome]) -> None:
-    """The table that the Prefect UI shows under Artifacts."""
-    rows = []
-    for stage in plan.stages:
-        outcome = outcomes.get(stage.name, Outcome(step=stage.name, state="NotRun"))
-        rows.append(
-            {"step": stage.name, "state": outcome.state, "seconds": outcome.seconds, "MLflow run": outcome.url or ""}
-        )
-    create_table_artifact(key="steps", table=rows, description=f"Steps of profile {plan.profile}")
 
 
 def main() -> int:

@@ -8,11 +8,9 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,14 +21,12 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from flows.command import MEND, environment, say, stream
 from tinygptv.errors import EXIT_USER_ERROR
-from tinygptv.processes import GRACE_SECONDS, guarded
 from tinygptv.profiles import read_yaml
 from tinygptv.steps.harness import find_root
 
 RECORD_SECONDS = 120.0
-MEND = "MendMe"
-"""Name of the state where the user has to do something first."""
 
 logging.getLogger("prefect.flow_runs").propagate = False  # to the server only: the terminal shows the lines themselves
 
@@ -47,7 +43,7 @@ def verify(steps: list[str] | None = None, profile: str | None = None) -> State:
     command = [sys.executable, "-m", "tinygptv.cli", "verify", *(steps or []), "--json", *_lock_of(root, profile)]
     with TemporaryDirectory() as folder:
         file = Path(folder) / "verify.json"
-        code, last = _stream(command, root, file, get_run_logger().info)
+        code, last = stream(command, root, file, get_run_logger().info)
         if code not in (0, 1) or not file.stat().st_size:
             return Failed(name=MEND if code == EXIT_USER_ERROR else None, message=last or f"exit code {code}")
         result = json.loads(file.read_bytes())
@@ -56,7 +52,7 @@ def verify(steps: list[str] | None = None, profile: str | None = None) -> State:
     states = [step["state"] for step in result["steps"]]
     equal = f"{states.count('equal')} of {len(states)} steps equal"
     message = f"{equal}; {url}"
-    _say(message)
+    say(message)
     return Completed(message=message) if code == 0 else Failed(message=message)
 
 
@@ -65,37 +61,6 @@ def _lock_of(root: Path, profile: str | None) -> list[str]:
     if profile is None or profile == read_yaml(root / "params.yaml").get("profile"):
         return []
     return ["--from", str(root / ".state" / "worktrees" / profile / "dvc.lock")]
-
-
-def _stream(command: list[str], root: Path, output: Path, log: Callable[[str], None]) -> tuple[int, str]:
-    """Run the command under a guard: its lines to the terminal and the log as they come, its result to a file."""
-    last = ""
-    with output.open("wb") as file:
-        process = subprocess.Popen(
-            guarded(command),
-            cwd=root,
-            env=_environment(root),
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-        )
-    assert process.stderr is not None
-    try:
-        for line in process.stderr:
-            last = line.rstrip()
-            _say(last)
-            log(last)
-        return process.wait(), last
-    finally:
-        if process.poll() is None:  # cancelled: the command clears up below itself
-            process.terminate()
-            try:
-                process.wait(3 * GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        process.stderr.close()
 
 
 def _show_table(result: dict[str, Any]) -> None:
@@ -120,7 +85,7 @@ def _first(step: dict[str, Any]) -> str:
 def _record(root: Path, file: Path) -> str:
     """Record the result in MLflow; where that fails, the verification still counts."""
     command = [sys.executable, "-m", "tinygptv.tracking", "record-verification", "--file", str(file)]
-    env = _environment(root) | {"PREFECT_FLOW_RUN_ID": str(flow_run.get_id() or "")}
+    env = environment(root) | {"PREFECT_FLOW_RUN_ID": str(flow_run.get_id() or "")}
     try:
         done = subprocess.run(
             command, cwd=root, env=env, capture_output=True, text=True, check=False, timeout=RECORD_SECONDS
@@ -129,15 +94,6 @@ def _record(root: Path, file: Path) -> str:
         return f"MLflow did not answer within {RECORD_SECONDS:.0f} s"
     lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
     return (lines or [f"not recorded: exit code {done.returncode}"])[-1]
-
-
-def _environment(root: Path) -> dict[str, str]:
-    """The code of the checkout, whoever calls."""
-    return {**os.environ, "PYTHONPATH": str(root / "src"), "DVC_ROOT": str(root)}
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 def main() -> int:

@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from tinygptv.commands import promotion, services, serving, team
+from tinygptv.commands.options import ProfileOption, RootOption, checkout, profile_name
 from tinygptv.errors import EXIT_USER_ERROR, UserError
 from tinygptv.startup import spare_collector
 
@@ -22,9 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-RootOption = Annotated[Path | None, typer.Option("--root", help="The checkout (default: the one around this folder).")]
-ProfileOption = Annotated[str | None, typer.Option("--profile", help="Profile (default: the one in params.yaml).")]
 
 
 @app.command()
@@ -52,8 +51,8 @@ def results(root: RootOption = None, profile: ProfileOption = None) -> None:
     """Show the accuracies of the last evaluation beside their baselines."""
     from tinygptv.results import results_table
 
-    folder = _root(root)
-    print(results_table(folder, _profile_name(folder, profile)))
+    folder = checkout(root)
+    print(results_table(folder, profile_name(folder, profile)))
 
 
 @app.command()
@@ -67,7 +66,7 @@ def doctor(
     """Check versions, machine and checkout, and say what to do about each problem."""
     from tinygptv.doctor import examine, has_problem, report
 
-    checks = examine(_root(root), deep=deep, manifest=manifest)
+    checks = examine(checkout(root), deep=deep, manifest=manifest)
     print(report(checks))
     if has_problem(checks):
         raise typer.Exit(1)
@@ -88,7 +87,7 @@ def plan(
     from tinygptv.planning import plan, table
     from tinygptv.profiles import read_profile
 
-    chosen = read_profile(_root(root), profile)
+    chosen = read_profile(checkout(root), profile)
     made = plan.make_plan(chosen.config, chosen.name, *plan.device_of(gpu, chosen.config.runtime))
     print(json.dumps(table.as_json(made), indent=2) if as_json else table.render(made))
     if not made.fits:
@@ -109,7 +108,7 @@ def lineage(
 
     from tinygptv.tracking import lineage_start, lineage_view
 
-    chain = lineage_start.trace(_root(root), subject)
+    chain = lineage_start.trace(checkout(root), subject)
     print(json.dumps(chain.as_json(), indent=2, ensure_ascii=False) if as_json else lineage_view.text(chain))
     if chain.broken:
         raise typer.Exit(1)
@@ -166,9 +165,9 @@ def import_stage(
 
     if stage not in STAGES:
         raise UserError(f"stage {stage!r} is none of {', '.join(STAGES)}")
-    checkout = _root(root)
-    chosen = read_profile(checkout, profile)
-    export_stage(folder, checkout / "data" / chosen.name, stage, chosen)
+    home = checkout(root)
+    chosen = read_profile(home, profile)
+    export_stage(folder, home / "data" / chosen.name, stage, chosen)
 
 
 @app.command()
@@ -183,7 +182,7 @@ def verify(
     """Run steps again in a scratch worktree and compare every output with the lock. Exit code 1: something differs."""
     from tinygptv.provenance import verify
 
-    if code := verify.run(_root(root), steps or [], lock, as_json=as_json):
+    if code := verify.run(checkout(root), steps or [], lock, as_json=as_json):
         raise typer.Exit(code)
 
 
@@ -199,7 +198,7 @@ def diff(
     """Show where two runs of a step part: settings, batch, loss, tensor. Exit code 1: they differ."""
     from tinygptv.provenance import diff
 
-    if not diff.run(_root(root), first, second, profile):
+    if not diff.run(checkout(root), first, second, profile):
         raise typer.Exit(1)
 
 
@@ -215,8 +214,14 @@ def replay(
     """Show the exact batch of a training step as a picture and as JSON. Exit code 1: the stage saw another one."""
     from tinygptv.provenance import replay
 
-    if not replay.run(_root(root), profile, stage, step, out, as_json=as_json):
+    if not replay.run(checkout(root), profile, stage, step, out, as_json=as_json):
         raise typer.Exit(1)
+
+
+services.add_to(app)
+promotion.add_to(app)
+serving.add_to(app)
+team.add_to(app)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -232,27 +237,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _root(given: Path | None) -> Path:
-    from tinygptv.steps.harness import find_root
-
-    return find_root((given or Path.cwd()).resolve())
-
-
-def _profile_name(root: Path, given: str | None) -> str:
-    """The profile's name; the configuration itself is not needed here."""
-    from tinygptv.profiles import read_yaml
-
-    if given is not None:
-        return given
-    params = read_yaml(root / "params.yaml")
-    if not isinstance(params, dict) or "profile" not in params:
-        raise UserError(f"{root / 'params.yaml'} has no key `profile`")
-    return str(params["profile"])
-
-
 def _default_model() -> Path:
-    root = _root(None)
-    folder = root / "data" / _profile_name(root, None) / "quantize" / "model"
+    root = checkout(None)
+    folder = root / "data" / profile_name(root, None) / "quantize" / "model"
     if not folder.is_dir():
         raise UserError(f"{folder} does not exist; run `make demo` first, or name a model with --model")
     return folder

@@ -134,7 +134,13 @@ def _kind(schema: Mapping[str, Any]) -> str:
         return f"list of {_kind(items)}s"
     if schema["type"] == "object":
         return f"table of {_kind(schema['additionalProperties'])}s"
-    return {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}[schema["type"]]
+    return {
+        "integer": "whole number",
+        "number": "number",
+        "string": "text",
+        "boolean": "true or false",
+        "null": "`null`",
+    }[schema["type"]]
 
 
 def _constraint(schema: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """Git worktrees below ``.state/worktrees``: steps run in them without a change to the user's files.
 
-A profile other than that of ``params.yaml`` keeps its own, ``.state/worktrees/<profile>``. A verification takes one
-that is gone afterwards. Each is a checkout of the last commit, shares DVC's cache with the main checkout and runs its
-own code.
+A profile other than that of ``params.yaml`` keeps its own, ``.state/worktrees/<profile>``, and so do scheduled runs,
+``.state/worktrees/nightly-<profile>``. A verification takes one that is gone afterwards. Each is a checkout of the last
+commit, shares DVC's cache with the main checkout and runs its own code.
 """
 
 from __future__ import annotations
@@ -18,16 +18,22 @@ from tinygptv.files import write_text
 SCRATCH = "verify"
 
 
-def prepare(root: Path, profile: str) -> Path:
+def prepare(root: Path, profile: str, name: str | None = None) -> Path:
     """Bring the profile's worktree to the last commit and return it.
+
+    Args:
+        root: the main checkout.
+        profile: what its ``params.yaml`` names then.
+        name: of its folder; that of the profile where there is none.
 
     Raises:
         UserError: no git, no commit, or the commit does not have the profile.
     """
-    if profile == SCRATCH:
+    name = name or profile
+    if name == SCRATCH:
         raise UserError(f"the worktree `{SCRATCH}` belongs to `tinygptv verify`; give the profile another name")
     commit = last_commit(root)
-    folder = root / ".state" / "worktrees" / profile
+    folder = root / ".state" / "worktrees" / name
     if not (folder / ".git").exists():
         _add(root, folder, commit)
     elif last_commit(folder) != commit:

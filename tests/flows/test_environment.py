@@ -28,13 +28,14 @@ def test_a_server_is_used_only_where_asked_for():
     assert isolated(FOREIGN, Path("/c"), "http://mine/api")["PREFECT_API_URL"] == "http://mine/api"
     asked = isolated({**FOREIGN, "TINYGPTV_PREFECT_API_URL": "http://var/api"}, Path("/c"))
     assert (asked["PREFECT_API_URL"], asked["PREFECT_API_KEY"]) == ("http://var/api", "key")
+    assert asked["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"  # more often than silence counts as death
 
 
 def test_flows_import_no_machine_learning_and_the_launcher_not_even_prefect():
     code = (
         "import sys, flows.pipeline\n"
         "assert 'prefect' not in sys.modules\n"
-        "import flows.tasks, flows.ui\n"
+        "import flows.artifacts, flows.automations, flows.deploy, flows.scheduled, flows.tasks\n"
         "print([name for name in ('torch', 'numpy', 'mlflow', 'transformers', 'pandas') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

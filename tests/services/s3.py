@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygptv.processes import PR_SET_PDEATHSIG
+from tinygptv.team import s3
 
 ACCESS_KEY, SECRET_KEY = "a-key-of-the-tests", "a-secret-of-the-tests"
 BUCKET = "tests"
@@ -70,47 +68,19 @@ def stop(server: S3Server) -> None:
 
 def _start(folder: Path) -> S3Server | None:
     """Start it, or None where it ended at once: another process may have taken a port in between."""
-    (folder / "data").mkdir(parents=True)
-    credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
-    identity = {"name": "tests", "credentials": credentials, "actions": ["Admin", "Read", "List", "Tagging", "Write"]}
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3, s3_grpc = _free_ports(8)
+    folder.mkdir(parents=True)
+    s3.write_keys(folder, {"key": ACCESS_KEY, "secret": SECRET_KEY}, {})
+    port, *others = s3.free_ports(1 + len(s3.INNER))
+    inner = dict(zip(s3.INNER, others, strict=True))
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [
-                Path(sys.executable).parent / "weed",
-                "server",
-                f"-dir={folder / 'data'}",
-                "-ip=127.0.0.1",
-                "-ip.bind=127.0.0.1",
-                f"-master.port={master}",
-                f"-master.port.grpc={master_grpc}",
-                "-master.telemetry=false",
-                "-master.volumeSizeLimitMB=64",
-                f"-volume.port={volume}",
-                f"-volume.port.grpc={volume_grpc}",
-                "-volume.max=20",
-                "-filer",
-                f"-filer.port={filer}",
-                f"-filer.port.grpc={filer_grpc}",
-                f"-filer.localSocket={folder / 'filer.sock'}",
-                "-s3",
-                f"-s3.port={s3}",
-                f"-s3.port.grpc={s3_grpc}",
-                "-s3.port.iceberg=0",
-                "-s3.port.lance=0",
-                f"-s3.localSocket={folder / 's3.sock'}",
-                f"-s3.config={folder / 's3.json'}",
-                "-s3.autoCreateBucket=false",
-            ],
+            s3.command(folder, port, inner, volumes=20, megabytes=64),
             cwd=folder,
             stdout=log,
             stderr=subprocess.STDOUT,
             preexec_fn=_die_with_parent,
         )
-    inner = {"master": master_grpc, "volume": volume_grpc, "filer": filer_grpc, "s3": s3_grpc}
-    sockets = tuple(Path(f"/tmp/seaweedfs-{name}-grpc-{port}.sock") for name, port in inner.items())
-    server = S3Server(f"http://127.0.0.1:{s3}", process, sockets)
+    server = S3Server(f"http://127.0.0.1:{port}", process, s3.sockets(inner))
     try:
         ready = _ready(server)
     except BaseException:
@@ -136,17 +106,6 @@ def _ready(server: S3Server) -> bool:
         except (OSError, BotoCoreError):  # an answer that is no success, and no answer
             time.sleep(0.2)
     return False
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for taken in sockets:
-            taken.bind(("127.0.0.1", 0))
-        return [taken.getsockname()[1] for taken in sockets]
-    finally:
-        for taken in sockets:
-            taken.close()
 
 
 def _die_with_parent() -> None:

@@ -10,17 +10,28 @@ from pathlib import Path
 import pytest
 
 import tinygptv.tracking
-from tinygptv.config import Gate, Register
+from tinygptv.config import Config, Gate, Register
 from tinygptv.errors import UserError
 from tinygptv.files import sha256_tree, write_json
+from tinygptv.profiles import Profile
+from tinygptv.promotion.register import register_package
 from tinygptv.steps import register as step
 from tinygptv.steps.harness import StepContext
 from tinygptv.steps.signals import StopRequest
-from tinygptv.tracking.registry import Lineage, register_package, version_by_alias
+from tinygptv.tracking.registry import Lineage, version_by_alias
 
 
 def settings(name):
-    return Register(model_name=name, gate=Gate(min_value={"easy_vqa": 0.9}, max_drop=0.01, min_agreement=0.9))
+    gate = Gate(
+        min_value={"easy_vqa": 0.9},
+        margin={"easy_vqa": 0.01},
+        resamples=1000,
+        seed=7,
+        min_agreement=0.9,
+        max_bytes=1000,
+        max_latency_seconds=None,
+    )
+    return Register(model_name=name, gate=gate)
 
 
 @pytest.fixture
@@ -51,7 +62,8 @@ def register(root, folder, name, value, run_id=""):
         unquantized=report(1.0),
         run_id=run_id,
     )
-    return register_package(root, folder, settings(name), lineage)
+    profile = Profile("tiny", 7, Config.model_construct(register_=settings(name)))
+    return register_package(root, folder, profile, lineage)
 
 
 def test_life_of_a_model(tracking, root, name, tmp_path):
@@ -62,25 +74,21 @@ def test_life_of_a_model(tracking, root, name, tmp_path):
     assert (again.version, again.created, again.aliases) == ("1", False, ("challenger", "champion"))
     assert version_by_alias(tracking, name, "previous") is None
 
-    worse = register(root, package(tmp_path / "2", "two"), name, 0.91)
-    assert (worse.version, worse.aliases) == ("2", ("challenger",))
-    assert not worse.decision.passed
+    second = register(root, package(tmp_path / "2", "two"), name, 0.91)  # whose earlier steps nobody has recorded
+    assert (second.version, second.aliases) == ("2", ("challenger",))
+    assert not second.decision.passed
     assert version_by_alias(tracking, name, "champion") == "1"
-
-    better = register(root, package(tmp_path / "3", "three"), name, 0.99)
-    assert (better.version, better.aliases) == ("3", ("challenger", "champion"))
-    assert version_by_alias(tracking, name, "previous") == "1"
 
     found = tracking.mlflow.get_model_version(name, "2")
     assert found.tags["gate.passed"] == "false"
-    assert "below the champion's 0.9500" in found.tags["gate.reasons"]
+    assert "lineage: broken at " in found.tags["gate.reasons"]
     assert found.tags["package.sha256"] == sha256_tree(tmp_path / "2")
     assert (found.tags["dvc.md5"], found.tags["dvc.shards"]) == ("b" * 32 + ".dir", "a" * 32 + ".dir")
     assert (found.tags["git.sha"], found.tags["metric.easy_vqa"]) == ("c" * 40, "0.91")
     assert "| easy_vqa | accuracy | 0.9100 | 0.9000 … 1.0000 | 1.0000 | 100 | 0.3700 |  |" in found.description
     assert f"| quantize | `{'b' * 32}.dir` |" in found.description
     assert "- quantize: no run made this output" in found.description
-    assert "Gate: refused: easy_vqa against champion" in found.description
+    assert "Gate: refused: lineage: broken at " in found.description
 
 
 def test_the_version_says_who_promoted_it_and_when_and_a_rerun_does_not_change_that(tracking, root, name, tmp_path):

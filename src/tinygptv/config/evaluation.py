@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from tinygptv.config.base import Count, Fraction, Section
+from tinygptv.config.base import Count, Fraction, Positive, Section
 
 
 class Evaluate(Section):
@@ -28,11 +28,26 @@ class Quantize(Section):
 
 
 class Gate(Section):
-    """What a challenger must reach to become champion."""
+    """What a challenger must reach to become champion; `docs/promotion.md` explains each check."""
 
     min_value: dict[str, Fraction] = Field(description="Benchmark → least value of the 8-bit model.")
-    max_drop: Fraction = Field(description="Largest loss against the present champion, on any benchmark.")
+    margin: dict[str, Fraction] = Field(
+        description="Benchmark → non-inferiority margin: the lower end of the 95 % interval of challenger minus "
+        "champion is at least minus this."
+    )
+    resamples: Annotated[int, Field(ge=1000)] = Field(description="Resamples of the paired bootstrap, by image.")
+    seed: Annotated[int, Field(ge=0)] = Field(description="Seed of its draws.")
     min_agreement: Fraction = Field(description="Least share of answers equal to the unquantized model's.")
+    max_bytes: Count = Field(description="Largest package: all its files together.")
+    max_latency_seconds: Positive | None = Field(
+        description="Longest median time of a question asked alone; null: shown, not judged, where machines vary."
+    )
+
+    @model_validator(mode="after")
+    def _one_margin_a_benchmark(self) -> Self:
+        if not self.min_value or set(self.min_value) != set(self.margin):
+            raise ValueError("min_value and margin must name the same benchmarks, at least one")
+        return self
 
 
 class Register(Section):

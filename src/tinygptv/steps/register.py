@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 from tinygptv.files import read_json, write_json
 
 if TYPE_CHECKING:
+    from tinygptv.promotion.register import Registration
     from tinygptv.steps.harness import StepContext
-    from tinygptv.tracking.registry import Registration
 
 
 def run(context: StepContext) -> None:
     """Register ``data/<profile>/quantize/model`` with the numbers of ``quantize.json`` and ``evaluate.json``."""
+    from tinygptv.promotion.register import register_package
     from tinygptv.steps.harness import reports_folder
     from tinygptv.tracking.card import step_digests
-    from tinygptv.tracking.registry import Lineage, register_package
+    from tinygptv.tracking.registry import Lineage
     from tinygptv.tracking.runs import git_state
 
     profile = context.profile.name
@@ -34,7 +35,7 @@ def run(context: StepContext) -> None:
         unquantized=read_json(reports / "evaluate.json"),
         run_id=context.run.wait_for_id(),
     )
-    done = register_package(context.root, package, context.config.register_, lineage)
+    done = register_package(context.root, package, context.profile, lineage)
     context.run.metrics(
         {f"{row.check}".replace(" ", "_"): row.value for row in done.decision.rows if row.value is not None}
     )

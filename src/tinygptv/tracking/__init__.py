@@ -1,6 +1,6 @@
 """The record of runs and the registry: the only package that imports MLflow, and only inside functions.
 
-Importing this package is cheap, and so are ``content``, ``spool`` and ``gate``.
+Importing this package is cheap, and so are ``content`` and ``spool``.
 """
 
 from __future__ import annotations

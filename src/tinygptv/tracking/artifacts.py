@@ -36,7 +36,7 @@ def download_artifacts(root: Path, run: str, names: Sequence[str], target: Path)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
-            raise UserError(f"run {run}: {uri} has no such run; `make ui` shows their ids") from None
+            raise UserError(f"run {run}: {uri} has no such run; `tinygptv up` shows their ids") from None
         there = {file.path for file in client.list_artifacts(run)}
         found = [name for name in names if name in there]
         if not found:

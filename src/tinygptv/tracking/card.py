@@ -43,7 +43,7 @@ def lineage_card(chain: Chain, quantized: Mapping[str, Any], unquantized: Mappin
         f"Commit `{version.git_sha}`. Package sha256 `{version.package_sha256}`. "
         f"In full: `tinygptv lineage models:/{version.name}/{version.version}`.",
     ]
-    return _fit("\n".join(lines) + "\n")
+    return fit("\n".join(lines) + "\n")
 
 
 def _benchmarks(quantized: Mapping[str, Any], unquantized: Mapping[str, Any]) -> list[str]:
@@ -68,8 +68,8 @@ def _benchmarks(quantized: Mapping[str, Any], unquantized: Mapping[str, Any]) ->
     return lines
 
 
-def _fit(card: str) -> str:
-    """The card, cut at the end of a line where a database would refuse it."""
+def fit(card: str) -> str:
+    """A description, cut at the end of a line where a database would refuse it."""
     if len(card) <= LONGEST:
         return card
     end = "\n\nCut here: `tinygptv lineage` has all of it.\n"

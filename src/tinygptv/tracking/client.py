@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from tinygptv.errors import UserError
+from tinygptv.services.settings import mlflow_address
 
 SQLITE = "sqlite:///"
-UI = "http://127.0.0.1:5000"
 PIPELINE_TAG = "pipeline.id"
 SPOOL_TAG = "spool.id"
 
@@ -118,8 +118,12 @@ class Tracking:
         return self.run_once(experiment, PIPELINE_TAG, identifier, "pipeline", tags, started)
 
     def url(self, experiment: str, run: str) -> str:
-        """Where the run can be looked at; for a SQLite store, once ``make ui`` runs."""
-        base = self.uri.rstrip("/") if self.uri.startswith("http") else UI
+        """Where the run can be looked at; for a SQLite store, once ``tinygptv up`` runs in the checkout it lies in."""
+        if self.uri.startswith("http"):
+            base = self.uri.rstrip("/")
+        else:
+            home = Path(self.uri.removeprefix(SQLITE)).parent if self.uri.startswith(SQLITE) else self.root
+            base = mlflow_address(home)  # a worktree writes to the main checkout's database
         return f"{base}/#/experiments/{experiment}/runs/{run}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
@@ -13,20 +14,22 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import tinygptv
-from tinygptv.config import Gate, Register
 from tinygptv.errors import DataError, UserError
 from tinygptv.files import sha256_tree
 from tinygptv.tracking import facts
-from tinygptv.tracking import gate as gates
 from tinygptv.tracking.card import lineage_card
-from tinygptv.tracking.chain import Start
-from tinygptv.tracking.client import SQLITE, Tracking, prepare_environment, reachable, tracking_uri
+from tinygptv.tracking.chain import Chain, Start
+from tinygptv.tracking.client import SQLITE, Tracking, prepare_environment, tracking_uri
 from tinygptv.tracking.lineage import PACKAGE_STEP, walk
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 DIGEST_TAG = "package.sha256"
 REPORT_TAG = "report"
 PACKAGE = "package"
+LOGGED = re.compile(r"models:/(m-[0-9a-f]+)")
+"""The source of a version that was made of a logged model; MLflow's own field for it stays empty in SQL stores."""
+UNDECIDED = {"gate.passed": "false", "gate.reasons": "not decided yet"}
+"""From the first moment a version says what the gate thinks of it, whatever is killed later."""
 SECONDS_FOR_LEFTOVERS = 30.0
 REQUIREMENTS = (
     "accelerate",
@@ -45,18 +48,6 @@ REQUIREMENTS = (
 """What the package needs where it is served; versions are those installed here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """What became of a package."""
-
-    name: str
-    version: str
-    created: bool
-    """False where the registry had the same content already."""
-    aliases: tuple[str, ...]
-    decision: gates.Decision
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
     """Where a package comes from."""
@@ -73,56 +64,58 @@ class Lineage:
     """The MLflow run that registers; empty for none."""
 
 
-def register_package(root: Path, folder: Path, settings: Register, lineage: Lineage) -> Registration:
-    """Register an 8-bit package as challenger and let the gate decide about champion.
-
-    Doing it again with the same content adds no version.
+def add_package(tracking: Tracking, name: str, folder: Path, lineage: Lineage) -> tuple[str, bool]:
+    """Make a package a version of a registered model, and the challenger. The same content is the same version.
 
     Args:
-        root: the checkout.
+        tracking: the store.
+        name: the registered model.
         folder: the package: a Hugging Face folder.
-        settings: the section ``register`` of the configuration.
         lineage: where the package comes from.
 
+    Returns:
+        The version, and whether it is new.
+
     Raises:
-        UserError: the folder is missing, or MLflow cannot be reached or refuses.
+        UserError: the folder is missing.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is missing; run `dvc repro quantize` first")
-    name, digest = settings.model_name, sha256_tree(folder)
-    with reachable(root) as tracking:
-        version = _version_of(tracking, name, digest)
-        created = version is None
-        if version is None:
-            version = _add_version(tracking, name, digest, folder, lineage)
-        for key, value in _tags(lineage).items():
-            tracking.mlflow.set_model_version_tag(name, version, key, value)
-        tracking.mlflow.set_registered_model_alias(name, CHALLENGER, version)
-        decision = promote(tracking, name, version, settings.gate)
-        description = _card(tracking, name, version, lineage)
-        tracking.mlflow.update_model_version(name, version, description)
-        return Registration(name, version, created, aliases_of(tracking, name, version), decision)
+    digest = sha256_tree(folder)
+    version = _version_of(tracking, name, digest)
+    created = version is None
+    if version is None:
+        version = _add_version(tracking, name, digest, folder, lineage)
+    for key, value in _tags(lineage).items():
+        tracking.mlflow.set_model_version_tag(name, version, key, value)
+    tracking.mlflow.set_registered_model_alias(name, CHALLENGER, version)
+    return version, created
 
 
-def promote(tracking: Tracking, name: str, version: str, gate: Gate) -> gates.Decision:
-    """Make a version champion if it passes the gate; the former champion becomes previous.
+def find_version(tracking: Tracking, name: str, version: str) -> Any:
+    """MLflow's record of a version.
 
-    The decision and its reasons, and who made it champion and when, are kept as tags of the version. ``challenger``
-    stays where it is.
+    Raises:
+        UserError: there is none.
     """
-    client = tracking.mlflow
-    champion = version_by_alias(tracking, name, CHAMPION)
-    compared = report_of(tracking, name, champion) if champion not in (None, version) else None
-    decision = gates.decide(report_of(tracking, name, version), compared, gate)
-    client.set_model_version_tag(name, version, "gate.passed", str(decision.passed).lower())
-    client.set_model_version_tag(name, version, "gate.reasons", "; ".join(decision.reasons) or "none")
-    if decision.passed and champion != version:
-        if champion is not None:
-            client.set_registered_model_alias(name, PREVIOUS, champion)  # first: a kill must not lose it
-        for key, value in (("promoted.by", facts.user()), ("promoted.at", facts.now())):
-            client.set_model_version_tag(name, version, key, value)  # first, too: a rerun would not add them
-        client.set_registered_model_alias(name, CHAMPION, version)
-    return decision
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return tracking.mlflow.get_model_version(name, version)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise UserError(f"{name} has no version {version} in {tracking.uri}; MLflow's page Models lists them") from None
+
+
+def attach(tracking: Tracking, name: str, version: str, folder: Path) -> None:
+    """Keep a folder with a version: among the files of its logged model, or of its run where it has no such model."""
+    found = tracking.mlflow.get_model_version(name, version)
+    logged = LOGGED.fullmatch(found.source or "")
+    if logged is not None:
+        tracking.mlflow.log_model_artifacts(logged[1], str(folder), folder.name)
+    elif found.run_id:
+        tracking.mlflow.log_artifacts(found.run_id, str(folder), folder.name)
 
 
 def version_by_alias(tracking: Tracking, name: str, alias: str) -> str | None:
@@ -135,14 +128,22 @@ def aliases_of(tracking: Tracking, name: str, version: str) -> tuple[str, ...]:
     return tuple(sorted(alias for alias, named in _aliases(tracking, name).items() if named == version))
 
 
-def report_of(tracking: Tracking, name: str, version: str) -> dict[str, Any]:
-    """The numbers that a version was registered with; empty where somebody registered it by hand."""
-    tags = tracking.mlflow.get_model_version(name, version).tags
-    return dict(json.loads(tags[REPORT_TAG])) if REPORT_TAG in tags else {}
+def report_of(tags: Mapping[str, str]) -> dict[str, Any]:
+    """The numbers that a version carries; empty where they are missing, or no longer a report."""
+    try:
+        found = json.loads(tags.get(REPORT_TAG, "{}"))
+    except json.JSONDecodeError:
+        return {}
+    return dict(found) if isinstance(found, dict) else {}
 
 
-def weights_folder(source: str) -> Path:
+def weights_folder(source: str, root: Path | None = None, target: Path | None = None) -> Path:
     """The folder with the weights of a registered package; no code of the registry is run.
+
+    Args:
+        source: ``models:/<name>@<alias>`` or ``models:/<name>/<version>``.
+        root: the checkout whose store is asked; None for the one around this folder.
+        target: where to put a copy; None: nowhere if the store is on this disk, else a temporary folder.
 
     Raises:
         UserError: there is no such version, or it holds no package.
@@ -151,7 +152,8 @@ def weights_folder(source: str) -> Path:
     from tinygptv.steps.harness import find_root
 
     configured = os.environ.get("MLFLOW_TRACKING_URI")
-    root = Path.cwd() if configured else find_root(Path.cwd())
+    if root is None:
+        root = Path.cwd() if configured else find_root(Path.cwd())
     uri = tracking_uri(root)
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
         raise UserError(f"{source}: {uri} does not exist; run `dvc repro -f -s register`, or set MLFLOW_TRACKING_URI")
@@ -160,7 +162,8 @@ def weights_folder(source: str) -> Path:
     from mlflow.exceptions import MlflowException
 
     try:
-        model = Path(download_artifacts(artifact_uri=source, tracking_uri=uri))
+        copied = None if target is None else str(target)
+        model = Path(download_artifacts(artifact_uri=source, dst_path=copied, tracking_uri=uri))
     except MlflowException as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{source} cannot be read from {uri}: {reason}; `dvc repro -f -s register` fills it") from None
@@ -204,7 +207,7 @@ def _add_version(tracking: Tracking, name: str, digest: str, folder: Path, linea
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
-    address, tags = f"models:/{logged.model_id}", {DIGEST_TAG: digest}
+    address, tags = f"models:/{logged.model_id}", {DIGEST_TAG: digest, **UNDECIDED}
     added = client.create_model_version(name, address, run_id=run_id, tags=tags, model_id=logged.model_id)
     return str(added.version)
 
@@ -244,20 +247,36 @@ def _example() -> Any:
     return pd.DataFrame({"image": [file.getvalue()], "question": ["what shape does the image contain?"]})
 
 
-def _card(tracking: Tracking, name: str, version: str, lineage: Lineage) -> str:
-    """The version's description, from its lineage as far as it is on record by now."""
-    from tinygptv.tracking.lineage_start import graph_of
+def complete_lineage(tracking: Tracking, lineage: Lineage) -> None:
+    """Send what the chain of a version that is being registered needs, and earlier steps could not send."""
     from tinygptv.tracking.shipping import ship_leftovers
 
-    root, run_id = tracking.root, lineage.run_id or None
-    # What earlier steps could not send while MLflow was down belongs into the chain.
-    ship_leftovers(root / ".state" / lineage.profile / "spool", tracking, SECONDS_FOR_LEFTOVERS)
-    if run_id is not None:
+    ship_leftovers(tracking.root / ".state" / lineage.profile / "spool", tracking, SECONDS_FOR_LEFTOVERS)
+    if lineage.run_id:
         read = {f"dvc.input.{PACKAGE_STEP}": lineage.digests[PACKAGE_STEP]} if PACKAGE_STEP in lineage.digests else {}
         for key, value in {**facts.at_end(), **read}.items():  # the run sends them, too, but perhaps later
-            tracking.mlflow.set_tag(run_id, key, value)
-    chain = walk(tracking.mlflow, graph_of(root), Start(subject=name, version=(name, version)), running=run_id)
+            tracking.mlflow.set_tag(lineage.run_id, key, value)
+
+
+def card(tracking: Tracking, name: str, version: str, lineage: Lineage) -> str:
+    """What a version says about itself, from its lineage as far as it is on record by now."""
+    chain = chain_of(tracking, name, version, lineage.run_id or None)
     return lineage_card(chain, lineage.quantized, lineage.unquantized)
+
+
+def chain_of(tracking: Tracking, name: str, version: str, running: str | None = None) -> Chain:
+    """A version's lineage.
+
+    Args:
+        tracking: the store.
+        name: the registered model.
+        version: its version.
+        running: the id of the ``register`` run in which this is called.
+    """
+    from tinygptv.tracking.lineage_start import graph_of
+
+    start = Start(subject=f"models:/{name}/{version}", version=(name, version))
+    return walk(tracking.mlflow, graph_of(tracking.root), start, running=running)
 
 
 def _tags(lineage: Lineage) -> dict[str, str]:

@@ -1,0 +1,106 @@
+"""What Prefect's page shows of a run under Artifacts: steps, results, the loss curves, and links into MLflow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from urllib.error import URLError
+from urllib.parse import quote, urlencode
+from urllib.request import urlopen
+
+from prefect import get_run_logger
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
+
+from flows.graph import Plan
+from flows.runner import Outcome
+from tinygptv.errors import DataError
+from tinygptv.results import markdown_results
+
+EVALUATED = ("evaluate", "quantize")
+"""The steps whose reports are the results."""
+LOSS = "loss.png"
+ANSWER_SECONDS = 5.0
+LARGEST_ANSWER = 1_000_000
+
+
+def show(plan: Plan, outcomes: Mapping[str, Outcome], run_url: str) -> None:
+    """Store the artifacts of a pipeline.
+
+    Args:
+        plan: what was to be done.
+        outcomes: how each step ended that was begun.
+        run_url: where the pipeline's MLflow run is looked at; empty where there is none.
+    """
+    _steps(plan, outcomes)
+    if any(step in outcomes and outcomes[step].ok for step in EVALUATED):
+        _results(plan)
+    if run_url:
+        create_link_artifact(key="mlflow-run", link=run_url, link_text="the pipeline's run in MLflow")
+    evaluate, register = outcomes.get("evaluate"), outcomes.get("register")
+    if evaluate is not None and evaluate.ok and evaluate.url and evaluate.run_id:
+        create_image_artifact(
+            key="loss", image_url=artifact_url(evaluate.url, evaluate.run_id, LOSS), description="Loss of the stages"
+        )
+    if register is not None and register.ok and register.url and register.run_id:
+        _model(register.url, register.run_id)
+
+
+def artifact_url(run_page: str, run_id: str, name: str) -> str:
+    """Where MLflow's server hands out a file of a run.
+
+    Args:
+        run_page: where the run is looked at.
+        run_id: its id.
+        name: the file's name among the run's artifacts.
+    """
+    return f"{_server(run_page)}/get-artifact?{urlencode({'path': name, 'run_uuid': run_id})}"
+
+
+def _steps(plan: Plan, outcomes: Mapping[str, Outcome]) -> None:
+    rows = []
+    for stage in plan.stages:
+        outcome = outcomes.get(stage.name, Outcome(step=stage.name, state="NotRun"))
+        rows.append(
+            {"step": stage.name, "state": outcome.state, "seconds": outcome.seconds, "MLflow run": outcome.url or ""}
+        )
+    create_table_artifact(key="steps", table=rows, description=f"Steps of profile {plan.profile}")
+
+
+def _results(plan: Plan) -> None:
+    try:
+        table = markdown_results(plan.root, plan.profile)
+    except DataError as error:
+        get_run_logger().info("no table of results: %s", error)
+        return
+    create_markdown_artifact(key="results", markdown=table, description=f"Results of profile {plan.profile}")
+
+
+def _model(run_page: str, run_id: str) -> None:
+    """A link to the version that ``register`` made: its run says which. It needs MLflow's server to answer."""
+    base = _server(run_page)
+    try:
+        # the address is of the project's own records
+        with urlopen(  # noqa: S310
+            f"{base}/api/2.0/mlflow/runs/get?{urlencode({'run_id': run_id})}", timeout=ANSWER_SECONDS
+        ) as answer:
+            tags = json.loads(answer.read(LARGEST_ANSWER))["run"]["data"].get("tags", [])
+    except (URLError, OSError, ValueError, KeyError) as error:
+        get_run_logger().info("no link to the model's version: MLflow at %s does not answer (%s)", base, error)
+        return
+    named = {tag["key"]: tag["value"] for tag in tags}.get("model.version", "")
+    name, _, version = named.rpartition("/")
+    if name:
+        create_link_artifact(
+            key="model-version",
+            link=f"{base}/#/models/{quote(name)}/versions/{quote(version)}",
+            link_text=f"{name} version {version}",
+        )
+
+
+def _server(run_page: str) -> str:
+    return run_page.partition("/#/")[0]

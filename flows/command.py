@@ -1,0 +1,71 @@
+"""A ``tinygptv`` command below a flow: guarded, its lines shown and logged as they come, its result in a file."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tinygptv.processes import GRACE_SECONDS, guarded
+
+MEND = "MendMe"
+"""Name of the state where the user has to do something first."""
+
+
+def stream(
+    command: list[str],
+    root: Path,
+    output: Path,
+    log: Callable[[str], None],
+    more: Mapping[str, str] | None = None,
+) -> tuple[int, str]:
+    """Run the command under a guard: its lines to the terminal and the log as they come, its result to a file.
+
+    Args:
+        command: what to run; it prints its result to stdout and lines for people to stderr.
+        root: the checkout.
+        output: the file for the result.
+        log: where the lines go besides the terminal.
+        more: further variables of its environment.
+
+    Returns:
+        The exit code and the last line.
+    """
+    last = ""
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            guarded(command),
+            cwd=root,
+            env=environment(root) | dict(more or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            last = line.rstrip()
+            say(last)
+            log(last)
+        return process.wait(), last
+    finally:
+        if process.poll() is None:  # cancelled: the command clears up below itself
+            process.terminate()
+            try:
+                process.wait(3 * GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        process.stderr.close()
+
+
+def environment(root: Path) -> dict[str, str]:
+    """The code of the checkout, whoever calls."""
+    return {**os.environ, "PYTHONPATH": str(root / "src"), "DVC_ROOT": str(root)}
+
+
+def say(line: str) -> None:
+    """A line for the terminal."""
+    print(line, flush=True)

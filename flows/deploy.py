@@ -1,0 +1,113 @@
+"""``python -m flows.deploy``: the work pool, the deployments of ``prefect.yaml`` and the automations, on the server.
+
+It may be repeated. Nothing is sent while ``prefect.yaml`` and the flows are as they were, so that what a person changed
+in Prefect's page stays. After a change of the project, a schedule that ``prefect.yaml`` did not change is put back as
+the person had it: another time, switched off, or the whole deployment paused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentScheduleUpdate, DeploymentUpdate
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.exceptions import ObjectNotFound
+
+from flows import automations
+from tinygptv.errors import EXIT_USER_ERROR, UserError
+from tinygptv.files import canonical, read_json, write_json
+from tinygptv.profiles import read_yaml
+from tinygptv.services.settings import folder_of
+from tinygptv.services.stack import POOL
+from tinygptv.steps.harness import find_root
+
+PREFECT_YAML = "prefect.yaml"
+
+
+def main() -> int:
+    """Apply everything to the server of ``PREFECT_API_URL``."""
+    try:
+        apply(find_root(Path.cwd()))
+    except UserError as error:
+        print(f"deploy: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    return 0
+
+
+def apply(root: Path) -> None:
+    """Bring the server up to date with the checkout.
+
+    Raises:
+        UserError: Prefect refuses ``prefect.yaml``; the message has its last line.
+    """
+    declared = _declared(root)
+    file = folder_of(root) / "applied.json"
+    before: dict[str, Any] = read_json(file) if file.is_file() else {"digest": "", "schedules": {}}
+    digest = _digest(root)
+    with get_client(sync_client=True) as client:
+        _make_pool(client)
+        there = {deployment.name: deployment for deployment in client.read_deployments()}
+        if digest != before["digest"] or not set(declared) <= set(there):
+            _deploy(root)
+            after = {deployment.name: deployment for deployment in client.read_deployments()}
+            for name, schedules in declared.items():
+                if name in there and schedules == before["schedules"].get(name):
+                    _put_back(client, after[name], there[name])
+            write_json(file, {"digest": digest, "schedules": declared})
+    automations.apply()
+
+
+def _declared(root: Path) -> dict[str, str]:
+    """The schedules of each deployment as ``prefect.yaml`` has them, in one form."""
+    return {
+        str(deployment["name"]): canonical(deployment.get("schedules") or [])
+        for deployment in read_yaml(root / PREFECT_YAML)["deployments"]
+    }
+
+
+def _digest(root: Path) -> str:
+    """Of all that a deployment is made of: the file, the flows with their parameters, and where the checkout lies."""
+    digest = hashlib.sha256(str(root).encode())
+    for path in (root / PREFECT_YAML, *sorted((root / "flows").glob("*.py"))):
+        digest.update(f"\0{path.name}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _make_pool(client: SyncPrefectClient) -> None:
+    try:
+        client.read_work_pool(POOL)
+    except ObjectNotFound:
+        _prefect("work-pool", "create", POOL, "--type", "process")
+
+
+def _deploy(root: Path) -> None:
+    _prefect("deploy", "--all", "--prefect-file", str(root / PREFECT_YAML))
+
+
+def _put_back(client: SyncPrefectClient, deployment: DeploymentResponse, former: DeploymentResponse) -> None:
+    """Give a deployment the schedules and the pause that it had before."""
+    kept = [
+        DeploymentScheduleUpdate(
+            schedule=schedule.schedule, active=schedule.active, parameters=schedule.parameters, slug=schedule.slug
+        )
+        for schedule in former.schedules
+    ]
+    client.update_deployment(deployment.id, DeploymentUpdate(schedules=kept, paused=former.paused))
+
+
+def _prefect(*arguments: str) -> None:
+    command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    print(done.stdout, done.stderr, sep="\n", flush=True)
+    if done.returncode:
+        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise UserError(f"prefect {arguments[0]}: {lines[-1].strip() if lines else 'failed'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

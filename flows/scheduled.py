@@ -1,0 +1,52 @@
+"""The pipeline as a deployment: on a schedule, or by a button in Prefect's page, with the parameters as a form.
+
+It never works in the user's files: DVC runs in a git worktree of its own, on the last commit, with the checkout's cache
+and MLflow database. Whoever imports it imports Prefect; a deployment names ``flows/scheduled.py:nightly``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
+
+from flows.command import MEND
+from flows.pipeline import close_parent_run, make_plan
+from flows.runner import read_outcomes
+from flows.tasks import carry_out
+from tinygptv.errors import UserError
+from tinygptv.steps.harness import find_root
+
+STOPPED = 143
+"""What a stopped flow ends with, as shells report it."""
+
+
+@flow(name="pipeline", log_prints=False, persist_result=False)
+def nightly(
+    profile: str | None = None,
+    from_step: str | None = None,
+    to_step: str | None = None,
+    force: list[str] | None = None,
+) -> State:
+    """Run the pipeline on the last commit.
+
+    Args:
+        profile: a name of `configs/`; none for that of `params.yaml`.
+        from_step: this step and all that depends on it; none for all.
+        to_step: this step and all it depends on; none for all.
+        force: steps to run though nothing changed.
+    """
+    try:
+        plan = make_plan(find_root(Path.cwd()), profile, from_step, to_step, force or [], worktree_name="nightly")
+    except UserError as error:
+        return Failed(name=MEND, message=str(error))
+    code = STOPPED
+    try:
+        state = carry_out(plan)
+        code = 0 if state.is_completed() else 1
+        return state
+    finally:
+        close_parent_run(plan, read_outcomes(plan), code, os.environ)

@@ -1,0 +1,1 @@
+"""Groups of commands of ``tinygptv`` that ``cli.py`` puts together."""

@@ -1,0 +1,72 @@
+"""``tinygptv serve`` and ``tinygptv web``."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Annotated
+
+import typer
+
+from tinygptv.errors import UserError
+from tinygptv.serving.settings import CHALLENGER, CHAMPION, SERVE_PORT, WEB_PORT, Settings
+
+DEFAULTS = Settings()
+DeviceOption = Annotated[str, typer.Option(help="Where to compute: cpu, cuda or auto.")]
+PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the loopback; 0: a free one.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command()(serve)
+    app.command()(web)
+
+
+def serve(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SOURCE]...", help=f"Folders or addresses of the registry (default: {CHAMPION})."),
+    ] = None,
+    port: PortOption = SERVE_PORT,
+    device: DeviceOption = "cpu",
+    batch: Annotated[int, typer.Option(min=1, help="Questions of a forward pass.")] = DEFAULTS.max_batch,
+    queue: Annotated[int, typer.Option(min=1, help="Requests at once; beyond it: 429.")] = DEFAULTS.max_requests,
+    poll: Annotated[
+        float, typer.Option(min=0.1, help="Seconds between looks whether an alias has moved.")
+    ] = DEFAULTS.poll_seconds,
+) -> None:
+    """Answer over HTTP in OpenAI's form, on this machine's loopback, until Ctrl-C (docs/serving.md)."""
+    from tinygptv.serving import server
+    from tinygptv.serving.app import create_app
+    from tinygptv.serving.engine import Engine
+    from tinygptv.serving.models import Models
+
+    settings = Settings(max_batch=batch, max_requests=queue, poll_seconds=poll)
+    listener = server.bind(port)
+    models = Models(sources or [CHAMPION], device)
+    models.load()
+    app = create_app(Engine(models, settings))
+    server.serve(app, listener, settings.stop_seconds, models.versions())
+
+
+def web(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SOURCE]...", help=f"Models to choose from (default: {CHAMPION} and {CHALLENGER})."),
+    ] = None,
+    port: PortOption = WEB_PORT,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Show a page to ask about images, with the service of `serve` beside it, until Ctrl-C (docs/serving.md)."""
+    if find_spec("gradio") is None:
+        raise UserError("the page needs gradio; run `pip install -c constraints.txt -e '.[web]'`")
+    from tinygptv.serving import server
+    from tinygptv.serving.engine import Engine
+    from tinygptv.serving.models import Models
+    from tinygptv.web.page import create_app
+
+    settings = Settings()
+    listener = server.bind(port)
+    models = Models(sources or [CHAMPION, CHALLENGER], device, optional=() if sources else [CHAMPION, CHALLENGER])
+    models.load()
+    with create_app(Engine(models, settings)) as app:
+        server.serve(app, listener, settings.stop_seconds, models.versions())

@@ -1,0 +1,151 @@
+"""Where the servers keep what they are told: files of the checkout, or a team's PostgreSQL and S3 (docs/team.md).
+
+The latter where ``.state/services/stores.json`` names them. Databases and keys are for the servers alone: whoever
+records or fetches speaks to MLflow's server, which asks for a password then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tinygptv.errors import UserError
+from tinygptv.files import read_json, write_json, write_text
+from tinygptv.services.settings import Settings, folder_of
+
+FOREIGN = ("MLFLOW_", "AWS_")
+"""What the caller's environment says about other servers and stores."""
+USERS_SETTINGS = """\
+[mlflow]
+default_permission = EDIT
+database_uri = {database}
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+auth_cache_ttl_seconds = 60
+"""
+"""Of MLflow's own users: each may record and move aliases, none but who made it, or an administrator, may delete. The
+cache spares a slow hash in every request; it lives in the one worker process, so that a change counts at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Team:
+    """A team's stores, as ``stores.json`` has them."""
+
+    mlflow_database: str
+    """``postgresql://user:password@host:port/name``."""
+    users_database: str
+    """That of MLflow's users; another one than MLflow's own."""
+    prefect_database: str
+    """``postgresql+asyncpg://user:password@host:port/name``."""
+    artifacts: str
+    """``s3://bucket`` or ``s3://bucket/prefix``."""
+    s3_endpoint: str
+    s3_key: str
+    s3_secret: str
+    mlflow_user: str
+    """MLflow's administrator, made at its first start; the worker records as this user."""
+    mlflow_password: str
+    """At least 12 characters, or MLflow refuses to start."""
+    session_key: str
+    """With which MLflow signs its sessions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What the servers and those who speak to them are told about the stores."""
+
+    shared: bool
+    """Whether they are a team's, and not files of the checkout."""
+    options: tuple[str, ...] = ()
+    """Of ``mlflow server``. No secret is among them: every user of the machine may read command lines."""
+    mlflow: dict[str, str] = field(default_factory=dict)
+    """Environment of MLflow's server."""
+    prefect: dict[str, str] = field(default_factory=dict)
+    """Environment of Prefect's server."""
+    client: dict[str, str] = field(default_factory=dict)
+    """Environment of whoever records."""
+
+
+def stores_of(settings: Settings) -> Stores:
+    """The stores of a checkout's servers.
+
+    Raises:
+        UserError: ``stores.json`` is damaged.
+    """
+    team = read(settings.root)
+    return _files(settings.root) if team is None else _team(settings, team)
+
+
+def file_of(root: Path) -> Path:
+    """Where a team's stores are named."""
+    return folder_of(root) / "stores.json"
+
+
+def read(root: Path) -> Team | None:
+    """The team's stores of a checkout, or None where its servers use files.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = file_of(root)
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    names = Team.__dataclass_fields__
+    if not isinstance(content, dict) or set(content) != set(names):
+        raise UserError(f"{path} must have exactly the keys {', '.join(names)}; see docs/team.md")
+    return Team(**{name: str(value) for name, value in content.items()})
+
+
+def write(root: Path, team: Team) -> None:
+    """Let the servers use these stores from their next start on."""
+    path = file_of(root)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.chmod(0o700)  # before the secrets are in it
+    content: dict[str, Any] = asdict(team)
+    write_json(path, content)
+    path.chmod(0o600)
+
+
+def forget(root: Path) -> None:
+    """Let the servers use files again."""
+    file_of(root).unlink(missing_ok=True)
+
+
+def _files(root: Path) -> Stores:
+    database = f"sqlite:///{root / 'mlflow.db'}"
+    return Stores(
+        shared=False,
+        options=("--backend-store-uri", database, "--artifacts-destination", str(root / "mlartifacts")),
+        client={"MLFLOW_TRACKING_URI": database},
+    )
+
+
+def _team(settings: Settings, team: Team) -> Stores:
+    users = settings.folder / "mlflow-users.ini"
+    content = USERS_SETTINGS.format(database=team.users_database.replace("%", "%%"))
+    if not users.is_file() or users.read_text() != content:
+        write_text(users, content)
+        users.chmod(0o600)
+    return Stores(
+        shared=True,
+        options=("--app-name", "basic-auth"),
+        mlflow={
+            "MLFLOW_BACKEND_STORE_URI": team.mlflow_database,
+            "MLFLOW_ARTIFACTS_DESTINATION": team.artifacts,
+            "MLFLOW_S3_ENDPOINT_URL": team.s3_endpoint,
+            "MLFLOW_AUTH_CONFIG_PATH": str(users),
+            "MLFLOW_AUTH_ADMIN_USERNAME": team.mlflow_user,
+            "MLFLOW_AUTH_ADMIN_PASSWORD": team.mlflow_password,
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": team.session_key,
+            "AWS_ACCESS_KEY_ID": team.s3_key,
+            "AWS_SECRET_ACCESS_KEY": team.s3_secret,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        },
+        prefect={"PREFECT_SERVER_DATABASE_CONNECTION_URL": team.prefect_database},
+        client={
+            "MLFLOW_TRACKING_URI": settings.mlflow,
+            "MLFLOW_TRACKING_USERNAME": team.mlflow_user,
+            "MLFLOW_TRACKING_PASSWORD": team.mlflow_password,
+        },
+    )

@@ -1,0 +1,87 @@
+"""Which version of the registry an address means right now, for services that follow an alias."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinygptv.errors import DataError, UserError
+from tinygptv.files import sha256_tree
+from tinygptv.tracking.client import SQLITE, prepare_environment, tracking_uri
+from tinygptv.tracking.registry import DIGEST_TAG, weights_folder
+
+_ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A registered version."""
+
+    address: str
+    """``models:/<name>/<version>``."""
+    digest: str | None
+    """SHA-256 of its package; None where somebody registered it by hand."""
+
+
+class Registry:
+    """A connection that stays open between questions."""
+
+    def __init__(self) -> None:
+        from tinygptv.steps.harness import find_root
+
+        self.root = Path.cwd() if os.environ.get("MLFLOW_TRACKING_URI") else find_root(Path.cwd())
+        self.uri = tracking_uri(self.root)
+        self._client: Any = None
+
+    def find(self, source: str) -> Version:
+        """The version that an address such as ``models:/tinygptv@champion`` means now.
+
+        Raises:
+            UserError: the address is of another form, there is no such version, or the registry does not answer.
+        """
+        parts = _ADDRESS.fullmatch(source)
+        if parts is None:
+            raise UserError(f"{source}: an address is models:/<name>@<alias> or models:/<name>/<version>")
+        client = self._connect(source)
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            if parts["alias"]:
+                found = client.get_model_version_by_alias(parts["name"], parts["alias"])
+            else:
+                found = client.get_model_version(parts["name"], parts["version"])
+        except (MlflowException, SQLAlchemyError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{source} cannot be read from {self.uri}: {reason}") from None
+        return Version(f"models:/{parts['name']}/{found.version}", found.tags.get(DIGEST_TAG))
+
+    def download(self, version: Version, target: Path) -> Path:
+        """Copy a version's package below a folder, and check that it is what was registered.
+
+        Raises:
+            UserError: it cannot be read.
+            DataError: its content is not that of its tag.
+        """
+        folder = weights_folder(version.address, self.root, target)
+        if version.digest is not None and (digest := sha256_tree(folder)) != version.digest:
+            raise DataError(
+                f"{version.address}: the package has SHA-256 {digest[:12]}, its tag says {version.digest[:12]}; "
+                "it was changed after it was registered"
+            )
+        return folder
+
+    def _connect(self, source: str) -> Any:
+        if self.uri.startswith(SQLITE) and not Path(self.uri.removeprefix(SQLITE)).is_file():
+            raise UserError(
+                f"{source}: {self.uri} does not exist; run `dvc repro -f -s register`, or set MLFLOW_TRACKING_URI"
+            )
+        if self._client is None:
+            prepare_environment()
+            import mlflow
+
+            self._client = mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+        return self._client

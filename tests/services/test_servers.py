@@ -1,0 +1,274 @@
+"""``tinygptv up`` for real: what it starts, what it refuses, what a schedule does, and what is left after ``down``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import httpx2 as httpx
+import psutil
+import pytest
+
+from flows.artifacts import artifact_url
+from tests.drills.projects import git
+from tests.services.servers import STAGES, Servers, until
+from tinygptv.services import processes, settings
+from tinygptv.tracking.client import Tracking
+
+pytestmark = pytest.mark.services
+PNG = bytes.fromhex("89504e470d0a1a0a0000000d4948445200000001000000010806000000")
+CRASHED_SECONDS = 120.0
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """Everything up, from nothing; afterwards no process is left."""
+    made = Servers.prepare(tmp_path_factory.mktemp("servers"))
+    try:
+        said = made.call("up")
+        assert said.count(" running ") == 3, said
+        assert made.settings.auth.partition(":")[2] not in said + made.logs()
+        yield made
+    finally:
+        made.call("down")
+        for service in ("worker", "prefect", "mlflow"):
+            assert made.below(service) == []
+
+
+def pids(servers: Servers) -> dict[str, int]:
+    folder = settings.folder_of(servers.root)
+    return {name: processes.known(folder / f"{name}.json").pid for name in ("mlflow", "prefect", "worker")}
+
+
+def test_the_secret_is_for_this_user_alone(servers):
+    folder = settings.folder_of(servers.root)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "settings.json").stat().st_mode & 0o777 == 0o600
+    secret = servers.settings.auth.partition(":")[2]
+    for process in psutil.process_iter(["cmdline"]):
+        assert secret not in " ".join(process.info["cmdline"] or ())  # every user may read command lines
+
+
+def test_up_again_changes_nothing(servers):
+    before = pids(servers)
+    assert "everything runs already" in servers.call("up")
+    assert pids(servers) == before
+    assert servers.call("status").count(" running ") == 3
+
+
+def test_everything_listens_on_loopback_alone(servers):
+    for service in ("mlflow", "prefect", "worker"):
+        for process in servers.below(service):
+            for connection in process.net_connections("inet"):
+                if connection.status == psutil.CONN_LISTEN:
+                    assert connection.laddr.ip in ("127.0.0.1", "::1"), (service, connection)
+
+
+def test_prefect_wants_the_password(servers):
+    api = servers.settings.prefect_api
+    post = {"json": {}, "timeout": 30}
+    assert httpx.post(f"{api}/deployments/filter", **post).status_code == 401
+    for wrong in (("tinygptv", "wrong"), ("other", servers.settings.auth.partition(":")[2])):
+        assert httpx.post(f"{api}/deployments/filter", auth=wrong, **post).status_code == 401
+    assert httpx.get(f"{api}/flow_runs/filter/../../admin/settings", timeout=30).status_code == 401
+    assert len(servers.ask("/deployments/filter")) >= 3
+    assert httpx.get(f"{api}/health", timeout=30).status_code == 200
+
+
+def test_a_foreign_host_is_refused(servers):
+    own, foreign = servers.settings, {"Host": "attacker.example"}
+    for url in (f"{own.prefect_api}/health", f"{own.prefect}/", f"{own.prefect}/ui-settings"):
+        assert httpx.get(url, headers=foreign, timeout=30).status_code == 400, url
+        assert httpx.get(url, timeout=30, follow_redirects=True).status_code == 200, url
+    for host in ("attacker.example", f"attacker.example:{own.mlflow_port}", f"192.168.0.1:{own.mlflow_port}"):
+        answer = httpx.post(
+            f"{own.mlflow}/api/2.0/mlflow/experiments/search", json={"max_results": 1}, headers={"Host": host}
+        )
+        assert answer.status_code == 403, host
+
+
+def test_a_foreign_origin_is_refused(servers):
+    own, foreign = servers.settings, "http://attacker.example"
+    method, headers = "Access-Control-Request-Method", "Access-Control-Request-Headers"
+    asks = {"Origin": foreign, method: "POST", headers: "content-type"}
+    answer = httpx.options(f"{own.prefect_api}/flow_runs/filter", headers=asks, timeout=30)
+    assert answer.status_code == 400
+    assert "access-control-allow-origin" not in answer.headers
+    for origin in (own.prefect, f"http://localhost:{own.prefect_port}"):
+        answer = httpx.options(f"{own.prefect_api}/flow_runs/filter", headers=asks | {"Origin": origin}, timeout=30)
+        assert answer.headers["access-control-allow-origin"] == origin
+    url = f"{own.mlflow}/api/2.0/mlflow/experiments/create"
+    assert httpx.post(url, json={"name": "theirs"}, headers={"Origin": foreign}, timeout=30).status_code == 403
+
+
+def test_mlflow_hands_out_a_picture_and_no_file_beside_it(servers, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tracking = Tracking.connect(servers.root)
+    run = tracking.mlflow.create_run(tracking.experiment("tiny")).info.run_id
+    (tmp_path / "loss.png").write_bytes(PNG)
+    tracking.mlflow.log_artifact(run, str(tmp_path / "loss.png"))
+    page = tracking.url(tracking.experiment("tiny"), run)
+    assert page.startswith(f"{servers.settings.mlflow}/#/")
+    answer = httpx.get(artifact_url(page, run, "loss.png"), timeout=30)
+    assert (answer.status_code, answer.content) == (200, PNG)
+    assert answer.headers["content-type"] == "image/png"
+    secret = settings.folder_of(servers.root) / "settings.json"
+    for path in (
+        f"../../../../../.state/services/{secret.name}",
+        str(secret),
+        f"file://{secret}",
+        f"..%2f..%2f..%2f..%2f.state%2fservices%2f{secret.name}",
+        "%2e%2e/%2e%2e/%2e%2e/params.yaml",
+        "..\\..\\params.yaml",
+    ):
+        answer = httpx.get(artifact_url(page, run, path), timeout=30)
+        assert answer.status_code in (400, 404, 500), (path, answer.status_code)
+        assert b"auth" not in answer.content and b"profile" not in answer.content, path
+        listed = f"{servers.settings.mlflow}/api/2.0/mlflow/artifacts/list"
+        assert not httpx.get(listed, params={"run_id": run, "path": path}, timeout=30).json().get("files")
+
+
+def test_a_manual_run_takes_parameters_and_works_in_a_worktree(servers):
+    run = servers.run("nightly", to_step="second", force=["first"])
+    servers.wait_state(run, "COMPLETED", 120)
+    assert servers.state(run)[1] == "2 steps"
+    assert [servers.count("ended", stage) for stage in STAGES] == [1, 1, 0]
+    messages = [log["message"] for log in servers.ask("/logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}})]
+    assert {"first at work", "second at work"} <= set(messages)
+    artifacts = servers.ask("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run]}}})
+    kinds = {artifact["key"]: artifact["type"] for artifact in artifacts}
+    assert kinds["steps"] == "table"
+    (link,) = [artifact["data"] for artifact in artifacts if artifact["key"] == "mlflow-run"]
+    assert f"{servers.settings.mlflow}/#/experiments/" in link
+    tasks = servers.ask("/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
+    assert sorted((task["name"], task["state_type"]) for task in tasks) == [
+        ("first", "COMPLETED"),
+        ("second", "COMPLETED"),
+    ]
+    # the user's files are as they were
+    assert not (servers.root / "data").exists()
+    assert (servers.root / ".state" / "worktrees" / "nightly-tiny" / "data" / "tiny" / "second").is_dir()
+    changed = subprocess.run(["git", "status", "--porcelain"], cwd=servers.root, capture_output=True, check=True)
+    assert changed.stdout == b""
+    schema = servers.deployment("nightly")["parameter_openapi_schema"]["properties"]
+    assert set(schema) == {"profile", "from_step", "to_step", "force"}
+
+
+def test_a_wrong_parameter_says_what_to_mend(servers):
+    run = servers.run("nightly", from_step="nix")
+    servers.wait_state(run, "FAILED", 90)
+    assert servers.state(run)[1] == "--from nix: no such step; the steps are first, second, third"
+    with pytest.raises(httpx.HTTPStatusError, match=r"409|422"):
+        servers.run("nightly", force="third")  # no list
+
+
+def test_a_scheduled_tick_runs_by_itself(servers):
+    deployment = servers.deployment("every-minute")
+    (schedule,) = deployment["schedules"]
+    path = f"/deployments/{deployment['id']}/schedules/{schedule['id']}"
+    with servers.prefect as client:
+        client.patch(path, json={"active": True}).raise_for_status()
+    chosen = {
+        "deployments": {"id": {"any_": [deployment["id"]]}},
+        "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},
+    }
+    try:
+        until(lambda: bool(servers.ask("/flow_runs/filter", chosen)), 240, servers.logs)
+    finally:
+        with servers.prefect as client:
+            client.patch(path, json={"active": False}).raise_for_status()
+    (run, *_) = servers.ask("/flow_runs/filter", chosen)
+    assert run["auto_scheduled"]
+    until(lambda: servers.at_work() == [], 60, lambda: f"{servers.at_work()}")
+
+
+def test_a_second_run_beside_the_first_is_cancelled_and_a_cancelled_one_leaves_no_process(servers):
+    gate, begun = servers.hold("third"), servers.count("began", "third")
+    run = servers.run("nightly", from_step="third", force=["third"])
+    servers.wait_begun(run, "third", begun + 1)
+    second = servers.run("nightly")
+    servers.wait_state(second, "CANCELLED", 60)
+    assert servers.at_work()
+    servers.ask(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}, "force": False})
+    servers.wait_state(run, "CANCELLED", 60)
+    until(lambda: servers.at_work() == [], 60, lambda: f"{[p.cmdline() for p in servers.at_work()]}")
+    gate.unlink()
+
+
+def test_a_run_whose_worker_is_killed_has_crashed_and_the_next_one_finishes_the_work_once(servers):
+    gate, begun, ended = servers.hold("third"), servers.count("began", "third"), servers.count("ended", "third")
+    run = servers.run("nightly", force=["third"])
+    servers.wait_begun(run, "third", begun + 1)
+    for process in servers.below("worker"):  # power loss: nobody can say anything
+        process.kill()
+    took = servers.wait_state(run, "CRASHED", CRASHED_SECONDS)
+    print(f"crashed after {took:.0f} s")
+    assert "ended by itself" in servers.call("status", code=1)
+    gate.unlink()
+    servers.call("up")
+    again = servers.run("nightly", force=["third"])
+    servers.wait_state(again, "COMPLETED", 120)
+    assert servers.count("ended", "third") == ended + 1
+
+
+def test_what_a_person_changed_in_the_page_stays(servers):
+    deployment = servers.deployment("verify")
+    (schedule,) = deployment["schedules"]
+    with servers.prefect as client:
+        client.patch(
+            f"/deployments/{deployment['id']}/schedules/{schedule['id']}",
+            json={"active": False, "schedule": {"cron": "7 7 * * *", "timezone": "UTC"}},
+        ).raise_for_status()
+    os.kill(pids(servers)["worker"], signal.SIGKILL)
+    until(lambda: servers.below("worker") == [], 30, lambda: "the worker lives")
+    (servers.root / "flows" / "terminal.py").open("a").write("\n# changed\n")  # so everything is deployed again
+    servers.call("up")
+    (schedule,) = servers.deployment("verify")["schedules"]
+    assert (schedule["active"], schedule["schedule"]["cron"]) == (False, "7 7 * * *")
+    (nightly,) = servers.deployment("nightly")["schedules"]
+    assert (nightly["active"], nightly["schedule"]["cron"]) == (True, "0 3 * * *")
+    assert len(servers.ask("/automations/filter")) == 1
+    git(servers.root, "checkout", "-q", "flows/terminal.py")
+
+
+def test_a_flow_that_a_person_starts_uses_the_server(servers):
+    command = [sys.executable, "-m", "flows.pipeline", "--server", servers.settings.prefect_api, "--no-parent-run"]
+    before = len(servers.ask("/flow_runs/filter"))
+    done = subprocess.run(
+        [*command, "--to", "first"], cwd=servers.root, env=servers.env, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(servers.ask("/flow_runs/filter")) == before + 1
+
+
+def test_a_killed_server_is_started_again_and_what_it_left_is_gone(servers):
+    former = pids(servers)["mlflow"]
+    os.kill(former, signal.SIGKILL)
+    until(lambda: not psutil.pid_exists(former) or psutil.Process(former).status() == "zombie", 10, lambda: "it lives")
+    left = servers.below("mlflow")
+    servers.call("up")
+    assert pids(servers)["mlflow"] != former
+    assert not any(process.is_running() and process.status() != "zombie" for process in left)
+    assert servers.call("status").count(" running ") == 3
+
+
+def test_down_ends_a_run_at_work_and_all_the_rest(servers):
+    gate, begun = servers.hold("third"), servers.count("began", "third")
+    run = servers.run("nightly", force=["third"])
+    servers.wait_begun(run, "third", begun + 1)
+    os.kill(pids(servers)["prefect"], signal.SIGKILL)  # and one of them is dead already
+    started = time.monotonic()
+    servers.call("down")
+    print(f"down took {time.monotonic() - started:.0f} s")
+    for service in ("worker", "prefect", "mlflow"):
+        assert servers.below(service) == []
+    gate.unlink()
+    assert "nothing runs" in servers.call("down")
+    for port in (urlsplit(servers.settings.mlflow).port, urlsplit(servers.settings.prefect).port):
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"http://127.0.0.1:{port}/")

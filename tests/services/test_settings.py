@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tinygptv.errors import UserError
+from tinygptv.services import settings
+from tinygptv.services.environment import prefect_environment
+
+
+def test_settings_are_made_once_and_for_this_user_alone(tmp_path):
+    made = settings.make(tmp_path, {})
+    assert settings.make(tmp_path, {}) == made == settings.read(tmp_path)
+    assert (made.mlflow, made.prefect_api) == ("http://127.0.0.1:5000", "http://127.0.0.1:4200/api")
+    assert made.auth.startswith("tinygptv:") and len(made.auth) > 32
+    assert settings.make(tmp_path / "other", {}).auth != made.auth
+    assert (made.folder / "settings.json").stat().st_mode & 0o777 == 0o600
+    assert made.folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_ports_come_from_the_environment_and_stay(tmp_path):
+    made = settings.make(tmp_path, {"TINYGPTV_MLFLOW_PORT": "5001", "TINYGPTV_PREFECT_PORT": "4201"})
+    assert settings.make(tmp_path, {}) == made
+    assert settings.mlflow_address(tmp_path) == "http://127.0.0.1:5001"
+    assert settings.mlflow_address(tmp_path / "other") == "http://127.0.0.1:5000"
+
+
+@pytest.mark.parametrize("value", ["80", "65536", "x", "-1", "\u0665\u0660\u0660\u0660", "5000 "])
+def test_what_is_no_port_is_refused(tmp_path, value):
+    with pytest.raises(UserError, match=r"TINYGPTV_MLFLOW_PORT=.* is no port"):
+        settings.make(tmp_path, {"TINYGPTV_MLFLOW_PORT": value})
+    assert settings.read(tmp_path) is None
+
+
+def test_one_port_for_both_is_refused(tmp_path):
+    with pytest.raises(UserError, match="cannot share port 5000"):
+        settings.make(tmp_path, {"TINYGPTV_PREFECT_PORT": "5000"})
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"mlflow_port": "x", "prefect_port": 1, "auth": "a"}'])
+def test_a_damaged_file_is_named(tmp_path, content):
+    made = settings.make(tmp_path, {})
+    (made.folder / "settings.json").write_text(content)
+    with pytest.raises(UserError, match=r"settings\.json"):
+        settings.read(tmp_path)
+
+
+def test_the_password_goes_to_the_own_server_alone(tmp_path):
+    made = settings.make(tmp_path, {})
+    for api in ("http://127.0.0.1:4200/api", "http://127.0.0.1:4200/api/", "http://localhost:4200/api"):
+        assert prefect_environment({}, tmp_path, api)["PREFECT_API_AUTH_STRING"] == made.auth
+    for api in ("http://127.0.0.1:4201/api", "http://elsewhere:4200/api", "http://127.0.0.1:4200.elsewhere/api", None):
+        assert "PREFECT_API_AUTH_STRING" not in prefect_environment({}, tmp_path, api)
+    assert "PREFECT_API_AUTH_STRING" not in prefect_environment({}, Path("/nowhere"), "http://127.0.0.1:4200/api")
