@@ -1,0 +1,63 @@
+"""Outputs of steps by their DVC digest: from ``data/<profile>``, else from DVC's cache."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tinygptv.errors import DataError
+from tinygptv.steps.harness import data_folder
+from tinygptv.tracking.content import dvc_md5
+from tinygptv.worktree import cache_folder
+
+
+@contextmanager
+def output(root: Path, profile: str, step: str, md5: str) -> Iterator[Path]:
+    """The folder with exactly this content, as long as the block lasts. Read only.
+
+    Args:
+        root: the checkout.
+        profile: whose output it is.
+        step: who made it.
+        md5: DVC's digest of it, by the lineage of the model that was made of it.
+
+    Raises:
+        DataError: neither the checkout nor DVC's cache has it, or what the cache has is damaged.
+    """
+    own = data_folder(root, profile) / step
+    if own.is_dir() and any(own.rglob("*")) and dvc_md5(own) == md5:
+        yield own
+        return
+    with TemporaryDirectory(prefix="tinygptv-") as temporary:
+        folder = Path(temporary) / step
+        if not _link(cache_folder(root) / "files" / "md5", md5, folder):
+            raise DataError(f"the output {md5} of {step} is not in DVC's cache; `dvc pull`, or `dvc repro {step}`")
+        if dvc_md5(folder) != md5:
+            raise DataError(f"the output {md5} of {step} is damaged in DVC's cache; see `tinygptv doctor --deep`")
+        yield folder
+
+
+def _link(cache: Path, md5: str, folder: Path) -> bool:
+    """Fill a folder with links to a folder's objects; False where one is not there."""
+    listing = _object(cache, md5)
+    if not listing.is_file():
+        return False
+    try:
+        entries: list[Any] = json.loads(listing.read_bytes())
+        files = {PurePosixPath(entry["relpath"]): _object(cache, str(entry["md5"])) for entry in entries}
+    except (ValueError, KeyError, TypeError):
+        return False
+    for name, content in files.items():
+        if name.is_absolute() or ".." in name.parts or not content.is_file():
+            return False
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(content.absolute())
+    return bool(files)
+
+
+def _object(cache: Path, md5: str) -> Path:
+    return cache / md5[:2] / md5[2:]

@@ -1,0 +1,98 @@
+"""A decision in the forms that people and programs read: a table, tags and a file of the version, its description."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tinygptv.files import write_json, write_text
+from tinygptv.promotion.decide import Check, Decision
+from tinygptv.tables import plain_table
+from tinygptv.tracking import facts
+from tinygptv.tracking.card import fit
+from tinygptv.tracking.chain import Version
+from tinygptv.tracking.client import Tracking
+from tinygptv.tracking.lineage_view import gate, promotion
+from tinygptv.tracking.registry import attach, find_version
+
+HEADER = ("check", "value", "limit", "passed", "what was seen")
+FOLDER = "gate"
+TITLE, REST = "## Decision of the gate", "## The version"
+LONGEST_TAG = 5000
+
+
+def table(decision: Decision) -> str:
+    """The decision for a terminal."""
+    return plain_table(HEADER, (_cells(row) for row in decision.rows), right=(1, 2))
+
+
+def markdown(decision: Decision) -> str:
+    """The same table in Markdown."""
+    rule = ("---", "---:", "---:", "---", "---")
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (HEADER, rule, *map(_cells, decision.rows)))
+
+
+def store(tracking: Tracking, name: str, version: str, decision: Decision, about: Mapping[str, Any]) -> None:
+    """Keep a decision with the version: tags, and the files ``gate/gate.json`` and ``gate/gate.md``.
+
+    Args:
+        tracking: the store.
+        name: the registered model.
+        version: the version that was judged.
+        decision: what the gate said.
+        about: what else belongs to it, such as the champion that it was compared with.
+    """
+    tags = {
+        "gate.passed": str(decision.passed).lower(),
+        "gate.reasons": "; ".join(decision.reasons)[:LONGEST_TAG] or "none",
+        "gate.at": facts.now(),
+        "gate.by": facts.user(),
+        "gate.champion": str(about.get("champion") or "none"),
+    }
+    with TemporaryDirectory(prefix="tinygptv-") as temporary:
+        folder = Path(temporary) / FOLDER
+        write_json(folder / "gate.json", {**about, **decision.as_json(), "at": tags["gate.at"], "by": tags["gate.by"]})
+        write_text(folder / "gate.md", f"# {name} version {version}\n\n{markdown(decision)}\n")
+        attach(tracking, name, version, folder)
+    for key, value in tags.items():
+        tracking.mlflow.set_model_version_tag(name, version, key, value)
+
+
+def describe(tracking: Tracking, name: str, version: str, decision: Decision, card: str | None = None) -> None:
+    """Write the decision into the version's description, above its card.
+
+    Args:
+        tracking: the store.
+        name: the registered model.
+        version: the version.
+        decision: what the gate said about it.
+        card: the card; without one, the present one with its line about the gate renewed.
+    """
+    from tinygptv.tracking.chain import version_of
+
+    found = find_version(tracking, name, version)
+    if card is None:
+        former = found.description or ""
+        card = former.partition(REST)[2].strip() if former.startswith(TITLE) else former
+        card = re.sub(r"^Gate: .*$", lambda _: line(version_of(found)), card, count=1, flags=re.MULTILINE)
+    text = f"{TITLE}\n\n{markdown(decision)}\n\n{REST}\n\n{card}"
+    tracking.mlflow.update_model_version(name, version, fit(text))
+
+
+def line(version: Version) -> str:
+    """The card's line about gate and promotion."""
+    return f"Gate: {gate(version)}. Champion: {promotion(version)}."
+
+
+def _cells(row: Check) -> tuple[str, ...]:
+    seen = row.reason.removeprefix(f"{row.check}: ") if not row.ok else row.note
+    return row.check, _number(row.value), _number(row.limit), "yes" if row.ok else "NO", seen.replace("|", "/")
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"

@@ -1,0 +1,81 @@
+"""A real package with fresh weights before real questions, and what becomes of answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tinygptv.errors import DataError, UserError
+from tinygptv.files import read_json, write_json
+from tinygptv.promotion import contest
+from tinygptv.promotion.contest import Answers, Exam, Job
+
+
+@pytest.fixture(scope="module")
+def package(make_model, processor, tmp_path_factory) -> Path:
+    from tinygptv.model.inference import VisionLanguageModel
+    from tinygptv.model.int8 import save_quantized
+
+    folder = tmp_path_factory.mktemp("package") / "model"
+    folder.mkdir()
+    save_quantized(VisionLanguageModel(make_model(3), processor), folder, outlier_threshold=0.0, max_new_tokens=4)
+    return folder
+
+
+@pytest.fixture
+def exam(smoke, small_shards) -> Exam:
+    one = smoke.runtime.model_copy(update={"threads": 1, "deterministic": False})
+    return Exam(smoke.model_copy(update={"runtime": one}), 7, small_shards)
+
+
+def test_a_package_answers_as_the_step_quantize_lets_it(exam, package, tmp_path):
+    """The contest's numbers are those of ``quantize.json``: equal prompts, batches and longest answers."""
+    from tinygptv.data.shards import read_samples
+    from tinygptv.evaluation import answering
+    from tinygptv.model.inference import VisionLanguageModel
+
+    contest.answer_all(Job(exam, package, tmp_path / "answers.json"))
+    found = read_json(tmp_path / "answers.json")
+    questions = contest.questions_of(exam)
+    assert found["ids"] == contest.asked(questions).ids and len(set(found["ids"])) == len(found["ids"])
+    assert 0 < found["latency_seconds"] < 60
+    model = VisionLanguageModel.from_folder(package)
+    samples = list(read_samples(sorted(exam.shards.glob("test-*.tar"))))
+    size = exam.config.quantize.batch_size
+    prompts = dict.fromkeys(("vqa", "refer", "caption"), exam.config.stage4.prompt)
+    evaluate = exam.config.evaluate.model_copy(update={"max_new_tokens": 4})
+    features = answering.encode(model, samples, size)
+    assert found["texts"] == answering.ask(model, features, questions, prompts, evaluate, size)
+
+
+@pytest.mark.pipeline
+def test_in_a_process_of_its_own(exam, package, tmp_path, capfd):
+    contest.answer_all(Job(exam, package, tmp_path / "answers.json"))
+    assert list(contest.examine(exam, package).texts) == read_json(tmp_path / "answers.json")["texts"]
+    with pytest.raises(UserError, match="answer_all ended with code 2"):
+        contest.examine(exam, tmp_path)
+    assert "is no complete model: config.json is missing" in capfd.readouterr().err
+
+
+def test_right_and_wrong(exam, tmp_path):
+    questions = contest.questions_of(exam)
+    (tmp_path / "file").write_bytes(b"12345")
+    truth = [q.truth for q in questions]
+    answers = Answers(tuple(contest.asked(questions).ids), ("wrong", *truth[1:]), 0.5)
+    former = [{"record": q.record, "question": q.content, "answer": q.truth} for q in questions]
+    write_json(tmp_path / "predictions.json", former)
+    size = 5 + (tmp_path / "predictions.json").stat().st_size
+    found = contest.judge(questions, answers, tmp_path, tmp_path / "predictions.json")
+    assert (found.right[0], sum(found.right), found.package_bytes) == (False, len(truth) - 1, size)
+    assert found.agreement == pytest.approx(1 - 1 / len(truth))
+    assert contest.judge(questions, answers, tmp_path, None).agreement is None
+    write_json(tmp_path / "predictions.json", former[:-1])
+    with pytest.raises(DataError, match="answers other questions than the test set has"):
+        contest.judge(questions, answers, tmp_path, tmp_path / "predictions.json")
+
+
+def test_the_small_test_set_was_not_trained_with(small_shards, tmp_path):
+    assert contest.seen_images(small_shards) == 0
+    with pytest.raises(DataError, match=r"has no train-\*\.tar; run `dvc repro shards`"):
+        contest.seen_images(tmp_path)

@@ -1,0 +1,186 @@
+"""A registry of versions that have a lineage, packages that answer at once, real questions of a small test set.
+
+A package is a few bytes that say how many of a hundred questions it gets right. What asks it (``examine``) takes the
+place of the process that would open a model; everything else is the real thing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tests.tracking.pipelines import COMMIT, Recorded
+from tinygptv.config import Config, Evaluate, Gate, Quantize, Register, Runtime
+from tinygptv.files import write_json, write_text
+from tinygptv.profiles import Profile
+from tinygptv.promotion.contest import Answers, Exam, asked, questions_of
+from tinygptv.promotion.register import Registration, register_package
+from tinygptv.tracking.client import Tracking
+from tinygptv.tracking.content import dvc_md5
+from tinygptv.tracking.registry import Lineage, version_by_alias, weights_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+GATE = Gate(
+    min_value={"easy_vqa": 0.5},
+    margin={"easy_vqa": 0.05},
+    resamples=1000,
+    seed=7,
+    min_agreement=0.9,
+    max_bytes=10_000,
+    max_latency_seconds=None,
+)
+PAUSE = "TEST_PAUSE"
+"""Seconds that each package takes to answer."""
+
+
+def examine(exam: Exam, package: Path) -> Answers:
+    """Ask a package of this file: the first so many of each hundred questions are right."""
+    time.sleep(float(os.environ.get(PAUSE, "0")))
+    right = json.loads((package / "config.json").read_bytes())["right"]
+    questions = questions_of(exam)
+    texts = tuple(q.truth if place % 100 < right else "nothing" for place, q in enumerate(questions))
+    return Answers(tuple(asked(questions).ids), texts, 0.01)
+
+
+def profile_of(name: str, gate: Gate = GATE) -> Profile:
+    """The sections that a promotion reads."""
+    config = Config.model_construct(
+        runtime=Runtime(device="cpu", dtype="float32", threads=1, deterministic=True),
+        evaluate=Evaluate(batch_size=8, max_new_tokens=4, held_out_questions=4, grid_images=4),
+        quantize=Quantize(outlier_threshold=0.0, batch_size=8),
+        register_=Register(model_name=name, gate=gate),
+    )
+    return Profile("tiny", 7, config)
+
+
+@dataclass
+class World:
+    """A checkout and its registry."""
+
+    root: Path
+    tracking: Tracking
+    pipeline: Recorded
+    name: str = "tinygptv-duel"
+    gate: Gate = GATE
+
+    @property
+    def profile(self) -> Profile:
+        return profile_of(self.name, self.gate)
+
+    @property
+    def client(self) -> Any:
+        return self.tracking.mlflow
+
+    def alias(self, name: str) -> str | None:
+        return version_by_alias(self.tracking, self.name, name)
+
+    def tags(self, version: str) -> dict[str, str]:
+        return dict(self.client.get_model_version(self.name, version).tags)
+
+    def register(self, right: int, told: Mapping[str, Any] | None = None, pipeline: Recorded | None = None) -> Any:
+        """Let a pipeline end in a package that gets so many of a hundred questions right.
+
+        Args:
+            right: that number.
+            told: what the report says of ``easy_vqa`` in place of the truth.
+            pipeline: whose earlier steps it goes on from.
+        """
+        runs = pipeline or self.pipeline
+        data = self.root / "data" / "tiny"
+        for step in ("evaluate", "quantize"):
+            shutil.rmtree(data / step, ignore_errors=True)
+        write_json(data / "quantize" / "model" / "config.json", {"right": right, "salt": uuid.uuid4().hex})
+        write_text(data / "quantize" / "model" / "model.safetensors", "weights")
+        exam = Exam(self.profile.config, 7, data / "shards")
+        questions, answers = questions_of(exam), examine(exam, data / "quantize" / "model")
+        entries = [
+            {"record": q.record, "question": q.content, "answer": text}
+            for q, text in zip(questions, answers.texts, strict=True)
+        ]
+        write_json(data / "evaluate" / "predictions.json", entries)
+        vqa = [text == q.truth for q, text in zip(questions, answers.texts, strict=True) if q.task == "vqa"]
+        truth = {"value": round(sum(vqa) / len(vqa), 6), "n": len(vqa), "metric": "exact match", **(told or {})}
+        md5 = {**runs.md5, **{step: dvc_md5(data / step) for step in ("evaluate", "quantize")}}
+        mine = replace(runs, md5=md5, runs={})
+        for step in ("evaluate", "quantize"):
+            mine.run(step, seconds=200)
+            store(cache_of(self.root), data / step)
+        running = mine.run("register", seconds=300, status="RUNNING")
+        report = {"benchmarks": {"easy_vqa": truth}, "agreement": {"value": 1.0, "n": len(questions)}}
+        lineage = Lineage(
+            profile="tiny", git_sha=COMMIT, digests=md5, quantized=report, unquantized=report, run_id=running
+        )
+        done: Registration = register_package(
+            self.root, data / "quantize" / "model", self.profile, lineage, examine=examine
+        )
+        self.client.set_tag(running, "model.version", f"{self.name}/{done.version}")
+        self.client.set_terminated(running, "FINISHED")
+        return done
+
+    def tell_the_truth(self, version: str, right: int, **instead: Any) -> None:
+        """Let a version's tags say what a package with so many of a hundred reaches, but for these values."""
+        questions = questions_of(Exam(self.profile.config, 7, self.root / "data" / "tiny" / "shards"))
+        vqa = [place % 100 < right for place, question in enumerate(questions) if question.task == "vqa"]
+        entry = {"value": round(sum(vqa) / len(vqa), 6), "n": len(vqa), **instead}
+        report = {"benchmarks": {"easy_vqa": entry}, "agreement": 1.0}
+        self.tag(version, "report", json.dumps(report))
+        self.tag(version, "metric.easy_vqa", str(entry["value"]))
+
+    def tag(self, version: str, key: str, value: str) -> None:
+        self.client.set_model_version_tag(self.name, version, key, value)
+
+    def package(self, version: str) -> Path:
+        return weights_folder(f"models:/{self.name}/{version}", self.root)
+
+    def refused(self, right: int, **others: Any) -> str:
+        """Register a package that the gate refuses; its version."""
+        done = self.register(right, **others)
+        assert not done.decision.passed and "champion" not in done.aliases
+        return str(done.version)
+
+
+def cache_of(root: Path) -> Path:
+    """Where the checkout keeps what DVC would."""
+    return root / ".dvc" / "cache"
+
+
+def store(cache: Path, folder: Path) -> str:
+    """Put a folder where DVC keeps objects; its digest."""
+    objects, listing = cache / "files" / "md5", []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        listing.append({"md5": dvc_md5(path), "relpath": path.relative_to(folder).as_posix()})
+        put(objects, listing[-1]["md5"], path.read_bytes())
+    md5 = dvc_md5(folder)
+    put(objects, md5, json.dumps(listing).encode())
+    return md5
+
+
+def put(objects: Path, md5: str, content: bytes) -> None:
+    """Write one object."""
+    (objects / md5[:2]).mkdir(parents=True, exist_ok=True)
+    (objects / md5[:2] / md5[2:]).write_bytes(content)
+
+
+def make_root(folder: Path, shards: Path) -> Path:
+    """A checkout with the graph and the shards."""
+    folder.mkdir(parents=True)
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    (folder / "params.yaml").write_text("profile: tiny\nseed: 7\n")
+    shutil.copytree(shards, folder / "data" / "tiny" / "shards")
+    return folder
+
+
+def earlier_steps(tracking: Tracking, shards: Path) -> Recorded:
+    """Runs of all steps up to stage 4, on these shards."""
+    made = Recorded(tracking)
+    made.md5["shards"] = store(cache_of(shards.parents[2]), shards)
+    for number, step in enumerate(("download", "shards", "backbones", "features", *(f"stage{n}" for n in range(1, 5)))):
+        made.runs[step] = made.run(step, seconds=10 * number)
+    return made
