@@ -1,7 +1,7 @@
 # Everything a person types. Needs Python 3.11, git and make; the rest is installed into .venv.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install demo repro test test-pipeline test-services test-gpu drills lint types ui clean
+.PHONY: help install demo repro test test-pipeline services-test test-gpu drills lint types ui clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -56,7 +56,7 @@ test: $(STAMP)  ## the default tests (under 3 minutes)
 test-pipeline: $(STAMP)  ## the tests that run whole pipelines (minutes)
 	@$(BIN)/python -m pytest -q -m pipeline
 
-test-services: $(STAMP)  ## the tests that start real servers (minutes)
+services-test: $(STAMP)  ## the tests that start real servers (minutes)
 	@$(BIN)/python -m pytest -q -m services
 
 test-gpu: $(STAMP)  ## the tests that need a CUDA device of 24 GB or more (minutes)

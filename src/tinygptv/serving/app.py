@@ -1,0 +1,109 @@
+"""The HTTP service: OpenAI's chat completions for one question about one image, models, health and metrics."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.middleware.trustedhost import TrustedHostMiddleware
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from tinygptv.serving.admission import Admission, OwnPages, Watched
+from tinygptv.serving.metrics import CONTENT_TYPE
+from tinygptv.serving.requests import RequestError, error_content
+from tinygptv.serving.settings import HOST_NAMES
+
+if TYPE_CHECKING:
+    from tinygptv.serving.engine import Engine
+    from tinygptv.serving.models import Answer
+
+COMPLETIONS, MODELS, HEALTH, METRICS = "/v1/chat/completions", "/v1/models", "/health", "/metrics"
+CLIENT_GONE = 499
+"""Nobody reads it; it keeps the logs and figures honest."""
+
+log = logging.getLogger(__name__)
+
+
+def create_app(engine: Engine) -> FastAPI:
+    """The service around an engine, which runs as long as the service does."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with engine.running():
+            yield
+
+    app = FastAPI(title="TinyGPT-V", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+    admission = Admission(engine.settings, engine.metrics)
+    started = int(time.time())
+
+    @app.post(COMPLETIONS)
+    async def complete(request: Request) -> JSONResponse:
+        async with admission.body(request) as body:
+            return JSONResponse(completion(await engine.ask(body)))
+
+    @app.get(MODELS)
+    async def models() -> JSONResponse:
+        served = [
+            {"id": source, "object": "model", "created": started, "owned_by": "tinygptv", "version": version}
+            for source, version in engine.models.versions().items()
+        ]
+        return JSONResponse({"object": "list", "data": served})
+
+    @app.get(HEALTH)
+    async def health() -> JSONResponse:
+        return JSONResponse({"status": "ok", "models": engine.models.versions()})
+
+    @app.get(METRICS)
+    async def metrics() -> Response:
+        return Response(engine.metrics.text(), media_type=CONTENT_TYPE)
+
+    @app.exception_handler(RequestError)
+    async def refused(request: Request, error: RequestError) -> JSONResponse:
+        return JSONResponse(error.content(), error.status, headers=error.headers)
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, error: HTTPException) -> JSONResponse:
+        content = error_content(error.status_code, f"{request.method} {request.url.path[:200]}: {error.detail}")
+        return JSONResponse(content, error.status_code, headers=error.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=CLIENT_GONE)
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse(error_content(500, "the question could not be answered; the server's log says why"), 500)
+
+    # The last one is the outermost.
+    app.add_middleware(OwnPages, names=HOST_NAMES)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(HOST_NAMES), www_redirect=False)
+    app.add_middleware(Watched, metrics=engine.metrics, paths=(COMPLETIONS, MODELS, HEALTH, METRICS))
+    return app
+
+
+def completion(answer: Answer) -> dict[str, Any]:
+    """An answer in OpenAI's form."""
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": answer.text},
+        "finish_reason": "length" if answer.cut else "stop",
+    }
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": answer.version,
+        "choices": [choice],
+        "usage": {
+            "prompt_tokens": answer.prompt_tokens,
+            "completion_tokens": answer.tokens,
+            "total_tokens": answer.prompt_tokens + answer.tokens,
+        },
+    }

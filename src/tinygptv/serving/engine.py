@@ -1,0 +1,121 @@
+"""A question's way: checked, made small, batched with others, answered."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+
+from tinygptv.errors import UserError
+from tinygptv.serving.batching import Batcher
+from tinygptv.serving.metrics import Metrics
+from tinygptv.serving.models import Answer, Loaded, Models, Task
+from tinygptv.serving.pictures import read_picture
+from tinygptv.serving.requests import Question, RequestError, check_text, parse
+from tinygptv.serving.settings import Settings
+
+PICTURE_THREADS = 2
+"""Images that are decoded at once: what bounds the memory that their pixels take."""
+
+log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Models, the batcher before them and the watch over the registry."""
+
+    def __init__(self, models: Models, settings: Settings) -> None:
+        self.models = models
+        self.settings = settings
+        self.metrics = Metrics()
+        self.metrics.serving(models.versions())
+        self._pictures = ThreadPoolExecutor(PICTURE_THREADS, thread_name_prefix="pictures")
+        self._batcher: Batcher[tuple[Loaded, int], Task, Answer] | None = None
+        self.metrics.waiting.set_function(lambda: self._batcher.waiting if self._batcher is not None else 0)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Take questions within the block; at its end, finish those that wait."""
+        settings = self.settings
+        self._batcher = Batcher(
+            self._work,
+            max_batch=settings.max_batch,
+            max_size=settings.max_batch_tokens,
+            max_wait=settings.max_wait,
+        )
+        self._batcher.start()
+        watch = asyncio.create_task(self._follow(), name="registry")
+        try:
+            yield
+        finally:
+            watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await watch
+            await self._batcher.stop()
+            self._pictures.shutdown()
+
+    async def ask(self, body: bytes) -> Answer:
+        """Answer a body of ``/v1/chat/completions``.
+
+        Raises:
+            RequestError: the request is refused.
+        """
+        loop = asyncio.get_running_loop()
+        return await self.answer(await loop.run_in_executor(self._pictures, parse, body, self.settings))
+
+    async def answer(self, question: Question) -> Answer:
+        """Answer a question.
+
+        Raises:
+            RequestError: the request is refused.
+        """
+        assert self._batcher is not None, "the engine does not run"
+        started = time.monotonic()
+        loaded = self.models.get(question.source)
+        loop = asyncio.get_running_loop()
+        task = await loop.run_in_executor(self._pictures, self._prepare, loaded, question)
+        limit = min(question.max_tokens or loaded.max_new_tokens, loaded.max_new_tokens)
+        answer = await self._batcher.submit((loaded, limit), task, task.prompt_tokens + limit)
+        self.metrics.seconds.observe(time.monotonic() - started)
+        return answer
+
+    def _prepare(self, loaded: Loaded, question: Question) -> Task:
+        """Check text and image; for a thread of the pictures."""
+        check_text(question.text, self.settings)
+        prompt, tokens = loaded.prompt(question.text)
+        if tokens + loaded.max_new_tokens > loaded.positions:
+            raise RequestError(
+                400,
+                f"the prompt has {tokens} tokens; with an answer of up to {loaded.max_new_tokens} that is more than "
+                f"the model's {loaded.positions}; ask in fewer words",
+                code="context_length_exceeded",
+                param="messages",
+            )
+        picture = read_picture(question.image, loaded.size, loaded.resample, self.settings)
+        return Task(picture, hashlib.sha256(question.image).hexdigest(), prompt, tokens)
+
+    def _work(self, key: tuple[Loaded, int], tasks: Sequence[Task]) -> list[Answer]:
+        """Answer a batch; in the worker's thread."""
+        loaded, limit = key
+        self.metrics.batch.observe(len(tasks))
+        with self.metrics.batch_seconds.time():
+            return loaded.answer(tasks, limit)
+
+    async def _follow(self) -> None:
+        """Ask the registry from time to time; what fails is tried again, and said once."""
+        loop = asyncio.get_running_loop()
+        told = ""
+        while True:
+            await asyncio.sleep(self.settings.poll_seconds)
+            try:
+                self.metrics.swaps.inc(await loop.run_in_executor(None, self.models.refresh))
+                told = ""
+            except Exception as error:  # whatever it is, the served models stay
+                self.metrics.failures.inc()
+                if str(error) != told:
+                    told = str(error)
+                    log.warning("still serving the former models: %s", error, exc_info=not isinstance(error, UserError))
+            self.metrics.serving(self.models.versions())

@@ -1,0 +1,221 @@
+"""The served models: loaded beside the work, replaced between two batches, never in the middle of an answer.
+
+A question is bound to the model that is there when it arrives; a model goes when its last question is answered.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import logging
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from tinygptv.data.tasks import as_instruction
+from tinygptv.errors import UserError
+from tinygptv.serving.requests import RequestError
+from tinygptv.tracking import REGISTRY_SCHEME, local_folder
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from tinygptv.model.inference import VisionLanguageModel
+    from tinygptv.tracking.versions import Registry
+
+IMAGES_AT_ONCE = 16
+"""Images of one pass through the tower: its memory is that of so many, and on a CPU more are no faster."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A question, ready for the model."""
+
+    picture: Image
+    digest: str
+    """Of the image's file: equal ones are encoded once."""
+    prompt: str
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said."""
+
+    text: str
+    tokens: int
+    """Of the text."""
+    cut: bool
+    """It reached the limit of tokens before its end."""
+    prompt_tokens: int
+    version: str
+    """Which model answered: ``models:/<name>/<version>`` or a folder."""
+
+
+class Loaded:
+    """A model in memory."""
+
+    def __init__(self, version: str, model: VisionLanguageModel) -> None:
+        self.version = version
+        self._model = model
+        # Fast tokenizers must not be used by two threads at once, and the worker's is busy while it answers.
+        self._processor = copy.deepcopy(model.processor)
+        self._lock = threading.Lock()
+        size = model.processor.image_processor.size
+        self.size = {side: int(size[side]) for side in ("height", "width")}
+        self.resample = int(model.processor.image_processor.resample)
+        self.max_new_tokens = int(model.model.generation_config.max_new_tokens or 20)  # 20: transformers' default
+        self.positions = int(model.model.config.get_text_config().max_position_embeddings)
+
+    def prompt(self, question: str) -> tuple[str, int]:
+        """The prompt of a question, and its count of tokens; for any thread."""
+        parts = [{"type": "image"}, {"type": "text", "text": as_instruction(question)}]
+        messages = [{"role": "user", "content": parts}]
+        with self._lock:
+            text = str(self._processor.apply_chat_template(messages, add_generation_prompt=True))
+            return text, len(self._processor.encode_prompt(text))
+
+    def answer(self, tasks: Sequence[Task], max_tokens: int) -> list[Answer]:
+        """Answer all tasks in one pass; for the worker's thread."""
+        places = {digest: place for place, digest in enumerate(dict.fromkeys(task.digest for task in tasks))}
+        pictures = {task.digest: task.picture for task in tasks}
+        features_NQD = self._model.encode_images([pictures[digest] for digest in places], IMAGES_AT_ONCE)
+        texts = self._model.generate(
+            features_NQD[[places[task.digest] for task in tasks]],
+            [task.prompt for task in tasks],
+            batch_size=len(tasks),
+            max_new_tokens=max_tokens,
+        )
+        tokenizer = self._model.processor.tokenizer
+        counts = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+        return [
+            Answer(text, count, count >= max_tokens, task.prompt_tokens, self.version)
+            for text, count, task in zip(texts, counts, tasks, strict=True)
+        ]
+
+
+class Models:
+    """The models by the address under which clients name them."""
+
+    def __init__(
+        self,
+        sources: Sequence[str],
+        device: str = "cpu",
+        *,
+        optional: Sequence[str] = (),
+        load: Callable[[Path, str], VisionLanguageModel] | None = None,
+    ) -> None:
+        """Models that are not loaded yet.
+
+        Args:
+            sources: folders and addresses of the registry.
+            device: a torch device.
+            optional: those of the sources that may be missing, now or later.
+            load: opens a folder; for tests.
+        """
+        self.sources = tuple(sources)
+        self._optional = frozenset(optional)
+        self._device = device
+        self._load = load or _from_folder
+        self._loaded: dict[str, Loaded] = {}
+        self._retired: list[weakref.ref[Loaded]] = []
+        self._registry: Registry | None = None
+
+    def versions(self) -> dict[str, str]:
+        """Address to the version that stands behind it now."""
+        return {source: loaded.version for source, loaded in self._loaded.items()}
+
+    def get(self, source: str) -> Loaded:
+        """The model of an address.
+
+        Raises:
+            RequestError: it is not served.
+        """
+        loaded = self._loaded.get(source)
+        if loaded is None:
+            message = f"{source[:200]!r} is not served; ask for {', '.join(self._loaded)}"
+            raise RequestError(404, message, code="model_not_found", param="model")
+        return loaded
+
+    def load(self) -> None:
+        """Load all of them, once.
+
+        Raises:
+            UserError: one that is not optional is missing or damaged.
+        """
+        for source in self.sources:
+            try:
+                self._loaded[source] = self._open(source)
+            except UserError as error:
+                if source not in self._optional:
+                    raise
+                log.info("%s is not served: %s", source, error)
+        if not self._loaded:
+            raise UserError(f"none of {', '.join(self.sources)} is there; `dvc repro -f -s register` registers one")
+
+    def refresh(self) -> int:
+        """Look whether aliases have moved, and put new models in place; for a thread of its own.
+
+        Returns:
+            How many addresses have a new model.
+
+        Raises:
+            UserError: the registry or a new version failed; what was served still is.
+        """
+        swapped = 0
+        for source in self.sources:
+            try:
+                loaded = self._open(source)
+            except UserError:
+                if source in self._optional and source not in self._loaded:
+                    continue
+                raise
+            former = self._loaded.get(source)
+            if former is not loaded:
+                self._loaded[source] = loaded  # one step: who asks gets the former or the new one
+                swapped += 1
+                if former is not None:
+                    self._retired.append(weakref.ref(former))
+                    log.info("%s: %s in place of %s", source, loaded.version, former.version)
+            del former, loaded
+        self._free()
+        return swapped
+
+    def _open(self, source: str) -> Loaded:
+        """The model of an address: one that is in memory already, or a newly loaded one."""
+        if not source.startswith(REGISTRY_SCHEME):
+            return self._known(source) or Loaded(source, self._load(local_folder(source), self._device))
+        if self._registry is None:
+            from tinygptv.tracking.versions import Registry
+
+            self._registry = Registry()
+        version = self._registry.find(source)
+        known = self._known(version.address)
+        if known is not None:
+            return known
+        # Of a copy: its digest is checked, and a registry that is tidied up later cannot pull weights away that are
+        # mapped into memory. The system keeps a mapped file whose name is gone.
+        with TemporaryDirectory(prefix="tinygptv-serve-") as folder:
+            package = self._registry.download(version, Path(folder))
+            return Loaded(version.address, self._load(package, self._device))
+
+    def _known(self, version: str) -> Loaded | None:
+        return next((loaded for loaded in self._loaded.values() if loaded.version == version), None)
+
+    def _free(self) -> None:
+        """Collect former models, which hold themselves in cycles; programs of this project collect rarely."""
+        if self._retired:
+            gc.collect()
+            self._retired = [reference for reference in self._retired if reference() is not None]
+
+
+def _from_folder(folder: Path, device: str) -> Any:
+    from tinygptv.model.inference import VisionLanguageModel
+
+    return VisionLanguageModel.from_folder(folder, device)

@@ -1,0 +1,51 @@
+"""Every limit of the service, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1024**2
+HOST = "127.0.0.1"
+"""Loopback only: the service asks for no password."""
+HOST_NAMES = ("127.0.0.1", "localhost")
+"""Names under which a client may address it; another name in ``Host`` is that of a foreign page."""
+SERVE_PORT, WEB_PORT = 8000, 7860
+CHAMPION, CHALLENGER = "models:/tinygptv@champion", "models:/tinygptv@challenger"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How much the service takes, and how it works. What is beyond a limit gets a 4xx answer that names the limit."""
+
+    max_image_bytes: int = 4 * MIB
+    """Of an image's file."""
+    max_pixels: int = 16_000_000
+    """Width times height."""
+    min_side: int = 4
+    """Below it, colours and rows of an image cannot be told apart."""
+    max_side: int = 8192
+    """The table of weights for making a picture smaller grows with the longer side: one line of 16 million pixels
+    would need half a GB."""
+    max_text: int = 4000
+    """Characters of a question, as in a record."""
+    max_requests: int = 1000
+    """Requests at work or waiting at once; beyond it: 429."""
+    max_bytes: int = 256 * MIB
+    """Bytes of their bodies altogether; beyond it: 429."""
+    body_seconds: float = 30.0
+    """Until a request's body must have arrived."""
+    max_batch: int = 64
+    """Questions of a forward pass."""
+    max_batch_tokens: int = 16_384
+    """Their count times the longest prompt: what decides the memory of a forward pass."""
+    max_wait: float = 0.005
+    """Seconds that a question waits for others."""
+    poll_seconds: float = 10.0
+    """How often the registry is asked whether an alias has moved."""
+    stop_seconds: int = 60
+    """After SIGTERM, until answers that are still missing are given up."""
+
+    @property
+    def max_body(self) -> int:
+        """Bytes of a request's body: the image in base 64, and room for the rest."""
+        return self.max_image_bytes * 4 // 3 + 64 * 1024
