@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tinygptv.doctor import Check, examine, machine
 
+ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = '[project]\nname = "x"\ndependencies = ["psutil=={psutil}", "sqlalchemy[asyncio]>=2.0,<2.1"]\n'
 
 
@@ -18,7 +20,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr(machine, "LEAST_FREE_GB", 0)
     (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "tiny.yaml").write_text("register: {model_name: tinygptv}\n")
+    shutil.copy(ROOT / "configs" / "tiny.yaml", tmp_path / "configs")
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     (tmp_path / "params.yaml").write_text("profile: tiny\nseed: 7\n")
     (tmp_path / "pyproject.toml").write_text(PYPROJECT.format(psutil=metadata.version("psutil")))

@@ -22,3 +22,10 @@ def test_a_registry_of_other_packages(checkout, found, monkeypatch):
     (checkout / "dvc.lock").write_text("schema: '2.0'\nstages:\n  register:\n    cmd: x\n")
     monkeypatch.setattr(registry, "_look", lambda root, profile: (2, True))
     assert found(checkout, "registry").fix == "dvc repro -f -s register"
+
+
+def test_a_damaged_profile_is_a_finding_and_the_others_follow(checkout, found):
+    (checkout / "dvc.lock").write_text("schema: '2.0'\nstages:\n  register:\n    cmd: x\n")
+    (checkout / "configs" / "tiny.yaml").write_text("register: {model_name: tinygptv}\n")
+    check = found(checkout, "registry")
+    assert (check.level, "key `runtime` is missing" in check.finding) == ("problem", True)

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import mlflow
 import pytest
 
 from tests.tracking.pipelines import Recorded, record
@@ -56,8 +57,16 @@ def root(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tracking(root) -> Tracking:
-    return Tracking.connect(root)
+def connected(root) -> Tracking:
+    return _connect(root)
+
+
+@pytest.fixture
+def tracking(connected) -> Tracking:
+    """The store, at MLflow's global address as well: other tests of the process have theirs there."""
+    mlflow.set_tracking_uri(connected.uri)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    return connected
 
 
 @pytest.fixture

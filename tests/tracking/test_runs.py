@@ -209,7 +209,7 @@ def test_ship_without_mlflow_is_one_line(root, monkeypatch, capfd):
 
 def test_light_modules_do_not_import_mlflow():
     code = (
-        "import sys, tinygptv.tracking, tinygptv.tracking.runs, tinygptv.tracking.gate, tinygptv.tracking.spool\n"
+        "import sys, tinygptv.tracking, tinygptv.tracking.runs, tinygptv.promotion.decide, tinygptv.tracking.spool\n"
         "assert not {'mlflow', 'torch', 'dvc_data'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tinygptv.doctor.findings import Check
-from tinygptv.errors import UserError
+from tinygptv.errors import ConfigError, UserError
 from tinygptv.profiles import Profile, read_profile
 from tinygptv.tracking.client import SQLITE, reachable, tracking_uri
 from tinygptv.tracking.registered import held_for_done, lacks_package
@@ -17,7 +17,11 @@ def versions(root: Path) -> Iterator[Check]:
     if not held_for_done(root):
         yield Check("registry", "ok", "no model was registered yet")
         return
-    profile = read_profile(root)
+    try:
+        profile = read_profile(root)
+    except ConfigError as error:
+        yield Check("registry", "problem", str(error), "mend the profile; docs/configuration.md lists its keys")
+        return
     name = profile.config.register_.model_name
     try:
         count, lost = _look(root, profile)

@@ -158,12 +158,13 @@ def weights_folder(source: str, root: Path | None = None, target: Path | None = 
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
         raise UserError(f"{source}: {uri} does not exist; run `dvc repro -f -s register`, or set MLFLOW_TRACKING_URI")
     prepare_environment()
-    from mlflow.artifacts import download_artifacts
+    import mlflow
     from mlflow.exceptions import MlflowException
 
+    mlflow.set_tracking_uri(uri)  # models are looked up at the global address, whatever the call says
     try:
         copied = None if target is None else str(target)
-        model = Path(download_artifacts(artifact_uri=source, dst_path=copied, tracking_uri=uri))
+        model = Path(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=copied, tracking_uri=uri))
     except MlflowException as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{source} cannot be read from {uri}: {reason}; `dvc repro -f -s register` fills it") from None
