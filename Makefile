@@ -1,7 +1,7 @@
 # Everything a person types. Needs Python 3.11, git and make; the rest is installed into .venv.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install demo repro test test-pipeline services-test test-gpu drills lint types ui clean
+.PHONY: help install demo repro test test-pipeline services-test team-test test-gpu drills lint types ui clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -58,6 +58,9 @@ test-pipeline: $(STAMP)  ## the tests that run whole pipelines (minutes)
 
 services-test: $(STAMP)  ## the tests that start real servers (minutes)
 	@$(BIN)/python -m pytest -q -m services
+
+team-test: $(STAMP)  ## the smoke profile on PostgreSQL and S3, from nothing (minutes)
+	@$(BIN)/python -m pytest -q -m services tests/services/test_team.py
 
 test-gpu: $(STAMP)  ## the tests that need a CUDA device of 24 GB or more (minutes)
 	@$(BIN)/python -m pytest -q -m gpu
