@@ -31,6 +31,9 @@ from tinygptv.serving.settings import WEB_PORT
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = (1400, 1000)
 SECONDS = 60.0
+SHOWN = """document.body && [document.body.innerText, ...[...document.querySelectorAll('textarea, input')]
+    .map(field => field.value)].join(' ')"""
+"""The text of a page, with what its fields hold."""
 
 
 class Page:
@@ -72,7 +75,7 @@ class Page:
         """Wait until the page shows all of these texts."""
         deadline = time.monotonic() + SECONDS
         while True:
-            shown = self.run("document.body ? document.body.innerText : ''") or ""
+            shown = self.run(SHOWN) or ""
             missing = [text for text in texts if text.lower() not in shown.lower()]
             if not missing:
                 break
@@ -80,6 +83,11 @@ class Page:
                 raise RuntimeError(f"the page does not show {missing[0]!r}; it shows: {shown[:500]}")
             time.sleep(0.25)
         time.sleep(2.0)  # pictures and curves come after the text
+
+    def click(self, text: str) -> None:
+        """Click the innermost element that says just this."""
+        found = f"[...document.querySelectorAll('*')].filter(e => e.innerText?.trim() === {json.dumps(text)}).pop()"
+        self.run(f"{found}.click()")
 
     def choose_file(self, selector: str, path: Path) -> None:
         """Give a file to an input element."""
@@ -128,12 +136,13 @@ def browser() -> Iterator[Page]:
 def prefect(page: Page, chosen: services.Settings, out: Path) -> None:
     """The newest completed run of the pipeline: its tasks, and its artifacts."""
     run = prefect_run(chosen)
-    page.open(chosen.prefect, "Prefect")
+    page.open(chosen.prefect, "Login")
     secret = base64.b64encode(chosen.auth.encode()).decode()
     page.run(f"localStorage.setItem('prefect-password', '{secret}')")
     page.open(f"{chosen.prefect}/runs/flow-run/{run}", "register", "Completed")
     page.save(out / "prefect_run.png")
-    page.open(f"{chosen.prefect}/runs/flow-run/{run}?tab=Artifacts", "steps")
+    page.click("Artifacts")
+    page.wait("results", "loss", "mlflow-run", "model-version")
     page.save(out / "prefect_artifacts.png")
     page.open(f"{chosen.prefect}/deployments", "nightly", "verify", "promote")
     page.save(out / "prefect_deployments.png")
@@ -163,7 +172,13 @@ def mlflow(page: Page, chosen: services.Settings, out: Path, profile: str, model
     api = f"{chosen.mlflow}/api/2.0/mlflow"
     with urllib.request.urlopen(f"{api}/experiments/get-by-name?experiment_name=tinygptv%2F{profile}") as answer:  # noqa: S310
         experiment = json.load(answer)["experiment"]["experiment_id"]
-    page.open(f"{chosen.mlflow}/#/experiments/{experiment}/runs", "stage4", "quantize")
+    page.open(chosen.mlflow, "Experiments")
+    page.run("localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false')")  # it would take a third of the page
+    page.run("localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
+    page.open("about:blank")
+    page.open(f"{chosen.mlflow}/#/experiments/{experiment}/runs", "pipeline")
+    page.run("document.querySelectorAll('.ag-row [col-id*=\"Run Name\"] button').forEach(button => button.click())")
+    page.wait("stage4", "quantize")
     page.save(out / "mlflow_runs.png")
     with urllib.request.urlopen(f"{api}/registered-models/alias?name={model}&alias=champion") as answer:  # noqa: S310
         version = json.load(answer)["model_version"]["version"]
@@ -176,16 +191,15 @@ def web(page: Page, out: Path, image: Path) -> None:
     page.open(f"http://127.0.0.1:{WEB_PORT}/", "TinyGPT-V", "Ask")
     page.choose_file("input[type=file]", image)
     time.sleep(2.0)
-    ask = "[...document.querySelectorAll('button')].find(b => b.innerText.trim() === 'Ask').click()"
     fill = (
         "(() => { const box = [...document.querySelectorAll('textarea, input[type=text]')]"
         ".find(e => e.closest('.block')?.innerText.includes('Question'));"
-        "box.value = '[grounding] describe this image in detail';"
+        "box.value = '[grounding] please describe this image in details';"
         " box.dispatchEvent(new Event('input', {bubbles: true})); })()"
     )
     page.run(fill)
-    page.run(ask)
-    page.wait("version", "box")
+    page.click("Ask")
+    page.wait("1 box")
     page.save(out / "web.png")
 
 
