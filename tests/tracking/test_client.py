@@ -1,52 +1,36 @@
-"""The door to MLflow: a database that is whole or absent, and no retries behind our back."""
+"""The door to MLflow: an experiment that another checkout makes at the same moment."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from types import SimpleNamespace
 
-import mlflow.store.tracking.sqlalchemy_store as mlflow_store
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, RESOURCE_ALREADY_EXISTS
 
-from tinygptv.tracking import client
-
-
-class Tables:
-    """Makes a file as MLflow's store does; ``room`` says whether all of it fits."""
-
-    room = False
-
-    def __init__(self, uri: str, artifacts: str) -> None:
-        path = Path(uri.removeprefix("sqlite:///"))
-        path.write_bytes(b"some")
-        path.with_name(f"{path.name}-journal").write_bytes(b"journal")
-        if not self.room:
-            raise OSError("database or disk is full")
-        path.with_name(f"{path.name}-journal").unlink()
-        path.write_bytes(b"all tables")
-
-    def _dispose_engine(self) -> None:
-        """Nothing is open."""
+from tinygptv.tracking.client import Tracking
 
 
-def test_a_database_is_whole_or_absent(tmp_path, monkeypatch):
-    monkeypatch.setattr(mlflow_store, "SqlAlchemyStore", Tables)
-    database = tmp_path / "mlflow.db"
-    for _ in range(2):
-        with pytest.raises(OSError, match="full"):
-            client._create_database(database)
-        assert not database.exists()
-        assert len(list(tmp_path.iterdir())) == 2  # those of the attempt before are gone
-    monkeypatch.setattr(Tables, "room", True)
-    client._create_database(database)
-    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
-    database.write_bytes(b"runs")
-    client._create_database(database)
-    assert database.read_bytes() == b"runs"
+class Server:
+    """Looked at twice, it has no experiment; at its creation somebody else was first."""
+
+    def __init__(self, code: int) -> None:
+        self._code = code
+        self._answers = [None, None, SimpleNamespace(experiment_id="7")]
+
+    def get_experiment_by_name(self, name):
+        assert name == "tinygptv/tiny"
+        return self._answers.pop(0)
+
+    def create_experiment(self, name, artifact_location):
+        assert artifact_location is None
+        raise MlflowException("no", error_code=self._code)
 
 
-def test_mlflow_does_not_try_again_by_itself():
-    """One retry of a request whose answer was lost makes a second run; a 429 may ask for a pause of an hour."""
-    client.prepare_environment()
-    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
-    assert os.environ["MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER"] == "false"
+def test_whoever_comes_second_takes_the_experiment_of_the_first(tmp_path):
+    assert Tracking(tmp_path, "http://127.0.0.1:1", Server(RESOURCE_ALREADY_EXISTS)).experiment("tiny") == "7"
+
+
+def test_other_refusals_are_passed_on(tmp_path):
+    with pytest.raises(MlflowException):
+        Tracking(tmp_path, "http://127.0.0.1:1", Server(INTERNAL_ERROR)).experiment("tiny")

@@ -78,8 +78,18 @@ class Tracking:
             with only_creator(self.root):
                 found = self.mlflow.get_experiment_by_name(name)
                 if found is None:
-                    return str(self.mlflow.create_experiment(name, artifact_location=self.artifacts(profile)))
+                    found = self._new_experiment(name, profile)
         return str(found.experiment_id)
+
+    def _new_experiment(self, name: str, profile: str) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.mlflow.create_experiment(name, artifact_location=self.artifacts(profile))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another checkout, which shares a server and no lock
+                raise
+        return self.mlflow.get_experiment_by_name(name)
 
     def artifacts(self, profile: str) -> str | None:
         """Where files of an experiment go: beside a SQLite file; a server decides for itself."""
