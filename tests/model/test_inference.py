@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, GenerationConfig, pipeline
 
+from tests.serving.helpers import TOKENS, strong_model
 from tinygptv.errors import CheckpointError, DataError, UserError
 from tinygptv.model.inference import VisionLanguageModel
 from tinygptv.model.int8 import SKIPPED, save_quantized
@@ -19,7 +20,6 @@ from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
 from tinygptv.model.processing import TinyGPTVProcessor
 
 MakeModel = Callable[..., TinyGPTVForConditionalGeneration]
-TOKENS = 5
 QUESTIONS = ("what colour is the circle?", "is there a red shape?", "[refer] circle", "[caption] A photo of", "why")
 
 
@@ -39,20 +39,7 @@ def png(image: Image.Image) -> bytes:
 @pytest.fixture(scope="module")
 def ready(make_model: MakeModel, processor: TinyGPTVProcessor) -> VisionLanguageModel:
     """Random weights, large enough that answers differ. Read only."""
-    model = make_model(seed=11)
-    torch.manual_seed(4)
-    for name, parameter in model.named_parameters():
-        if "norm" not in name:
-            torch.nn.init.normal_(parameter, std=0.4)
-        elif "language_model" in name and "_layernorm.weight" in name and "input" not in name:
-            torch.nn.init.constant_(parameter, 4.0)  # sharp and strong attention: the image decides
-    model.generation_config = GenerationConfig(
-        max_new_tokens=TOKENS,
-        do_sample=False,
-        eos_token_id=[processor.end_mark_id, processor.tokenizer.eos_token_id],
-        pad_token_id=processor.tokenizer.pad_token_id,
-    )
-    return VisionLanguageModel(model, processor)
+    return strong_model(make_model(seed=11), processor, seed=4)
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 
+from tinygptv.errors import UserError
 from tinygptv.files import read_json, write_json
 
 MARK = "TINYGPTV_SERVICE"
@@ -44,6 +47,41 @@ class Known:
             )
         except psutil.NoSuchProcess:
             return False
+
+
+class Home(Protocol):
+    """Where processes are on record, and by what they are found."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the records and logs."""
+
+    @property
+    def mark(self) -> str:
+        """The beginning of all marks."""
+
+
+class Recorded:
+    """A process with a name and a home; the settings of the servers, or of the team's stores, are such a home."""
+
+    __slots__ = ()
+    name: str
+    settings: Home
+
+    @property
+    def record(self) -> Path:
+        """The file with its process id."""
+        return self.settings.folder / f"{self.name}.json"
+
+    @property
+    def log(self) -> Path:
+        """What it says."""
+        return self.settings.folder / f"{self.name}.log"
+
+    @property
+    def mark(self) -> str:
+        """What its processes carry in their environment."""
+        return f"{self.settings.mark}/{self.name}"
 
 
 def start(
@@ -132,3 +170,23 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
             return False
         time.sleep(POLL_SECONDS)
     return True
+
+
+def check_free(host: str, port: int, name: str, variable: str) -> None:
+    """Refuse a port that something else holds.
+
+    Args:
+        host: the address to listen at.
+        port: the port.
+        name: who wants it.
+        variable: the environment variable that names another one.
+
+    Raises:
+        UserError: it is taken.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            raise UserError(f"port {port} of {name} is in use; stop what listens there, or set {variable}") from None

@@ -93,13 +93,15 @@ def make(root: Path, env: Mapping[str, str]) -> Settings:
     )
     chosen = replace(
         chosen,
-        mlflow_port=_port(env, MLFLOW_VARIABLE, chosen.mlflow_port),
-        prefect_port=_port(env, PREFECT_VARIABLE, chosen.prefect_port),
+        mlflow_port=port_of(env, MLFLOW_VARIABLE, chosen.mlflow_port),
+        prefect_port=port_of(env, PREFECT_VARIABLE, chosen.prefect_port),
     )
     if chosen.mlflow_port == chosen.prefect_port:
         raise UserError(f"MLflow and Prefect cannot share port {chosen.mlflow_port}; set {PREFECT_VARIABLE}")
     if chosen != former:
-        _write(chosen)
+        content: dict[str, Any] = asdict(chosen)
+        del content["root"]
+        write_secret(chosen.folder / "settings.json", content)
     return chosen
 
 
@@ -118,17 +120,20 @@ def credentials_for(root: Path, api: str) -> str | None:
     return settings.auth if api.rstrip("/") in ours else None
 
 
-def _write(settings: Settings) -> None:
-    settings.folder.mkdir(parents=True, exist_ok=True)
-    settings.folder.chmod(0o700)  # before the secret is in it: also the temporary file is for this user alone
-    content: dict[str, Any] = asdict(settings)
-    del content["root"]
-    path = settings.folder / "settings.json"
+def write_secret(path: Path, content: Any) -> None:
+    """Write JSON into a folder that, as the file, is for this user alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.chmod(0o700)  # before the secret is in it: also the temporary file is for this user alone
     write_json(path, content)
     path.chmod(0o600)
 
 
-def _port(env: Mapping[str, str], variable: str, otherwise: int) -> int:
+def port_of(env: Mapping[str, str], variable: str, otherwise: int) -> int:
+    """The port that a variable names, or another one.
+
+    Raises:
+        UserError: it names no port.
+    """
     text = env.get(variable) or str(otherwise)
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 1024 <= int(text) <= 65535:
         raise UserError(f"{variable}={text} is no port; name one from 1024 to 65535")

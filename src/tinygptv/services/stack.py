@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from tinygptv.processes import GRACE_SECONDS
 from tinygptv.services import processes
@@ -19,7 +18,7 @@ POOL = "local"
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class Service(processes.Recorded):
     """One of the processes."""
 
     name: str
@@ -35,21 +34,6 @@ class Service:
     """The environment variable that gives it another port."""
     patience: tuple[float, ...] = (GRACE_SECONDS, GRACE_SECONDS)
     """Seconds after each SIGTERM, and for what is left then (``processes.end``)."""
-
-    @property
-    def record(self) -> Path:
-        """The file with its process id."""
-        return self.settings.folder / f"{self.name}.json"
-
-    @property
-    def log(self) -> Path:
-        """What it says."""
-        return self.settings.folder / f"{self.name}.log"
-
-    @property
-    def mark(self) -> str:
-        """What its processes carry in their environment."""
-        return f"{self.settings.mark}/{self.name}"
 
     def end(self) -> int:
         """End it and all below it; returns how many processes there were."""

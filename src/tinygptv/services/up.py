@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import socket
 import subprocess
 import sys
 import time
@@ -50,7 +49,8 @@ def up(root: Path, env: Mapping[str, str], say: Say) -> list[Status]:
             return [look(service) for service in everything]
         for service in missing:
             service.end()  # what a kill left of it would hold its port
-            _check_free(service)
+            if service.port:
+                processes.check_free(HOST, service.port, service.name, service.variable)
         started: list[Service] = []
         try:
             _start(chosen, missing, started, env, say)
@@ -170,19 +170,6 @@ def _run(chosen: Settings, command: list[str], env: Mapping[str, str], failure: 
             raise UserError(f"{failure} within {APPLY_SECONDS:.0f} s; see {log}") from None
     if done.returncode:
         raise UserError(f"{failure}: {_last_line(log)}; see {log}")
-
-
-def _check_free(service: Service) -> None:
-    if not service.port:
-        return
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, service.port))
-        except OSError:
-            raise UserError(
-                f"port {service.port} of {service.name} is in use; stop what listens there, or set {service.variable}"
-            ) from None
 
 
 def _last_line(log: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -10,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tinygptv.errors import UserError
-from tinygptv.files import read_json, write_json
-from tinygptv.services.settings import HOST, USER, folder_of
+from tinygptv.files import read_json
+from tinygptv.services.settings import HOST, USER, folder_of, port_of, write_secret
 from tinygptv.services.stores import Team
 
 POSTGRES_PORT, S3_PORT = 5433, 8333
@@ -102,13 +101,15 @@ def make(root: Path, env: Mapping[str, str]) -> TeamSettings:
     chosen = former if former is not None else _new(root)
     chosen = replace(
         chosen,
-        postgres_port=_port(env, POSTGRES_VARIABLE, chosen.postgres_port),
-        s3_port=_port(env, S3_VARIABLE, chosen.s3_port),
+        postgres_port=port_of(env, POSTGRES_VARIABLE, chosen.postgres_port),
+        s3_port=port_of(env, S3_VARIABLE, chosen.s3_port),
     )
     if chosen.postgres_port == chosen.s3_port:
         raise UserError(f"PostgreSQL and S3 cannot share port {chosen.s3_port}; set {S3_VARIABLE}")
     if chosen != former:
-        _write(chosen)
+        content: dict[str, Any] = asdict(chosen)
+        del content["root"]
+        write_secret(file_of(root), content)
     return chosen
 
 
@@ -129,20 +130,3 @@ def _new(root: Path) -> TeamSettings:
 
 def _key() -> dict[str, str]:
     return {"key": secrets.token_hex(10), "secret": secrets.token_urlsafe(30)}
-
-
-def _write(settings: TeamSettings) -> None:
-    path = file_of(settings.root)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.parent.chmod(0o700)  # before the secrets are in it: also the temporary file is for this user alone
-    content: dict[str, Any] = asdict(settings)
-    del content["root"]
-    write_json(path, content)
-    path.chmod(0o600)
-
-
-def _port(env: Mapping[str, str], variable: str, otherwise: int) -> int:
-    text = env.get(variable) or str(otherwise)
-    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1024 <= int(text) <= 65535:
-        raise UserError(f"{variable}={text} is no port; name one from 1024 to 65535")
-    return int(text)

@@ -21,7 +21,7 @@ END_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class Store(processes.Recorded):
     """One of them."""
 
     name: str
@@ -41,21 +41,6 @@ class Store:
     def address(self) -> str:
         """Where it listens."""
         return f"{HOST}:{self.port}"
-
-    @property
-    def record(self) -> Path:
-        """The file with its process id."""
-        return self.settings.folder / f"{self.name}.json"
-
-    @property
-    def log(self) -> Path:
-        """What it says."""
-        return self.settings.folder / f"{self.name}.log"
-
-    @property
-    def mark(self) -> str:
-        """What its processes carry in their environment."""
-        return f"{self.settings.mark}/{self.name}"
 
     def start(self, command: tuple[str, ...], env: Mapping[str, str], cwd: Path) -> None:
         """Start it and wait until it is ready.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from tinygptv.errors import UserError
+from tinygptv.services import processes
 from tinygptv.services import settings as services_settings
 from tinygptv.services import stack as services_stack
 from tinygptv.services import stores as services_stores
@@ -41,7 +41,7 @@ def up(root: Path, env: Mapping[str, str], say: Say) -> list[Status]:
                 if store.lives() and store.answers():
                     continue
                 store.end()  # what a kill left of it would hold its port
-                _check_free(store)
+                processes.check_free(HOST, store.port, store.name, store.variable)
                 started.append(store)
                 store.begin()
                 say(f"{store.name} runs at {store.address}")
@@ -135,17 +135,6 @@ def _refuse_servers_on_files(root: Path, env: Mapping[str, str]) -> None:
         return
     if any(look(service).pid is not None for service in services_stack.services(servers, env)):
         raise UserError("the servers run on files of this checkout; `tinygptv down` ends them, then repeat this")
-
-
-def _check_free(store: Store) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, store.port))
-        except OSError:
-            raise UserError(
-                f"port {store.port} of {store.name} is in use; stop what listens there, or set {store.variable}"
-            ) from None
 
 
 @contextmanager
