@@ -3,6 +3,8 @@ from __future__ import annotations
 import configparser
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -132,3 +134,19 @@ def test_keys_open_their_own_bucket(tmp_path):
     assert "Admin" in admin["actions"] and "Admin" not in one["actions"]
     assert set(one["actions"]) == {"Read:one", "List:one", "Tagging:one", "Write:one"}
     assert tmp_path.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_killed_postgresql_keeps_its_lock_until_nobody_works_there(tmp_path, monkeypatch):
+    """Number 1 is always in use, so that PostgreSQL itself would take this lock for that of a living one."""
+    made = settings.make(tmp_path, {})
+    data = made.folder / "postgres" / "data"
+    data.mkdir(parents=True)
+    lock = data / "postmaster.pid"
+    lock.write_text("1\n")
+    monkeypatch.setattr(postgres, "LEAVE_SECONDS", 0.2)
+    with subprocess.Popen([sys.executable, "-c", "input()"], cwd=data, stdin=subprocess.PIPE) as left:
+        postgres.unlock(made)
+        assert lock.exists()
+        left.communicate(b"\n")
+    postgres.unlock(made)
+    assert not lock.exists()

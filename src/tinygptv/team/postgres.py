@@ -14,11 +14,15 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tinygptv.errors import UserError
 from tinygptv.files import write_text
+from tinygptv.services import processes
 from tinygptv.services.settings import HOST, USER
 from tinygptv.team.settings import DATABASES, TeamSettings
 
@@ -37,6 +41,8 @@ os.execv(sys.argv[3], sys.argv[3:])
 """
 """A program that keeps its number, and so its record."""
 MAKE_SECONDS = 120.0
+LEAVE_SECONDS = 10.0
+"""After a kill of the first process, the others see it and end by themselves."""
 
 
 def command(settings: TeamSettings) -> tuple[str, ...]:
@@ -95,6 +101,18 @@ def prepare(settings: TeamSettings) -> None:
     staged.rename(data)
 
 
+def unlock(settings: TeamSettings) -> None:
+    """Remove the lock file that a killed PostgreSQL left in its data folder, once nobody works there.
+
+    PostgreSQL itself only asks whether the number in it is in use, and refuses to start where it is: by the dead
+    process until init collects it, or by any program of the user after a restart of the machine.
+    """
+    data = _data(settings)
+    # where somebody is still at work, PostgreSQL refuses with the reason
+    if processes.wait_for(lambda: not _works_in(data), LEAVE_SECONDS):
+        (data / "postmaster.pid").unlink(missing_ok=True)
+
+
 def answers(settings: TeamSettings) -> bool:
     """Whether it takes connections."""
     import psycopg2
@@ -142,6 +160,15 @@ def _connect(settings: TeamSettings, database: str) -> Any:
 
 def _data(settings: TeamSettings) -> Path:
     return settings.folder / "postgres" / "data"
+
+
+def _works_in(folder: Path) -> bool:
+    """Whether a living process has it as its working folder, as all of PostgreSQL's have their data folder."""
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # a zombie, or one of a user who is not PostgreSQL's
+            if process.cwd() == str(folder.resolve()):
+                return True
+    return False
 
 
 def _programs() -> Path:

@@ -83,6 +83,7 @@ def stores(settings: TeamSettings, env: Mapping[str, str]) -> tuple[Store, ...]:
 def _postgres(settings: TeamSettings, env: Mapping[str, str]) -> Store:
     def begin() -> None:
         postgres.prepare(settings)
+        postgres.unlock(settings)
         made.start(postgres.command(settings), postgres.environment(env), settings.folder)
         postgres.make_databases(settings)
 
