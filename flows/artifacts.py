@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+from base64 import b64encode
 from collections.abc import Mapping
 from urllib.error import URLError
 from urllib.parse import quote, urlencode
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from prefect import get_run_logger
 from prefect.artifacts import (
@@ -83,11 +85,12 @@ def _results(plan: Plan) -> None:
 def _model(run_page: str, run_id: str) -> None:
     """A link to the version that ``register`` made: its run says which. It needs MLflow's server to answer."""
     base = _server(run_page)
+    # the address is of the project's own records
+    request = Request(  # noqa: S310
+        f"{base}/api/2.0/mlflow/runs/get?{urlencode({'run_id': run_id})}", headers=_credentials(os.environ)
+    )
     try:
-        # the address is of the project's own records
-        with urlopen(  # noqa: S310
-            f"{base}/api/2.0/mlflow/runs/get?{urlencode({'run_id': run_id})}", timeout=ANSWER_SECONDS
-        ) as answer:
+        with urlopen(request, timeout=ANSWER_SECONDS) as answer:  # noqa: S310
             tags = json.loads(answer.read(LARGEST_ANSWER))["run"]["data"].get("tags", [])
     except (URLError, OSError, ValueError, KeyError) as error:
         get_run_logger().info("no link to the model's version: MLflow at %s does not answer (%s)", base, error)
@@ -100,6 +103,14 @@ def _model(run_page: str, run_id: str) -> None:
             link=f"{base}/#/models/{quote(name)}/versions/{quote(version)}",
             link_text=f"{name} version {version}",
         )
+
+
+def _credentials(env: Mapping[str, str]) -> dict[str, str]:
+    """What a team's MLflow wants to see, of the variables that MLflow's own client takes."""
+    user, password = env.get("MLFLOW_TRACKING_USERNAME"), env.get("MLFLOW_TRACKING_PASSWORD")
+    if not user or not password:
+        return {}
+    return {"Authorization": f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"}
 
 
 def _server(run_page: str) -> str:

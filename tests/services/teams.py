@@ -3,56 +3,18 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
-import sys
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
 
+from tests.services.clones import Clone
 from tests.services.servers import Servers
 from tinygptv.services import processes
 from tinygptv.services import settings as services_settings
 from tinygptv.team import s3, settings
-
-ROOT = Path(__file__).resolve().parents[2]
-FOREIGN = ("MLFLOW_", "PREFECT_", "AWS_", "DVC_", "BOTO_", "WEED_", "PG")
-OTHERS = ("TINYGPTV_PIPELINE_ID", "VIRTUAL_ENV", "PYTHONPATH")
-MODEL = "tinygptv-smoke"
-
-
-@dataclass(frozen=True)
-class Clone:
-    """A clone of the last commit."""
-
-    root: Path
-    env: Mapping[str, str]
-
-    def call(self, *words: str, code: int = 0, **env: str) -> str:
-        """``python -m ...`` in the clone; all that it says."""
-        done = subprocess.run(
-            [sys.executable, "-m", *words],
-            cwd=self.root,
-            env={**self.env, "PYTHONPATH": str(self.root / "src"), **env},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=1500,
-        )
-        assert done.returncode == code, done.stdout + self.logs()
-        return done.stdout
-
-    def git(self, *words: str) -> None:
-        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *words], cwd=self.root, check=True)
-
-    def logs(self) -> str:
-        """The end of each log, for a failure."""
-        files = sorted(self.root.glob(".state/services/*.log")) + sorted(self.root.glob(".state/team/*.log"))
-        return "".join(f"\n--- {file.name}\n{file.read_text(errors='replace')[-2000:]}" for file in files)
 
 
 @dataclass(frozen=True)

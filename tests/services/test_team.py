@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +15,9 @@ import httpx2 as httpx
 import psutil
 import pytest
 
+from tests.services.clones import MODEL, Clone, smoke_clone
 from tests.services.servers import until
-from tests.services.teams import FOREIGN, MODEL, OTHERS, ROOT, Clone, Team, read_exports
+from tests.services.teams import Team, read_exports
 from tinygptv.config import STEPS
 from tinygptv.files import sha256_tree
 from tinygptv.services import processes, stores
@@ -33,21 +33,8 @@ def team() -> Iterator[Team]:
     """From nothing; afterwards no process is left."""
     folder = Path(tempfile.mkdtemp(prefix="team-"))
     folder.chmod(0o711)  # root's PostgreSQL is another user, who could not enter pytest's folders
-    env = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN) and name not in OTHERS}
-    env |= {
-        "TINYGPTV_PYTHON": sys.executable,
-        "DVC_NO_ANALYTICS": "1",
-        "DVC_SITE_CACHE_DIR": str(folder / "site"),
-        "DVC_GLOBAL_CONFIG_DIR": str(folder / "global"),
-    }
     names = ("MLFLOW", "PREFECT", "POSTGRES", "S3")
-    env |= {f"TINYGPTV_{name}_PORT": str(port) for name, port in zip(names, s3.free_ports(4), strict=True)}
-    clone = Clone(folder / "clone", env)
-    subprocess.run(["git", "clone", "-q", str(ROOT), str(clone.root)], check=True)
-    params = clone.root / "params.yaml"
-    params.write_text(params.read_text().replace("profile: tiny", "profile: smoke"))
-    shutil.rmtree(clone.root / "reports" / "smoke", ignore_errors=True)
-    clone.git("commit", "-q", "-a", "-m", "smoke")
+    clone = smoke_clone(folder, dict(zip(names, s3.free_ports(len(names)), strict=True)))
     try:
         said = clone.call("tinygptv.cli", "team", "up")
         assert said.count(" running ") == 3, said
@@ -83,6 +70,8 @@ def test_prefect_has_the_flow_run_in_postgresql(team):
     tasks = team.rows("prefect", "SELECT name FROM task_run WHERE state_type = 'COMPLETED'")
     assert set(STEPS) <= {name for (name,) in tasks}
     assert team.servers.get(f"/flow_runs/{identity}")["state"]["type"] == "COMPLETED"
+    artifacts = team.servers.ask("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [identity]}}})
+    assert {"steps", "results", "loss", "mlflow-run", "model-version"} <= {artifact["key"] for artifact in artifacts}
 
 
 def test_mlflow_has_runs_in_postgresql_and_files_in_s3(team):
