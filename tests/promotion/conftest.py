@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.promotion.worlds import World, cache_of, earlier_steps, make_root
+from tests.promotion.worlds import World, cache_of, make_duel, make_root
 from tinygptv.promotion import materials
 from tinygptv.tracking.client import Tracking
 
@@ -35,11 +35,7 @@ def duel(small_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(materials, "cache_folder", cache_of)
-        made = World(root, tracking, earlier_steps(tracking, root / "data" / "tiny" / "shards"))
-        assert made.register(80).aliases == ("challenger", "champion")
-        made.refused(60)
-        made.refused(95, told={"value": 0.0})
-    made.tell_the_truth("3", 95)
+        made = make_duel(root, tracking)
     copy(root / "mlflow.db", root / "before.db")
     return made
 

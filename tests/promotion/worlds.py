@@ -184,3 +184,13 @@ def earlier_steps(tracking: Tracking, shards: Path) -> Recorded:
     for number, step in enumerate(("download", "shards", "backbones", "features", *(f"stage{n}" for n in range(1, 5)))):
         made.runs[step] = made.run(step, seconds=10 * number)
     return made
+
+
+def make_duel(root: Path, tracking: Tracking) -> World:
+    """A model with three versions: 1 is champion, 2 was refused, 3 is the challenger and better than the champion."""
+    made = World(root, tracking, earlier_steps(tracking, root / "data" / "tiny" / "shards"))
+    assert made.register(80).aliases == ("challenger", "champion")
+    made.refused(60)
+    made.refused(95, told={"value": 0.0})
+    made.tell_the_truth("3", 95)
+    return made

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tinygptv.errors import BusyError, UserError
+from tinygptv.promotion.turn import turn
 from tinygptv.steps.harness import only_one
 from tinygptv.tracking import facts
 from tinygptv.tracking.client import SQLITE, Tracking, tracking_uri
@@ -59,15 +60,16 @@ def make_champion(tracking: Tracking, name: str, version: str, former: str | Non
     Raises:
         UserError: the champion is another one by now.
     """
-    require_champion(tracking, name, former)
     client = tracking.mlflow
-    if former is not None:
-        client.set_registered_model_alias(name, PREVIOUS, former)  # first: a kill must not lose it
-    tags = {"promoted.by": facts.user(), "promoted.at": facts.now(), FORMER_TAG: former or "none"}
-    for key, value in tags.items():  # first, too: a rerun would not add them
-        client.set_model_version_tag(name, version, key, value)
-    forget_rollback(tracking, name, version)
-    client.set_registered_model_alias(name, CHAMPION, version)
+    with turn(tracking, name):
+        require_champion(tracking, name, former)
+        if former is not None:
+            client.set_registered_model_alias(name, PREVIOUS, former)  # first: a kill must not lose it
+        tags = {"promoted.by": facts.user(), "promoted.at": facts.now(), FORMER_TAG: former or "none"}
+        for key, value in tags.items():  # first, too: a rerun would not add them
+            client.set_model_version_tag(name, version, key, value)
+        forget_rollback(tracking, name, version)
+        client.set_registered_model_alias(name, CHAMPION, version)
 
 
 def require_champion(tracking: Tracking, name: str, expected: str | None) -> None:

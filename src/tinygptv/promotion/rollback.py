@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tinygptv.errors import UserError
-from tinygptv.promotion.aliases import FORMER_TAG, ROLLED_BACK_TAGS, forget_rollback, only_promotion
+from tinygptv.promotion.aliases import FORMER_TAG, ROLLED_BACK_TAGS, forget_rollback, only_promotion, require_champion
 from tinygptv.promotion.promote import package_of
+from tinygptv.promotion.turn import turn
 from tinygptv.tracking import facts
 from tinygptv.tracking.client import Tracking, reachable
 from tinygptv.tracking.registry import CHAMPION, PREVIOUS, find_version, version_by_alias
@@ -58,19 +59,21 @@ def _rollback(tracking: Tracking, name: str) -> Restored:
     _, problems = package_of(tracking, name, target)
     if problems:
         raise UserError(f"{name} version {target} cannot be champion again: {'; '.join(problems)}")
-    now = facts.now()
-    if bad is not None:  # first: what was rolled back must not come back by itself, whatever is killed later
-        for key, value in zip(ROLLED_BACK_TAGS, (now, facts.user()), strict=True):
-            client.set_model_version_tag(name, bad, key, value)
-    earlier = _earlier(tracking, name, target)
-    forget_rollback(tracking, name, target)
-    client.set_registered_model_alias(name, CHAMPION, target)
-    for key, value in (("promoted.by", facts.user()), ("promoted.at", now)):
-        client.set_model_version_tag(name, target, key, value)
-    if earlier is None:
-        client.delete_registered_model_alias(name, PREVIOUS)
-    else:
-        client.set_registered_model_alias(name, PREVIOUS, earlier)
+    with turn(tracking, name):
+        require_champion(tracking, name, bad)
+        now = facts.now()
+        if bad is not None:  # first: what was rolled back must not come back by itself, whatever is killed later
+            for key, value in zip(ROLLED_BACK_TAGS, (now, facts.user()), strict=True):
+                client.set_model_version_tag(name, bad, key, value)
+        earlier = _earlier(tracking, name, target)
+        forget_rollback(tracking, name, target)
+        client.set_registered_model_alias(name, CHAMPION, target)
+        for key, value in (("promoted.by", facts.user()), ("promoted.at", now)):
+            client.set_model_version_tag(name, target, key, value)
+        if earlier is None:
+            client.delete_registered_model_alias(name, PREVIOUS)
+        else:
+            client.set_registered_model_alias(name, PREVIOUS, earlier)
     return Restored(name, target, bad, earlier)
 
 
