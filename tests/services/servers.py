@@ -20,6 +20,7 @@ from tests.drills.projects import ROOT, git
 from tinygptv.services import processes, settings
 from tinygptv.services.settings import Settings
 
+LOCKED_SECONDS = 30.0
 STAGES = ("first", "second", "third")
 STEP = """\
 #!/bin/sh
@@ -66,6 +67,19 @@ def make_project(folder: Path) -> Path:
     git(root, "add", "-A")
     git(root, "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", "start")
     return root
+
+
+class PatientTransport(httpx.HTTPTransport):
+    """Asks again where Prefect answers 503 because SQLite is locked at the moment, as Prefect's own client does."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        deadline = time.monotonic() + LOCKED_SECONDS
+        while True:
+            response = super().handle_request(request)
+            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+                return response
+            response.close()
+            time.sleep(0.5)
 
 
 @dataclass(frozen=True)
@@ -123,7 +137,8 @@ class Servers:
     def prefect(self) -> httpx.Client:
         """Prefect's API with the password."""
         user, _, password = self.settings.auth.partition(":")
-        return httpx.Client(base_url=self.settings.prefect_api, auth=(user, password), timeout=30)
+        transport = PatientTransport()
+        return httpx.Client(base_url=self.settings.prefect_api, auth=(user, password), timeout=30, transport=transport)
 
     def ask(self, path: str, content: Any = None) -> Any:
         """POST to Prefect's API; the JSON that comes back."""
