@@ -42,7 +42,8 @@ def show(plan: Plan, outcomes: Mapping[str, Outcome], run_url: str) -> None:
     if any(step in outcomes and outcomes[step].ok for step in EVALUATED):
         _results(plan)
     if run_url:
-        create_link_artifact(key="mlflow-run", link=run_url, link_text="the pipeline's run in MLflow")
+        text = "the pipeline's run in MLflow"
+        create_link_artifact(key="mlflow-run", link=run_url, link_text=text, description="With those of the steps")
     evaluate, register = outcomes.get("evaluate"), outcomes.get("register")
     if evaluate is not None and evaluate.ok and evaluate.url and evaluate.run_id:
         create_image_artifact(
@@ -102,6 +103,7 @@ def _model(run_page: str, run_id: str) -> None:
             key="model-version",
             link=f"{base}/#/models/{quote(name)}/versions/{quote(version)}",
             link_text=f"{name} version {version}",
+            description="What was registered",
         )
 
 

@@ -133,24 +133,31 @@ def browser() -> Iterator[Page]:
             process.wait(10)
 
 
-def prefect(page: Page, chosen: services.Settings, out: Path) -> None:
-    """The newest completed run of the pipeline: its tasks, and its artifacts."""
-    run = prefect_run(chosen)
+def prefect(page: Page, chosen: services.Settings, out: Path, run: str) -> None:
+    """A run of the pipeline: its tasks, and its artifacts; the deployments."""
     page.open(chosen.prefect, "Login")
     secret = base64.b64encode(chosen.auth.encode()).decode()
     page.run(f"localStorage.setItem('prefect-password', '{secret}')")
-    page.open(f"{chosen.prefect}/runs/flow-run/{run}", "register", "Completed")
+    page.open(f"{chosen.prefect}/runs/flow-run/{run}", "Completed", "Task runs", "pipeline")
     page.save(out / "prefect_run.png")
     page.click("Artifacts")
     page.wait("results", "loss", "mlflow-run", "model-version")
     page.save(out / "prefect_artifacts.png")
+    page.click("results")
+    page.wait("benchmark", "95 % interval")
+    page.save(out / "prefect_results.png")
     page.open(f"{chosen.prefect}/deployments", "nightly", "verify", "promote")
     page.save(out / "prefect_deployments.png")
 
 
-def prefect_run(chosen: services.Settings) -> str:
-    """The id of the newest completed run of a flow named ``pipeline`` or ``nightly``."""
-    body = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}, "sort": "END_TIME_DESC", "limit": 50}
+def newest_run(chosen: services.Settings) -> str:
+    """The id of the newest completed run of the flow ``pipeline``, scheduled or by hand."""
+    body = {
+        "flows": {"name": {"any_": ["pipeline"]}},
+        "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},
+        "sort": "END_TIME_DESC",
+        "limit": 1,
+    }
     request = urllib.request.Request(  # noqa: S310 (the project's own loopback address)
         f"{chosen.prefect_api}/flow_runs/filter",
         data=json.dumps(body).encode(),
@@ -161,10 +168,9 @@ def prefect_run(chosen: services.Settings) -> str:
     )
     with urllib.request.urlopen(request) as answer:  # noqa: S310
         runs = json.load(answer)
-    found = [run["id"] for run in runs if any(tag.startswith("pipeline.id=") for tag in run["tags"])]
-    if not found:
-        raise SystemExit("pictures: Prefect holds no completed run of the pipeline; run one with --server")
-    return str(found[0])
+    if not runs:
+        raise SystemExit("pictures: Prefect holds no completed run of the pipeline; run the deployment `nightly`")
+    return str(runs[0]["id"])
 
 
 def mlflow(page: Page, chosen: services.Settings, out: Path, profile: str, model: str) -> None:
@@ -209,6 +215,7 @@ def main() -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--profile", default="tiny")
     parser.add_argument("--model", default="tinygptv")
+    parser.add_argument("--run", help="id of a flow run in Prefect; without it the newest that is complete")
     parser.add_argument("--image", type=Path, help="a picture to ask the web page about; without it no picture of it")
     options = parser.parse_args()
     chosen = services.read(ROOT)
@@ -216,7 +223,7 @@ def main() -> int:
         print("pictures: no servers; run `tinygptv up` first", file=sys.stderr)
         return 2
     with browser() as page:
-        prefect(page, chosen, options.out)
+        prefect(page, chosen, options.out, options.run or newest_run(chosen))
         mlflow(page, chosen, options.out, options.profile, options.model)
         if options.image is not None:
             web(page, options.out, options.image.resolve())

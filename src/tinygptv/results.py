@@ -35,7 +35,8 @@ def markdown_results(root: Path, profile: str) -> str:
         DataError: as ``results_table``.
     """
     rule = ["---:" if column in NUMBERS else "---" for column in range(len(HEADER))]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (HEADER, rule, *result_rows(root, profile)))
+    rows = [[f"`{cell}`" if "@" in cell else cell for cell in row] for row in result_rows(root, profile)]  # no e-mail
+    return "\n".join(f"| {' | '.join(row)} |" for row in (HEADER, rule, *rows))
 
 
 def result_rows(root: Path, profile: str) -> list[tuple[str, ...]]:
