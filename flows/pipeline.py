@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from flows.environment import isolated
@@ -70,6 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _say(line: str) -> None:
+    print(line, flush=True)  # before what the flow's process prints
+
+
 def make_plan(
     root: Path,
     profile: str | None,
@@ -77,7 +81,8 @@ def make_plan(
     last: str | None,
     force: list[str],
     tracked: bool = True,
-    worktree_name: str | None = None,
+    nightly: bool = False,
+    say: Callable[[str], None] = _say,
 ) -> Plan:
     """What to run and where.
 
@@ -88,8 +93,9 @@ def make_plan(
         last: this step and all it depends on.
         force: steps to run though nothing changed.
         tracked: whether the pipeline gets an MLflow run of its own.
-        worktree_name: work in a worktree of this name and profile, whichever profile it is; without it only a profile
-            other than that of ``params.yaml`` has a worktree.
+        nightly: work in the worktree of scheduled runs, whichever profile it is; otherwise only a profile other than
+            that of ``params.yaml`` has a worktree.
+        say: takes the lines that tell where.
 
     Raises:
         UserError: an unknown step or profile, a graph that DVC cannot read, no commit for a worktree.
@@ -100,11 +106,11 @@ def make_plan(
     if not (root / "configs" / f"{profile}.yaml").is_file():
         raise UserError(f"no profile `{profile}` in configs/; there are {known_profiles(root / 'configs')}")
     where = root
-    if worktree_name is not None or profile != active:
-        where = worktree.prepare(root, profile, f"{worktree_name}-{profile}" if worktree_name is not None else None)
-        print(f"profile {profile} runs in {where.relative_to(root)}", flush=True)
+    if nightly or profile != active:
+        where = worktree.prepare(root, profile, nightly=nightly)
+        say(f"profile {profile} runs in {where.relative_to(root)}")
         if changed := worktree.changed_files(root):
-            print(f"it holds the last commit: {len(changed)} changed files of the checkout are not in it", flush=True)
+            say(f"it holds the last commit: {len(changed)} changed files of the checkout are not in it")
     return Plan(
         root=where,
         profile=profile,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
@@ -40,7 +40,8 @@ def nightly(
         force: steps to run though nothing changed.
     """
     try:
-        plan = make_plan(find_root(Path.cwd()), profile, from_step, to_step, force or [], worktree_name="nightly")
+        root, say = find_root(Path.cwd()), get_run_logger().info
+        plan = make_plan(root, profile, from_step, to_step, force or [], nightly=True, say=say)
     except UserError as error:
         return Failed(name=MEND, message=str(error))
     code = STOPPED

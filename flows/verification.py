@@ -25,6 +25,7 @@ from flows.command import MEND, environment, say, stream
 from tinygptv.errors import EXIT_USER_ERROR
 from tinygptv.profiles import read_yaml
 from tinygptv.steps.harness import find_root
+from tinygptv.worktree import folder_of
 
 RECORD_SECONDS = 120.0
 
@@ -32,15 +33,25 @@ logging.getLogger("prefect.flow_runs").propagate = False  # to the server only: 
 
 
 @flow(name="verify", log_prints=False, persist_result=False)
-def verify(steps: list[str] | None = None, profile: str | None = None) -> State:
+def verify(steps: list[str] | None = None, profile: str | None = None, nightly: bool = False) -> State:
     """Run steps again and compare every output with the lock.
 
     Args:
         steps: their names; none for all that have outputs.
         profile: the profile whose worktree has the lock; none for the checkout's own.
+        nightly: compare with what the last scheduled pipeline made, if there was one; what is changed in the checkout
+            does not matter then.
     """
     root = find_root(Path.cwd())
-    command = [sys.executable, "-m", "tinygptv.cli", "verify", *(steps or []), "--json", *_lock_of(root, profile)]
+    command = [
+        sys.executable,
+        "-m",
+        "tinygptv.cli",
+        "verify",
+        *(steps or []),
+        "--json",
+        *_lock_of(root, profile, nightly),
+    ]
     with TemporaryDirectory() as folder:
         file = Path(folder) / "verify.json"
         code, last = stream(command, root, file, get_run_logger().info)
@@ -56,11 +67,14 @@ def verify(steps: list[str] | None = None, profile: str | None = None) -> State:
     return Completed(message=message) if code == 0 else Failed(message=message)
 
 
-def _lock_of(root: Path, profile: str | None) -> list[str]:
-    """The option that names the lock of another profile's worktree."""
-    if profile is None or profile == read_yaml(root / "params.yaml").get("profile"):
-        return []
-    return ["--from", str(root / ".state" / "worktrees" / profile / "dvc.lock")]
+def _lock_of(root: Path, profile: str | None, nightly: bool) -> list[str]:
+    """The options that name the lock of a worktree."""
+    active = read_yaml(root / "params.yaml").get("profile")
+    chosen = profile or active
+    lock = folder_of(root, chosen, nightly=True) / "dvc.lock"
+    if nightly and lock.is_file():
+        return ["--committed", "--from", str(lock)]
+    return [] if chosen == active else ["--from", str(folder_of(root, chosen) / "dvc.lock")]
 
 
 def _show_table(result: dict[str, Any]) -> None:

@@ -61,12 +61,12 @@ def test_a_worktree_has_the_profile_and_the_shared_cache_and_follows_the_last_co
     assert (folder / "params.yaml").read_text() == "# the switch\nprofile: other\nseed: 7\n"
 
 
-def test_a_worktree_may_have_a_name_of_its_own(project):
-    folder = worktree.prepare(project, "tiny", "nightly-tiny")
+def test_scheduled_runs_have_a_worktree_of_their_own(project):
+    folder = worktree.prepare(project, "tiny", nightly=True)
     assert folder == project / ".state" / "worktrees" / "nightly-tiny"
     assert "profile: tiny" in (folder / "params.yaml").read_text()
     with pytest.raises(UserError, match="belongs to `tinygptv verify`"):
-        worktree.prepare(project, "tiny", "verify")
+        worktree.prepare(project, "verify")
 
 
 def test_a_cache_elsewhere_is_shared_too(project):

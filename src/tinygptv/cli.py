@@ -177,12 +177,15 @@ def verify(
     ] = None,
     lock: Annotated[Path | None, typer.Option("--from", help="A lock file (default: the checkout's dvc.lock).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON; lines go to stderr.")] = False,
+    committed: Annotated[
+        bool, typer.Option("--committed", help="Take the last commit, whatever is changed in the checkout.")
+    ] = False,
     root: RootOption = None,
 ) -> None:
     """Run steps again in a scratch worktree and compare every output with the lock. Exit code 1: something differs."""
     from tinygptv.provenance import verify
 
-    if code := verify.run(checkout(root), steps or [], lock, as_json=as_json):
+    if code := verify.run(checkout(root), steps or [], lock, as_json=as_json, committed=committed):
         raise typer.Exit(code)
 
 

@@ -18,22 +18,26 @@ from tinygptv.files import write_text
 SCRATCH = "verify"
 
 
-def prepare(root: Path, profile: str, name: str | None = None) -> Path:
+def folder_of(root: Path, profile: str, *, nightly: bool = False) -> Path:
+    """Where a profile's worktree lies: its own, or that of scheduled runs."""
+    return root / ".state" / "worktrees" / (f"nightly-{profile}" if nightly else profile)
+
+
+def prepare(root: Path, profile: str, *, nightly: bool = False) -> Path:
     """Bring the profile's worktree to the last commit and return it.
 
     Args:
         root: the main checkout.
         profile: what its ``params.yaml`` names then.
-        name: of its folder; that of the profile where there is none.
+        nightly: that of scheduled runs.
 
     Raises:
         UserError: no git, no commit, or the commit does not have the profile.
     """
-    name = name or profile
-    if name == SCRATCH:
+    folder = folder_of(root, profile, nightly=nightly)
+    if folder == _scratch_folder(root):
         raise UserError(f"the worktree `{SCRATCH}` belongs to `tinygptv verify`; give the profile another name")
     commit = last_commit(root)
-    folder = root / ".state" / "worktrees" / name
     if not (folder / ".git").exists():
         _add(root, folder, commit)
     elif last_commit(folder) != commit:
@@ -121,7 +125,7 @@ def set_profile(path: Path, profile: str) -> None:
 
 
 def _scratch_folder(root: Path) -> Path:
-    return root / ".state" / "worktrees" / SCRATCH
+    return folder_of(root, SCRATCH)
 
 
 def _add(root: Path, folder: Path, commit: str) -> None:

@@ -34,8 +34,8 @@ def here(monkeypatch):
 def run(project, here, capsys):
     """Verify in the project; gives the exit code and the lines."""
 
-    def run(*steps, lock=None, as_json=False, root=project):
-        code = verify.run(root, steps, lock, as_json=as_json)
+    def run(*steps, lock=None, as_json=False, root=project, committed=False):
+        code = verify.run(root, steps, lock, as_json=as_json, committed=committed)
         assert not (root / ".state" / "worktrees" / "verify").exists()
         captured = capsys.readouterr()
         return code, captured.out if as_json else captured.out.splitlines()
@@ -189,6 +189,12 @@ def test_a_dirty_tree_is_refused(project, here, name):
         file.write("\n")
     with pytest.raises(UserError, match=f"^{name} differs from the last commit"):
         verify.run(project, ["stage2"], None, as_json=False)
+
+
+def test_the_last_commit_is_taken_where_it_is_asked_for(project, run):
+    (project / "configs" / "tiny.yaml").write_text('{"size": 9}\n')
+    code, lines = run("shards", committed=True)
+    assert (code, [line.split()[:2] for line in lines]) == (0, [["shards", "equal"]])
 
 
 def test_an_input_that_is_nowhere_is_a_user_error(project, here):

@@ -13,7 +13,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.serving.helpers import QUESTIONS, data_url, encoded, models_of, pictures, post_all, question, said, talk
-from tinygptv.serving.app import COMPLETIONS
+from tinygptv.serving.app import COMPLETIONS, create_app
 from tinygptv.serving.settings import Settings
 
 IMAGE = pictures(1)[0]
@@ -262,6 +262,53 @@ def test_a_full_queue_says_so_at_once_and_loses_nothing(known, tmp_path, setting
     refused, answered, after = talk(models, act, settings)
     assert [(r.status_code, r.headers["retry-after"]) for r in refused] == [(429, "1")] * (8 - fit)
     assert len({said(r) for r in [*answered, after]}) == 1
+
+
+def test_a_question_whose_client_hangs_up_is_not_answered(known, tmp_path):
+    class Counting(Blocked):
+        counts = ()
+
+        def encode_images(self, images, batch_size):
+            self.counts += (len(images),)
+            return super().encode_images(images, batch_size)
+
+    counting = Counting(known["one"])
+    models = models_of(tmp_path, {"one": counting})
+    content = json.dumps(question(models.sources[0], IMAGE, "why")).encode()
+    heads = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
+    heads += [(b"content-length", str(len(content)).encode())]
+    scope = {"type": "http", "method": "POST", "path": COMPLETIONS, "headers": heads, "query_string": b""}
+    sent = []
+
+    async def act(client, engine):
+        gone = asyncio.Event()
+        body = [{"type": "http.request", "body": content, "more_body": False}]
+
+        async def receive():
+            if not body:
+                await gone.wait()
+            return body.pop() if body else {"type": "http.disconnect"}
+
+        async def send(message):
+            sent.append(message)
+
+        async def until(figure):
+            async with asyncio.timeout(20):
+                while figure not in engine.metrics.text():
+                    await asyncio.sleep(0.01)
+
+        stays = asyncio.create_task(client.post(COMPLETIONS, content=content, headers=JSON))
+        await until(b"tinygptv_batch_count 1.0")
+        leaves = asyncio.create_task(create_app(engine)(scope, receive, send))
+        await until(b"tinygptv_waiting 1.0")
+        gone.set()
+        await leaves
+        counting.may.set()
+        return await stays
+
+    said(talk(models, act))
+    assert sent[0]["status"] == 499
+    assert counting.counts == (1,)
 
 
 def test_a_fault_is_a_500_without_its_text_and_the_next_question_is_answered(known, tmp_path):

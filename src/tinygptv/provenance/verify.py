@@ -63,7 +63,7 @@ class Report:
         }
 
 
-def run(root: Path, names: Sequence[str], lock: Path | None, *, as_json: bool) -> int:
+def run(root: Path, names: Sequence[str], lock: Path | None, *, as_json: bool, committed: bool = False) -> int:
     """Verify steps and print what came of it.
 
     Args:
@@ -71,6 +71,7 @@ def run(root: Path, names: Sequence[str], lock: Path | None, *, as_json: bool) -
         names: the steps; none for all that have outputs.
         lock: the lock file (default: the checkout's).
         as_json: print the result as JSON on stdout, and the lines on stderr.
+        committed: what is changed in the checkout does not matter.
 
     Returns:
         The exit code.
@@ -80,7 +81,7 @@ def run(root: Path, names: Sequence[str], lock: Path | None, *, as_json: bool) -
     """
     lines = sys.stderr if as_json else sys.stdout
     try:
-        report = verify(root, names, lock, lines)
+        report = verify(root, names, lock, lines, committed=committed)
     except Interrupted as stop:
         print(f"verify: stopped by {stop}", file=sys.stderr)
         return stop.exit_code
@@ -89,7 +90,7 @@ def run(root: Path, names: Sequence[str], lock: Path | None, *, as_json: bool) -
     return 0 if report.equal else 1
 
 
-def verify(root: Path, names: Sequence[str], lock: Path | None, lines: TextIO) -> Report:
+def verify(root: Path, names: Sequence[str], lock: Path | None, lines: TextIO, *, committed: bool = False) -> Report:
     """Rerun steps one after the other; each gets its inputs from the lock, never from the rerun before it.
 
     Raises:
@@ -100,7 +101,8 @@ def verify(root: Path, names: Sequence[str], lock: Path | None, lines: TextIO) -
     given = lock if lock is not None else root / LOCK
     steps = read_lock(given)
     chosen = select(steps, names, given)
-    refuse_changes(root, (*WHAT_DECIDES_RESULTS, *([LOCK] if lock is None else [])))
+    if not committed:
+        refuse_changes(root, (*WHAT_DECIDES_RESULTS, *([LOCK] if lock is None else [])))
     with stoppable() as stop, only_one(root / ".state" / "locks" / "verify.lock", "verify"):
         try:
             scratch = prepare(root, given, steps)
@@ -186,7 +188,7 @@ def refuse_changes(root: Path, paths: Sequence[str]) -> None:
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         hint = f", or name it: --from {LOCK}" if changed == [LOCK] else ""
         what = f"{changed[0]}{more} differs from the last commit"
-        raise UserError(f"{what}, and verify runs what is committed; commit or restore it{hint}")
+        raise UserError(f"{what}, and verify runs what is committed; commit or restore it, or add --committed{hint}")
 
 
 def prepare(root: Path, lock: Path, steps: Mapping[str, LockedStep]) -> Scratch:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ def create_app(engine: Engine) -> FastAPI:
     @app.post(COMPLETIONS)
     async def complete(request: Request) -> JSONResponse:
         async with admission.body(request) as body:
-            return JSONResponse(completion(await engine.ask(body)))
+            return JSONResponse(completion(await _while_connected(request, engine.ask(body))))
 
     @app.get(MODELS)
     async def models() -> JSONResponse:
@@ -86,6 +87,24 @@ def create_app(engine: Engine) -> FastAPI:
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(HOST_NAMES), www_redirect=False)
     app.add_middleware(Watched, metrics=engine.metrics, paths=(COMPLETIONS, MODELS, HEALTH, METRICS))
     return app
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
+    """The result of some work, which is given up when the client hangs up.
+
+    Raises:
+        ClientDisconnect: it did.
+    """
+    asking = asyncio.create_task(work)
+    leaving = asyncio.ensure_future(request.receive())  # the body is read: only a farewell can follow
+    try:
+        await asyncio.wait((asking, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not asking.done():
+            raise ClientDisconnect
+        return asking.result()
+    finally:
+        asking.cancel()
+        leaving.cancel()
 
 
 def completion(answer: Answer) -> dict[str, Any]:
