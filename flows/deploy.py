@@ -7,11 +7,9 @@ the person had it: another time, switched off, or the whole deployment paused.
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleUpdate, DeploymentUpdate
@@ -20,13 +18,11 @@ from prefect.exceptions import ObjectNotFound
 
 from flows import automations
 from tinygptv.errors import EXIT_USER_ERROR, UserError
-from tinygptv.files import canonical, read_json, write_json
+from tinygptv.files import canonical
 from tinygptv.profiles import read_yaml
-from tinygptv.services.settings import folder_of
+from tinygptv.services import applied
 from tinygptv.services.stack import POOL
 from tinygptv.steps.harness import find_root
-
-PREFECT_YAML = "prefect.yaml"
 
 
 def main() -> int:
@@ -46,19 +42,17 @@ def apply(root: Path) -> None:
         UserError: Prefect refuses ``prefect.yaml``; the message has its last line.
     """
     declared = _declared(root)
-    file = folder_of(root) / "applied.json"
-    before: dict[str, Any] = read_json(file) if file.is_file() else {"digest": "", "schedules": {}}
-    digest = _digest(root)
+    before = applied.schedules(root)
     with get_client(sync_client=True) as client:
         _make_pool(client)
         there = {deployment.name: deployment for deployment in client.read_deployments()}
-        if digest != before["digest"] or not set(declared) <= set(there):
+        if not (applied.is_current(root) and set(declared) <= set(there)):
             _deploy(root)
             after = {deployment.name: deployment for deployment in client.read_deployments()}
             for name, schedules in declared.items():
-                if name in there and schedules == before["schedules"].get(name):
+                if name in there and schedules == before.get(name):
                     _put_back(client, after[name], there[name])
-            write_json(file, {"digest": digest, "schedules": declared})
+            applied.note(root, declared)
     automations.apply()
 
 
@@ -66,16 +60,8 @@ def _declared(root: Path) -> dict[str, str]:
     """The schedules of each deployment as ``prefect.yaml`` has them, in one form."""
     return {
         str(deployment["name"]): canonical(deployment.get("schedules") or [])
-        for deployment in read_yaml(root / PREFECT_YAML)["deployments"]
+        for deployment in read_yaml(root / applied.PREFECT_YAML)["deployments"]
     }
-
-
-def _digest(root: Path) -> str:
-    """Of all that a deployment is made of: the file, the flows with their parameters, and where the checkout lies."""
-    digest = hashlib.sha256(str(root).encode())
-    for path in (root / PREFECT_YAML, *sorted((root / "flows").glob("*.py"))):
-        digest.update(f"\0{path.name}\0".encode() + path.read_bytes())
-    return digest.hexdigest()
 
 
 def _make_pool(client: SyncPrefectClient) -> None:
@@ -86,7 +72,7 @@ def _make_pool(client: SyncPrefectClient) -> None:
 
 
 def _deploy(root: Path) -> None:
-    _prefect("deploy", "--all", "--prefect-file", str(root / PREFECT_YAML))
+    _prefect("deploy", "--all", "--prefect-file", str(root / applied.PREFECT_YAML))
 
 
 def _put_back(client: SyncPrefectClient, deployment: DeploymentResponse, former: DeploymentResponse) -> None:

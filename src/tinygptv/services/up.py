@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tinygptv.errors import BusyError, UserError
 from tinygptv.processes import guarded
-from tinygptv.services import processes, settings, stack
+from tinygptv.services import applied, processes, settings, stack
 from tinygptv.services.settings import HOST, Settings
 from tinygptv.services.stack import Service
 from tinygptv.services.status import SILENT, Status, answers, look
@@ -46,6 +46,9 @@ def up(root: Path, env: Mapping[str, str], say: Say) -> list[Status]:
         missing = [service for service in everything if not _runs(service)]
         if not missing:
             say("everything runs already")
+            if not applied.is_current(root):
+                _apply(chosen, env)
+                say("prefect.yaml and the flows changed; Prefect has them now")
             return [look(service) for service in everything]
         for service in missing:
             service.end()  # what a kill left of it would hold its port
