@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from flows.graph import Plan
+from tinygptv.tracking.pipelines import at_work, mark_of
 
 LONGEST_WAIT = 60.0
 
@@ -49,17 +50,18 @@ def parent_run(plan: Plan) -> Iterator[ParentRun]:
     if not plan.tracked:
         yield ParentRun(None)
         return
-    opening = subprocess.Popen(
-        plan.tracking_command("open-pipeline"),
-        cwd=plan.root,
-        env=plan.tracking_environment(os.environ),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # closing the run reports what is wrong
-        text=True,
-    )
-    parent = ParentRun(opening)
-    try:
-        yield parent
-    finally:
-        parent.repeats("")  # it has ended when the launcher closes the run
+    with at_work(mark_of(plan.state_folder, plan.pipeline)):
+        opening = subprocess.Popen(
+            plan.tracking_command("open-pipeline"),
+            cwd=plan.root,
+            env=plan.tracking_environment(os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # closing the run reports what is wrong
+            text=True,
+        )
+        parent = ParentRun(opening)
+        try:
+            yield parent
+        finally:
+            parent.repeats("")  # it has ended when the launcher closes the run

@@ -11,6 +11,7 @@ from tinygptv.steps.signals import Interrupted
 from tinygptv.tracking import __main__ as command
 from tinygptv.tracking import shelf
 from tinygptv.tracking import spool as spools
+from tinygptv.tracking.pipelines import mark_of
 from tinygptv.tracking.shipping import Shipment, ship_leftover, ship_leftovers
 
 DEAD = "http://127.0.0.1:9"
@@ -189,6 +190,34 @@ def test_commands_open_ship_and_close_a_pipeline(tracking, root, monkeypatch, ca
     assert (json.loads(opened), closed) == ({"url": url, "repeat": []}, url)
     found = tracking.mlflow.get_run(run)
     assert (found.info.status, found.data.tags["skipped"]) == ("FAILED", "download,shards")
+
+
+def test_the_next_pipeline_closes_the_run_of_one_that_was_killed(tracking, root, monkeypatch, capsys):
+    monkeypatch.chdir(root)
+    dead, living, new = (uuid.uuid4().hex for _ in range(3))
+    hold = (
+        "import sys; from pathlib import Path; from tinygptv.tracking.pipelines import at_work\n"
+        "with at_work(Path(sys.argv[1])): print(flush=True); input()"
+    )
+
+    def status(pipeline):
+        return tracking.mlflow.get_run(tracking.run(tracking.experiment("tiny"), "pipeline.id", pipeline)).info.status
+
+    processes = {}
+    for pipeline in (dead, living):
+        assert command.main(["open-pipeline", "--id", pipeline, "--profile", "tiny"]) == 0
+        line = [sys.executable, "-c", hold, str(mark_of(root / ".state" / "tiny", pipeline))]
+        processes[pipeline] = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        processes[pipeline].stdout.readline()
+    processes[dead].kill()
+    processes[dead].communicate()
+    assert command.main(["open-pipeline", "--id", new, "--profile", "tiny"]) == 0
+    assert [status(pipeline) for pipeline in (dead, living, new)] == ["KILLED", "RUNNING", "RUNNING"]
+    assert [path.name for path in (root / ".state" / "tiny" / "pipelines").iterdir()] == [living]
+    assert command.main(["close-pipeline", "--id", living, "--profile", "tiny", "--status", "FINISHED"]) == 0
+    processes[living].communicate(b"\n")
+    assert list((root / ".state" / "tiny" / "pipelines").iterdir()) == []
+    assert status(living) == "FINISHED"
 
 
 def test_ship_without_mlflow_is_one_line(root, monkeypatch, capfd):

@@ -8,11 +8,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tinygptv.errors import BusyError, UserError
-from tinygptv.promotion.turn import turn
 from tinygptv.steps.harness import only_one
 from tinygptv.tracking import facts
 from tinygptv.tracking.client import SQLITE, Tracking, tracking_uri
 from tinygptv.tracking.registry import CHAMPION, PREVIOUS, version_by_alias
+from tinygptv.tracking.turn import turn
 
 FORMER_TAG = "promoted.over"
 """The champion that a version took the place of: where ``previous`` goes when the version is restored."""

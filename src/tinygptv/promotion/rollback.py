@@ -9,10 +9,10 @@ from typing import Any
 from tinygptv.errors import UserError
 from tinygptv.promotion.aliases import FORMER_TAG, ROLLED_BACK_TAGS, forget_rollback, only_promotion, require_champion
 from tinygptv.promotion.promote import package_of
-from tinygptv.promotion.turn import turn
 from tinygptv.tracking import facts
 from tinygptv.tracking.client import Tracking, reachable
 from tinygptv.tracking.registry import CHAMPION, PREVIOUS, find_version, version_by_alias
+from tinygptv.tracking.turn import turn
 
 
 @dataclass(frozen=True, slots=True)

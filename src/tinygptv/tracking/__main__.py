@@ -11,8 +11,8 @@ from pathlib import Path
 from tinygptv.errors import EXIT_USER_ERROR, UserError
 from tinygptv.profiles import read_profile
 from tinygptv.startup import spare_collector
-from tinygptv.steps.harness import find_root
-from tinygptv.tracking import registered
+from tinygptv.steps.harness import find_root, state_folder
+from tinygptv.tracking import pipelines, registered
 from tinygptv.tracking.client import Tracking, reachable
 from tinygptv.tracking.runs import git_state
 from tinygptv.tracking.shipping import ship_all
@@ -65,6 +65,7 @@ def _open(root: Path, identifier: str, profile: str | None) -> None:
     with reachable(root) as tracking:
         experiment, run = _pipeline(tracking, identifier, profile)
         tracking.mlflow.update_run(run, status="RUNNING")
+        pipelines.close_left(tracking, experiment, state_folder(root, _name(root, profile)))
         lost = registered.held_for_done(root) and registered.lacks_package(tracking, read_profile(root, profile))
         print(json.dumps({"url": tracking.url(experiment, run), "repeat": [registered.STEP] if lost else []}))
 
@@ -77,6 +78,7 @@ def _close(root: Path, identifier: str, status: str, profile: str | None, skippe
         if names:
             tracking.mlflow.set_tag(run, "skipped", ",".join(names))
         tracking.mlflow.set_terminated(run, status)
+        pipelines.mark_of(state_folder(root, _name(root, profile)), identifier).unlink(missing_ok=True)
         print(tracking.url(experiment, run))
 
 
@@ -87,9 +89,13 @@ def _record(root: Path, file: Path) -> None:
         print(record(tracking, file, os.environ.get("PREFECT_FLOW_RUN_ID")))
 
 
+def _name(root: Path, profile: str | None) -> str:
+    return profile if profile is not None else read_profile(root).name
+
+
 def _pipeline(tracking: Tracking, identifier: str, profile: str | None) -> tuple[str, str]:
     """The experiment and the pipeline's run, created if no step has done so yet."""
-    name = profile if profile is not None else read_profile(tracking.root).name
+    name = _name(tracking.root, profile)
     experiment = tracking.experiment(name)
     sha, dirty = git_state(tracking.root)
     tags = {"profile": name, "git.sha": sha, "git.dirty": str(dirty).lower()}

@@ -23,7 +23,7 @@ NOTE = "Held while aliases move (tinygptv promote, rollback). Left over by a kil
 def turn(tracking: Tracking, name: str) -> Iterator[None]:
     """Wait for the right to move the aliases of a registered model, and hold it.
 
-    A database in a file needs none of this: all who use it share the lock of ``aliases.only_promotion``.
+    A database in a file needs none of this: all who use it share the lock of ``promotion.aliases.only_promotion``.
 
     Args:
         tracking: the store.
