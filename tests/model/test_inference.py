@@ -110,6 +110,21 @@ def test_bad_input_is_refused(ready: VisionLanguageModel, tmp_path: Path) -> Non
     assert ready.answer([], []) == []
 
 
+def test_a_question_leaves_room_for_its_answer(ready: VisionLanguageModel) -> None:
+    def question(words: int) -> str:
+        return "[vqa]" + " a" * words
+
+    def tokens(words: int) -> int:
+        message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question(words)}]}
+        prompt = ready.processor.apply_chat_template([message], add_generation_prompt=True)
+        return int(ready.processor(text=[prompt])["input_ids"].shape[1])
+
+    words = next(count for count in range(1, 10_000) if tokens(count) + TOKENS > ready.positions)
+    assert len(ready.answer(pictures(2), ["what?", question(words - 1)])) == 2
+    with pytest.raises(UserError, match=rf"more than the model's {ready.positions}; ask in fewer words"):
+        ready.answer(pictures(2), ["what?", question(words)])
+
+
 def test_an_answer_stops_at_the_end_mark(make_model: MakeModel, processor: TinyGPTVProcessor) -> None:
     model = make_model()
     model.generation_config = GenerationConfig(max_new_tokens=TOKENS)

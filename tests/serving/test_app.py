@@ -228,6 +228,7 @@ class Blocked:
 
     def __init__(self, model):
         self.model, self.processor, self.may = model.model, model.processor, threading.Event()
+        self.max_new_tokens, self.positions = model.max_new_tokens, model.positions
         self.inner = model
 
     def encode_images(self, images, batch_size):

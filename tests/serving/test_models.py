@@ -44,6 +44,7 @@ class Wrapped:
 
     def __init__(self, inner):
         self.model, self.processor = inner.model, inner.processor
+        self.max_new_tokens, self.positions = inner.max_new_tokens, inner.positions
         self.encode_images, self.generate = inner.encode_images, inner.generate
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 ImageSource = "Image | str | Path | bytes"
 BATCH_SIZE = 64
 """Of ``answer`` where the caller names none; a matter of speed only."""
+DEFAULT_NEW_TOKENS = 20
+"""What transformers takes where a model's generation configuration names no number."""
 
 
 class VisionLanguageModel:
@@ -69,6 +71,17 @@ class VisionLanguageModel:
             raise CheckpointError(f"{folder / 'model.safetensors'} does not fit its config.json: {problems}")
         return cls(model, TinyGPTVProcessor.from_pretrained(folder))
 
+    @property
+    def positions(self) -> int:
+        """Tokens of prompt and answer together at most; beyond them the language model was never trained."""
+        return int(self.model.config.get_text_config().max_position_embeddings)
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Tokens of an answer at most, where the caller names no number."""
+        configured = self.model.generation_config
+        return int((configured.max_new_tokens if configured is not None else None) or DEFAULT_NEW_TOKENS)
+
     def answer(
         self,
         images: Sequence[Image | str | Path | bytes],
@@ -87,7 +100,7 @@ class VisionLanguageModel:
 
         Raises:
             DataError: an image is missing, damaged or of a format that is not read.
-            UserError: the two lists differ in length.
+            UserError: the two lists differ in length, or a question is too long for the model.
         """
         if len(images) != len(questions):
             raise UserError(f"{len(images)} images and {len(questions)} questions; give one image for each question")
@@ -127,11 +140,15 @@ class VisionLanguageModel:
             prompts: texts as the chat template gives them.
             batch_size: prompts of a forward pass.
             max_new_tokens: longest answer; None: what the model's generation configuration says.
+
+        Raises:
+            UserError: a prompt leaves no room for its answer.
         """
         answers: list[str] = []
-        limit = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
+        limit = max_new_tokens if max_new_tokens is not None else self.max_new_tokens
         for start in range(0, len(prompts), batch_size):
             inputs = self.processor(text=list(prompts[start : start + batch_size])).to(self.model.device)
+            self._check_room(int(inputs["attention_mask"].sum(1).max()), limit)
             with torch.inference_mode():
                 output_BT = self.model.generate(
                     **inputs,
@@ -139,10 +156,17 @@ class VisionLanguageModel:
                     do_sample=False,
                     eos_token_id=[self.processor.end_mark_id, self.processor.tokenizer.eos_token_id],
                     pad_token_id=self.processor.tokenizer.pad_token_id,
-                    **limit,
+                    max_new_tokens=limit,
                 )
             answers += self.processor.decode_answers(output_BT[:, inputs["input_ids"].shape[1] :])
         return answers
+
+    def _check_room(self, tokens: int, limit: int) -> None:
+        if tokens + limit > self.positions:
+            raise UserError(
+                f"a question makes a prompt of {tokens} tokens; with an answer of up to {limit} that is more than the "
+                f"model's {self.positions}; ask in fewer words"
+            )
 
     def _render_prompt(self, instruction: str) -> str:
         message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": instruction}]}

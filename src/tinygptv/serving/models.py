@@ -70,8 +70,8 @@ class Loaded:
         size = model.processor.image_processor.size
         self.size = {side: int(size[side]) for side in ("height", "width")}
         self.resample = int(model.processor.image_processor.resample)
-        self.max_new_tokens = int(model.model.generation_config.max_new_tokens or 20)  # 20: transformers' default
-        self.positions = int(model.model.config.get_text_config().max_position_embeddings)
+        self.max_new_tokens = model.max_new_tokens
+        self.positions = model.positions
 
     def prompt(self, question: str) -> tuple[str, int]:
         """The prompt of a question, and its count of tokens; for any thread."""
