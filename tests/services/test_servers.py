@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from flows.artifacts import artifact_url
+from flows.automations import START_SECONDS
 from tests.drills.projects import git
 from tests.services.servers import STAGES, Servers, until
 from tinygptv.services import processes, settings
@@ -216,6 +217,17 @@ def test_a_run_whose_worker_is_killed_has_crashed_and_the_next_one_finishes_the_
     assert servers.count("ended", "third") == ended + 1
 
 
+def test_a_run_that_is_lost_before_it_begins_has_crashed(servers):
+    """As a worker leaves it that is killed between its taking the run and the flow's first word."""
+    identity = servers.deployment("nightly")["id"]
+    run = servers.ask(f"/deployments/{identity}/create_flow_run", {"state": {"type": "PENDING"}})["id"]
+    took = servers.wait_state(run, "CRASHED", START_SECONDS + 60)
+    print(f"crashed after {took:.0f} s")
+    assert servers.state(run)[1] == f"the flow did not begin within {START_SECONDS} s"
+    again = servers.run("nightly", to_step="first")
+    servers.wait_state(again, "COMPLETED", 120)  # its place is free
+
+
 def test_what_a_person_changed_in_the_page_stays(servers):
     deployment = servers.deployment("verify")
     (schedule,) = deployment["schedules"]
@@ -232,7 +244,7 @@ def test_what_a_person_changed_in_the_page_stays(servers):
     assert (schedule["active"], schedule["schedule"]["cron"]) == (False, "7 7 * * *")
     (nightly,) = servers.deployment("nightly")["schedules"]
     assert (nightly["active"], nightly["schedule"]["cron"]) == (True, "0 3 * * *")
-    assert len(servers.ask("/automations/filter")) == 1
+    assert len(servers.ask("/automations/filter")) == 2
     git(servers.root, "checkout", "-q", "flows/terminal.py")
 
 
