@@ -30,6 +30,7 @@ from tinygptv.team import s3, settings, stack
 
 pytestmark = pytest.mark.services
 COMPOSE = read_yaml(ROOT / "deploy" / "compose.yaml")
+PORTS = ("5432", "8333", "5000", "4200", "8080")
 NAMES = "|".join(COMPOSE["services"])
 START_SECONDS = 180.0
 STOP_SECONDS = 10.0
@@ -124,16 +125,16 @@ def composed() -> Iterator[Composed]:
     folder = Path(tempfile.mkdtemp(prefix="compose-"))
     folder.chmod(0o711)  # root's PostgreSQL is another user
     names = re.findall(r"^(\w+)=", (ROOT / "deploy" / "env.example").read_text(), re.MULTILINE)
-    postgres, *numbers = s3.free_ports(6)
+    ports = dict(zip(PORTS, s3.free_ports(len(PORTS)), strict=True))
     with ExitStack() as held:
         held.callback(shutil.rmtree, folder)
         chosen = settings.make(
-            folder, {settings.POSTGRES_VARIABLE: str(postgres), settings.S3_VARIABLE: str(numbers[0])}
+            folder, {settings.POSTGRES_VARIABLE: str(ports["5432"]), settings.S3_VARIABLE: str(ports["8333"])}
         )
         made = Composed(
             folder,
             {name: secrets.token_hex(24) for name in names} | {"POSTGRES_PASSWORD": chosen.postgres_password},
-            dict(zip(("5432", "8333", "5000", "4200", "8080"), (postgres, *numbers), strict=False)),
+            ports,
         )
         make_project(folder)
         store, _ = stack.stores(chosen, os.environ)
