@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from flows.graph import Plan
-from tinygptv.tracking.pipelines import at_work, mark_of
+from tinygptv.marks import held
+from tinygptv.tracking.pipelines import mark_of
 
 LONGEST_WAIT = 60.0
 
@@ -50,7 +51,7 @@ def parent_run(plan: Plan) -> Iterator[ParentRun]:
     if not plan.tracked:
         yield ParentRun(None)
         return
-    with at_work(mark_of(plan.state_folder, plan.pipeline)):
+    with held(mark_of(plan.state_folder, plan.pipeline)):
         opening = subprocess.Popen(
             plan.tracking_command("open-pipeline"),
             cwd=plan.root,

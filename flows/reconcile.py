@@ -9,7 +9,6 @@ of a file named after its pipeline while it lives; a file whose lock is free bel
 
 from __future__ import annotations
 
-import fcntl
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
 from prefect.states import Crashed
 
 from flows.graph import Plan
+from tinygptv.marks import abandoned, held
 
 MESSAGE = "the flow's process was killed, or could not reach the server at its end"
 
@@ -32,28 +32,17 @@ def alive(plan: Plan) -> Iterator[None]:
     The mark stays where the block ends with an exception, even one by which Prefect closes the run: looking once more
     does no harm.
     """
-    path = plan.flow_mark
-    path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = path.with_name(f".{path.name}")
-    with hidden.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        hidden.rename(path)
+    with held(plan.flow_mark):
         with tags(_tag(plan.pipeline)):
             yield
-        path.unlink()
+        plan.flow_mark.unlink()
 
 
 def close_left_runs(folder: Path) -> None:
     """Mark the runs of flows that are gone as crashed, as well as their tasks."""
-    for path in sorted(folder.glob("[!.]*")):
-        with path.open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue  # at work
-            with get_client(sync_client=True) as client:
-                _close(client, _tag(path.name))
-            path.unlink(missing_ok=True)
+    for mark in abandoned(folder):
+        with get_client(sync_client=True) as client:
+            _close(client, _tag(mark.name))
 
 
 def _close(client: SyncPrefectClient, tag: str) -> None:

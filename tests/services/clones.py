@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,26 +25,33 @@ class Clone:
 
     def call(self, *words: str, code: int = 0, **env: str) -> str:
         """``python -m ...`` in the clone; all that it says."""
-        done = subprocess.run(
-            [sys.executable, "-m", *words],
-            cwd=self.root,
-            env={**self.env, "PYTHONPATH": str(self.root / "src"), **env},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=1500,
-        )
-        assert done.returncode == code, done.stdout + self.logs()
-        return done.stdout
+        env = {**self.env, "PYTHONPATH": str(self.root / "src"), **env}
+        return run_module(self.root, env, words, code, 1500)
 
     def git(self, *words: str) -> None:
         subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *words], cwd=self.root, check=True)
 
-    def logs(self) -> str:
-        """The end of each log, for a failure."""
-        files = sorted(self.root.glob(".state/services/*.log")) + sorted(self.root.glob(".state/team/*.log"))
-        return "".join(f"\n--- {file.name}\n{file.read_text(errors='replace')[-2000:]}" for file in files)
+
+def run_module(root: Path, env: Mapping[str, str], words: Sequence[str], code: int, seconds: float) -> str:
+    """``python -m ...`` in a folder; all that it says. Another exit code fails, with the ends of the servers' logs."""
+    done = subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=root,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=seconds,
+    )
+    assert done.returncode == code, done.stdout + logs_of(root)
+    return done.stdout
+
+
+def logs_of(root: Path) -> str:
+    """The end of each log of servers and stores, for a failure."""
+    files = sorted(root.glob(".state/services/*.log")) + sorted(root.glob(".state/team/*.log"))
+    return "".join(f"\n--- {file.name}\n{file.read_text(errors='replace')[-3000:]}" for file in files)
 
 
 def smoke_clone(folder: Path, ports: Mapping[str, int]) -> Clone:

@@ -17,6 +17,7 @@ import psutil
 
 from tests.drills.prefect_server import free_port
 from tests.drills.projects import ROOT, git
+from tests.services.clones import logs_of, run_module
 from tinygptv.services import processes, settings
 from tinygptv.services.settings import Settings
 
@@ -109,23 +110,11 @@ class Servers:
 
     def call(self, command: str, code: int = 0) -> str:
         """``tinygptv COMMAND`` in the project; returns all that it says."""
-        done = subprocess.run(
-            [sys.executable, "-m", "tinygptv.cli", command],
-            cwd=self.root,
-            env=self.env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=400,
-        )
-        assert done.returncode == code, done.stdout + self.logs()
-        return done.stdout
+        return run_module(self.root, self.env, ("tinygptv.cli", command), code, 400)
 
     def logs(self) -> str:
         """The end of each log, for a failure."""
-        files = sorted(settings.folder_of(self.root).glob("*.log"))
-        return "".join(f"\n--- {file.name}\n{file.read_text()[-3000:]}" for file in files)
+        return logs_of(self.root)
 
     @property
     def settings(self) -> Settings:

@@ -238,7 +238,7 @@ def test_a_killed_postgresql_comes_back_with_everything(team):
     assert "stopped" in team.clone.call("tinygptv.cli", "team", "status", code=1)
     assert "postgres runs at" in team.clone.call("tinygptv.cli", "team", "up")
     assert team.rows("mlflow", "SELECT count(*) FROM runs") == before
-    until(lambda: answered(team) == (200, 200), 60, lambda: f"{answered(team)}{team.clone.logs()}")
+    until(lambda: answered(team) == (200, 200), 60, lambda: f"{answered(team)}{team.servers.logs()}")
 
 
 def answered(team: Team) -> tuple[int, int]:

@@ -1,14 +1,59 @@
-"""The door to MLflow: an experiment that another checkout makes at the same moment."""
+"""The door to MLflow: a database that is whole or absent, no retries behind our back, an experiment made twice."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
+import mlflow.store.tracking.sqlalchemy_store as mlflow_store
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, RESOURCE_ALREADY_EXISTS
 
+from tinygptv.tracking import client
 from tinygptv.tracking.client import Tracking
+
+
+class Tables:
+    """Makes a file as MLflow's store does; ``room`` says whether all of it fits."""
+
+    room = False
+
+    def __init__(self, uri: str, artifacts: str) -> None:
+        path = Path(uri.removeprefix("sqlite:///"))
+        path.write_bytes(b"some")
+        path.with_name(f"{path.name}-journal").write_bytes(b"journal")
+        if not self.room:
+            raise OSError("database or disk is full")
+        path.with_name(f"{path.name}-journal").unlink()
+        path.write_bytes(b"all tables")
+
+    def _dispose_engine(self) -> None:
+        """Nothing is open."""
+
+
+def test_a_database_is_whole_or_absent(tmp_path, monkeypatch):
+    monkeypatch.setattr(mlflow_store, "SqlAlchemyStore", Tables)
+    database = tmp_path / "mlflow.db"
+    for _ in range(2):
+        with pytest.raises(OSError, match="full"):
+            client._create_database(database)
+        assert not database.exists()
+        assert len(list(tmp_path.iterdir())) == 2  # those of the attempt before are gone
+    monkeypatch.setattr(Tables, "room", True)
+    client._create_database(database)
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+    database.write_bytes(b"runs")
+    client._create_database(database)
+    assert database.read_bytes() == b"runs"
+
+
+def test_mlflow_does_not_try_again_by_itself():
+    """One retry of a request whose answer was lost makes a second run; a 429 may ask for a pause of an hour."""
+    client.prepare_environment()
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
+    assert os.environ["MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER"] == "false"
 
 
 class Server:

@@ -196,8 +196,8 @@ def test_the_next_pipeline_closes_the_run_of_one_that_was_killed(tracking, root,
     monkeypatch.chdir(root)
     dead, living, new = (uuid.uuid4().hex for _ in range(3))
     hold = (
-        "import sys; from pathlib import Path; from tinygptv.tracking.pipelines import at_work\n"
-        "with at_work(Path(sys.argv[1])): print(flush=True); input()"
+        "import sys; from pathlib import Path; from tinygptv.marks import held\n"
+        "with held(Path(sys.argv[1])): print(flush=True); input()"
     )
 
     def status(pipeline):

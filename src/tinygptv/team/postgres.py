@@ -164,9 +164,10 @@ def _data(settings: TeamSettings) -> Path:
 
 def _works_in(folder: Path) -> bool:
     """Whether a living process has it as its working folder, as all of PostgreSQL's have their data folder."""
+    where = str(folder.resolve())
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):  # a zombie, or one of a user who is not PostgreSQL's
-            if process.cwd() == str(folder.resolve()):
+            if process.cwd() == where:
                 return True
     return False
 

@@ -6,7 +6,7 @@ import fcntl
 import logging
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,13 +82,8 @@ class Tracking:
         return str(found.experiment_id)
 
     def _new_experiment(self, name: str, profile: str) -> Any:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self.mlflow.create_experiment(name, artifact_location=self.artifacts(profile))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another checkout, which shares a server and no lock
-                raise
+        # another checkout, which shares a server and no lock, may be first
+        created(lambda: self.mlflow.create_experiment(name, artifact_location=self.artifacts(profile)))
         return self.mlflow.get_experiment_by_name(name)
 
     def artifacts(self, profile: str) -> str | None:
@@ -135,6 +130,19 @@ class Tracking:
             home = Path(self.uri.removeprefix(SQLITE)).parent if self.uri.startswith(SQLITE) else self.root
             base = mlflow_address(home)  # a worktree writes to the main checkout's database
         return f"{base}/#/experiments/{experiment}/runs/{run}"
+
+
+def created(create: Callable[[], object]) -> bool:
+    """Whether a call made something of a name in MLflow's store; False where the name is taken already."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        create()
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return False
+    return True
 
 
 def _create_database(database: Path) -> None:

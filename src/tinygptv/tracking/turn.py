@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tinygptv.tracking.client import SQLITE, Tracking
+from tinygptv.tracking.client import SQLITE, Tracking, created
 
 STALE_SECONDS = 60.0
 """A move takes a second; who holds a turn for longer was killed."""
@@ -45,8 +45,8 @@ def turn(tracking: Tracking, name: str) -> Iterator[None]:
 
 def _take(client: Any, mark: str) -> None:
     seen, since = None, time.monotonic()
-    while not _make(client, mark):
-        found = _created(client, mark)
+    while not created(lambda: client.create_registered_model(mark, description=NOTE)):
+        found = _made_at(client, mark)
         if found != seen:
             seen, since = found, time.monotonic()
         elif found is not None and time.monotonic() - since > STALE_SECONDS:
@@ -54,20 +54,7 @@ def _take(client: Any, mark: str) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _make(client: Any, mark: str) -> bool:
-    """Whether the mark could be made."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.create_registered_model(mark, description=NOTE)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-        return False
-    return True
-
-
-def _created(client: Any, mark: str) -> int | None:
+def _made_at(client: Any, mark: str) -> int | None:
     """When the mark was made, by the server's clock; None where it is gone."""
     found = client.search_registered_models(f"name = '{mark}'")
     return int(found[0].creation_timestamp) if found else None
