@@ -47,6 +47,31 @@ def strong_model(
     return VisionLanguageModel(model, processor)
 
 
+def scripted(
+    model: TinyGPTVForConditionalGeneration, processor: TinyGPTVProcessor, script: Sequence[int], limit: int
+) -> VisionLanguageModel:
+    """A model that says these tokens, whatever it is asked, and has room for ``limit`` of them."""
+    import torch
+
+    ready = strong_model(model, processor, seed=0)
+    ready.model.generation_config.max_new_tokens = limit
+    step = iter(())
+
+    def say(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], logits_BTV: torch.Tensor) -> torch.Tensor:
+        wanted = torch.full_like(logits_BTV, -1e3)
+        wanted[:, -1, next(step)] = 1e3
+        return wanted
+
+    def start(module: torch.nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        nonlocal step
+        if named.get("image_features") is not None or named.get("pixel_values") is not None:
+            step = iter(script)
+
+    ready.model.register_forward_pre_hook(start, with_kwargs=True)
+    ready.model.language_model.lm_head.register_forward_hook(say)
+    return ready
+
+
 def pictures(count: int) -> list[bytes]:
     """PNG files of four large squares in strong colours."""
     rng = np.random.default_rng(1)

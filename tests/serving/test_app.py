@@ -12,7 +12,18 @@ import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.serving.helpers import QUESTIONS, data_url, encoded, models_of, pictures, post_all, question, said, talk
+from tests.serving.helpers import (
+    QUESTIONS,
+    data_url,
+    encoded,
+    models_of,
+    pictures,
+    post_all,
+    question,
+    said,
+    scripted,
+    talk,
+)
 from tinygptv.serving.app import COMPLETIONS, create_app
 from tinygptv.serving.settings import Settings
 
@@ -81,6 +92,36 @@ def test_the_form_of_an_answer(models, one, known):
     expected = known["one"].answer([IMAGE], ["why"])[0]
     assert whole["choices"][0]["message"] == {"role": "assistant", "content": expected}
     assert short["id"] != whole["id"]
+
+
+ENDS = {
+    "no end": (["Ġred", "Ġred", "Ġred", "Ġred"], "length", 3),
+    "an end right after the limit": (["Ġred", "Ġcircle", "Ġred", "end"], "length", 3),
+    "an end at the limit": (["Ġred", "Ġcircle", "end"], "stop", 2),
+    "more tokens in the text than were said": (["Ġconcise", "end"], "stop", 1),
+    "fewer tokens in the text than were said": (["r", "e", "d"], "length", 3),
+    "blanks alone": (["Ġ", "Ġ", "Ġ"], "length", 3),
+    "nothing": (["end"], "stop", 0),
+    "the end of all text": (["Ġred", "<|endoftext|>"], "stop", 1),
+}
+"""What a model says, with room for three tokens; why it ended, and the tokens of its answer."""
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_an_answer_is_cut_where_its_tokens_say_so(make_model, processor, tmp_path, name):
+    words, reason, count = ENDS[name]
+    ids = [
+        processor.end_mark_id if word == "end" else processor.tokenizer.convert_tokens_to_ids(word) for word in words
+    ]
+    assert None not in ids and processor.tokenizer.unk_token_id not in ids
+    models = models_of(tmp_path, {"one": scripted(make_model(), processor, ids, limit=3)})
+
+    async def act(client, engine):
+        return await post_all(client, [question(models.sources[0], IMAGE, text) for text in ("a", "why is that so?")])
+
+    for response in talk(models, act):
+        assert response.json()["choices"][0]["finish_reason"] == reason
+        assert response.json()["usage"]["completion_tokens"] == count
 
 
 def test_formats_of_images(models, one, known):
@@ -185,7 +226,8 @@ def test_other_ways_in_are_closed(models, one):
     async def act(client, engine):
         post = client.post
         plain = await post(COMPLETIONS, content=json.dumps(body), headers={"Content-Type": "text/plain"})
-        foreign = await post(COMPLETIONS, json=body, headers={"Host": "evil.test"})
+        hosts = ("evil.test", "127.0.0.1.evil.test:80", "evil.test:127.0.0.1", "")
+        foreign = [await post(COMPLETIONS, json=body, headers={"Host": host}) for host in hosts]
         page = await post(COMPLETIONS, json=body, headers={"Origin": "http://evil.test"})
         null = await post(COMPLETIONS, json=body, headers={"Origin": "null"})
         own = await post(COMPLETIONS, json=body, headers={"Origin": "http://127.0.0.1"})
@@ -196,20 +238,26 @@ def test_other_ways_in_are_closed(models, one):
 
         chunked = await post(COMPLETIONS, content=parts(), headers=JSON)
         return (
+            *foreign,
             plain,
-            foreign,
             page,
             null,
             neighbour,
             chunked,
             await client.get("/nix"),
             await client.get(COMPLETIONS),
+            await post(COMPLETIONS, json=body, headers={"Host": "LOCALHOST:80"}),
             own,
         )
 
-    *refused, own = talk(models, act)
-    assert [response.status_code for response in refused] == [415, 400, 403, 403, 403, 411, 404, 405]
-    assert all(response.json()["error"]["message"] for response in refused[2:])
+    *refused, named, own = talk(models, act)
+    statuses = [response.status_code for response in refused]
+    assert statuses == [400, 400, 400, 400, 415, 403, 403, 403, 411, 404, 405]
+    for response in refused:
+        error = response.json()["error"]
+        assert set(error) == {"message", "type", "param", "code"}
+        assert error["message"] and error["type"] == "invalid_request_error"
+    said(named)
     assert "access-control-allow-origin" not in own.headers
     said(own)
 
@@ -334,4 +382,6 @@ def test_a_fault_is_a_500_without_its_text_and_the_next_question_is_answered(kno
     good, bad = talk(models, act)
     said(good)
     assert bad.status_code == 500
+    assert set(bad.json()["error"]) == {"message", "type", "param", "code"}
+    assert bad.json()["error"]["type"] == "server_error"
     assert "secret" not in bad.text

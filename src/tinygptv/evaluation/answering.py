@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tinygptv.config import Evaluate, Prompt
     from tinygptv.data.records import ImageSample
     from tinygptv.evaluation.benchmarks import Question
-    from tinygptv.model.inference import VisionLanguageModel
+    from tinygptv.model.inference import Generated, VisionLanguageModel
 
 
 def ask(
@@ -27,7 +27,7 @@ def ask(
     prompts: Mapping[str, Prompt],
     settings: Evaluate,
     batch_size: int,
-) -> list[str]:
+) -> list[Generated]:
     """Answers to questions, greedy.
 
     Args:

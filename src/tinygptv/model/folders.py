@@ -28,7 +28,7 @@ def write_folder(
         do_sample=False,
         max_new_tokens=max_new_tokens,
         bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=[processor.end_mark_id, tokenizer.eos_token_id],
+        eos_token_id=processor.end_ids,
         pad_token_id=tokenizer.pad_token_id,
     )
     model.save_pretrained(folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,17 @@ BATCH_SIZE = 64
 """Of ``answer`` where the caller names none; a matter of speed only."""
 DEFAULT_NEW_TOKENS = 20
 """What transformers takes where a model's generation configuration names no number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """An answer, and how it came to its end."""
+
+    text: str
+    tokens: int
+    """As they were generated, without the one that ended the answer."""
+    cut: bool
+    """The limit of tokens came before its end."""
 
 
 class VisionLanguageModel:
@@ -110,11 +122,12 @@ class VisionLanguageModel:
         unique = dict(zip(names, images, strict=True))
         places = {name: place for place, name in enumerate(unique)}
         features_NQD = self.encode_images([open_image(image) for image in unique.values()], batch_size)
-        return self.generate(
+        answers = self.generate(
             features_NQD[[places[name] for name in names]],
             [self._prompt(as_instruction(question)) for question in questions],
             batch_size=batch_size,
         )
+        return [answer.text for answer in answers]
 
     def encode_images(self, images: Sequence[Image], batch_size: int = BATCH_SIZE) -> torch.Tensor:
         """Q-Former outputs of images [N, Q, D]."""
@@ -132,7 +145,7 @@ class VisionLanguageModel:
         *,
         batch_size: int = BATCH_SIZE,
         max_new_tokens: int | None = None,
-    ) -> list[str]:
+    ) -> list[Generated]:
         """Greedy answers to prompts with one image mark each, cut at the end mark.
 
         Args:
@@ -144,7 +157,7 @@ class VisionLanguageModel:
         Raises:
             UserError: a prompt leaves no room for its answer.
         """
-        answers: list[str] = []
+        answers: list[Generated] = []
         limit = max_new_tokens if max_new_tokens is not None else self.max_new_tokens
         for start in range(0, len(prompts), batch_size):
             inputs = self.processor(text=list(prompts[start : start + batch_size])).to(self.model.device)
@@ -154,12 +167,20 @@ class VisionLanguageModel:
                     **inputs,
                     image_features=features_BQD[start : start + batch_size],
                     do_sample=False,
-                    eos_token_id=[self.processor.end_mark_id, self.processor.tokenizer.eos_token_id],
+                    eos_token_id=self.processor.end_ids,
                     pad_token_id=self.processor.tokenizer.pad_token_id,
                     max_new_tokens=limit,
                 )
-            answers += self.processor.decode_answers(output_BT[:, inputs["input_ids"].shape[1] :])
+            answers += self._read(output_BT[:, inputs["input_ids"].shape[1] :])
         return answers
+
+    def _read(self, new_ids_BT: torch.Tensor) -> list[Generated]:
+        """What generated tokens say; whether an answer was cut is seen in them, its text cannot tell."""
+        found, ends = [], set(self.processor.end_ids)
+        for ids, text in zip(new_ids_BT.tolist(), self.processor.decode_answers(new_ids_BT), strict=True):
+            tokens = next((place for place, token in enumerate(ids) if token in ends), len(ids))
+            found.append(Generated(text, tokens, cut=tokens == len(ids)))
+        return found
 
     def _check_room(self, tokens: int, limit: int) -> None:
         if tokens + limit > self.positions:

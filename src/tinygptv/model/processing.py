@@ -44,6 +44,11 @@ class TinyGPTVProcessor(ProcessorMixin):
         super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
 
     @property
+    def end_ids(self) -> list[int]:
+        """Tokens that end an answer: the end mark, and the end of all text."""
+        return [self.end_mark_id, self.tokenizer.eos_token_id]
+
+    @property
     def model_input_names(self) -> list[str]:
         """What the model's forward takes from here."""
         return ["input_ids", "attention_mask", "pixel_values"]

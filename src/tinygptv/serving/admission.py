@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
 
 from tinygptv.serving.metrics import Metrics
-from tinygptv.serving.requests import RequestError, error_content
+from tinygptv.serving.requests import RequestError
 from tinygptv.serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ async def _read(request: Request, size: int, seconds: float) -> bytes:
 
 
 class OwnPages:
-    """Refuses what a page of another site sends: its browser names it in ``Origin``."""
+    """Refuses what a page of another site sends: its browser names it in ``Origin``, or names another ``Host``."""
 
     def __init__(self, app: ASGIApp, names: Collection[str]) -> None:
         self._app = app
@@ -87,13 +87,19 @@ class OwnPages:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
         if scope["type"] in ("http", "websocket"):
-            headers = Headers(scope=scope)
-            origin = headers.get("origin")
-            if origin is not None and not self._own(origin, headers.get("host", "")):
-                content = error_content(403, "requests of other sites' pages are refused")
-                await JSONResponse(content, 403)(scope, receive, send)
+            refusal = self._refusal(Headers(scope=scope))
+            if refusal is not None:
+                await JSONResponse(refusal.content(), refusal.status)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+    def _refusal(self, headers: Headers) -> RequestError | None:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if host.partition(":")[0].lower() not in self._names:
+            return RequestError(400, f"`Host` is {host[:100]!r}; this service is {' or '.join(sorted(self._names))}")
+        if origin is not None and not self._own(origin, host):
+            return RequestError(403, "requests of other sites' pages are refused")
+        return None
 
     def _own(self, origin: str, host: str) -> bool:
         """The page came from here: same name and same port."""

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -84,7 +83,6 @@ def create_app(engine: Engine) -> FastAPI:
 
     # The last one is the outermost.
     app.add_middleware(OwnPages, names=HOST_NAMES)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(HOST_NAMES), www_redirect=False)
     app.add_middleware(Watched, metrics=engine.metrics, paths=(COMPLETIONS, MODELS, HEALTH, METRICS))
     return app
 

@@ -50,9 +50,8 @@ class Answer:
 
     text: str
     tokens: int
-    """Of the text."""
     cut: bool
-    """It reached the limit of tokens before its end."""
+    """Both as in ``Generated``."""
     prompt_tokens: int
     version: str
     """Which model answered: ``models:/<name>/<version>`` or a folder."""
@@ -86,17 +85,15 @@ class Loaded:
         places = {digest: place for place, digest in enumerate(dict.fromkeys(task.digest for task in tasks))}
         pictures = {task.digest: task.picture for task in tasks}
         features_NQD = self._model.encode_images([pictures[digest] for digest in places], IMAGES_AT_ONCE)
-        texts = self._model.generate(
+        answers = self._model.generate(
             features_NQD[[places[task.digest] for task in tasks]],
             [task.prompt for task in tasks],
             batch_size=len(tasks),
             max_new_tokens=max_tokens,
         )
-        tokenizer = self._model.processor.tokenizer
-        counts = [len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
         return [
-            Answer(text, count, count >= max_tokens, task.prompt_tokens, self.version)
-            for text, count, task in zip(texts, counts, tasks, strict=True)
+            Answer(answer.text, answer.tokens, answer.cut, task.prompt_tokens, self.version)
+            for answer, task in zip(answers, tasks, strict=True)
         ]
 
 

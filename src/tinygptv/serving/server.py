@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 import socket
@@ -10,9 +11,12 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import TYPE_CHECKING
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tinygptv.errors import UserError
+from tinygptv.serving.requests import error_content
 from tinygptv.serving.settings import HOST
 
 if TYPE_CHECKING:
@@ -21,6 +25,19 @@ if TYPE_CHECKING:
 SWITCH_SECONDS = 0.0005
 """The model's thread hands Python over at each of its many small products, and gets it back from the thread that reads
 requests only after this time. With Python's own 5 ms a busy service gives a fifth fewer answers."""
+
+
+class OneForm(H11Protocol):
+    """HTTP whose refusal of what is no HTTP has the form of all others."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer a request that cannot be read, and hang up."""
+        content = json.dumps(error_content(400, msg)).encode()
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(content))), ("Connection", "close")]
+        events = (h11.Response(status_code=400, headers=headers), h11.Data(data=content), h11.EndOfMessage())
+        for event in events:
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
 
 def bind(port: int) -> socket.socket:
@@ -50,16 +67,7 @@ def serve(app: FastAPI, listener: socket.socket, stop_seconds: int, versions: Ma
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # of libraries: a line for each request
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        lifespan="on",
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=stop_seconds,
-    )
+    config = configuration(app, stop_seconds)
     # uvicorn stops in order and then raises the signal once more, for whom it was before: an end by signal, code 143.
     interval = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -73,6 +81,21 @@ def serve(app: FastAPI, listener: socket.socket, stop_seconds: int, versions: Ma
         sys.setswitchinterval(interval)
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+def configuration(app: FastAPI, stop_seconds: int) -> uvicorn.Config:
+    """How uvicorn runs the service."""
+    return uvicorn.Config(
+        app,
+        http=OneForm,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=stop_seconds,
+    )
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:

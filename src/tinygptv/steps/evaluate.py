@@ -53,16 +53,14 @@ def run(context: StepContext) -> None:
         size = config.stage(stage).image_size
         if size not in features:
             features[size] = answering.encode(model, held_out, settings.batch_size)
-        answers = answering.ask(
-            model, features[size], slice_, prompts_of(context, stage), settings, settings.batch_size
-        )
-        by_stage[stage] = benchmarks.score(slice_, answers, training)
+        said = answering.ask(model, features[size], slice_, prompts_of(context, stage), settings, settings.batch_size)
+        by_stage[stage] = benchmarks.score(slice_, [answer.text for answer in said], training)
         log_values(context, f"{stage}.", by_stage[stage])
         print(f"{stage}, held-out slice: {line(by_stage[stage])}")
 
     questions = benchmarks.list_questions([sample.record for sample in test])
     started = time.monotonic()
-    answers = answering.ask(
+    said = answering.ask(
         model,
         answering.encode(model, test, settings.batch_size),
         questions,
@@ -71,6 +69,7 @@ def run(context: StepContext) -> None:
         settings.batch_size,
     )
     context.run.metrics({"questions_per_second": len(questions) / (time.monotonic() - started)})
+    answers = [answer.text for answer in said]
     scores = benchmarks.score(questions, answers, all_training)
     log_values(context, "", scores)
     print(f"test set: {line(scores)}")

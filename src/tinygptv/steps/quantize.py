@@ -120,7 +120,7 @@ def test_package(job: Job, complete: Event) -> None:
     model = VisionLanguageModel.from_folder(job.package, job.config.runtime.device)
     batch_size = job.config.quantize.batch_size
     started = time.monotonic()
-    answers = answering.ask(
+    said = answering.ask(
         model,
         answering.encode(model, samples, batch_size),
         questions,
@@ -129,8 +129,8 @@ def test_package(job: Job, complete: Event) -> None:
         batch_size,
     )
     seconds = time.monotonic() - started
-    tokens = sum(len(model.processor.tokenizer(answer)["input_ids"]) + 1 for answer in answers)
-    write_json(job.answers, answering.predictions(questions, answers))
+    tokens = sum(answer.tokens + (not answer.cut) for answer in said)
+    write_json(job.answers, answering.predictions(questions, [answer.text for answer in said]))
     measured = {
         "questions_per_second": len(questions) / seconds,
         "tokens_per_second": tokens / seconds,
