@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,9 @@ import torch
 from tinygptv.config import Stage
 from tinygptv.data.batches import Batch
 from tinygptv.errors import DataError
+from tinygptv.model.adapters import trainable_parameters
 from tinygptv.training import resume
-from tinygptv.training.loop import TrainingState, train
+from tinygptv.training.loop import TrainingState, new_state, train
 from tinygptv.training.resume import ResumePoints
 
 NewTraining = Callable[..., TrainingState]
@@ -75,6 +76,61 @@ def test_a_resumed_stage_equals_an_uninterrupted_one(
         assert torch.equal(parameter, fresh.parameters[name]), name
     assert fresh.trace == straight.trace
     assert fresh.step == straight.step == 10
+
+
+def kinds(state: TrainingState) -> dict[str, tuple[bool, torch.dtype, torch.Size]]:
+    """Every tensor of parameters and optimizer: whether it lies with its parameter, its format and its shape."""
+    found = {}
+    for name, parameter in state.parameters.items():
+        for key, tensor in {"parameter": parameter, **state.optimizer.state[parameter]}.items():
+            found[f"{key}/{name}"] = tensor.device == parameter.device, tensor.dtype, tensor.shape
+    return found
+
+
+def test_a_point_puts_every_tensor_where_an_uninterrupted_step_has_it(
+    new_training: NewTraining, make_batch: MakeBatch, stage: Stage, tmp_path: Path
+) -> None:
+    """On ``meta``, which like a GPU can be told apart from the CPU: the fused AdamW counts its steps there, too."""
+    killed(tmp_path, new_training, make_batch, stage, until=2)
+    straight = new_training()
+    run(straight, make_batch, stage.model_copy(update={"steps_per_epoch": 2, "epochs": 1}))
+    elsewhere = {name: torch.nn.Parameter(p.to("meta")) for name, p in straight.parameters.items()}
+    state = new_state(straight.model, elsewhere, stage)
+    ResumePoints(tmp_path, PRINT).restore(state)
+    assert len(kinds(state)) == 4 * len(state.parameters)
+    assert kinds(state) == kinds(straight)
+    assert {p.device.type for p in state.parameters.values()} == {"meta"}
+    for made, kept in zip(state.optimizer.param_groups, straight.optimizer.param_groups, strict=True):
+        assert {**made, "params": 0, "lr": 0} == {**kept, "params": 0, "lr": 0}
+
+
+@pytest.fixture
+def deterministic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("deterministic")
+def test_a_stage_resumed_on_a_gpu_equals_an_uninterrupted_one(
+    new_training: NewTraining, make_batch: MakeBatch, stage: Stage, tmp_path: Path
+) -> None:
+    def on_gpu() -> TrainingState:
+        state = new_training()
+        model = state.model.to("cuda")
+        return new_state(model, trainable_parameters(model), stage)
+
+    straight = on_gpu()
+    run(straight, make_batch, stage)
+    killed(tmp_path, on_gpu, make_batch, stage)
+    fresh = resumed(on_gpu, tmp_path)
+    run(fresh, make_batch, stage)
+    assert fresh.trace == straight.trace
+    for name, parameter in straight.parameters.items():
+        assert torch.equal(parameter, fresh.parameters[name]), name
+    assert {kind for kind, *_ in kinds(fresh).values()} == {True}
 
 
 def test_every_random_generator_goes_on_where_it_was(

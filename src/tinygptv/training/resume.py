@@ -179,10 +179,14 @@ def _set_tensors(state: TrainingState, path: Path) -> None:
     for name, parameter in state.parameters.items():
         with torch.no_grad():
             parameter.copy_(tensors[f"parameter/{name}"])
-        for moment in MOMENTS:
-            if f"{moment}/{name}" in tensors:
-                value = tensors[f"{moment}/{name}"]
-                state.optimizer.state[parameter][moment] = value if moment == "step" else value.to(parameter.device)
+    names = {parameter: name for name, parameter in state.parameters.items()}
+    ordered = [names[parameter] for group in state.optimizer.param_groups for parameter in group["params"]]
+    moments = {
+        place: {moment: tensors[f"{moment}/{name}"] for moment in MOMENTS if f"{moment}/{name}" in tensors}
+        for place, name in enumerate(ordered)
+    }
+    # The optimizer alone knows where each lies: AdamW's count of steps is with its parameter if fused, else on the CPU.
+    state.optimizer.load_state_dict(state.optimizer.state_dict() | {"state": moments})
     state.trace = _trace({key.removeprefix("trace/"): t for key, t in tensors.items() if key.startswith("trace/")})
     set_random_state({key.removeprefix("random/"): t for key, t in tensors.items() if key.startswith("random/")})
 
