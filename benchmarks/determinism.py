@@ -95,9 +95,7 @@ def measure(profile: Any, name: str, rounds: int) -> tuple[dict[str, list[float]
     stage = config.stage(name).model_copy(update={"steps_per_epoch": STEPS_OF_A_ROUND, "epochs": 1, "repeats": 1})
     device = runtime.prepare(config.runtime, profile.seed)
     parent = checkpoint.parent_of(name)
-    model, *_ = load_model(config, name, data / "backbones", data / parent if parent else None)
-    model.projector.to(device)
-    model.language_model.to(device)
+    model, *_ = load_model(config, name, data / "backbones", data / parent if parent else None, device)
     batches = stage_batches(
         config, name, profile.seed, shards=data / "shards", backbones=data / "backbones", features=data / "features"
     )

@@ -115,7 +115,7 @@ def build(config: Any, case: Case, device: torch.device) -> TinyGPTVForCondition
         model = TinyGPTVForConditionalGeneration(model_sizes)
     with device:
         model.projector = TinyGPTVProjector(model_sizes)
-    home = torch.device("cpu") if stage.base_8bit else device  # bitsandbytes quantizes what is not there yet
+    home = torch.device("cpu") if stage.base_8bit else device  # which need not hold the matrices in 16 bits, too
     fill(model.language_model, dtype, home, device, std)
     if case.tower:
         fill(model.image_encoder, dtype, device, device, std)
@@ -124,7 +124,8 @@ def build(config: Any, case: Case, device: torch.device) -> TinyGPTVForCondition
         adapters.add_lora(model, config.model.lora)
     adapters.freeze(model, stage.trainable)
     if stage.base_8bit:
-        int8.quantize_base(model.language_model, outlier_threshold=config.quantize.outlier_threshold)
+        threshold = config.quantize.outlier_threshold
+        int8.quantize_base(model.language_model, outlier_threshold=threshold, device=device)
     if stage.gradient_checkpointing:
         model.language_model.activation_checkpointing_enable({"use_reentrant": False})
     model.language_model.to(device)

@@ -58,3 +58,56 @@ def test_under_autocast_it_answers_in_16_bits() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert layer(FrozenLinear8bit)(torch.randn(3, 64)).dtype == torch.bfloat16
     assert layer(FrozenLinear8bit)(torch.randn(3, 64)).dtype == torch.float32
+
+
+def parts(made: FrozenLinear8bit) -> dict[str, torch.Tensor]:
+    """Every tensor that a layer holds, wherever it holds it."""
+    held = {
+        "weight.CB": made.weight.CB,
+        "weight.SCB": made.weight.SCB,
+        "state.CB": made.state.CB,
+        "state.SCB": made.state.SCB,
+    }
+    return {"weight": made.weight.data, "bias": made.bias} | {name: t for name, t in held.items() if t is not None}
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_a_model_that_is_moved_takes_all_parts_along(used: bool) -> None:
+    """``meta`` stands for a GPU: what stays behind stops the first product there."""
+    made = layer(FrozenLinear8bit)
+    if used:
+        made(torch.randn(3, 64))
+    torch.nn.Sequential(made).to("meta")
+    assert {name: part.device.type for name, part in parts(made).items()} == dict.fromkeys(parts(made), "meta")
+    assert sum(name.endswith("SCB") for name in parts(made)) == 1
+    assert isinstance(made.weight, Int8Params)
+    assert not made.weight.requires_grad
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_another_format_leaves_8_bits_and_scales_alone(used: bool) -> None:
+    made, expected = layer(FrozenLinear8bit), layer(FrozenLinear8bit)
+    if used:
+        made(torch.randn(3, 64))
+    torch.nn.Sequential(made).bfloat16()
+    formats = {name.partition(".")[2]: part.dtype for name, part in parts(made).items() if name.endswith("CB")}
+    assert formats == {"CB": torch.int8, "SCB": torch.float32}
+    made.bias.data = expected.bias.data  # rounded, as any bias
+    assert torch.equal(outputs(made, training=True)[0], outputs(expected, training=True)[0])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("threshold", [0.0, 6.0])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_layer_that_was_moved_to_a_gpu_computes_there(threshold: float, training: bool) -> None:
+    made = layer(FrozenLinear8bit, threshold)
+    torch.nn.Sequential(made).to("cuda")
+    inputs = torch.randn(2, 5, 64, generator=torch.Generator().manual_seed(4))
+    inputs[0, 0, 3] = 20.0  # an outlier
+    there = inputs.to("cuda").requires_grad_()
+    result = made.train(training)(there)
+    (result * torch.linspace(-1, 1, 96, device="cuda")).sum().backward()
+    here = outputs(layer(FrozenLinear8bit, threshold), training=training)
+    assert (result.cpu() - here[0]).norm() < 0.02 * here[0].norm()
+    assert there.grad is not None
+    assert (there.grad.cpu() - here[1]).norm() < 0.02 * here[1].norm()

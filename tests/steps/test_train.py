@@ -68,6 +68,22 @@ def test_a_stage_with_adapters_goes_on_with_the_same_bytes(checkout, run, capfd)
     assert manifest["trainable"].keys() == set(checkout.config.stage2.trainable)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("base_8bit", ["false", "true"])
+def test_a_stage_stopped_on_a_gpu_goes_on_with_the_same_bytes(checkout, run, capfd, base_8bit):
+    checkout.edit("device: cpu", "device: cuda")
+    checkout.edit("base_8bit: false", f"base_8bit: {base_8bit}")
+    assert run(checkout, "stage2") == 0
+    once = sha256_file(checkout.data / "stage2" / "trained.safetensors")
+    shutil.rmtree(checkout.data / "stage2")
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 7)
+        assert run(checkout, "stage2") == 143
+    assert run(checkout, "stage2") == 0
+    assert "going on after step 7" in capfd.readouterr().out
+    assert sha256_file(checkout.data / "stage2" / "trained.safetensors") == once
+
+
 def stopped(checkout, run, capfd, step=5):
     """Stage 1 was stopped and has a resume point."""
     with pytest.MonkeyPatch.context() as patch:

@@ -12,10 +12,11 @@ from torch.testing import assert_close
 
 from tinygptv.config import Stage
 from tinygptv.data.batches import Batch
-from tinygptv.model.adapters import trainable_state
+from tinygptv.model.adapters import trainable_parameters, trainable_state
+from tinygptv.model.frozen8bit import FrozenLinear8bit
 from tinygptv.model.int8 import quantize_base
 from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
-from tinygptv.training.loop import TrainingState, batch_loss, train
+from tinygptv.training.loop import TrainingState, batch_loss, new_state, optimizer_step, train
 
 NewTraining = Callable[..., TrainingState]
 MakeBatch = Callable[..., Batch]
@@ -98,6 +99,63 @@ def test_an_8_bit_base_has_eight_bits_and_trains_the_same_tensors(training: Call
     assert_close(trainable_state(model), before, rtol=0, atol=0)
 
 
+def small_layers(model: TinyGPTVForConditionalGeneration) -> list[FrozenLinear8bit]:
+    return [module for module in model.modules() if isinstance(module, FrozenLinear8bit)]
+
+
+@pytest.mark.parametrize("first", ["move", "quantize", "quantize and use", "quantize there"])
+def test_an_8_bit_base_is_whole_on_its_device_in_whatever_order(
+    training: Callable[[], TrainingState], make_batch: MakeBatch, first: str
+) -> None:
+    """``meta`` stands for a GPU."""
+    model, there = training().model, torch.device("meta")
+    if first == "move":
+        model.language_model.to(there)
+    quantize_base(model.language_model, outlier_threshold=6.0, device=there if first == "quantize there" else None)
+    layers = small_layers(model)
+    if first == "quantize there":
+        assert {layer.weight.device for layer in layers} == {there}
+        assert model.language_model.lm_head.weight.device == CPU
+    if first == "quantize and use":
+        batch_loss(model, make_batch(0), CPU, label_only=True)
+    model.language_model.to(there)
+    assert {tensor.device for tensor in (*model.language_model.parameters(), *model.language_model.buffers())} == {
+        there
+    }
+    assert {layer.weight.dtype for layer in layers} == {torch.int8}
+    assert len(layers) == 4
+    assert {tensor.device for layer in layers for tensor in (layer.weight.CB, layer.weight.SCB)} == {there}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("order", ["move first", "quantize first", "quantize there"])
+def test_an_8_bit_base_trains_on_a_gpu(
+    training: Callable[[], TrainingState], make_batch: MakeBatch, stage: Stage, order: str, checkpointing: bool
+) -> None:
+    gpu = torch.device("cuda")
+    here, model = training(), training().model
+    eight_bit(here)
+    if order == "move first":
+        model.to(gpu)
+    quantize_base(model.language_model, outlier_threshold=0.0, device=gpu if order == "quantize there" else None)
+    model.to(gpu)
+    if checkpointing:
+        model.language_model.activation_checkpointing_enable({"use_reentrant": False})
+    there = new_state(model, trainable_parameters(model), stage)
+    for state in (here, there):
+        state.model.eval()  # dropout draws other masks there
+    expected, found = [optimizer_step(state, [make_batch(0)], stage)[0] for state in (here, there)]
+    assert abs(found - expected) < 0.01 * expected
+    train(there, [[make_batch(step)] for step in range(1)], once(stage), on_step=lambda *_: None)
+    assert {p.device.type for p in there.parameters.values()} == {"cuda"}
+
+
+def once(stage: Stage) -> Stage:
+    """A stage of one step."""
+    return stage.model_copy(update={"steps_per_epoch": 1, "epochs": 1})
+
+
 def test_an_8_bit_base_has_nearly_the_loss_and_gradients(
     training: Callable[[], TrainingState], make_batch: MakeBatch
 ) -> None:
@@ -135,6 +193,6 @@ def test_the_loop_uses_the_switch(
 ) -> None:
     state, rows = new_training(), []
     state.model.language_model.lm_head.register_forward_hook(lambda _, __, output: rows.append(output.dim()))
-    once = stage.model_copy(update={"label_only_logits": label_only, "steps_per_epoch": 1, "epochs": 1})
-    train(state, [[make_batch(0)]], once, on_step=lambda *_: None)
+    switched = once(stage).model_copy(update={"label_only_logits": label_only})
+    train(state, [[make_batch(0)]], switched, on_step=lambda *_: None)
     assert rows == [2 if label_only else 3]

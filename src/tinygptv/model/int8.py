@@ -15,39 +15,48 @@ from tinygptv.model.folders import write_folder
 from tinygptv.runtime import quiet_libraries
 
 if TYPE_CHECKING:
+    import torch
+
     from tinygptv.model.inference import VisionLanguageModel
     from tinygptv.model.phi import TinyGPTVPhiForCausalLM
 
 SKIPPED = ["image_encoder", "projector", "lm_head"]
 
 
-def quantize_base(language_model: TinyGPTVPhiForCausalLM, *, outlier_threshold: float) -> None:
+def quantize_base(
+    language_model: TinyGPTVPhiForCausalLM, *, outlier_threshold: float, device: torch.device | None = None
+) -> None:
     """Put the frozen matrices of the blocks into 8 bits, in place; adapters on them stay as they are and train.
 
-    Embeddings, head and norms keep their format. Source: QLoRA's idea (arXiv 2305.14314) with LLM.int8().
+    Embeddings, head and norms keep their format and place. Source: QLoRA's idea (arXiv 2305.14314) with LLM.int8().
 
     Args:
-        language_model: with or without adapters, on the CPU.
+        language_model: with or without adapters.
         outlier_threshold: as in ``save_quantized``.
+        device: where the matrices will be, which quantizes them one by one: it never holds them all in 16 bits; None:
+            where they are.
     """
+    import torch
     from torch import nn
 
     quiet_libraries()
-    from bitsandbytes.nn import Int8Params
+    from bitsandbytes.functional import int8_vectorwise_quant
 
     from tinygptv.model.frozen8bit import FrozenLinear8bit
 
-    for name, linear in list(language_model.model.layers.named_modules()):
-        if type(linear) is not nn.Linear or ".lora_" in name:
-            continue
-        assert not linear.weight.requires_grad, f"{name} trains"
+    blocks = language_model.model.layers
+    names = [name for name, part in blocks.named_modules() if type(part) is nn.Linear and ".lora_" not in name]
+    for name in names:
+        linear = blocks.get_submodule(name)
+        assert isinstance(linear, nn.Linear) and not linear.weight.requires_grad, f"{name} trains"
         small = FrozenLinear8bit(
             linear.in_features, linear.out_features, has_fp16_weights=False, threshold=outlier_threshold, device="meta"
         )
-        small.weight = Int8Params(linear.weight.data, requires_grad=False).to("cpu")
+        matrix_NK, scales_N, _ = int8_vectorwise_quant(linear.weight.data.contiguous().to(device, torch.float16))
+        small.hold(matrix_NK, scales_N)
         small.bias = linear.bias
         parent, _, child = name.rpartition(".")
-        setattr(language_model.model.layers.get_submodule(parent), child, small)
+        setattr(blocks.get_submodule(parent), child, small)
 
 
 def save_quantized(model: VisionLanguageModel, folder: Path, *, outlier_threshold: float, max_new_tokens: int) -> int:

@@ -12,6 +12,8 @@ from tinygptv.steps.progress import Progress
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import torch
+
     from tinygptv.config import Config
     from tinygptv.model.adapters import FreezeTable
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
@@ -40,10 +42,9 @@ def run(context: StepContext) -> None:
     check_features(read_json(features / "manifest.json"), checkpoint.backbone_digests(backbones))
     device = runtime.prepare(config.runtime, context.seed)
     parent = checkpoint.parent_of(name)
-    model, table, parent_sha256 = load_model(config, name, backbones, context.input(parent) if parent else None)
+    folder = context.input(parent) if parent else None
+    model, table, parent_sha256 = load_model(config, name, backbones, folder, device)
     print(f"{name}: {table}")
-    model.projector.to(device)
-    model.language_model.to(device)
 
     batches = stage_batches(config, name, context.seed, shards=shards, backbones=backbones, features=features)
     manifest: dict[str, Any] = {
@@ -84,7 +85,7 @@ def run(context: StepContext) -> None:
 
 
 def load_model(
-    config: Config, name: str, backbones: Path, parent: Path | None
+    config: Config, name: str, backbones: Path, parent: Path | None, device: torch.device
 ) -> tuple[TinyGPTVForConditionalGeneration, FreezeTable, str | None]:
     """The model as a stage begins with it, with its adapters and memory levers.
 
@@ -93,6 +94,7 @@ def load_model(
         name: the stage.
         backbones: output of the step ``backbones``.
         parent: output of the stage before; None for the first.
+        device: where all of it but the image encoder will be.
 
     Returns:
         The model, what of it trains, and the digest of the parent's weights.
@@ -111,9 +113,12 @@ def load_model(
         adapters.add_lora(model, config.model.lora)
     table = adapters.freeze(model, stage.trainable)
     if stage.base_8bit:
-        int8.quantize_base(model.language_model, outlier_threshold=config.quantize.outlier_threshold)
+        threshold = config.quantize.outlier_threshold
+        int8.quantize_base(model.language_model, outlier_threshold=threshold, device=device)
     if stage.gradient_checkpointing:
         model.language_model.activation_checkpointing_enable({"use_reentrant": False})
+    model.projector.to(device)
+    model.language_model.to(device)
     return model, table, sha256
 
 
