@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tinygptv.data import records
-from tinygptv.data.records import RecordError, format_box, open_image, parse_box, parse_record, parse_sample
+from tinygptv.data import images
+from tinygptv.data.images import ImageError, read_image
+from tinygptv.data.records import RecordError, format_box, parse_box, parse_record, parse_sample
 
 
 def encode(image, kind="PNG", **options):
@@ -132,7 +133,7 @@ def test_keys_are_plain(key):
 @pytest.mark.parametrize("mode", ["RGB", "L", "P"])
 def test_known_images_become_rgb(kind, mode):
     data = encode(Image.new("RGB", (5, 4), "red").convert(mode if (mode, kind) != ("P", "JPEG") else "L"), kind)
-    image = open_image(data, "a")
+    image = read_image(data, "a")
     assert (image.mode, image.size) == ("RGB", (5, 4))
 
 
@@ -143,12 +144,12 @@ def flip(data, place):
 @pytest.mark.drill(16, "images of foreign, damaged and odd forms")
 @pytest.mark.parametrize(
     "data",
-    [b"", IMAGE[:-20], flip(IMAGE, 45), encode(Image.new("RGB", (4, 4)), "GIF"), encode(Image.new("I;16", (4, 4)))],
-    ids=["empty", "cut", "flipped", "gif", "16 bit"],
+    [b"", IMAGE[:-20], flip(IMAGE, 45), encode(Image.new("RGB", (4, 4)), "GIF")],
+    ids=["empty", "cut", "flipped", "gif"],
 )
 def test_damaged_and_foreign_images(data):
-    with pytest.raises(RecordError, match=r"cannot be decoded|8 bits"):
-        open_image(data, "a")
+    with pytest.raises(ImageError, match="cannot be decoded"):
+        read_image(data, "a")
 
 
 def test_extension_tells_the_format():
@@ -159,9 +160,9 @@ def test_extension_tells_the_format():
 
 @pytest.mark.drill(16, "images of foreign, damaged and odd forms")
 def test_image_bomb_is_refused_before_decoding(monkeypatch):
-    monkeypatch.setattr(records, "MAX_PIXELS", 47)
-    with pytest.raises(RecordError, match="8x6 pixels, more than 47"):
-        open_image(IMAGE, "a")
+    monkeypatch.setattr(images, "MAX_PIXELS", 47)
+    with pytest.raises(ImageError, match="8x6 pixels, more than 47"):
+        read_image(IMAGE, "a")
 
 
 @given(st.tuples(*[st.integers(0, 100)] * 4))

@@ -21,7 +21,7 @@ MOST_MB, MOST_SECONDS = 512, 2.0
 LOOK = """
 import json, pathlib, sys, time
 from tinygptv.errors import DataError
-from tinygptv.data import records, shards
+from tinygptv.data import images, shards
 results = {}
 for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     if path.name == "canary":
@@ -31,7 +31,7 @@ for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
         if path.suffix == ".tar":
             results[path.name] = f"taken: {len(shards.tar_index(path))} members"
         else:
-            image = records.open_image(path.read_bytes(), path.stem)
+            image = images.read_image(path.read_bytes(), path.stem)
             results[path.name] = f"taken: {image.mode} {image.size}"
     except DataError as error:
         results[path.name] = f"refused: {error}"
@@ -92,9 +92,9 @@ IMAGES: dict[str, tuple[Callable[[], bytes], str]] = {
     "apng": (lambda: frames("PNG"), TAKEN),
     "webp": (lambda: frames("WEBP"), TAKEN),
     "cmyk": (lambda: encoded(Image.new("CMYK", (9, 7)), "JPEG"), TAKEN),
-    "deep": (lambda: encoded(Image.new("I;16", (9, 7)), "PNG"), "8 bits a channel"),
+    "deep": (lambda: encoded(Image.new("I;16", (9, 7)), "PNG"), TAKEN),
     "palette": (with_transparency, TAKEN),
-    "rotated": (rotated, TAKEN),
+    "rotated": (rotated, "taken: RGB (7, 9)"),
     "eps": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 7\n%%EndComments\n", "unknown format"),
     "psd": (lambda: b"8BPS" + bytes(6) + struct.pack(">HIIHH", 3, 7, 9, 8, 3) + bytes(40), "unknown format"),
     "fits": (lambda: b"SIMPLE  =                    T".ljust(2880), "unknown format"),

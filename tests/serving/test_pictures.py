@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.serving.helpers import encoded
-from tinygptv.model.inference import open_image
+from tinygptv.data.images import read_image
 from tinygptv.serving.pictures import read_picture
 from tinygptv.serving.settings import Settings
 
@@ -23,6 +23,6 @@ def test_nothing_is_lost(processor, models, one, size, mode, form):
     assert small.size == (loaded.size["width"], loaded.size["height"])
     made, expected = (
         processor.image_processor([image], return_tensors="pt")["pixel_values"].numpy()
-        for image in (small, open_image(content))
+        for image in (small, read_image(content))
     )
     assert np.array_equal(made, expected)

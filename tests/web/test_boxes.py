@@ -31,4 +31,4 @@ def test_a_box_lies_where_it_should():
 
 @pytest.mark.parametrize(("size", "shown"), [((24, 24), (480, 480)), ((4000, 1000), (1280, 320)), ((600, 4), (600, 4))])
 def test_small_pictures_are_enlarged_and_large_ones_made_smaller(size, shown):
-    assert draw_boxes(Image.new("L", size), [(0, 0, 1, 1)]).size == shown
+    assert draw_boxes(Image.new("RGB", size), [(0, 0, 1, 1)]).size == shown

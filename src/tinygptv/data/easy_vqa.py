@@ -15,6 +15,7 @@ from typing import Any
 
 from PIL import Image, ImageChops
 
+from tinygptv.data.images import ImageError, read_image
 from tinygptv.data.records import (
     Box,
     ImageInfo,
@@ -26,7 +27,6 @@ from tinygptv.data.records import (
     check_header,
     check_record,
     format_box,
-    open_image,
 )
 from tinygptv.data.shards import read_members
 from tinygptv.errors import DataError
@@ -115,9 +115,9 @@ def make_candidate(split: str, key: str, image_bytes: bytes, questions: list[tup
     """
     names = [f"{key}-vqa-{number}" for number in range(len(questions))]
     try:
-        image = open_image(image_bytes, key, formats=("PNG",))
+        image = read_image(image_bytes, key, formats=("PNG",))
         facts = derive_facts(questions, key)
-    except RecordError as error:
+    except (ImageError, RecordError) as error:
         return Candidate(split, None, tuple({"id": name, "reason": error.reason} for name in names or [key]))
     asked = zip(names, questions, strict=True)
     records = [Record(name, "vqa", (Turn(question, answer),)) for name, (question, answer) in asked]

@@ -7,24 +7,20 @@ anything else sees them.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
-import struct
-import zlib
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
 from PIL import Image
 
 from tinygptv.config import Task
+from tinygptv.data.images import ImageError, read_image
 from tinygptv.errors import DataError
 
 TASKS: tuple[Task, ...] = get_args(Task)
 BOX_TASKS = frozenset({"grounding", "refer", "identify", "detection"})
 IMAGE_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
-MAX_PIXELS = 40_000_000
 MAX_TEXT = 4000
 MAX_NAME = 200
 MAX_RECORDS = 10_000
@@ -42,8 +38,6 @@ _BOX = re.compile(r"\{<(\d{1,3})><(\d{1,3})><(\d{1,3})><(\d{1,3})>\}", re.ASCII)
 # C0 and C1 controls but for the line feed, marks that reorder text, and lone surrogates (which are not Unicode text).
 _FORBIDDEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
-"""What Pillow raises for damaged files."""
 
 
 class RecordError(DataError):
@@ -75,7 +69,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """The image file as the records' author saw it."""
+    """The image file, and its width and height as it is seen: upright, whatever its rows are on the disk."""
 
     file: str
     width: int
@@ -102,7 +96,7 @@ class ImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class ImageSample:
-    """A checked sample: records, decoded RGB image, and the image's file."""
+    """A checked sample: records, the image as seen, and its file."""
 
     record: ImageRecord
     image: Image.Image
@@ -231,31 +225,13 @@ def check_image(record: ImageRecord, image_bytes: bytes) -> Image.Image:
     if hashlib.sha256(image_bytes).hexdigest() != info.sha256:
         raise RecordError("the image's bytes do not have image.sha256", record.key)
     extension = info.file.rpartition(".")[2]
-    image = open_image(image_bytes, record.key, formats=(IMAGE_FORMATS[extension],))
+    try:
+        image = read_image(image_bytes, record.key, formats=(IMAGE_FORMATS[extension],))
+    except ImageError as error:
+        raise RecordError(error.reason, record.key) from None
     if image.size != (info.width, info.height):
         raise RecordError(f"the image has {image.size} pixels, the record {(info.width, info.height)}", record.key)
     return image
-
-
-def open_image(image_bytes: bytes, name: str, formats: Iterable[str] = ("PNG", "JPEG", "WEBP")) -> Image.Image:
-    """Decode a PNG, JPEG or WebP file into RGB.
-
-    Raises:
-        RecordError: it is another format, damaged, or has more than 40 million pixels.
-    """
-    try:
-        with Image.open(io.BytesIO(image_bytes), formats=tuple(formats)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise RecordError(f"the image has {image.width}x{image.height} pixels, more than {MAX_PIXELS}", name)
-            if image.mode.startswith(("I", "F")):
-                raise RecordError(f"the image has pixels of mode {image.mode}; convert it to 8 bits a channel", name)
-            image.verify()
-        with Image.open(io.BytesIO(image_bytes), formats=tuple(formats)) as image:
-            return image.convert("RGB")
-    except _DAMAGED as error:
-        reason = " ".join(str(error).split())
-        reason = "unknown format" if "cannot identify" in reason else reason
-        raise RecordError(f"the image cannot be decoded ({reason}); PNG, JPEG and WebP are known", name) from None
 
 
 def _record(content: Any, key: str) -> Record:

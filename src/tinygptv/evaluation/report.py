@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
+from tinygptv.data.images import read_image
 from tinygptv.data.records import parse_box
 from tinygptv.evaluation.drawing import BLUE, GREEN, INK, ORANGE, QUIET, VERMILLION, figure
 from tinygptv.evaluation.metrics import Benchmark
@@ -154,7 +152,7 @@ def stage_progress(held_out: Mapping[str, Mapping[str, Benchmark]], path: Path) 
 
 
 def _draw_image(axes: Axes, item: AnswerItem) -> None:
-    picture = Image.open(io.BytesIO(item.image)).convert("RGB")
+    picture = read_image(item.image)
     width, height = picture.size
     axes.imshow(picture, interpolation="nearest")
     if item.task != "refer":

@@ -6,7 +6,6 @@ Shapes: N images, C colours, H height, W width, Q queries, D width, B prompts, T
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,8 +15,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from tinygptv import runtime
+from tinygptv.data.images import ImageSource, read_image
 from tinygptv.data.tasks import as_instruction
-from tinygptv.errors import CheckpointError, DataError, UserError
+from tinygptv.errors import CheckpointError, UserError
 from tinygptv.files import read_json
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
     from tinygptv.model.processing import TinyGPTVProcessor
 
-ImageSource = "Image | str | Path | bytes"
 BATCH_SIZE = 64
 """Of ``answer`` where the caller names none; a matter of speed only."""
 DEFAULT_NEW_TOKENS = 20
@@ -96,14 +95,15 @@ class VisionLanguageModel:
 
     def answer(
         self,
-        images: Sequence[Image | str | Path | bytes],
+        images: Sequence[ImageSource],
         questions: Sequence[str],
         batch_size: int = BATCH_SIZE,
     ) -> list[str]:
         """Answer one question about one image each.
 
         Args:
-            images: PIL images, paths or file contents; the same image may come several times.
+            images: whatever ``data/images.py`` reads: paths, file contents, streams, PIL images, arrays; the same
+                image may come several times.
             questions: free text, or an instruction that begins with a task mark such as ``[refer]``.
             batch_size: questions of a forward pass; it changes the speed, not the answers.
 
@@ -111,7 +111,7 @@ class VisionLanguageModel:
             One text for each question.
 
         Raises:
-            DataError: an image is missing, damaged or of a format that is not read.
+            ImageError: an image is missing, damaged or of a format that is not read.
             UserError: the two lists differ in length, or a question is too long for the model.
         """
         if len(images) != len(questions):
@@ -121,7 +121,7 @@ class VisionLanguageModel:
         names = [identity(image) for image in images]
         unique = dict(zip(names, images, strict=True))
         places = {name: place for place, name in enumerate(unique)}
-        features_NQD = self.encode_images([open_image(image) for image in unique.values()], batch_size)
+        features_NQD = self.encode_images([read_image(image) for image in unique.values()], batch_size)
         answers = self.generate(
             features_NQD[[places[name] for name in names]],
             [self._prompt(as_instruction(question)) for question in questions],
@@ -194,32 +194,10 @@ class VisionLanguageModel:
         return str(self.processor.apply_chat_template([message], add_generation_prompt=True))
 
 
-def identity(image: Image | str | Path | bytes) -> str:
+def identity(image: ImageSource) -> str:
     """A name that equal sources share, so that an image is encoded once however many questions it gets."""
     if isinstance(image, str | Path):
         return f"path {image}"
     if isinstance(image, bytes):
         return f"bytes {hashlib.sha256(image).hexdigest()}"
     return f"object {id(image)}"
-
-
-def open_image(image: Image | str | Path | bytes) -> Image:
-    """Open and check an image.
-
-    Raises:
-        DataError: it is missing, damaged or of a format that is not read.
-    """
-    from tinygptv.data import records
-
-    if isinstance(image, bytes):
-        return records.open_image(image, "the image")
-    if isinstance(image, str | Path):
-        try:
-            return records.open_image(Path(image).read_bytes(), str(image))
-        except OSError as error:
-            raise DataError(f"{image}: {error.strerror}; give the path of a PNG, JPEG or WebP file") from None
-    if image.mode == "RGB":
-        return image
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return records.open_image(buffer.getvalue(), "the image")

@@ -5,12 +5,17 @@ Shapes: B texts, T tokens, N images, C colours, H height, W width.
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL.Image import Image
 from transformers import BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
 
 from tinygptv.data import prompts
+from tinygptv.data.data_urls import from_base64, from_data_url, is_data_url
+from tinygptv.data.images import read_image
 from tinygptv.errors import CheckpointError
 from tinygptv.files import read_json
 
@@ -63,7 +68,8 @@ class TinyGPTVProcessor(ProcessorMixin):
         """Encode prompts and images.
 
         Args:
-            images: one image or a list, in the order of the marks ``<ImageHere>`` in the texts.
+            images: one image or a list, in the order of the marks ``<ImageHere>`` in the texts: whatever
+                ``data/images.py`` reads, data URLs, base 64 and addresses, which transformers fetches.
             text: one prompt or a list, as ``apply_chat_template`` gives them.
             return_tensors: ``"pt"``.
             kwargs: ``size`` overrides the images' resolution; padding is always on, on the left.
@@ -77,7 +83,7 @@ class TinyGPTVProcessor(ProcessorMixin):
         features: dict[str, Any] = {}
         if images is not None:
             size = {"size": kwargs["size"]} if "size" in kwargs else {}
-            features |= self.image_processor(images, return_tensors=return_tensors, **size)
+            features |= self.image_processor(self._seen(images), return_tensors=return_tensors, **size)
         if text is not None:
             texts = [text] if isinstance(text, str) else list(text)
             marks = sum(t.count(prompts.IMAGE_MARK) for t in texts)
@@ -87,6 +93,17 @@ class TinyGPTVProcessor(ProcessorMixin):
             ids = [self.encode_prompt(t) for t in texts]
             features |= self.tokenizer.pad({"input_ids": ids}, padding=True, return_tensors=return_tensors)
         return BatchFeature(features)
+
+    def _seen(self, images: Any) -> Any:
+        """Pictures and files as ``tinygptv.load(...).answer`` sees them; tensors and arrays are pixels already."""
+        if isinstance(images, list | tuple):
+            return [self._seen(image) for image in images]
+        if isinstance(images, str) and images.startswith(("http://", "https://")):
+            return read_image(self.image_processor.fetch_images(images))
+        if isinstance(images, str) and not os.path.isfile(images):  # noqa: PTH113 - base 64 is too long for a Path
+            with suppress(ValueError):
+                return read_image(from_data_url(images) if is_data_url(images) else from_base64(images))
+        return read_image(images) if isinstance(images, Image | bytes | str | Path) else images
 
     def encode_prompt(self, text: str) -> list[int]:
         """Token ids of a prompt with image slots, without padding."""

@@ -51,13 +51,15 @@ class Admission:
 
 
 def _announced(request: Request, limit: int) -> int:
-    """The length of the body, as its head says."""
+    """The most bytes that the body may have: what its head says, or the limit where it comes in chunks."""
     # A page of another site can send text without asking; JSON needs a permission that is never given.
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise RequestError(415, "send JSON, with `Content-Type: application/json`")
+    if "chunked" in request.headers.get("transfer-encoding", "").lower():
+        return limit
     length = request.headers.get("content-length", "")
     if not (length.isascii() and length.isdecimal()):
-        raise RequestError(411, "send `Content-Length`")
+        raise RequestError(411, "send `Content-Length`, or the body in chunks")
     if len(length) > 12 or int(length) > limit:
         raise RequestError(413, f"the request has {length[:20]} bytes; the limit is {limit}")
     return int(length)
@@ -71,7 +73,7 @@ async def _read(request: Request, size: int, seconds: float) -> bytes:
             async for part in request.stream():
                 content += part
                 if len(content) > size:
-                    raise RequestError(400, "the request has more bytes than its `Content-Length`")
+                    raise RequestError(413, f"the request has more than the {size} bytes that it may have")
     except TimeoutError:
         raise RequestError(408, f"the request did not arrive within {seconds:.0f} s") from None
     return bytes(content)

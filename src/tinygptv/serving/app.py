@@ -43,6 +43,10 @@ def create_app(engine: Engine) -> FastAPI:
     admission = Admission(engine.settings, engine.metrics)
     started = int(time.time())
 
+    def described(source: str) -> dict[str, Any]:
+        version = engine.models.get(source).version
+        return {"id": source, "object": "model", "created": started, "owned_by": "tinygptv", "version": version}
+
     @app.post(COMPLETIONS)
     async def complete(request: Request) -> JSONResponse:
         async with admission.body(request) as body:
@@ -50,11 +54,11 @@ def create_app(engine: Engine) -> FastAPI:
 
     @app.get(MODELS)
     async def models() -> JSONResponse:
-        served = [
-            {"id": source, "object": "model", "created": started, "owned_by": "tinygptv", "version": version}
-            for source, version in engine.models.versions().items()
-        ]
-        return JSONResponse({"object": "list", "data": served})
+        return JSONResponse({"object": "list", "data": [described(source) for source in engine.models.versions()]})
+
+    @app.get(MODELS + "/{name:path}")
+    async def model(name: str) -> JSONResponse:
+        return JSONResponse(described(name))
 
     @app.get(HEALTH)
     async def health() -> JSONResponse:

@@ -1,22 +1,19 @@
 """What a client may ask, in OpenAI's form, and the errors in the same form.
 
-One message of the user with one image, as a data URL, and one text: what the model was trained on. Images are never
-fetched from the network.
+One image, as a data URL, and one question, in one message of the user or in several: what the model was trained on.
+Images are never fetched from the network. What clients send by habit is taken at the values that change nothing.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator
 
+from tinygptv.data.data_urls import from_data_url, is_data_url
 from tinygptv.serving.settings import Settings
 
-_DATA_URL = re.compile(r"data:image/(png|jpeg|webp);base64,", re.ASCII)
 INVALID = "invalid_request_error"
 
 
@@ -67,7 +64,7 @@ class _ImageURL(_Strict):
 
 class _ImagePart(_Strict):
     type: Literal["image_url"]
-    image_url: _ImageURL
+    image_url: _ImageURL | str
 
 
 class _TextPart(_Strict):
@@ -77,21 +74,68 @@ class _TextPart(_Strict):
 
 class _Message(_Strict):
     role: Literal["user"]
-    content: list[Annotated[_ImagePart | _TextPart, Field(discriminator="type")]]
+    content: (
+        Annotated[str, Tag("text")]
+        | Annotated[list[Annotated[_ImagePart | _TextPart, Field(discriminator="type")]], Tag("parts")]
+    ) = Field(discriminator=Discriminator(lambda content: "text" if isinstance(content, str) else "parts"))
     name: str | None = None
 
 
+class _PlainText(_Strict):
+    type: Literal["text"]
+
+
+Nothing = Annotated[list[Any], Field(max_length=0)] | None
+Zero = Annotated[float, Field(ge=0, le=0)] | None
+
+
 class _ChatRequest(_Strict):
+    """Fields of OpenAI's chat completions that decide the answer, or would, at values that change nothing."""
+
     model: str
     messages: list[_Message]
-    stream: bool | None = None
-    n: Literal[1] | None = None
-    temperature: Annotated[float, Field(ge=0, le=0)] | None = None  # answers are greedy
-    top_p: Annotated[float, Field(ge=1, le=1)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    seed: int | None = None  # greedy answers need none
+
+    # Answers are greedy: 0 is what happens, 1 what clients send who leave it as it is.
+    temperature: Literal[0, 1] | None = None
+    top_p: Annotated[float, Field(ge=1, le=1)] | None = None
+    frequency_penalty: Zero = None
+    presence_penalty: Zero = None
+    logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
+    logprobs: Literal[False] | None = None
+    top_logprobs: Literal[0] | None = None
+    n: Literal[1] | None = None
+    stop: Nothing = None
+    response_format: _PlainText | None = None
+    modalities: list[Literal["text"]] | None = None
+    audio: None = None
+    prediction: None = None
+    tools: Nothing = None
+    tool_choice: Literal["none", "auto"] | None = None
+    functions: Nothing = None
+    function_call: Literal["none", "auto"] | None = None
+    reasoning_effort: Literal["none"] | None = None
+    verbosity: Literal["medium"] | None = None
+    web_search_options: None = None
+    stream: bool | None = None
+
+    # These name or file a request; they change no answer.
+    stream_options: dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    seed: int | None = None
     user: str | None = None
+    metadata: dict[str, Any] | None = None
+    store: bool | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_retention: str | None = None
+
+    @field_validator("temperature", mode="before")
+    @classmethod
+    def _whole(cls, value: object) -> object:
+        return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def parse(body: bytes, settings: Settings) -> Question:
@@ -106,19 +150,22 @@ def parse(body: bytes, settings: Settings) -> Question:
         raise _from_validation(error) from None
     if request.stream:
         raise RequestError(400, "streaming is not supported: answers are short; leave `stream` out", param="stream")
-    if len(request.messages) != 1:
+    urls, texts = [], []
+    for message in request.messages:
+        for part in [message.content] if isinstance(message.content, str) else message.content:
+            if isinstance(part, _ImagePart):
+                urls.append(part.image_url if isinstance(part.image_url, str) else part.image_url.url)
+            else:
+                texts.append(part if isinstance(part, str) else part.text)
+    if len(urls) != 1 or not texts:
         raise RequestError(
-            400, f"{len(request.messages)} messages; send one, of role `user`: the model knows single questions only"
-        )
-    parts = request.messages[0].content
-    urls = [part.image_url.url for part in parts if isinstance(part, _ImagePart)]
-    texts = [part.text for part in parts if isinstance(part, _TextPart)]
-    if len(urls) != 1 or len(texts) != 1:
-        raise RequestError(
-            400, f"{len(urls)} images and {len(texts)} texts; send one part `image_url` and one part `text`"
+            400,
+            f"{len(urls)} images and {len(texts)} texts; send one part `image_url` and a part `text`: the model knows "
+            "single questions about one image only",
+            param="messages",
         )
     limits = [limit for limit in (request.max_tokens, request.max_completion_tokens) if limit is not None]
-    return Question(request.model, data_url(urls[0], settings), texts[0], min(limits, default=None))
+    return Question(request.model, data_url(urls[0]), "\n".join(texts), min(limits, default=None))
 
 
 def check_text(text: str, settings: Settings) -> None:
@@ -131,25 +178,22 @@ def check_text(text: str, settings: Settings) -> None:
         )
 
 
-def data_url(url: str, settings: Settings) -> bytes:
-    """The content of a data URL with an image.
+def data_url(url: str) -> bytes:
+    """The content of a data URL.
 
     Raises:
-        RequestError: it is another address, of another type, damaged or too large.
+        RequestError: it is another address, or damaged.
     """
-    start = _DATA_URL.match(url)
-    if start is None:
+    if not is_data_url(url):
         raise RequestError(
             400,
             f"{url[:40]!r} is no image: send `data:image/png;base64,...` (or jpeg, webp); addresses are not fetched",
             param="image_url",
         )
-    if (len(url) - start.end()) // 4 * 3 > settings.max_image_bytes + 2:
-        raise RequestError(413, f"the image has more than {settings.max_image_bytes} bytes", param="image_url")
     try:
-        return base64.b64decode(url[start.end() :], validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise RequestError(400, f"the image is not valid base 64 ({error})", param="image_url") from None
+        return from_data_url(url)
+    except ValueError as error:
+        raise RequestError(400, f"the image's data URL is damaged: {error}", param="image_url") from None
 
 
 def _from_validation(error: ValidationError) -> RequestError:

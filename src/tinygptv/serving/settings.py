@@ -17,15 +17,8 @@ CHAMPION, CHALLENGER = "models:/tinygptv@champion", "models:/tinygptv@challenger
 class Settings:
     """How much the service takes, and how it works. What is beyond a limit gets a 4xx answer that names the limit."""
 
-    max_image_bytes: int = 4 * MIB
-    """Of an image's file."""
-    max_pixels: int = 16_000_000
-    """Width times height."""
-    min_side: int = 4
-    """Below it, colours and rows of an image cannot be told apart."""
-    max_side: int = 8192
-    """The table of weights for making a picture smaller grows with the longer side: one line of 16 million pixels
-    would need half a GB."""
+    max_image_bytes: int = 12 * MIB
+    """Of an image's file: a telephone's pictures have up to 8. Its pixels are bounded in ``data/images.py``."""
     max_text: int = 4000
     """Characters of a question, as in a record."""
     max_requests: int = 1000

@@ -25,7 +25,7 @@ def boxes_in(text: str) -> list[Box]:
 def draw_boxes(image: Image.Image, boxes: list[Box]) -> Image.Image:
     """A copy of an image, of a size to look at, with boxes in it."""
     factor = max(1, -(-SMALLEST_SIDE // max(image.size)))
-    picture = image.convert("RGB").resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    picture = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
     picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
     pen, line = ImageDraw.Draw(picture), max(2, max(picture.size) // 160)
     for number, (x1, y1, x2, y2) in enumerate(boxes):

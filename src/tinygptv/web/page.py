@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from tinygptv.data import records
+from tinygptv.data.images import read_image
 from tinygptv.data.tasks import TEMPLATES
 from tinygptv.serving.app import create_app as create_service
 from tinygptv.serving.requests import Question, RequestError
@@ -67,7 +67,7 @@ def build(engine: Engine) -> Any:
             answer = await engine.answer(Question(source, content, question))
         except RequestError as error:
             raise gradio.Error(error.message, print_exception=False) from None
-        image = records.open_image(content, "the image")
+        image = read_image(content)
         boxes = boxes_in(answer.text)
         told = f"{answer.version}, {len(boxes)} {'box' if len(boxes) == 1 else 'boxes'}"
         return answer.text, draw_boxes(image, boxes), told
