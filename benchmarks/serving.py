@@ -94,12 +94,13 @@ def parse_arguments() -> argparse.Namespace:
 def read_questions(shards: Path, count: int) -> list[tuple[bytes, str]]:
     """Real images of the test set with one question each, of all kinds in turn."""
     from tinygptv.data.shards import read_samples
+    from tinygptv.data.summary import tars
     from tinygptv.data.tasks import instruction
     from tinygptv.errors import DataError
     from tinygptv.evaluation.benchmarks import list_questions
 
     found = []
-    for sample in itertools.islice(read_samples(sorted(shards.glob("test-*.tar"))), count):
+    for sample in itertools.islice(read_samples(tars(shards, "test-*.tar")), count):
         questions = list_questions([sample.record])
         chosen = questions[len(found) % len(questions)]
         found.append((sample.image_bytes, instruction(chosen.task, chosen.content)))

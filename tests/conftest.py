@@ -52,7 +52,7 @@ def small_download(small_files: dict[str, bytes], tmp_path_factory: pytest.TempP
 
 @pytest.fixture(scope="session")
 def small_shards(small_download: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shards of the small data set, without ``summary.json``. Read only."""
+    """Shards of the small data set. Read only."""
     from tests.checkouts import VAL_IMAGES
 
     folder = tmp_path_factory.mktemp("data") / "shards"

@@ -57,7 +57,7 @@ def refused(path, *words):
 
 def test_names_sizes_and_round_trip(small_shards, samples, tmp_path):
     assert sorted(path.name for path in small_shards.iterdir()) == [
-        "test-000000.tar", "train-000000.tar", "train-000001.tar", "val-000000.tar",
+        "summary.json", "test-000000.tar", "train-000000.tar", "train-000001.tar", "val-000000.tar",
     ]  # fmt: skip
     paths = write_shards(tmp_path, "x", samples, images_per_shard=3)
     assert [path.name for path in paths] == ["x-000000.tar", "x-000001.tar", "x-000002.tar"]

@@ -1,42 +1,8 @@
 from __future__ import annotations
 
-import hashlib
-import json
-
 import pytest
 
 from tinygptv.doctor import Check, objects
-
-
-def md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
-@pytest.fixture
-def stored(checkout):
-    """``stored(step, files)``: an output in the workspace, in a cache as DVC lays it out, and in ``dvc.lock``."""
-    stages = {}
-
-    def store(step: str, **files: bytes):
-        def put(content: bytes, name: str):
-            path = checkout / ".dvc" / "cache" / "files" / "md5" / name[:2] / name[2:]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-            return path
-
-        for name, content in files.items():
-            path = checkout / "data" / "tiny" / step / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        paths = {name: put(content, md5(content)) for name, content in files.items()}
-        entries = [{"md5": md5(content), "relpath": name} for name, content in sorted(files.items())]
-        listing = json.dumps(entries).encode()
-        paths["."] = put(listing, f"{md5(listing)}.dir")
-        stages[step] = {"cmd": "x", "outs": [{"path": f"data/tiny/{step}", "md5": f"{md5(listing)}.dir"}]}
-        (checkout / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))
-        return paths
-
-    return store
 
 
 def look(checkout, deep: bool = False) -> list[Check]:

@@ -9,6 +9,7 @@ import signal
 import pytest
 from safetensors.torch import load_file, save_file
 
+from tinygptv.data.shards import write_shards
 from tinygptv.files import sha256_file, write_json
 from tinygptv.steps.harness import StepContext
 from tinygptv.training import resume
@@ -265,7 +266,7 @@ def test_damaged_feature_shard(checkout, refused, damage):
     content[len(content) // 2] ^= 4
     if damage == "missing":
         path.unlink()
-        refused(checkout, "stage1", "no features of image", "dvc repro features")
+        refused(checkout, "stage1", f"{path} is missing", "dvc repro -f -s features")
         return
     path.write_bytes(content if damage == "flipped" else content[:3000])
     refused(checkout, "stage1", str(path), "dvc checkout", "dvc repro -f -s features")
@@ -278,8 +279,11 @@ def test_damaged_shard_under_training(checkout, refused):
 
 
 def test_no_training_shards(checkout, refused):
-    for path in (checkout.data / "shards").glob("train-*.tar"):
+    folder = checkout.data / "shards"
+    for path in sorted(folder.glob("train-*.tar"), reverse=True):
         path.unlink()
+    refused(checkout, "features", f"{path} is missing", "dvc checkout", "dvc repro -f -s shards")
+    write_shards(folder, "train", [], images_per_shard=16)
     refused(checkout, "features", "data/smoke/shards holds no train-*.tar", "dvc repro shards")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygptv.data.shards import tar_index, write_members
+from tinygptv.data.summary import tars
 from tinygptv.errors import DataError
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ class FeatureReader:
         """Index the tars of a folder, such as ``data/tiny/features/64``.
 
         Raises:
-            DataError: there is none, or one is damaged.
+            DataError: there is none, or one is damaged, missing or not listed.
         """
-        paths = sorted(folder.glob("*.tar"))
+        paths = tars(folder)
         if not paths:
             raise DataError(f"{folder} holds no feature shards; run `dvc repro features`")
         self._places: dict[str, tuple[Path, int, int]] = {}

@@ -8,24 +8,31 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tarfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tinygptv.config import STEPS
-from tinygptv.data.records import IMAGE_FORMATS, ImageRecord, ImageSample, RecordError, parse_record, parse_sample
-from tinygptv.errors import DataError
-from tinygptv.files import needing, read_json, sha256_file
+from tinygptv.data.records import (
+    IMAGE_FORMATS,
+    TASKS,
+    ImageRecord,
+    ImageSample,
+    RecordError,
+    parse_record,
+    parse_sample,
+)
+from tinygptv.data.summary import SUMMARY, mend, read_digests, read_summary, replace_split
+from tinygptv.errors import DataError, UserError
+from tinygptv.files import needing, sha256_file, sync_tree
 
 SAMPLE_EXTENSIONS = frozenset({"json", *IMAGE_FORMATS})
-SUMMARY = "summary.json"
-DIGESTS = "digests"
-"""Key of ``summary.json``: shard → SHA-256. Where the file is there, the shards beside it must have these digests."""
-
 _MEMBER = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)\.([a-z0-9]+)")
+_SPLIT = re.compile(r"[A-Za-z0-9_]+")
 _BLOCK = 512
 _LONGEST_END = 1 << 20
 _LARGEST_MEMBER = 128 << 20
@@ -34,24 +41,48 @@ _MOST_MEMBERS = 200_000
 
 
 def write_shards(folder: Path, split: str, samples: Iterable[ImageSample], images_per_shard: int) -> list[Path]:
-    """Write samples as ``<split>-000000.tar`` and so on; equal samples give equal bytes.
+    """Write a split as ``<split>-000000.tar`` and so on, listed in ``summary.json``; equal samples give equal bytes.
+
+    What the folder held of the split goes, everything else stays. The tars are made aside: whatever fails leaves the
+    folder as it was, and a kill while they take their places leaves a split that is refused until it is written again.
 
     Args:
-        folder: where to write; it must exist.
-        split: first part of the file names.
+        folder: where to write; it is made if need be.
+        split: first part of the file names: letters, digits and `_`.
         samples: in the order in which they are to be read.
         images_per_shard: samples of a tar; the last one may have fewer.
 
     Returns:
         The paths written.
+
+    Raises:
+        UserError: the split's name or the size of the tars makes no sense.
+        DataError: the folder has a ``summary.json`` that is none of shards.
     """
-    paths: list[Path] = []
-    rest = iter(samples)
-    while part := list(islice(rest, images_per_shard)):
-        path = folder / f"{split}-{len(paths):06d}.tar"
-        write_members(path, ((sample.key, _files(sample)) for sample in part))
-        paths.append(path)
-    return paths
+    if not _SPLIT.fullmatch(split) or images_per_shard < 1:
+        raise UserError(
+            f"cannot write the split {split!r} with {images_per_shard} images in a tar: a name has letters, digits and "
+            "`_`, a tar at least one image"
+        )
+    read_summary(folder)
+    staged = folder / f".{split}.new"
+    shutil.rmtree(staged, ignore_errors=True)  # left by a kill
+    digests: dict[str, str] = {}
+    images, tasks, rest = 0, Counter[str](), iter(samples)
+    try:
+        staged.mkdir(parents=True)
+        while part := list(islice(rest, images_per_shard)):
+            path = staged / f"{split}-{len(digests):06d}.tar"
+            write_members(path, ((sample.key, _files(sample)) for sample in part))
+            digests[path.name] = sha256_file(path)
+            images += len(part)
+            tasks.update(record.task for sample in part for record in sample.record.records)
+        sync_tree(staged)
+        counts = {"images": images, "records": tasks.total(), "tasks": {task: tasks[task] for task in TASKS}}
+        replace_split(folder, split, staged, digests, counts)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return [folder / name for name in digests]
 
 
 def write_members(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
@@ -161,7 +192,7 @@ def tar_index(path: Path, extensions: frozenset[str] = SAMPLE_EXTENSIONS) -> dic
                     raise _damaged(path, f"member {last} is cut off")
             rest = file.read(_LONGEST_END)
     except FileNotFoundError:
-        raise DataError(f"{path} is missing; {_mend(path)}") from None
+        raise DataError(f"{path} is missing; {mend(path.parent)}") from None
     if len(header) + len(rest) < 2 * _BLOCK or len(rest) == _LONGEST_END or any(rest):
         raise _damaged(path, f"after member {last} it is damaged or cut off: a tar ends in two empty blocks")
     _check_digest(path, index)
@@ -190,16 +221,13 @@ def _member(path: Path, header: bytes, last: str, extensions: frozenset[str]) ->
 
 def _check_digest(path: Path, index: dict[str, tuple[int, int]]) -> None:
     """Compare a shard with the digest that was recorded when it was written, where there is one."""
-    summary = path.parent / SUMMARY
-    if not summary.is_file():
+    digests = read_digests(path.parent)
+    if digests is None:
         return
-    content = read_json(summary)
-    if not isinstance(content, dict) or DIGESTS not in content:
-        return
-    if path.name not in content[DIGESTS]:
-        raise _damaged(path, f"{summary.name} does not list it")
-    if sha256_file(path) != content[DIGESTS][path.name]:
-        raise _damaged(path, f"{_first_damage(path, index)}its digest is not the one in {summary.name}")
+    if path.name not in digests:
+        raise _damaged(path, f"{SUMMARY} does not list it")
+    if sha256_file(path) != digests[path.name]:
+        raise _damaged(path, f"{_first_damage(path, index)}its digest is not the one in {SUMMARY}")
 
 
 def _first_damage(path: Path, index: dict[str, tuple[int, int]]) -> str:
@@ -263,10 +291,4 @@ def _files(sample: ImageSample) -> dict[str, bytes]:
 
 
 def _damaged(path: Path, what: str) -> DataError:
-    return DataError(f"{path}: {what}; {_mend(path)}")
-
-
-def _mend(path: Path) -> str:
-    """How to get a shard back: the step is a folder of its path."""
-    step = next((part for part in reversed(path.parts) if part in STEPS), "shards")
-    return f"restore it with `dvc checkout`, or make it again with `dvc repro -f -s {step}`"
+    return DataError(f"{path}: {what}; {mend(path.parent)}")

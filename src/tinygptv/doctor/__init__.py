@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from tinygptv.doctor import environment, locks, machine, objects, packages, registry, remotes
+from tinygptv.doctor import environment, locks, lost, machine, objects, packages, registry, remotes
 from tinygptv.doctor.findings import Check
 from tinygptv.tables import plain_table
 
@@ -43,6 +43,7 @@ def examine(root: Path, *, deep: bool = False, manifest: Path | None = None) -> 
         environment.recorded,
         locks.dvc_locks,
         partial(objects.cache, deep=deep),
+        lost.outputs,
         remotes.verified,
         registry.versions,
     )

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from tinygptv.doctor.findings import Check
@@ -37,11 +38,11 @@ class Output:
 
 def cache(root: Path, *, deep: bool) -> Iterator[Check]:
     """The objects that ``dvc.lock`` names; with ``deep`` the whole cache, and the outputs in the workspace."""
-    outputs = _outputs(root)
-    folder = _cache_folder(root) / "files" / "md5" if outputs or deep else root
+    outputs = outputs_of(root)
+    folder = store(root) if outputs or deep else root
     named: dict[Path, Output] = {}
     for output in outputs:
-        for path in _objects(folder, output.md5):
+        for path in objects_of(folder, output.md5):
             named.setdefault(path, output)
     paths = sorted((path for path in named if path.is_file()), key=lambda path: (path.stat().st_size, path))
     if deep:
@@ -62,10 +63,11 @@ def cache(root: Path, *, deep: bool) -> Iterator[Check]:
         rest = f"; {left} larger ones were not read (`tinygptv doctor --deep`)" if left else ""
         yield Check(NAME, "ok", f"{count} objects are what their names say{rest}")
     if deep:
-        yield from _workspace(outputs)
+        yield from _workspace(root, outputs)
 
 
-def _outputs(root: Path) -> list[Output]:
+def outputs_of(root: Path) -> list[Output]:
+    """Every output that ``dvc.lock`` records."""
     lock = root / "dvc.lock"
     stages = ((read_yaml(lock) or {}).get("stages") or {}) if lock.is_file() else {}
     return [
@@ -76,18 +78,19 @@ def _outputs(root: Path) -> list[Output]:
     ]
 
 
-def _cache_folder(root: Path) -> Path:
+@lru_cache(maxsize=1)
+def store(root: Path) -> Path:
     """Where DVC keeps objects; a worktree uses the main checkout's."""
-    return Path(_dvc(root, "cache", "dir") or root / ".dvc" / "cache")
+    return Path(ask_dvc(root, "cache", "dir") or root / ".dvc" / "cache") / "files" / "md5"
 
 
-def _dvc(root: Path, *arguments: str) -> str:
+def ask_dvc(root: Path, *arguments: str) -> str:
     """What a command of DVC prints; nothing where it fails."""
     command = [sys.executable, "-m", "dvc", *arguments]
     return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def _objects(folder: Path, md5: str) -> Iterator[Path]:
+def objects_of(folder: Path, md5: str) -> Iterator[Path]:
     """An output's object, and those of its files where the output is a folder."""
     path = folder / md5[:2] / md5[2:]
     yield path
@@ -116,14 +119,25 @@ def _damage(root: Path, path: Path, output: Output | None) -> Check:
     if output is None:
         return Check(NAME, "problem", text, f"rm -f {here}")
     text += f" ({output.path.relative_to(root)})"
-    if _is_sound(output):
-        return Check(NAME, "problem", text, f"rm -f {here} && dvc commit {output.stage}")
-    again = "pull" if _dvc(root, "remote", "list") else "repro"
+    if is_sound(output):
+        return Check(NAME, "problem", text, for_profile(root, output, f"rm -f {here} && dvc commit {output.stage}"))
+    again = "pull" if ask_dvc(root, "remote", "list") else "repro"
     where = shlex.quote(str(output.path))
-    return Check(NAME, "problem", text, f"rm -rf {here} {where} && dvc {again} {output.stage}")
+    fix = for_profile(root, output, f"rm -rf {here} {where} && dvc {again} {output.stage}")
+    return Check(NAME, "problem", text, fix)
 
 
-def _is_sound(output: Output) -> bool:
+def for_profile(root: Path, output: Output, command: str) -> str:
+    """A command of DVC's as it must be given for an output: ``dvc.yaml`` has those of the present profile only."""
+    place, *profile = output.path.relative_to(root).parts[:2]
+    present = (read_yaml(root / "params.yaml") or {}).get("profile")
+    if place not in ("data", "reports") or profile == [present]:
+        return command
+    return f"with `profile: {profile[0]}` in params.yaml: {command}"
+
+
+def is_sound(output: Output) -> bool:
+    """Whether the workspace has an output as ``dvc.lock`` records it; reads it whole."""
     from tinygptv.tracking.content import dvc_md5
 
     try:
@@ -132,12 +146,14 @@ def _is_sound(output: Output) -> bool:
         return False
 
 
-def _workspace(outputs: list[Output]) -> Iterator[Check]:
-    """Outputs whose content is not the recorded one, whatever their dates say."""
+def _workspace(root: Path, outputs: list[Output]) -> Iterator[Check]:
+    """Outputs whose content is not the recorded one, whatever their dates say; ``lost`` has those that no cache has."""
     present = [output for output in outputs if output.path.exists()]
-    other = [output for output in present if not _is_sound(output)]
+    other = [output for output in present if not is_sound(output)]
     for output in other:
-        fix = f"dvc repro {output.stage} if you changed it; else rm -rf {output.path} && dvc checkout {output.path}"
-        yield Check("outputs", "warning", f"{output.path} is not what dvc.lock records: changed, or damaged", fix)
+        if all(path.is_file() for path in objects_of(store(root), output.md5)):
+            fix = f"dvc repro {output.stage} if you changed it; else rm -rf {output.path} && dvc checkout {output.path}"
+            found = f"{output.path} is not what dvc.lock records: changed, or damaged"
+            yield Check("outputs", "warning", found, for_profile(root, output, fix))
     if not other:
         yield Check("outputs", "ok", f"{len(present)} outputs are what dvc.lock records")

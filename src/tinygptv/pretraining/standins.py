@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tinygptv import runtime
 from tinygptv.config import Config, Pretrained
+from tinygptv.data.summary import tars
 from tinygptv.errors import DataError
 from tinygptv.files import read_json, write_json
 from tinygptv.steps.children import child
@@ -40,7 +41,7 @@ class Job:
     @property
     def training_shards(self) -> list[Path]:
         """Shards of the training split: nothing here ever sees another."""
-        return sorted(self.shards.glob("train-*.tar"))
+        return tars(self.shards, "train-*.tar")
 
     @property
     def threads(self) -> int:

@@ -181,7 +181,9 @@ def size_of(package: Path) -> int:
 
 
 def _tars(shards: Path, pattern: str) -> list[Path]:
-    found = sorted(shards.glob(pattern))
+    from tinygptv.data.summary import tars
+
+    found = tars(shards, pattern)
     if not found:
         raise DataError(f"{shards} has no {pattern}; run `dvc repro shards`")
     return found

@@ -35,12 +35,13 @@ def run(context: StepContext) -> None:
         UserError: an input is missing or does not fit.
     """
     from tinygptv.data.shards import read_samples
+    from tinygptv.data.summary import tars
     from tinygptv.evaluation import answering, benchmarks, report
 
     config, settings, shards = context.config, context.config.evaluate, context.input("shards")
     runtime.prepare(config.runtime, context.seed)
-    held_out = list(read_samples(sorted(shards.glob("val-*.tar"))))
-    test = list(read_samples(sorted(shards.glob("test-*.tar"))))
+    held_out = list(read_samples(tars(shards, "val-*.tar")))
+    test = list(read_samples(tars(shards, "test-*.tar")))
     training, all_training = read_baselines(shards)
     slice_ = benchmarks.evenly_spaced(
         benchmarks.list_questions([sample.record for sample in held_out]), settings.held_out_questions
@@ -96,10 +97,11 @@ def run(context: StepContext) -> None:
 def read_baselines(shards: Path) -> tuple[Baselines, Baselines]:
     """Baselines of the images that train, for the held-out slice, and of all training images, for the test set."""
     from tinygptv.data.shards import read_records
+    from tinygptv.data.summary import tars
     from tinygptv.evaluation.benchmarks import fit_baselines
 
-    trained = [r for image in read_records(sorted(shards.glob("train-*.tar"))) for r in image.records]
-    held_out = [r for image in read_records(sorted(shards.glob("val-*.tar"))) for r in image.records]
+    trained = [r for image in read_records(tars(shards, "train-*.tar")) for r in image.records]
+    held_out = [r for image in read_records(tars(shards, "val-*.tar")) for r in image.records]
     return fit_baselines(trained), fit_baselines(trained + held_out)
 
 

@@ -32,12 +32,13 @@ def run(context: StepContext) -> None:
     import torch
 
     from tinygptv.data.features import write_features
-    from tinygptv.data.shards import DIGESTS, SUMMARY, read_samples
+    from tinygptv.data.shards import read_samples
+    from tinygptv.data.summary import DIGESTS, SUMMARY, tars
     from tinygptv.model import assembly, checkpoint
     from tinygptv.model.processing import build_image_processor
 
     config, backbones = context.config, context.input("backbones")
-    shards = sorted(context.input("shards").glob("train-*.tar"))
+    shards = tars(context.input("shards"), "train-*.tar")
     if not shards:
         raise DataError(f"{context.input('shards')} holds no train-*.tar; run `dvc repro shards`")
     device = runtime.prepare(config.runtime, context.seed)

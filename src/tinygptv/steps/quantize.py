@@ -43,6 +43,7 @@ def run(context: StepContext) -> None:
     """
     from tinygptv import runtime
     from tinygptv.data.shards import read_records
+    from tinygptv.data.summary import tars
     from tinygptv.evaluation import benchmarks, metrics
     from tinygptv.model.adapters import merge_lora
     from tinygptv.model.int8 import save_quantized
@@ -73,7 +74,7 @@ def run(context: StepContext) -> None:
         )
         complete.set()
     measured, predictions = read_json(job.measured), read_json(job.answers)
-    questions = benchmarks.list_questions(read_records(sorted(shards.glob("test-*.tar"))))
+    questions = benchmarks.list_questions(read_records(tars(shards, "test-*.tar")))
     answers = [prediction["answer"] for prediction in predictions]
     before = read_json(context.input("evaluate") / PREDICTIONS)
     if [p["record"] for p in before] != [p["record"] for p in predictions]:
@@ -110,11 +111,12 @@ def test_package(job: Job, complete: Event) -> None:
 
     from tinygptv import runtime
     from tinygptv.data.shards import read_samples
+    from tinygptv.data.summary import tars
     from tinygptv.evaluation import answering, benchmarks
     from tinygptv.model.inference import VisionLanguageModel
 
     runtime.prepare(job.config.runtime, job.seed)
-    samples = list(read_samples(sorted(job.shards.glob("test-*.tar"))))
+    samples = list(read_samples(tars(job.shards, "test-*.tar")))
     questions = benchmarks.list_questions([sample.record for sample in samples])
     complete.wait()
     model = VisionLanguageModel.from_folder(job.package, job.config.runtime.device)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
 from tinygptv.data.easy_vqa import Candidate, Rejection, read_candidates
 from tinygptv.data.records import TASKS, ImageSample
-from tinygptv.data.shards import DIGESTS, SUMMARY, write_shards
+from tinygptv.data.shards import write_shards
+from tinygptv.data.summary import SUMMARY, read_summary
 from tinygptv.errors import DataError
-from tinygptv.files import sha256_file, write_json
+from tinygptv.files import write_json
 from tinygptv.steps.harness import StepContext
 
 REJECTED = "rejected.json"
@@ -28,19 +27,17 @@ def run(context: StepContext) -> None:
     accepted = sum(len(sample.record.records) for part in samples.values() for sample in part)
     write_json(context.state / REJECTED, rejected)  # stays there if the step stops here
     check_budget(accepted, rejected, settings.max_rejected)
-    digests: dict[str, str] = {}
     for split, part in samples.items():
-        for path in write_shards(context.out, split, part, settings.images_per_shard):
-            digests[path.name] = sha256_file(path)
-    splits = {split: count(part) for split, part in samples.items()}
+        write_shards(context.out, split, part, settings.images_per_shard)
     write_json(context.out / REJECTED, rejected)
-    summary = {"splits": splits, "records": accepted, "rejected": len(rejected), DIGESTS: digests}
+    summary = read_summary(context.out) | {"rejected": len(rejected)}
     write_json(context.out / SUMMARY, summary)
     context.run.artifact(context.out / SUMMARY)
     context.run.artifact(context.out / REJECTED)
     context.run.params(settings.model_dump())
     context.run.metrics({"records": accepted, "rejected": len(rejected)})
-    for split, counts in splits.items():
+    for split in samples:
+        counts = summary["splits"][split]
         tasks = counts["tasks"]
         numbers = {"images": counts["images"], "records": counts["records"], **tasks}
         context.run.metrics({f"{split}.{name}": number for name, number in numbers.items()})
@@ -72,9 +69,3 @@ def check_budget(accepted: int, rejected: list[Rejection], max_rejected: float) 
             f"{len(rejected)} of {total} records rejected, more than shards.max_rejected {max_rejected} allows; "
             f"the first is {first['id']}: {first['reason']}; all are listed in .state/<profile>/shards/{REJECTED}"
         )
-
-
-def count(samples: list[ImageSample]) -> dict[str, Any]:
-    """Images, records, and records per task."""
-    tasks = Counter(record.task for sample in samples for record in sample.record.records)
-    return {"images": len(samples), "records": tasks.total(), "tasks": {task: tasks[task] for task in TASKS}}

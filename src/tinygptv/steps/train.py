@@ -123,9 +123,15 @@ def load_model(
 
 
 def shards_digest(folder: Path) -> str:
-    """Digest of the summary that holds the digests of all shards."""
-    from tinygptv.data.shards import SUMMARY
+    """Digest of the summary that holds the digests of all shards.
 
+    Raises:
+        DataError: there is none.
+    """
+    from tinygptv.data.summary import SUMMARY, mend
+
+    if not (folder / SUMMARY).is_file():
+        raise DataError(f"{folder / SUMMARY} is missing; {mend(folder)}")
     return sha256_file(folder / SUMMARY)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tinygptv.data.batches import StageBatches
 from tinygptv.data.features import FeatureReader
 from tinygptv.data.shards import read_records
+from tinygptv.data.summary import tars
 from tinygptv.model.processing import read_tokenizer
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def train_shards(shards: Path) -> list[Path]:
     """The tars of the training split, in their order."""
-    return sorted(shards.glob("train-*.tar"))
+    return tars(shards, "train-*.tar")
 
 
 def stage_batches(
