@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tinygptv.errors import UserError
 from tinygptv.tracking import turn
 
 SHORT = 0.5
@@ -31,7 +32,7 @@ def test_the_second_waits_for_the_first(shared):
             said.append("second")
 
     with turn.turn(shared, NAME):
-        assert marks(shared) == [f"{NAME}.moving"]
+        assert len(marks(shared)) == 1
         waiting = threading.Thread(target=second)
         waiting.start()
         time.sleep(SHORT)
@@ -49,11 +50,69 @@ def test_it_ends_with_an_error_too(shared):
 
 def test_what_a_kill_left_is_taken_over(shared, monkeypatch):
     monkeypatch.setattr(turn, "STALE_SECONDS", SHORT)
-    shared.mlflow.create_registered_model(f"{NAME}.moving")
+    shared.mlflow.create_registered_model(f"{NAME}.left{turn.END}")
     began = time.monotonic()
     with turn.turn(shared, NAME):
         assert time.monotonic() - began > SHORT
     assert marks(shared) == []
+
+
+def test_who_wakes_up_can_neither_go_on_nor_take_the_mark_of_the_next(shared, monkeypatch):
+    monkeypatch.setattr(turn, "STALE_SECONDS", 0.0)
+    changes = []
+    with turn.turn(shared, NAME) as first:
+        first.do(changes.append, "first")
+        with turn.turn(shared, NAME) as second:
+            (mark,) = marks(shared)
+            with pytest.raises(UserError, match=r"another promotion or rollback .* run the command again"):
+                first.do(changes.append, "first, late")
+            first.give_back()
+            assert marks(shared) == [mark]
+            second.do(changes.append, "second")
+    assert (changes, marks(shared)) == (["first", "second"], [])
+
+
+def test_who_works_is_not_taken_for_dead(shared, monkeypatch):
+    monkeypatch.setattr(turn, "STALE_SECONDS", SHORT)
+    said = []
+
+    def second():
+        with turn.turn(shared, NAME) as mine:
+            mine.do(said.append, "second")
+
+    with turn.turn(shared, NAME) as first:
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        until = time.monotonic() + 3 * SHORT
+        while time.monotonic() < until:
+            first.do(time.sleep, SHORT / 10)
+        first.do(said.append, "first")
+    waiting.join()
+    assert said == ["first", "second"]
+
+
+def test_many_at_once_take_turns(shared):
+    inside, most, done = [], [], []
+
+    def one(number):
+        with turn.turn(shared, NAME):
+            inside.append(number)
+            most.append(len(inside))
+            time.sleep(0.01)
+            inside.remove(number)
+            done.append(number)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (max(most), sorted(done), marks(shared)) == (1, list(range(8)), [])
+
+
+def test_a_model_whose_name_begins_alike_is_another_one(shared):
+    with turn.turn(shared, f"{NAME}-smoke"), turn.turn(shared, NAME):
+        assert len(marks(shared)) == 2
 
 
 def test_a_database_in_a_file_gets_no_mark(tracking):

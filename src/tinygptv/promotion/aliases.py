@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from tinygptv.errors import BusyError, UserError
+from tinygptv.errors import BusyError, DataError, UserError
+from tinygptv.files import canonical
 from tinygptv.steps.harness import only_one
 from tinygptv.tracking import facts
 from tinygptv.tracking.client import SQLITE, Tracking, tracking_uri
-from tinygptv.tracking.registry import CHAMPION, PREVIOUS, version_by_alias
-from tinygptv.tracking.turn import turn
+from tinygptv.tracking.registry import CHAMPION, PREVIOUS, find_version, model_tags, version_by_alias
+from tinygptv.tracking.turn import Turn, TurnLostError, turn
 
 FORMER_TAG = "promoted.over"
 """The champion that a version took the place of: where ``previous`` goes when the version is restored."""
 ROLLED_BACK_TAGS = ("rolled_back.at", "rolled_back.by")
+MOVE_TAG = "aliases.move."
+"""Tags of the registered model: each move of its aliases by the number of its turn, until the next one removes it. So
+what somebody writes whose turn was taken does not pass for the last move."""
 
 
 @contextmanager
@@ -49,8 +55,6 @@ def only_promotion(root: Path, name: str, patience: float = 0.0) -> Iterator[Non
 def make_champion(tracking: Tracking, name: str, version: str, former: str | None) -> None:
     """Move ``champion`` to a version; the former one becomes ``previous``, ``challenger`` stays.
 
-    Killed anywhere, it can be done again: ``champion`` moves last, and what it names is complete before and after.
-
     Args:
         tracking: the store.
         name: the registered model.
@@ -58,18 +62,127 @@ def make_champion(tracking: Tracking, name: str, version: str, former: str | Non
         former: the champion that the gate compared it with.
 
     Raises:
-        UserError: the champion is another one by now.
+        UserError: the champion is another one by now, or another promotion took the turn.
     """
-    client = tracking.mlflow
-    with turn(tracking, name):
+    with moves(tracking, name) as (mine, _):
         require_champion(tracking, name, former)
-        if former is not None:
-            client.set_registered_model_alias(name, PREVIOUS, former)  # first: a kill must not lose it
-        tags = {"promoted.by": facts.user(), "promoted.at": facts.now(), FORMER_TAG: former or "none"}
-        for key, value in tags.items():  # first, too: a rerun would not add them
-            client.set_model_version_tag(name, version, key, value)
-        forget_rollback(tracking, name, version)
-        client.set_registered_model_alias(name, CHAMPION, version)
+        before = version_by_alias(tracking, name, PREVIOUS)
+        make(tracking, name, mine, Move(version, before if former is None else former, former, before, False))
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Where the aliases go; kept with the model before the first of them moves, so that a kill can be made good."""
+
+    champion: str
+    previous: str | None
+    former: str | None
+    """The champion until now."""
+    before: str | None
+    """What ``previous`` named until now."""
+    back: bool
+    """Whether the former champion is left because it is bad, and did not lose against this one."""
+    by: str = field(default_factory=facts.user)
+    at: str = field(default_factory=facts.now)
+    done: bool = False
+
+
+@contextmanager
+def moves(tracking: Tracking, name: str) -> Iterator[tuple[Turn, Move | None]]:
+    """The turn to move the aliases, and the move that a kill had left, which is finished by then.
+
+    Raises:
+        UserError: another promotion took the turn; the aliases are as that one left them.
+    """
+    try:
+        with turn(tracking, name) as mine:
+            yield mine, _finish(tracking, name, mine)
+    except TurnLostError:  # its last request may have come after those of who took over
+        with turn(tracking, name) as mine:
+            _finish(tracking, name, mine)
+            _, last = _last(tracking, name)
+            if last is not None:
+                _point(tracking, name, mine, PREVIOUS, last.previous)
+                _point(tracking, name, mine, CHAMPION, last.champion)
+        raise
+
+
+def make(tracking: Tracking, name: str, mine: Turn, move: Move) -> None:
+    """Move the aliases.
+
+    Killed anywhere, the next ``moves`` finishes it: from the first request on, the model says where they go. What
+    ``champion`` names is complete before and after; it moves last.
+    """
+    tag = f"{MOVE_TAG}{mine.began}"
+    _keep(tracking, name, mine, tag, move)
+    for former in model_tags(tracking, name):
+        if former.startswith(MOVE_TAG) and former != tag:
+            mine.do(tracking.mlflow.delete_registered_model_tag, name, former)
+    _carry_out(tracking, name, mine, tag, move)
+
+
+def _carry_out(tracking: Tracking, name: str, mine: Turn, tag: str, move: Move) -> None:
+    client = tracking.mlflow
+    _point(tracking, name, mine, PREVIOUS, move.previous)
+    if move.back and move.former is not None:  # what was rolled back must not come back by itself
+        for key, value in zip(ROLLED_BACK_TAGS, (move.at, move.by), strict=True):
+            mine.do(client.set_model_version_tag, name, move.former, key, value)
+    tags = {"promoted.by": move.by, "promoted.at": move.at}
+    if not move.back:
+        tags[FORMER_TAG] = move.former or "none"
+    for key, value in tags.items():
+        mine.do(client.set_model_version_tag, name, move.champion, key, value)
+    for key in set(ROLLED_BACK_TAGS) & client.get_model_version(name, move.champion).tags.keys():
+        mine.do(client.delete_model_version_tag, name, move.champion, key)
+    _point(tracking, name, mine, CHAMPION, move.champion)
+    _keep(tracking, name, mine, tag, replace(move, done=True))
+
+
+def _finish(tracking: Tracking, name: str, mine: Turn) -> Move | None:
+    """Finish what a kill left of a move; None where there is nothing, or it cannot be finished any more."""
+    tag, left = _last(tracking, name)
+    if left is None or left.done:
+        return None
+    champion = version_by_alias(tracking, name, CHAMPION)
+    if _exists(tracking, name, left.champion) and champion in (left.former, left.champion):
+        _carry_out(tracking, name, mine, tag, left)
+        return left
+    if champion == left.former:
+        _point(tracking, name, mine, PREVIOUS, left.before)  # the version was deleted
+    mine.do(tracking.mlflow.delete_registered_model_tag, name, tag)  # else somebody moved ``champion`` by hand
+    return None
+
+
+def _point(tracking: Tracking, name: str, mine: Turn, alias: str, version: str | None) -> None:
+    """Let an alias name a version; without one, or where it was deleted, nothing."""
+    if version is not None and _exists(tracking, name, version):
+        mine.do(tracking.mlflow.set_registered_model_alias, name, alias, version)
+    elif version_by_alias(tracking, name, alias) is not None:
+        mine.do(tracking.mlflow.delete_registered_model_alias, name, alias)
+
+
+def _last(tracking: Tracking, name: str) -> tuple[str, Move | None]:
+    """The last move that the model has on record, after its tag."""
+    tags = model_tags(tracking, name)
+    tag = max((tag for tag in tags if tag.startswith(MOVE_TAG)), key=lambda tag: (len(tag), tag), default="")
+    if not tag:
+        return tag, None
+    try:
+        return tag, Move(**json.loads(tags[tag]))
+    except (ValueError, TypeError):
+        raise DataError(f"the tag {tag} of {name} in {tracking.uri} is no move of aliases; delete it") from None
+
+
+def _keep(tracking: Tracking, name: str, mine: Turn, tag: str, move: Move) -> None:
+    mine.do(tracking.mlflow.set_registered_model_tag, name, tag, canonical(asdict(move)))
+
+
+def _exists(tracking: Tracking, name: str, version: str) -> bool:
+    try:
+        find_version(tracking, name, version)
+    except UserError:
+        return False
+    return True
 
 
 def require_champion(tracking: Tracking, name: str, expected: str | None) -> None:
@@ -84,14 +197,6 @@ def require_champion(tracking: Tracking, name: str, expected: str | None) -> Non
             f"the champion of {name} changed meanwhile, from {_named(expected)} to {_named(found)}; "
             "run the command again to compare with that one"
         )
-
-
-def forget_rollback(tracking: Tracking, name: str, version: str) -> None:
-    """A version that is champion again was rolled back no longer."""
-    tags = tracking.mlflow.get_model_version(name, version).tags
-    for key in ROLLED_BACK_TAGS:
-        if key in tags:
-            tracking.mlflow.delete_model_version_tag(name, version, key)
 
 
 def _named(version: str | None) -> str:

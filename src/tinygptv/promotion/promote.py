@@ -15,7 +15,7 @@ from tinygptv.errors import DataError, UserError
 from tinygptv.files import sha256_tree
 from tinygptv.profiles import Profile
 from tinygptv.promotion import contest, record
-from tinygptv.promotion.aliases import ROLLED_BACK_TAGS, make_champion, only_promotion, require_champion
+from tinygptv.promotion.aliases import ROLLED_BACK_TAGS, make_champion, moves, only_promotion, require_champion
 from tinygptv.promotion.contest import Exam, Examine
 from tinygptv.promotion.decide import (
     Credentials,
@@ -56,7 +56,7 @@ class Outcome:
     """The champion that it was compared with."""
     promoted: bool
     decision: Decision | None
-    """None where the version is champion already: nothing is to be decided."""
+    """None where nothing is to be decided: the version is champion already, or passed before a kill."""
     questions: str | None = None
     """Digest of the questions that both were asked."""
 
@@ -78,9 +78,9 @@ class Outcome:
 
     def line(self) -> str:
         """The outcome in one line."""
-        if self.decision is None:
+        if self.decision is None and not self.promoted:
             return f"{self.name} version {self.version} is the champion already"
-        if not self.promoted:
+        if self.decision is not None and not self.promoted:
             return f"{self.name} version {self.version} was refused: {'; '.join(self.decision.reasons)}"
         former = f"; version {self.champion} is previous" if self.champion is not None else ""
         return f"{self.name} version {self.version} is champion{former}"
@@ -100,7 +100,12 @@ def promote(root: Path, profile: Profile, wanted: str | None, examine: Examine =
     """
     name = profile.config.register_.model_name
     with only_promotion(root, name), reachable(root) as tracking:
-        return consider(tracking, profile, version_named(tracking, name, wanted), wanted is not None, None, examine)
+        with moves(tracking, name) as (_, left):
+            pass
+        version = version_named(tracking, name, wanted)
+        if left is not None and left.champion == version:  # this command again, which was killed
+            return Outcome(name, version, left.former, True, None)
+        return consider(tracking, profile, version, wanted is not None, None, examine)
 
 
 def version_named(tracking: Tracking, name: str, wanted: str | None) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tinygptv.errors import DataError
 from tinygptv.profiles import Profile
 from tinygptv.promotion import contest, record
-from tinygptv.promotion.aliases import make_champion, only_promotion
+from tinygptv.promotion.aliases import make_champion, moves, only_promotion
 from tinygptv.promotion.contest import Examine
 from tinygptv.promotion.decide import Decision, on_report
 from tinygptv.promotion.promote import consider
@@ -66,6 +66,8 @@ def register_package(
     with only_promotion(root, name, PATIENCE), reachable(root) as tracking:
         version, created = add_package(tracking, name, folder, lineage)
         complete_lineage(tracking, lineage)
+        with moves(tracking, name):
+            pass  # what a kill left is finished first
         champion = version_by_alias(tracking, name, CHAMPION)
         if champion in (None, version):
             decision = _alone(tracking, profile, version, champion, folder, lineage)

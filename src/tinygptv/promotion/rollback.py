@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tinygptv.errors import UserError
-from tinygptv.promotion.aliases import FORMER_TAG, ROLLED_BACK_TAGS, forget_rollback, only_promotion, require_champion
+from tinygptv.promotion.aliases import FORMER_TAG, Move, make, moves, only_promotion, require_champion
 from tinygptv.promotion.promote import package_of
-from tinygptv.tracking import facts
 from tinygptv.tracking.client import Tracking, reachable
 from tinygptv.tracking.registry import CHAMPION, PREVIOUS, find_version, version_by_alias
-from tinygptv.tracking.turn import turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,28 +50,20 @@ def rollback(root: Path, name: str) -> Restored:
 
 
 def _rollback(tracking: Tracking, name: str) -> Restored:
-    client = tracking.mlflow
+    with moves(tracking, name) as (_, left):
+        pass
+    if left is not None and left.back:  # this command again, which was killed
+        return Restored(name, left.champion, left.former, left.previous)
     bad, target = version_by_alias(tracking, name, CHAMPION), version_by_alias(tracking, name, PREVIOUS)
     if target is None or target == bad:
         raise UserError(f"{name} has no previous champion in {tracking.uri}; `tinygptv promote VERSION` makes one")
     _, problems = package_of(tracking, name, target)
     if problems:
         raise UserError(f"{name} version {target} cannot be champion again: {'; '.join(problems)}")
-    with turn(tracking, name):
+    with moves(tracking, name) as (mine, _):
         require_champion(tracking, name, bad)
-        now = facts.now()
-        if bad is not None:  # first: what was rolled back must not come back by itself, whatever is killed later
-            for key, value in zip(ROLLED_BACK_TAGS, (now, facts.user()), strict=True):
-                client.set_model_version_tag(name, bad, key, value)
         earlier = _earlier(tracking, name, target)
-        forget_rollback(tracking, name, target)
-        client.set_registered_model_alias(name, CHAMPION, target)
-        for key, value in (("promoted.by", facts.user()), ("promoted.at", now)):
-            client.set_model_version_tag(name, target, key, value)
-        if earlier is None:
-            client.delete_registered_model_alias(name, PREVIOUS)
-        else:
-            client.set_registered_model_alias(name, PREVIOUS, earlier)
+        make(tracking, name, mine, Move(target, earlier, bad, target, True))
     return Restored(name, target, bad, earlier)
 
 

@@ -176,6 +176,12 @@ def weights_folder(source: str, root: Path | None = None, target: Path | None = 
     return folder
 
 
+def model_tags(tracking: Tracking, name: str) -> dict[str, str]:
+    """The tags of a model, not of its versions; none where the model does not exist."""
+    models = tracking.mlflow.search_registered_models(f"name = '{name}'")
+    return dict(models[0].tags) if models else {}
+
+
 def _aliases(tracking: Tracking, name: str) -> dict[str, str]:
     """All aliases of a model; none where the model does not exist."""
     models = tracking.mlflow.search_registered_models(f"name = '{name}'")
