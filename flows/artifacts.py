@@ -22,6 +22,7 @@ from flows.graph import Plan
 from flows.runner import Outcome
 from tinygptv.errors import DataError
 from tinygptv.results import markdown_results
+from tinygptv.tracking.client import credentials
 
 EVALUATED = ("evaluate", "quantize")
 """The steps whose reports are the results."""
@@ -109,6 +110,7 @@ def _model(run_page: str, run_id: str) -> None:
 
 def _credentials(env: Mapping[str, str]) -> dict[str, str]:
     """What a team's MLflow wants to see, of the variables that MLflow's own client takes."""
+    env = {**env, **credentials(env)}
     user, password = env.get("MLFLOW_TRACKING_USERNAME"), env.get("MLFLOW_TRACKING_PASSWORD")
     if not user or not password:
         return {}

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tinygptv.addresses import without_secrets
 from tinygptv.processes import GRACE_SECONDS, guarded
 
 MEND = "MendMe"
@@ -47,7 +48,7 @@ def stream(
     assert process.stderr is not None
     try:
         for line in process.stderr:
-            last = line.rstrip()
+            last = without_secrets(line.rstrip())
             say(last)
             log(last)
         return process.wait(), last

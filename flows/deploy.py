@@ -7,6 +7,7 @@ the person had it: another time, switched off, or the whole deployment paused.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 
 from flows import automations
+from tinygptv.addresses import without_secrets
 from tinygptv.errors import EXIT_USER_ERROR, UserError
 from tinygptv.files import canonical
 from tinygptv.profiles import read_yaml
@@ -88,11 +90,24 @@ def _put_back(client: SyncPrefectClient, deployment: DeploymentResponse, former:
 
 def _prefect(*arguments: str) -> None:
     command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    env = os.environ | origin_without_user()
+    done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     print(done.stdout, done.stderr, sep="\n", flush=True)
     if done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise UserError(f"prefect {arguments[0]}: {lines[-1].strip() if lines else 'failed'}")
+
+
+def origin_without_user() -> dict[str, str]:
+    """Variables by which git has the origin's address without its user: Prefect stores it with each deployment."""
+    asked = ["git", "config", "--get", "remote.origin.url"]
+    try:
+        origin = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return {}  # no git, or no origin
+    count = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
+    own = {f"GIT_CONFIG_KEY_{count}": "remote.origin.url", f"GIT_CONFIG_VALUE_{count}": without_secrets(origin)}
+    return {"GIT_CONFIG_COUNT": str(count + 1), **own}
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any
 
 from flows.graph import Plan, Stage
 from flows.terminal import LineSplitter, StepView
+from tinygptv.addresses import without_secrets
 from tinygptv.files import read_json, write_json
 from tinygptv.processes import GRACE_SECONDS, guarded
 from tinygptv.profiles import read_yaml
@@ -110,6 +111,7 @@ def _stream(command: list[str], plan: Plan, view: StepView, log: Callable[[str],
     def line(text: str) -> None:
         if not text:
             return  # DVC sets its hints apart with empty lines
+        text = without_secrets(text)  # of libraries, too: it goes to Prefect and into the reason of a failure
         lines.append(text)
         log(text)
         if not DVC_CHATTER.match(text):
@@ -117,6 +119,7 @@ def _stream(command: list[str], plan: Plan, view: StepView, log: Callable[[str],
 
     def update(text: str) -> None:
         nonlocal logged
+        text = without_secrets(text)
         view.update(text)
         if text and time.monotonic() - logged >= UPDATES_TO_LOG_SECONDS:
             logged = time.monotonic()
@@ -158,13 +161,14 @@ def _success(plan: Plan, step: str, seconds: float, before: str) -> Outcome:
     """Tell a run, a restored result and an untouched one apart by what they leave behind, not by DVC's English."""
     path = plan.state_folder / f"{step}.json"
     record: dict[str, Any] = read_json(path) if path.is_file() else {}
+    url = without_secrets(record["url"]) if record.get("url") else None  # a record of earlier code may hold a user
     if record.get("pipeline") == plan.pipeline:
         state = "Completed"
     elif _fingerprint(plan, step) == before:
         state = "UpToDate"  # the record, if there is one, is of the run that made the outputs
     else:
         return Outcome(step=step, state="Cached", seconds=seconds)
-    return Outcome(step=step, state=state, seconds=seconds, run_id=record.get("run_id"), url=record.get("url"))
+    return Outcome(step=step, state=state, seconds=seconds, run_id=record.get("run_id"), url=url)
 
 
 def _fingerprint(plan: Plan, step: str) -> str:

@@ -22,7 +22,7 @@ from flows import artifacts, reconcile
 from flows.graph import Plan, Stage
 from flows.parent_run import parent_run
 from flows.runner import Outcome, run_step, save_outcomes
-from tinygptv.startup import spare_collector
+from tinygptv.startup import begin
 
 for _name in ("prefect.flow_runs", "prefect.task_runs"):
     logging.getLogger(_name).propagate = False  # to the server only: the terminal shows the lines themselves
@@ -97,5 +97,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    spare_collector()
+    begin()
     sys.exit(main())

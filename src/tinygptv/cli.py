@@ -14,8 +14,8 @@ import typer
 
 from tinygptv.commands import promotion, services, serving, team
 from tinygptv.commands.options import ProfileOption, RootOption, checkout, profile_name
-from tinygptv.errors import EXIT_USER_ERROR, UserError
-from tinygptv.startup import spare_collector
+from tinygptv.errors import EXIT_USER_ERROR, UserError, complain
+from tinygptv.startup import begin
 
 app = typer.Typer(
     help="TinyGPT-V: ask the trained model, read its results, check the machine, plan, exchange weights.",
@@ -229,11 +229,11 @@ team.add_to(app)
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; what a user can mend becomes one line instead of a traceback."""
-    spare_collector()
+    begin()
     try:
         app(args=arguments, prog_name="tinygptv")
     except UserError as error:
-        print(f"tinygptv: {error}", file=sys.stderr)
+        complain("tinygptv", error)
         return EXIT_USER_ERROR
     except SystemExit as end:  # how typer ends, also for its own usage errors
         return end.code if isinstance(end.code, int) else 0

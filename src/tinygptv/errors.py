@@ -5,13 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import re
+import sys
 from pathlib import Path
 
+from tinygptv.addresses import without_secrets
+
 EXIT_USER_ERROR = 2
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class UserError(Exception):
     """Something a user can mend; the message is one line that names the thing and the fix."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class ConfigError(UserError):
@@ -28,6 +35,21 @@ class CheckpointError(UserError):
 
 class BusyError(UserError):
     """The same step runs already."""
+
+
+def one_line(text: str) -> str:
+    """A text for a terminal or a record: without secrets of addresses, control characters as Python writes them."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], without_secrets(text))
+
+
+def brief(problem: object, longest: int = 200) -> str:
+    """What a library says, in one line that is not too long; secrets go before the cut, which would hide them."""
+    return one_line(" ".join(str(problem).split()))[:longest]
+
+
+def complain(who: str, problem: object) -> None:
+    """Print a problem as one line on stderr, after the name of the program or step."""
+    print(f"{who}: {one_line(str(problem))}", file=sys.stderr)
 
 
 class NoSpaceError(OSError):

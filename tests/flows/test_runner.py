@@ -46,6 +46,16 @@ def test_a_failure_shows_the_step_s_own_line(project, run):
     assert (outcome.state, outcome.reason, outcome.can_retry) == ("Failed", "zebra: mend me", True)
 
 
+def test_no_line_of_a_library_brings_a_secret_into_log_and_reason(project, run, capsys):
+    (project / "stop-zebra").write_text("1")
+    script = project / "step.sh"
+    script.write_text(script.read_text().replace("mend me", "lost https://user:t0ken@host/x?sig=t0ken"))
+    outcome = run("zebra")
+    assert outcome.state == "Failed"
+    shown = "\n".join([*run.lines, outcome.reason, capsys.readouterr().out])
+    assert "https://host/x?sig=***" in shown and "t0ken" not in shown
+
+
 def test_what_the_user_has_to_mend_is_not_tried_again(project, run):
     (project / "stop-zebra").write_text("2")
     assert not run("zebra").can_retry

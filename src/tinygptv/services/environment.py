@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from tinygptv.addresses import split_user
 from tinygptv.services.settings import credentials_for
 
 KEPT_WITH_SERVER = ("PREFECT_API_AUTH_STRING", "PREFECT_API_KEY", "PREFECT_API_SSL_CERT_FILE")
@@ -28,7 +29,9 @@ def prefect_environment(env: Mapping[str, str], root: Path, server: str | None =
     own = {name: value for name, value in env.items() if not name.startswith("PREFECT_")}
     if server is not None:
         own |= {name: env[name] for name in KEPT_WITH_SERVER if name in env}
-        own["PREFECT_API_URL"] = server
+        own["PREFECT_API_URL"], user, password = split_user(server)  # Prefect names its server where it is down
+        if user:
+            own["PREFECT_API_AUTH_STRING"] = f"{user}:{password}"
         # A flow that is silent for longer is taken for dead (flows/automations.py).
         own["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = str(HEARTBEAT_SECONDS)
         credentials = credentials_for(root, server)

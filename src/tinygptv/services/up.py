@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tinygptv.errors import BusyError, UserError
+from tinygptv.errors import BusyError, UserError, brief
 from tinygptv.processes import guarded
 from tinygptv.services import applied, processes, settings, stack
 from tinygptv.services.settings import HOST, Settings
@@ -177,7 +177,7 @@ def _run(chosen: Settings, command: list[str], env: Mapping[str, str], failure: 
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1].strip()[:200] if lines else "it said nothing"
+    return brief(lines[-1]) if lines else "it said nothing"
 
 
 @contextmanager

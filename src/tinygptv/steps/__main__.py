@@ -12,14 +12,14 @@ from safetensors import SafetensorError
 
 from tinygptv.config import STAGES, STEPS
 from tinygptv.errors import EXIT_USER_ERROR, UserError, from_write_error
-from tinygptv.startup import spare_collector
+from tinygptv.startup import begin
 from tinygptv.steps.harness import execute
 from tinygptv.steps.signals import Interrupted
 
 
 def main() -> int:
     """Run the step named on the command line."""
-    spare_collector()
+    begin()
     parser = argparse.ArgumentParser(prog="python -m tinygptv.steps", description=__doc__.splitlines()[0])
     parser.add_argument("step", choices=STEPS)
     parser.add_argument("--profile", help="configs/<profile>.yaml (default: the one in params.yaml)")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from tinygptv.errors import EXIT_USER_ERROR, UserError, from_write_error
-from tinygptv.startup import spare_collector
+from tinygptv.startup import begin
 from tinygptv.steps.signals import die_with_parent
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def child(target: Callable[..., None], *arguments: Any) -> Iterator[None]:
 
 def _guarded(target: Callable[..., None], *arguments: Any) -> None:
     die_with_parent()
-    spare_collector()
+    begin()
     try:
         target(*arguments)
     except UserError as error:

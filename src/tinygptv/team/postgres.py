@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from tinygptv.errors import UserError
+from tinygptv.errors import UserError, brief
 from tinygptv.files import write_text
 from tinygptv.services import processes
 from tinygptv.services.settings import HOST, USER
@@ -97,7 +97,7 @@ def prepare(settings: TeamSettings) -> None:
     password.unlink()
     if made.returncode:
         lines = made.stdout.strip().splitlines() or [f"exit code {made.returncode}"]
-        raise UserError(f"PostgreSQL's initdb failed: {lines[-1].strip()[:200]}")
+        raise UserError(f"PostgreSQL's initdb failed: {brief(lines[-1])}")
     staged.rename(data)
 
 

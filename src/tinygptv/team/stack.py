@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinygptv.errors import UserError
+from tinygptv.errors import UserError, brief
 from tinygptv.files import read_json, write_json
 from tinygptv.services import processes
 from tinygptv.services.settings import HOST
@@ -53,7 +53,7 @@ class Store(processes.Recorded):
         while not self.answers():
             if process.poll() is not None:
                 lines = self.log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-                raise UserError(f"{self.name} ended while it started: {lines[-1].strip()[:200]}; see {self.log}")
+                raise UserError(f"{self.name} ended while it started: {brief(lines[-1])}; see {self.log}")
             if time.monotonic() > deadline:
                 raise UserError(f"{self.name} did not answer within {START_SECONDS:.0f} s; see {self.log}")
             time.sleep(processes.POLL_SECONDS)

@@ -8,9 +8,9 @@ import os
 import sys
 from pathlib import Path
 
-from tinygptv.errors import EXIT_USER_ERROR, UserError
+from tinygptv.errors import EXIT_USER_ERROR, UserError, complain
 from tinygptv.profiles import read_profile
-from tinygptv.startup import spare_collector
+from tinygptv.startup import begin
 from tinygptv.steps.harness import find_root, state_folder
 from tinygptv.tracking import pipelines, registered
 from tinygptv.tracking.client import Tracking, reachable
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             _close(root, options.id, options.status, options.profile, options.skipped)
     except UserError as error:
-        print(f"tracking: {error}", file=sys.stderr)
+        complain("tracking", error)
         return EXIT_USER_ERROR
     return 0
 
@@ -106,5 +106,5 @@ def _pipeline(tracking: Tracking, identifier: str, profile: str | None) -> tuple
 
 
 if __name__ == "__main__":
-    spare_collector()
+    begin()
     sys.exit(main())

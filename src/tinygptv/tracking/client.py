@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinygptv.errors import UserError
+from tinygptv.addresses import split_user
+from tinygptv.errors import UserError, brief
 from tinygptv.services.settings import mlflow_address
 
 SQLITE = "sqlite:///"
@@ -21,15 +22,32 @@ SPOOL_TAG = "spool.id"
 
 
 def tracking_uri(root: Path) -> str:
-    """Where runs are recorded: ``MLFLOW_TRACKING_URI``, or ``mlflow.db`` in the checkout; always absolute."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{root.resolve() / 'mlflow.db'}"
+    """Where runs are recorded: ``MLFLOW_TRACKING_URI``, or ``mlflow.db`` in the checkout; always absolute.
+
+    Of a server without user and password, which ``credentials`` has; a database's address is not for showing.
+    """
+    configured = {**os.environ, **credentials(os.environ)}.get("MLFLOW_TRACKING_URI")
+    uri = configured or f"{SQLITE}{root.resolve() / 'mlflow.db'}"
     if uri.startswith(SQLITE) and not uri.startswith(f"{SQLITE}/"):
         uri = f"{SQLITE}{root.resolve() / uri.removeprefix(SQLITE)}"
     return uri
 
 
+def credentials(env: Mapping[str, str]) -> dict[str, str]:
+    """A server's address without its user, and user and password in MLflow's own variables for them.
+
+    So nobody can show them by showing the address: neither this project nor MLflow, nor any library below it.
+    """
+    address, user, password = split_user(env.get("MLFLOW_TRACKING_URI", ""))
+    if not address.startswith("http"):
+        return {}
+    found = {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password}
+    return {"MLFLOW_TRACKING_URI": address, **{name: value for name, value in found.items() if value}}
+
+
 def prepare_environment() -> None:
-    """Settings that MLflow reads when it is imported: no telemetry, no long retries, no chatter."""
+    """Settings that MLflow reads when it is imported: no telemetry, no long retries, no chatter, no shown password."""
+    os.environ.update(credentials(os.environ))
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["DO_NOT_TRACK"] = "true"
     os.environ["MLFLOW_LOGGING_LEVEL"] = "WARNING"
@@ -177,7 +195,7 @@ def reachable(root: Path) -> Iterator[Tracking]:
     try:
         yield Tracking.connect(root)
     except (MlflowException, DatabaseError) as error:  # the latter where the file is no database
-        reason = " ".join(str(error).split())[:200]
+        reason = brief(error)
         raise UserError(
             f"MLflow at {tracking_uri(root)}: {reason}; start its server, or set MLFLOW_TRACKING_URI"
         ) from error

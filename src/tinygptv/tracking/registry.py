@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import tinygptv
-from tinygptv.errors import DataError, UserError
+from tinygptv.errors import DataError, UserError, brief
 from tinygptv.files import sha256_tree
 from tinygptv.tracking import facts
 from tinygptv.tracking.card import lineage_card
@@ -166,7 +166,7 @@ def weights_folder(source: str, root: Path | None = None, target: Path | None = 
         copied = None if target is None else str(target)
         model = Path(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=copied, tracking_uri=uri))
     except MlflowException as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = brief(error)
         raise UserError(f"{source} cannot be read from {uri}: {reason}; `dvc repro -f -s register` fills it") from None
     flavors = read_yaml(model / "MLmodel").get("flavors", {})
     entry = flavors.get("python_function", {}).get("artifacts", {}).get(PACKAGE)

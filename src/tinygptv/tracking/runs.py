@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from tinygptv.errors import brief, complain
 from tinygptv.graph import code_digests, input_digests, stage_of, taken_by_dvc
 from tinygptv.profiles import Profile
 from tinygptv.steps.signals import Interrupted
@@ -80,7 +80,7 @@ class StepRun:
             self._done.wait(LONGEST_WAIT_WHEN_STOPPED if stopped else LONGEST_WAIT)
         finally:
             if not self._done.is_set() or self._problem is not None:
-                print(self._complaint(), file=sys.stderr)
+                complain("tracking", self._complaint())
             self._spool.close()
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
@@ -188,9 +188,9 @@ class StepRun:
         from tinygptv.tracking.client import tracking_uri
 
         assert self._spool is not None
-        reason = " ".join(str(self._problem or "no answer in time").split())[:200]
+        reason = brief(self._problem or "no answer in time")
         return (
-            f"tracking: {tracking_uri(self._root)} did not take the records ({reason}); they are kept in "
+            f"{tracking_uri(self._root)} did not take the records ({reason}); they are kept in "
             f"{self._spool.path} and shipped by the next step or by `python -m tinygptv.tracking ship`"
         )
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tinygptv.errors import DataError
+from tinygptv.errors import DataError, brief, complain
 from tinygptv.tracking import shelf
 from tinygptv.tracking import spool as spools
 from tinygptv.tracking.client import SPOOL_TAG, Tracking
@@ -130,8 +129,8 @@ class Shipment:
                 for record in records:
                     self._send([record], send)
                 return
-            reason = " ".join(str(error).split())[:300]
-            print(f"tracking: MLflow refuses {_name(records[0])} of run {self.run_id}: {reason}", file=sys.stderr)
+            what = f"MLflow refuses {_name(records[0])} of run {self.run_id}"
+            complain("tracking", f"{what}: {brief(error, 300)}")
 
 
 def ship_leftover(path: Path, tracking: Tracking) -> bool:
@@ -163,8 +162,7 @@ def ship_leftovers(folder: Path, tracking: Tracking, seconds: float) -> None:
         try:
             ship_leftover(path, tracking)
         except Exception as problem:
-            reason = " ".join(str(problem).split())[:200]
-            print(f"tracking: {path} could not be shipped yet ({reason})", file=sys.stderr)
+            complain("tracking", f"{path} could not be shipped yet ({brief(problem)})")
 
 
 def ship_all(root: Path, tracking: Tracking) -> tuple[int, int]:

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tinygptv.addresses import without_secrets
 from tinygptv.files import needing
 
 Kind = Literal["metric", "param", "tag", "artifact", "dataset", "status", "attempt", "shipped"]
@@ -107,6 +108,8 @@ class Spool:
 
         It is a single write to the system, so a kill leaves whole lines.
         """
+        if isinstance(fields.get("value"), str):  # such as the words of a library's error
+            fields["value"] = without_secrets(fields["value"])
         identity = _identity({"kind": kind, **fields})
         if identity and identity in self._seen:
             return

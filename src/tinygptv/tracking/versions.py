@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinygptv.errors import DataError, UserError
+from tinygptv.errors import DataError, UserError, brief
 from tinygptv.files import sha256_tree
 from tinygptv.tracking.client import SQLITE, prepare_environment, tracking_uri
 from tinygptv.tracking.registry import DIGEST_TAG, weights_folder
@@ -55,7 +55,7 @@ class Registry:
             else:
                 found = client.get_model_version(parts["name"], parts["version"])
         except (MlflowException, SQLAlchemyError) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = brief(error)
             raise UserError(f"{source} cannot be read from {self.uri}: {reason}") from None
         return Version(f"models:/{parts['name']}/{found.version}", found.tags.get(DIGEST_TAG))
 
