@@ -38,8 +38,9 @@ def ask(
     """Answer a question about a picture."""
     if not image.is_file():
         raise UserError(f"{image} does not exist; name a picture")
-    if not question.strip():
-        raise UserError("the question is empty; ask something")
+    from tinygptv.data.tasks import check_question
+
+    check_question(question)
     source = model if model is not None else str(_default_model())
     import tinygptv
 

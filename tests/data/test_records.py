@@ -63,6 +63,7 @@ ANSWER = (*RECORD, "turns", 0, "answer")
 BAD = {
     "unknown task": ((*RECORD, "task"), "dance"),
     "answer is empty": (ANSWER, "  "),
+    "question is empty, but the task refer asks one": ((*RECORD, "turns", 0, "question"), " \n"),
     "limit is 4000": (ANSWER, "x" * 4001),
     r"U\+0000": (ANSWER, "a\0b"),
     r"U\+0007": (ANSWER, "a\x07b"),

@@ -108,6 +108,27 @@ def test_bad_input_is_refused(ready: VisionLanguageModel, tmp_path: Path) -> Non
     with pytest.raises(UserError, match="1 images and 2 questions"):
         ready.answer(pictures(1), ["a", "b"])
     assert ready.answer([], []) == []
+    for question, words in ((None, "missing"), ("", "empty"), (" \n", "empty"), (5, "must be text, not int")):
+        with pytest.raises(DataError, match=f"the question .*{words}"):
+            ready.answer(pictures(1), [question])
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (None, "NoneType is no picture"),
+        (5, "int is no picture"),
+        (np.zeros((4, 4, 2), np.uint8), "no picture"),
+        ("a\0b", "null"),
+        ("iVBOR" * 2000, "File name too long"),
+        (Image.new("RGB", (0, 4)), "0x4 pixels"),
+    ],
+    ids=["None", "number", "two channels", "no path", "base 64", "no pixels"],
+)
+def test_what_is_no_image_is_refused_in_one_line(ready: VisionLanguageModel, image: object, words: str) -> None:
+    with pytest.raises(DataError, match=words) as caught:
+        ready.answer([image], ["what?"])
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1200
 
 
 def test_a_question_leaves_room_for_its_answer(ready: VisionLanguageModel) -> None:

@@ -195,7 +195,10 @@ def test_mlflow_serves_the_same_answers(store):
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     }
     pairs = [pair(n) for n in range(0, 100, 9)]
-    rows = [[base64.b64encode(image).decode(), text] for image, text in pairs]
+    rows: list[list[str | None]] = [[base64.b64encode(image).decode(), text] for image, text in pairs]
+    rows[5:5] = [[None, "why"], [rows[0][0], None], [rows[0][0], " "], ["QUJD", "why"], ["/etc/x.png", "why"]]
+    wrong = ["image: the image is missing", "question: the question is missing", "question: the question is empty"]
+    wrong += ["image: the image cannot be decoded", "image: the image is text but no valid base 64"]
     with (store.root / "mlflow.log").open("w") as log:
         process = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
@@ -215,12 +218,18 @@ def test_mlflow_serves_the_same_answers(store):
                 except httpx.HTTPError:
                     time.sleep(0.2)
             body = {"dataframe_split": {"columns": ["image", "question"], "data": rows}}
-            answers = client.post("/invocations", json=body).raise_for_status().json()["predictions"]
+            found = client.post("/invocations", json=body).raise_for_status().json()["predictions"]
+            body["dataframe_split"]["columns"][1] = "qestion"
+            refused = client.post("/invocations", json=body)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    assert answers == store.offline[f"models:/{NAME}/1"].answer([i for i, _ in pairs], [t for _, t in pairs])
+    for row, reason in zip(found[5:10], wrong, strict=True):
+        assert row["answer"] is None and row["error"].startswith(reason)
+    answers = store.offline[f"models:/{NAME}/1"].answer([i for i, _ in pairs], [t for _, t in pairs])
+    assert found[:5] + found[10:] == [{"answer": answer, "error": None} for answer in answers]
+    assert refused.status_code == 400 and "missing inputs ['question']" in refused.json()["message"]
 
 
 def test_the_page(store, tmp_path):

@@ -143,9 +143,15 @@ class Fake:
         fake.content = f"{(folder / 'model.safetensors').read_text()} on {device}"
         return fake
 
-    def answer(self, images, questions):
-        assert all(image.startswith(b"\x89PNG") for image in images)
-        return [f"{self.content}: {question}" for question in questions]
+    def picture(self, image):
+        assert image.startswith(b"\x89PNG")
+        return image
+
+    def prompt(self, question):
+        return question
+
+    def ask(self, pictures, prompts):
+        return [f"{self.content}: {prompt}" for prompt in prompts]
 
 
 def test_registered_model_answers_and_holds_no_pickle(tracking, root, name, tmp_path, monkeypatch):
@@ -159,7 +165,8 @@ def test_registered_model_answers_and_holds_no_pickle(tracking, root, name, tmp_
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     model = mlflow.pyfunc.load_model(f"models:/{name}@champion")
     example = model.input_example
-    assert model.predict(example) == ["weights on cpu: what shape does the image contain?"]
+    found = model.predict(example).to_dict("records")
+    assert found == [{"answer": "weights on cpu: what shape does the image contain?", "error": None}]
     with pytest.raises(mlflow.exceptions.MlflowException):
         model.predict(example.drop(columns=["question"]))
     folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{name}@champion"))

@@ -74,11 +74,12 @@ def read_image(source: ImageSource, name: str = "the image", formats: Iterable[s
     if isinstance(source, Image.Image):
         return _as_seen(source, name)
     if isinstance(source, str | Path):
+        name = str(source)[:1000]  # who gives base 64 as a path shall not read all of it again
         try:
-            return _decode(Path(source).read_bytes(), str(source), formats)
+            return _decode(Path(source).read_bytes(), name, formats)
         except (OSError, ValueError) as error:  # a null byte in a path is a ValueError
             raise ImageError(
-                f"{getattr(error, 'strerror', error)}; give the path of a PNG, JPEG or WebP file", str(source)
+                f"{getattr(error, 'strerror', error)}; give the path of a PNG, JPEG or WebP file", name
             ) from None
     if isinstance(source, bytes | bytearray | memoryview):
         return _decode(bytes(source), name, formats)

@@ -95,6 +95,19 @@ def encode_answer(tokenizer: PreTrainedTokenizerBase, answer: str, *, end_id: in
     return [*encode_text(tokenizer, answer)[: max_tokens - 1], end_id]
 
 
+def check_room(tokens: int, answer: int, positions: int) -> None:
+    """Check that a prompt of so many tokens and the longest answer fit a model's positions.
+
+    Raises:
+        DataError: they do not.
+    """
+    if tokens + answer > positions:
+        raise DataError(
+            f"the question makes a prompt of {tokens} tokens; with an answer of up to {answer} that is more than the "
+            f"model's {positions}; ask in fewer words"
+        )
+
+
 def end_mark_id(tokenizer: PreTrainedTokenizerBase, end_mark: str) -> int:
     """The one token of the end mark, at which generation stops.
 

@@ -16,12 +16,12 @@ from PIL import Image
 
 from tinygptv.config import Task
 from tinygptv.data.images import ImageError, read_image
+from tinygptv.data.tasks import MAX_TEXT, is_blank, takes_question
 from tinygptv.errors import DataError
 
 TASKS: tuple[Task, ...] = get_args(Task)
 BOX_TASKS = frozenset({"grounding", "refer", "identify", "detection"})
 IMAGE_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
-MAX_TEXT = 4000
 MAX_NAME = 200
 MAX_RECORDS = 10_000
 MAX_TURNS = 100
@@ -194,6 +194,8 @@ def check_record(record: Record, key: str) -> None:
         raise RecordError(f"task {record.task} needs a box", record.id)
     for turn in record.turns:
         check_text(turn.question, "question", record.id)
+        if takes_question(record.task) and is_blank(turn.question):
+            raise RecordError(f"question is empty, but the task {record.task} asks one", record.id)
         check_text(turn.answer, "answer", record.id)
         if not turn.answer.strip():
             raise RecordError("answer is empty", record.id)

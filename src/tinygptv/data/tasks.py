@@ -1,4 +1,4 @@
-"""Instruction templates of the tasks. ``{}`` stands for the content of a record's question.
+"""Instruction templates of the tasks, and what may be asked. ``{}`` stands for the content of a record's question.
 
 Source: paper, appendix A and section 3.2; the authors' ``datasets/datasets/*.py`` and MiniGPT-4's ``alignment.txt``.
 """
@@ -7,8 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tinygptv.errors import DataError
+
 if TYPE_CHECKING:
     from tinygptv.config import Task
+
+MAX_TEXT = 4000
+"""Characters of a question or an answer."""
 
 TEMPLATES: dict[Task | str, tuple[str, ...]] = {
     "vqa": (
@@ -78,10 +83,43 @@ def instruction(task: str, content: str, template: int = 0) -> str:
     return templates[template % len(templates)].replace("{}", content)
 
 
-def as_instruction(question: str) -> str:
-    """A user's question as an instruction: those that name a task stay, the others are visual questions."""
-    question = question.strip()
-    return question if question.startswith("[") else instruction("vqa", question)
+def as_instruction(question: object) -> str:
+    """A user's question as an instruction: those that name a task stay, the others are visual questions.
+
+    Raises:
+        DataError: it is no question; see ``check_question``.
+    """
+    text = check_question(question).strip()
+    return text if text.startswith("[") else instruction("vqa", text)
+
+
+def check_question(question: object, limit: int = MAX_TEXT) -> str:
+    """What may be asked of a model, whichever way it comes: Unicode text that is not blank, of a bounded length.
+
+    Raises:
+        DataError: it is missing, no text, blank or too long.
+    """
+    if question is None:
+        raise DataError("the question is missing; ask something")
+    if not isinstance(question, str):
+        raise DataError(f"the question must be text, not {type(question).__name__}")
+    if is_blank(question):
+        raise DataError("the question is empty; ask something")
+    if len(question) > limit:
+        raise DataError(f"the question has {len(question)} characters; the limit is {limit}")
+    if any("\ud800" <= character <= "\udfff" for character in question):
+        raise DataError("the question has half a character (a lone surrogate); send valid Unicode")
+    return str(question)  # numpy has a subclass of its own
+
+
+def is_blank(text: str) -> bool:
+    """Whether there is nothing to see in a text: no characters, spaces or invisible ones."""
+    return not any(character.isprintable() and character != " " for character in text)
+
+
+def takes_question(task: str) -> bool:
+    """Whether the task's instructions are about something, so that a record without a question asks nothing."""
+    return any("{}" in template for template in TEMPLATES[task])
 
 
 def record_task(task: str) -> Task:

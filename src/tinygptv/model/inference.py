@@ -16,6 +16,7 @@ import torch
 
 from tinygptv import runtime
 from tinygptv.data.images import ImageSource, read_image
+from tinygptv.data.prompts import check_room
 from tinygptv.data.tasks import as_instruction
 from tinygptv.errors import CheckpointError, UserError
 from tinygptv.files import read_json
@@ -49,7 +50,7 @@ class VisionLanguageModel:
     def __init__(self, model: TinyGPTVForConditionalGeneration, processor: TinyGPTVProcessor) -> None:
         self.model = model.eval()
         self.processor = processor
-        self._prompt = lru_cache(maxsize=4096)(self._render_prompt)
+        self._rendered = lru_cache(maxsize=4096)(self._render_prompt)
 
     @classmethod
     def from_folder(cls, folder: str | Path, device: str = "cpu") -> VisionLanguageModel:
@@ -112,22 +113,44 @@ class VisionLanguageModel:
 
         Raises:
             ImageError: an image is missing, damaged or of a format that is not read.
-            UserError: the two lists differ in length, or a question is too long for the model.
+            DataError: a question is missing, empty or too long for the model.
+            UserError: the two lists differ in length.
         """
         if len(images) != len(questions):
             raise UserError(f"{len(images)} images and {len(questions)} questions; give one image for each question")
-        if not questions:
-            return []
+        prompts = [self.prompt(question) for question in questions]
         names = [identity(image) for image in images]
-        unique = dict(zip(names, images, strict=True))
+        pictures = {name: self.picture(image) for name, image in dict(zip(names, images, strict=True)).items()}
+        return self.ask([pictures[name] for name in names], prompts, batch_size)
+
+    def ask(self, pictures: Sequence[Image], prompts: Sequence[str], batch_size: int = BATCH_SIZE) -> list[str]:
+        """Answers to what ``picture`` and ``prompt`` have prepared; a picture that comes again is encoded once."""
+        if not prompts:
+            return []
+        unique = {id(picture): picture for picture in pictures}
         places = {name: place for place, name in enumerate(unique)}
-        features_NQD = self.encode_images([read_image(image) for image in unique.values()], batch_size)
+        features_NQD = self.encode_images(list(unique.values()), batch_size)
         answers = self.generate(
-            features_NQD[[places[name] for name in names]],
-            [self._prompt(as_instruction(question)) for question in questions],
-            batch_size=batch_size,
+            features_NQD[[places[id(picture)] for picture in pictures]], prompts, batch_size=batch_size
         )
         return [answer.text for answer in answers]
+
+    def prompt(self, question: object) -> str:
+        """A question in the form that the model was trained with.
+
+        Raises:
+            DataError: it is no question, or leaves no room for its answer.
+        """
+        return self._rendered(as_instruction(question))
+
+    def picture(self, image: ImageSource) -> Image:
+        """An image at the model's own size, as the image processor would make it: a thousand of them fit into memory.
+
+        Raises:
+            ImageError: it is missing, damaged or of a format that is not read.
+        """
+        processor = self.processor.image_processor
+        return read_image(image).resize((processor.size["width"], processor.size["height"]), processor.resample)
 
     def encode_images(self, images: Sequence[Image], batch_size: int = BATCH_SIZE) -> torch.Tensor:
         """Q-Former outputs of images [N, Q, D]."""
@@ -161,7 +184,7 @@ class VisionLanguageModel:
         limit = max_new_tokens if max_new_tokens is not None else self.max_new_tokens
         for start in range(0, len(prompts), batch_size):
             inputs = self.processor(text=list(prompts[start : start + batch_size])).to(self.model.device)
-            self._check_room(int(inputs["attention_mask"].sum(1).max()), limit)
+            check_room(int(inputs["attention_mask"].sum(1).max()), limit, self.positions)
             with torch.inference_mode():
                 output_BT = self.model.generate(
                     **inputs,
@@ -182,16 +205,11 @@ class VisionLanguageModel:
             found.append(Generated(text, tokens, cut=tokens == len(ids)))
         return found
 
-    def _check_room(self, tokens: int, limit: int) -> None:
-        if tokens + limit > self.positions:
-            raise UserError(
-                f"a question makes a prompt of {tokens} tokens; with an answer of up to {limit} that is more than the "
-                f"model's {self.positions}; ask in fewer words"
-            )
-
     def _render_prompt(self, instruction: str) -> str:
         message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": instruction}]}
-        return str(self.processor.apply_chat_template([message], add_generation_prompt=True))
+        prompt = str(self.processor.apply_chat_template([message], add_generation_prompt=True))
+        check_room(len(self.processor.encode_prompt(prompt)), self.max_new_tokens, self.positions)
+        return prompt
 
 
 def identity(image: ImageSource) -> str:

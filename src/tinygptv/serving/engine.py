@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 
-from tinygptv.errors import UserError
+from tinygptv.data.prompts import check_room
+from tinygptv.errors import DataError, UserError
 from tinygptv.serving.batching import Batcher
 from tinygptv.serving.metrics import Metrics
 from tinygptv.serving.models import Answer, Loaded, Models, Task
@@ -86,14 +87,10 @@ class Engine:
         """Check text and image; for a thread of the pictures."""
         check_text(question.text, self.settings)
         prompt, tokens = loaded.prompt(question.text)
-        if tokens + loaded.max_new_tokens > loaded.positions:
-            raise RequestError(
-                400,
-                f"the prompt has {tokens} tokens; with an answer of up to {loaded.max_new_tokens} that is more than "
-                f"the model's {loaded.positions}; ask in fewer words",
-                code="context_length_exceeded",
-                param="messages",
-            )
+        try:
+            check_room(tokens, loaded.max_new_tokens, loaded.positions)
+        except DataError as error:
+            raise RequestError(400, str(error), code="context_length_exceeded", param="messages") from None
         picture = read_picture(question.image, loaded.size, loaded.resample, self.settings)
         return Task(picture, hashlib.sha256(question.image).hexdigest(), prompt, tokens)
 

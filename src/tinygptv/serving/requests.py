@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator
 
 from tinygptv.data.data_urls import from_data_url, is_data_url
+from tinygptv.data.tasks import check_question
+from tinygptv.errors import DataError
 from tinygptv.serving.settings import Settings
 
 INVALID = "invalid_request_error"
@@ -168,14 +170,12 @@ def parse(body: bytes, settings: Settings) -> Question:
     return Question(request.model, data_url(urls[0]), "\n".join(texts), min(limits, default=None))
 
 
-def check_text(text: str, settings: Settings) -> None:
+def check_text(text: object, settings: Settings) -> None:
     """Check a question's text; else raise ``RequestError``."""
-    if not text.strip():
-        raise RequestError(400, "the question is empty; ask something", param="messages")
-    if len(text) > settings.max_text:
-        raise RequestError(
-            400, f"the question has {len(text)} characters; the limit is {settings.max_text}", param="messages"
-        )
+    try:
+        check_question(text, settings.max_text)
+    except DataError as error:
+        raise RequestError(400, str(error), param="messages") from None
 
 
 def data_url(url: str) -> bytes:

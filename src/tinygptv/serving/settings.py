@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tinygptv.data.tasks import MAX_TEXT
+
 MIB = 1024**2
 HOST = "127.0.0.1"
 """Loopback only: the service asks for no password."""
@@ -19,7 +21,7 @@ class Settings:
 
     max_image_bytes: int = 12 * MIB
     """Of an image's file: a telephone's pictures have up to 8. Its pixels are bounded in ``data/images.py``."""
-    max_text: int = 4000
+    max_text: int = MAX_TEXT
     """Characters of a question, as in a record."""
     max_requests: int = 1000
     """Requests at work or waiting at once; beyond it: 429."""

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import tinygptv
 from tinygptv.errors import DataError, UserError, brief
 from tinygptv.files import sha256_tree
 from tinygptv.tracking import facts
@@ -21,31 +18,16 @@ from tinygptv.tracking.card import lineage_card
 from tinygptv.tracking.chain import Chain, Start
 from tinygptv.tracking.client import SQLITE, Tracking, prepare_environment, tracking_uri
 from tinygptv.tracking.lineage import PACKAGE_STEP, walk
+from tinygptv.tracking.saved import PACKAGE, save
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 DIGEST_TAG = "package.sha256"
 REPORT_TAG = "report"
-PACKAGE = "package"
 LOGGED = re.compile(r"models:/(m-[0-9a-f]+)")
 """The source of a version that was made of a logged model; MLflow's own field for it stays empty in SQL stores."""
 UNDECIDED = {"gate.passed": "false", "gate.reasons": "not decided yet"}
 """From the first moment a version says what the gate thinks of it, whatever is killed later."""
 SECONDS_FOR_LEFTOVERS = 30.0
-REQUIREMENTS = (
-    "accelerate",
-    "bitsandbytes",
-    "mlflow",
-    "numpy",
-    "peft",
-    "pillow",
-    "pydantic",
-    "ruamel.yaml",
-    "safetensors",
-    "tokenizers",
-    "torch",
-    "transformers",
-)
-"""What the package needs where it is served; versions are those installed here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +189,7 @@ def _add_version(tracking: Tracking, name: str, digest: str, folder: Path, linea
     logged = client.create_logged_model(tracking.experiment(lineage.profile), name=name, source_run_id=run_id)
     with TemporaryDirectory(prefix="tinygptv-") as temporary:
         saved = Path(temporary) / "model"
-        _save(saved, folder, Model(model_id=logged.model_id, run_id=run_id))
+        save(saved, folder, Model(model_id=logged.model_id, run_id=run_id))
         client.log_model_artifacts(logged.model_id, str(saved))
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
     if run_id:
@@ -217,41 +199,6 @@ def _add_version(tracking: Tracking, name: str, digest: str, folder: Path, linea
     address, tags = f"models:/{logged.model_id}", {DIGEST_TAG: digest, **UNDECIDED}
     added = client.create_model_version(name, address, run_id=run_id, tags=tags, model_id=logged.model_id)
     return str(added.version)
-
-
-def _save(path: Path, package: Path, model: Any) -> None:
-    """Write the model in MLflow's format, with its code and without a pickle."""
-    from mlflow.pyfunc import save_model
-
-    save_model(
-        path=str(path),
-        mlflow_model=model,
-        python_model=str(Path(__file__).with_name("pyfunc.py")),
-        artifacts={PACKAGE: str(package)},
-        code_paths=[str(Path(tinygptv.__file__).parent)],
-        signature=_signature(),
-        input_example=_example(),
-        pip_requirements=[f"{name}=={installed_version(name).split('+')[0]}" for name in REQUIREMENTS],
-    )
-
-
-def _signature() -> Any:
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-
-    return ModelSignature(
-        inputs=Schema([ColSpec("binary", "image"), ColSpec("string", "question")]), outputs=Schema([ColSpec("string")])
-    )
-
-
-def _example() -> Any:
-    """A grey picture and a question, in the form that the model takes."""
-    import pandas as pd
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.new("RGB", (64, 64), (128, 128, 128)).save(file, format="PNG")
-    return pd.DataFrame({"image": [file.getvalue()], "question": ["what shape does the image contain?"]})
 
 
 def complete_lineage(tracking: Tracking, lineage: Lineage) -> None:
