@@ -71,6 +71,34 @@ def test_a_checkpoint_goes_round(stage2: Path, backbones: Path, smoke: Config) -
     assert all(torch.equal(state[name], stored[name]) for name in stored)
 
 
+def without_held(folder: Path) -> None:
+    """As versions wrote it that kept nothing but what the stage itself had trained."""
+    content = json.loads((folder / checkpoint.MANIFEST).read_text())
+    del content["held"]
+    (folder / checkpoint.MANIFEST).write_text(json.dumps(content))
+
+
+def test_a_checkpoint_from_before_its_manifest_said_what_it_holds(stage2: Path, backbones: Path, smoke: Config) -> None:
+    without_held(stage2)
+    model = load("stage2", stage2, smoke, backbones)
+    stored = checkpoint.load_weights(stage2 / checkpoint.TRAINED)
+    assert all(torch.equal(value, stored[name]) for name, value in trainable_state(model).items())
+    assert set(checkpoint.read_manifest(stage2, "stage2").groups) == set(smoke.stage2.trainable)
+
+
+def test_a_checkpoint_that_lost_its_projection_is_refused(stage2: Path, backbones: Path, smoke: Config) -> None:
+    """The projection it was trained with is gone; a random one in its place would answer at random."""
+    content = json.loads((stage2 / checkpoint.MANIFEST).read_text())
+    stored = checkpoint.load_weights(stage2 / checkpoint.TRAINED)
+    adapters = {name: tensor for name, tensor in stored.items() if ".lora_" in name}
+    content["trainable"] = {"lora": content["trainable"]["lora"]}
+    del content["sha256"]
+    checkpoint.write_checkpoint(stage2, adapters, content)
+    without_held(stage2)
+    with pytest.raises(CheckpointError, match=r"lacks projector\.linear_1\.bias, .*; repeat stage2"):
+        load("stage2", stage2, smoke, backbones)
+
+
 def test_a_checkpoint_of_another_stage_is_refused(stage2: Path, backbones: Path, smoke: Config) -> None:
     with pytest.raises(CheckpointError, match="is a checkpoint of stage2, stage3 is needed"):
         load("stage3", stage2, smoke, backbones)

@@ -42,6 +42,30 @@ def test_resume_points(training, tmp_path):
     assert size_of(config, "resume") == POINTS * real
 
 
+def test_checkpoints(small, tmp_path):
+    """Of a profile whose later stages train less than its first."""
+    from tinygptv.model import TinyGPTVForConditionalGeneration
+    from tinygptv.model.adapters import freeze
+    from tinygptv.model.checkpoint import TRAINED, save_stage
+    from tinygptv.model.configuration import from_profile
+
+    config = small()
+    trainable = {
+        "stage1": ("projection", "input_norm"),
+        **dict.fromkeys(("stage2", "stage3", "stage4"), ("final_norm",)),
+    }
+    changed = {name: config.stage(name).model_copy(update={"trainable": parts}) for name, parts in trainable.items()}
+    model, earlier, real = TinyGPTVForConditionalGeneration(from_profile(config.model, 0)), (), 0
+    manifest = {"parent": None, "backbones": {}, "features": "", "seed": 0, "config": {}, "environment": {}}
+    for name, parts in trainable.items():
+        (tmp_path / name).mkdir()
+        counted = {"stage": name, "trainable": freeze(model, parts).trainable, "changes": []}
+        save_stage(model, tmp_path / name, manifest | counted, earlier)
+        earlier = {*earlier, *parts}
+        real += sum(tensor.nbytes for tensor in load_file(tmp_path / name / TRAINED).values())
+    assert size_of(config.model_copy(update=changed), "checkpoints") == real
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_published_backbones_lie_in_the_format_of_the_profile(small, paper, tmp_path, dtype):
     from tinygptv.model import TinyGPTVForConditionalGeneration

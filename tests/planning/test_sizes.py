@@ -53,3 +53,17 @@ def test_a_stage_without_lora_holds_the_adapters_of_the_one_before(smoke):
     sizes = measure(smoke.model_copy(update={"stage4": last}))
     assert sizes.stages["stage4"].adapters == sizes.stages["stage3"].adapters > 0
     assert sizes.stages["stage4"].parameters == sizes.projections.parameters
+
+
+def test_a_checkpoint_holds_what_earlier_stages_trained(paper):
+    changes = {"stage1": ("input_norm",), "stage2": ("lora",), "stage3": ("norm_biases",), "stage4": ("lora",)}
+    changed = {name: paper.stage(name).model_copy(update={"trainable": parts}) for name, parts in changes.items()}
+    sizes = measure(paper.model_copy(update=changed))
+    first = sizes.projections.parameters + sizes.stages["stage1"].parameters
+    second = first + sizes.stages["stage2"].parameters
+    third = second + sizes.stages["stage3"].parameters
+    assert [sizes.stages[f"stage{n}"].held for n in (1, 2, 3, 4)] == [first, second, third, third]
+
+
+def test_the_paper_s_stages_hold_what_they_train(of_paper):
+    assert all(stage.held == stage.parameters for stage in of_paper.stages.values())

@@ -40,7 +40,9 @@ class Stage(Section):
 
     image_size: Count = Field(description="Resolution of the cached features, one of `features.image_sizes`.")
     prompt: Prompt
-    trainable: tuple[Part, ...] = Field(description="Parts that train; norms by their weights alone.")
+    trainable: tuple[Part, ...] = Field(
+        description="Parts that train; norms by their weights alone. The others stay as earlier stages left them."
+    )
     mixture: dict[Task | Literal["align"] | DataSet, Positive] = Field(
         description="Task, or data set of the paper → weight of its share; `align`: captions by the alignment prompts."
     )

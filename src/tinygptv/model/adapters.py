@@ -36,6 +36,15 @@ GROUPS = {
 """Group of a stage's ``trainable`` to the names of its parameters, in our own naming."""
 
 
+def held_groups(*trained: Iterable[str]) -> tuple[str, ...]:
+    """The groups in which a model can differ from its backbones: all that stages trained, and the projection.
+
+    The backbones have no projection: one that no stage has trained is as much the model's own as one that did.
+    """
+    named = {"projection"}.union(*trained)
+    return tuple(group for group in GROUPS if group in named)
+
+
 @dataclass(frozen=True, slots=True)
 class FreezeTable:
     """Counts of parameters by group; ``frozen`` is everything else."""

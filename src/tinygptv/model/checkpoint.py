@@ -1,4 +1,4 @@
-"""Weights on disk: backbones, and the checkpoint of a stage (trained tensors and a manifest).
+"""Weights on disk: backbones, and the checkpoint of a stage (all that differs from them, and a manifest).
 
 Nothing is loaded that was not made for what it is loaded into: stage, parent, base weights and tokenizer are compared
 by digest first.
@@ -6,8 +6,8 @@ by digest first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,12 @@ class Manifest:
     features: str
     """Digest of the cached features that it was trained on; empty for imported weights."""
     trainable: dict[str, int]
-    """Parameters by group."""
+    """Parameters that this stage trained, by group."""
+    held: dict[str, int] = field(default_factory=dict)
+    """Parameters in ``trained.safetensors`` by group: those of the earlier stages stay, too, and the projection.
+
+    Empty in checkpoints older than this key: they hold what their stage trained.
+    """
     seed: int
     config: dict[str, Any]
     """The sections `runtime`, `model` and the stage's own."""
@@ -50,6 +55,13 @@ class Manifest:
     """Settings that were changed while it trained (``--allow-changed``); none in a reproducible run."""
     sha256: str
     """Digest of ``trained.safetensors``."""
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups that the checkpoint must hold."""
+        from tinygptv.model.adapters import held_groups
+
+        return held_groups(self.held, self.trainable)
 
 
 def save_weights(path: Path, tensors: dict[str, torch.Tensor]) -> None:
@@ -97,10 +109,27 @@ def parent_of(stage: str) -> str | None:
 
 
 def write_checkpoint(folder: Path, tensors: dict[str, torch.Tensor], manifest: dict[str, Any]) -> None:
-    """Write a stage's checkpoint: trained tensors, then the manifest with their digest."""
+    """Write a stage's checkpoint: its tensors, then the manifest with their digest."""
     save_weights(folder / TRAINED, tensors)
     complete = Manifest(**manifest, sha256=sha256_file(folder / TRAINED))
     write_json(folder / MANIFEST, asdict(complete))
+
+
+def save_stage(
+    model: TinyGPTVForConditionalGeneration, folder: Path, manifest: dict[str, Any], earlier: Iterable[str]
+) -> None:
+    """Write all in which a model differs from its backbones as the checkpoint of a stage; nothing trains afterwards.
+
+    Args:
+        model: as the stage leaves it.
+        folder: where to write.
+        manifest: all keys of ``Manifest`` but ``held`` and ``sha256``.
+        earlier: groups that the stages before have trained, whether or not this one does.
+    """
+    from tinygptv.model.adapters import freeze, held_groups, trainable_state
+
+    held = freeze(model, held_groups(manifest["trainable"], earlier))
+    write_checkpoint(folder, trainable_state(model), {**manifest, "held": held.trainable})
 
 
 def read_manifest(folder: Path, stage: str) -> Manifest:
@@ -135,9 +164,9 @@ def load_stage(
     for name, digest in backbone_digests(backbones).items():
         if manifest.backbones.get(name) != digest:
             raise CheckpointError(f"{folder} was trained with another {name} than {backbones / name}; repeat {stage}")
-    if "lora" in manifest.trainable and not has_lora(model):
+    if "lora" in manifest.groups and not has_lora(model):
         add_lora(model, config.model.lora)
-    freeze(model, manifest.trainable)
+    freeze(model, manifest.groups)
     tensors = load_weights(folder / TRAINED)
     missing = sorted(trainable_parameters(model).keys() - tensors.keys())
     if missing:

@@ -144,7 +144,9 @@ def disk(config: Config, sizes: Sizes) -> tuple[DiskUse, ...]:
             what=f"features, 1,000 images at {len(config.features.image_sizes)} sizes",
             size=1000 * image * len(config.features.image_sizes),
         ),
-        DiskUse(what="checkpoints of the four stages", size=sum(trained.values())),
+        DiskUse(
+            what="checkpoints of the four stages", size=sum(stage.held * FLOAT32 for stage in sizes.stages.values())
+        ),
         DiskUse(
             what=f"resume points of {largest} while it runs",
             size=POINTS * (trained[largest] + sizes.stages[largest].optimizer),

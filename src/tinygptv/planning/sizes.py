@@ -5,6 +5,7 @@ They are exact: the same code that builds, adapts and freezes the model for trai
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,8 @@ class Trained:
     tensors: int
     adapters: int
     """Parameters of LoRA in the model: trained, or left by an earlier stage."""
+    held: int
+    """Parameters of its checkpoint, which keeps what earlier stages trained."""
 
     @property
     def gradients(self) -> int:
@@ -110,11 +113,13 @@ def measure(config: Config, last: str = STAGES[-1]) -> Sizes:
         model = TinyGPTVForConditionalGeneration(from_profile(config.model, end_of_text_id=0))
     parts = [_part(module) for module in (model.image_encoder, model.language_model)]
     stages = {}
+    groups: tuple[str, ...] = ()
     for name in STAGES[: STAGES.index(last) + 1]:
         if "lora" in config.stage(name).trainable and not adapters.has_lora(model):
             with torch.device("meta"):
                 adapters.add_lora(model, config.model.lora)
-        stages[name] = _trained(model, config.stage(name))
+        groups = adapters.held_groups(config.stage(name).trainable, groups)
+        stages[name] = _trained(model, config.stage(name), groups)
     projections = sum(p.numel() for p in model.projector.parameters())
     return Sizes(
         image_encoder=parts[0],
@@ -124,14 +129,16 @@ def measure(config: Config, last: str = STAGES[-1]) -> Sizes:
     )
 
 
-def _trained(model: TinyGPTVForConditionalGeneration, stage: Stage) -> Trained:
+def _trained(model: TinyGPTVForConditionalGeneration, stage: Stage, groups: Sequence[str]) -> Trained:
     from tinygptv.model import adapters
 
+    held = adapters.freeze(model, groups).total_trainable
     table = adapters.freeze(model, stage.trainable)
     return Trained(
         parameters=table.total_trainable,
         tensors=len(adapters.trainable_parameters(model)),
         adapters=sum(p.numel() for name, p in model.named_parameters() if ".lora_" in name),
+        held=held,
     )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tinygptv.config import Config
     from tinygptv.model.adapters import FreezeTable
+    from tinygptv.model.checkpoint import Manifest
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
     from tinygptv.steps.harness import StepContext
     from tinygptv.training.loop import TrainingState
@@ -41,15 +42,15 @@ def run(context: StepContext) -> None:
     shards, backbones, features = context.input("shards"), context.input("backbones"), context.input("features")
     check_features(read_json(features / "manifest.json"), checkpoint.backbone_digests(backbones))
     device = runtime.prepare(config.runtime, context.seed)
-    parent = checkpoint.parent_of(name)
-    folder = context.input(parent) if parent else None
-    model, table, parent_sha256 = load_model(config, name, backbones, folder, device)
+    before = checkpoint.parent_of(name)
+    folder = context.input(before) if before else None
+    model, table, parent = load_model(config, name, backbones, folder, device)
     print(f"{name}: {table}")
 
     batches = stage_batches(config, name, context.seed, shards=shards, backbones=backbones, features=features)
     manifest: dict[str, Any] = {
         "stage": name,
-        "parent": {"stage": parent, "sha256": parent_sha256} if parent else None,
+        "parent": {"stage": parent.stage, "sha256": parent.sha256} if parent else None,
         "backbones": checkpoint.backbone_digests(backbones),
         "features": sha256_tree(features / str(stage.image_size)),
         "trainable": table.trainable,
@@ -77,7 +78,7 @@ def run(context: StepContext) -> None:
     with context.stop.safe_points(), progress:
         loop.train(state, load(batches.batch, state.step, stage.steps, config.loader), stage, on_step=on_step)
     manifest["changes"] = points.changes
-    checkpoint.write_checkpoint(context.out, adapters.trainable_state(model), manifest)
+    checkpoint.save_stage(model, context.out, manifest, parent.groups if parent else ())
     write_json(context.out / checkpoint.HISTORY, loop.loss_curve(state.trace, stage))
     write_text(context.out / checkpoint.TRACE, "".join(f"{json.dumps(point)}\n" for point in state.trace))
     for file in (checkpoint.MANIFEST, checkpoint.HISTORY, checkpoint.TRACE, checkpoint.TRAINED):
@@ -86,7 +87,7 @@ def run(context: StepContext) -> None:
 
 def load_model(
     config: Config, name: str, backbones: Path, parent: Path | None, device: torch.device
-) -> tuple[TinyGPTVForConditionalGeneration, FreezeTable, str | None]:
+) -> tuple[TinyGPTVForConditionalGeneration, FreezeTable, Manifest | None]:
     """The model as a stage begins with it, with its adapters and memory levers.
 
     Args:
@@ -97,18 +98,18 @@ def load_model(
         device: where all of it but the image encoder will be.
 
     Returns:
-        The model, what of it trains, and the digest of the parent's weights.
+        The model, what of it trains, and what the parent says of itself.
 
     Raises:
         CheckpointError: the parent is of another stage, or was trained on other backbones.
     """
     from tinygptv.model import adapters, assembly, checkpoint, int8
 
-    stage, sha256 = config.stage(name), None
+    stage, manifest = config.stage(name), None
     model = assembly.assemble(config, backbones, with_tower=False)
     before = checkpoint.parent_of(name)
     if before is not None and parent is not None:
-        sha256 = checkpoint.load_stage(model, parent, before, config, backbones).sha256
+        manifest = checkpoint.load_stage(model, parent, before, config, backbones)
     if "lora" in stage.trainable and not adapters.has_lora(model):
         adapters.add_lora(model, config.model.lora)
     table = adapters.freeze(model, stage.trainable)
@@ -119,7 +120,7 @@ def load_model(
         model.language_model.activation_checkpointing_enable({"use_reentrant": False})
     model.projector.to(device)
     model.language_model.to(device)
-    return model, table, sha256
+    return model, table, manifest
 
 
 def shards_digest(folder: Path) -> str:

@@ -45,7 +45,20 @@ def config(imported, smoke: Config) -> Config:
     return smoke.model_copy(update={"model": smoke.model.model_copy(update=changes)})
 
 
-def test_the_next_stage_begins_with_the_imported_model(folder: Path, config: Config, imported, tmp_path: Path) -> None:
+TRAINABLE = {
+    "as in the paper": {},
+    "adapters alone": {"stage3": ("lora",)},
+    "no more adapters": {"stage3": ("projection",)},
+    "neither projection nor adapters": {"stage1": ("input_norm",), "stage2": ("lora",), "stage3": ("final_norm",)},
+}
+
+
+@pytest.mark.parametrize("trainable", TRAINABLE.values(), ids=TRAINABLE)
+def test_the_next_stage_begins_with_the_imported_model(
+    folder: Path, config: Config, imported, tmp_path: Path, trainable: dict
+) -> None:
+    changed = {stage: config.stage(stage).model_copy(update={"trainable": parts}) for stage, parts in trainable.items()}
+    config = config.model_copy(update=changed)
     export_stage(folder, tmp_path, "stage3", Profile("golden", 7, config))
     model = assembly.assemble(config, tmp_path / "backbones", with_tower=True).eval()
     manifest = checkpoint.load_stage(model, tmp_path / "stage3", "stage3", config, tmp_path / "backbones")

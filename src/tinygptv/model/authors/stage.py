@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from tinygptv import runtime
 from tinygptv.errors import CheckpointError
 from tinygptv.files import write_json
-from tinygptv.model.adapters import freeze, trainable_state
+from tinygptv.model.adapters import freeze, held_groups
 from tinygptv.model.assembly import check_fit, formats_of
 from tinygptv.model.authors.building import lora_of, own_state
 from tinygptv.model.authors.folder import open_import, refuse_existing, whole_or_absent
-from tinygptv.model.checkpoint import HISTORY, IMAGE_ENCODER, LANGUAGE_MODEL, backbone_digests, write_checkpoint
+from tinygptv.model.checkpoint import HISTORY, IMAGE_ENCODER, LANGUAGE_MODEL, backbone_digests, save_stage
 from tinygptv.model.streaming import write_tensors
+from tinygptv.steps import STAGES
 
 if TYPE_CHECKING:
     from tinygptv.config import Config, Lora
@@ -50,20 +51,19 @@ def export_stage(source: Path, data: Path, stage: str, profile: Profile) -> None
             part = {n.removeprefix(f"{name}."): t for n, t in state.items() if n.startswith(f"{name}.")}
             write_tensors(folder / file, part, formats_of(getattr(empty, name), dtype))
         processor.tokenizer.save_pretrained(folder)
-    table = freeze(model, config.stage(stage).trainable)
     manifest: dict[str, Any] = {
         "stage": stage,
         "parent": None,
         "backbones": backbone_digests(data / BACKBONES),
         "features": "",
-        "trainable": table.trainable,
+        "trainable": freeze(model, config.stage(stage).trainable).trainable,
         "seed": profile.seed,
         "config": {key: getattr(config, key).model_dump(mode="json") for key in ("runtime", "model", stage)},
         "environment": runtime.environment(),
         "changes": [],
     }
     with whole_or_absent(data / stage) as folder:
-        write_checkpoint(folder, trainable_state(model), manifest)
+        save_stage(model, folder, manifest, trained_by(config, stage))
         write_json(folder / HISTORY, [])
 
 
@@ -77,12 +77,17 @@ def check_profile(model: TinyGPTVForConditionalGeneration, config: Config, stage
     tensors = {name: tensor for name, tensor in own_state(model).items() if ".lora_" not in name}
     check_fit(expected, tensors, origin, "give the profile's section `model` its sizes")
     found = lora_of(model)
-    wanted = config.model.lora if "lora" in config.stage(stage).trainable else None
+    wanted = config.model.lora if "lora" in trained_by(config, stage) else None
     if described(found) != described(wanted):
         raise CheckpointError(
             f"{origin} has {described(found)}, {stage} of the profile trains {described(wanted)}; "
             f"change model.lora or {stage}.trainable"
         )
+
+
+def trained_by(config: Config, stage: str) -> tuple[str, ...]:
+    """The groups that a model has learned when a stage of the profile is behind it."""
+    return held_groups(*(config.stage(name).trainable for name in STAGES[: STAGES.index(stage) + 1]))
 
 
 def laid_out(config: Config) -> TinyGPTVForConditionalGeneration:
