@@ -125,6 +125,15 @@ def test_every_step_has_its_results(clone):
     assert not any((clone.root / ".state" / "smoke" / "staging").iterdir())
 
 
+def test_what_dvc_shows_fits_a_terminal(clone):
+    shown = clone.dvc("metrics", "show").rstrip().splitlines()
+    assert [row.split()[0] for row in shown[1:]] == [f"reports/smoke/{name}.json" for name in ("8bit", "full")]
+    assert max(map(len, shown)) <= 80
+    (curves,) = json.loads(clone.dvc("plots", "show", "--json"))["data"]["loss"]
+    drawn = {point["filename"].split("/")[-2] for point in curves["content"]["data"]["values"] if point["loss"] > 0}
+    assert drawn == {"stage1", "stage2", "stage3", "stage4"}
+
+
 @pytest.mark.drill(12, "dvc repro again: no step runs")
 def test_a_second_run_runs_nothing(clone):
     assert "Running stage" not in clone.dvc("repro")

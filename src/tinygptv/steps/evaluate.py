@@ -84,6 +84,7 @@ def run(context: StepContext) -> None:
         "seed": context.seed,
     }
     write_json(context.report("evaluate.json"), content)
+    write_json(context.report("full.json"), metrics_of(scores))
     histories = {stage: read_json(context.input(stage) / HISTORY) for stage in STAGES}
     report.loss_curves(histories, context.report("loss.png"))
     report.stage_progress(by_stage, context.report("stages.png"))
@@ -136,7 +137,12 @@ def prompts_of(context: StepContext, stage: str) -> dict[str, Prompt]:
 
 def log_values(context: StepContext, prefix: str, scores: dict[str, Benchmark]) -> None:
     """Send the value of each benchmark to the step's run."""
-    context.run.metrics({f"{prefix}{name}": score["value"] for name, score in scores.items()})
+    context.run.metrics({f"{prefix}{name}": value for name, value in metrics_of(scores).items()})
+
+
+def metrics_of(scores: dict[str, Benchmark]) -> dict[str, float]:
+    """What `dvc metrics show` prints: a number for each benchmark, narrow enough for a terminal."""
+    return {name: score["value"] for name, score in scores.items()}
 
 
 def line(scores: dict[str, Benchmark]) -> str:

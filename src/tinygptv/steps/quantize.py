@@ -11,7 +11,16 @@ from tinygptv.config import STAGES, Config
 from tinygptv.errors import DataError
 from tinygptv.files import read_json, sha256_tree, write_json, write_text
 from tinygptv.steps.children import child, event
-from tinygptv.steps.evaluate import LAST, PREDICTIONS, line, log_values, open_stage, prompts_of, read_baselines
+from tinygptv.steps.evaluate import (
+    LAST,
+    PREDICTIONS,
+    line,
+    log_values,
+    metrics_of,
+    open_stage,
+    prompts_of,
+    read_baselines,
+)
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
@@ -97,6 +106,7 @@ def run(context: StepContext) -> None:
         "seed": context.seed,
     }
     write_json(context.report("quantize.json"), content)
+    write_json(context.report("8bit.json"), metrics_of(scores))
     write_text(package / "README.md", card(context, content))
     log_values(context, "", scores)
     context.run.metrics({"agreement": agreement, "package_bytes": package_bytes, **measured})
