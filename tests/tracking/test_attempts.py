@@ -26,7 +26,7 @@ def train(run, steps, killed=None):
             run.metrics({"loss": 1.0 / step}, step)
             if step == killed:
                 raise Interrupted(15)
-        run.dataset("download", Path("data"), "0" * 32, "train")
+        run.dataset("download", Path("data"), "0" * 32, "train", {})
         run.artifact(Path(__file__))
         run.tags({"dvc.md5": MD5})
     return run.run_id

@@ -1,15 +1,18 @@
 """Step runs in a real MLflow store: what arrives, what happens twice, what happens without MLflow."""
 
+import getpass
 import json
 import subprocess
 import sys
+import time
 import uuid
 
 import pytest
 
 from tinygptv.steps.signals import Interrupted
 from tinygptv.tracking import __main__ as command
-from tinygptv.tracking import shelf
+from tinygptv.tracking import machine, shelf
+from tinygptv.tracking import runs as step_runs
 from tinygptv.tracking import spool as spools
 from tinygptv.tracking.pipelines import mark_of
 from tinygptv.tracking.shipping import Shipment, ship_leftover, ship_leftovers
@@ -33,7 +36,7 @@ def test_everything_arrives(tracking, root, step_run, tmp_path, monkeypatch):
         run.metrics({"seconds": 0.5})
         run.tags({"dvc.md5": "f" * 32 + ".dir"})
         run.params({"extra": {"list": [1, 2]}})
-        run.dataset("download", root / "data/tiny/download", "0" * 32 + ".dir", "train")
+        run.dataset("download", root / "data/tiny/download", "0" * 32 + ".dir", "train", {"num_rows": 12})
         run.artifact(picture, "plots")
         picture.unlink()
     found = tracking.mlflow.get_run(run.run_id)
@@ -51,10 +54,18 @@ def test_everything_arrives(tracking, root, step_run, tmp_path, monkeypatch):
     (dataset,) = found.inputs.dataset_inputs
     assert (dataset.dataset.name, dataset.dataset.digest) == ("download", "0" * 32 + ".dir")
     assert {tag.key: tag.value for tag in dataset.tags}["mlflow.data.context"] == "train"
+    assert json.loads(dataset.dataset.profile) == {"num_rows": 12}
     assert run.url.endswith(f"/experiments/{found.info.experiment_id}/runs/{run.run_id}")
     parent = tracking.mlflow.get_run(tags["mlflow.parentRunId"])
-    assert (parent.info.run_name, parent.data.tags["pipeline.id"]) == ("pipeline", pipeline)
-    assert tracking.mlflow.get_experiment(found.info.experiment_id).name == "tinygptv/tiny"
+    named = f"pipeline tiny {tags['git.sha'][:7]}"
+    assert (parent.info.run_name, parent.data.tags["pipeline.id"]) == (named, pipeline)
+    for columns, source in ((tags, "tinygptv.steps shards"), (parent.data.tags, "flows.pipeline")):
+        assert columns["mlflow.user"] == getpass.getuser()
+        assert (columns["mlflow.source.name"], columns["mlflow.source.type"]) == (source, "LOCAL")
+        assert columns["mlflow.source.git.commit"] == tags["git.sha"]
+    experiment = tracking.mlflow.get_experiment(found.info.experiment_id)
+    assert experiment.name == "tinygptv/tiny"
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     assert shelf.waiting(tmp_path / "spool") == []
     assert not list((tmp_path / "spool").rglob("curve.txt"))
 
@@ -92,7 +103,7 @@ def unshipped(step_run, monkeypatch, tmp_path):
             for step in range(5):
                 run.metrics({"loss": 1.0 / (step + 1)}, step)
             run.artifact(tmp_path / "x.txt")
-            run.dataset("d", tmp_path, "1" * 32, "test")
+            run.dataset("d", tmp_path, "1" * 32, "test", {})
         assert run.run_id == run.url == ""
     (path,) = shelf.leftovers(tmp_path / "spool")
     return path
@@ -214,10 +225,61 @@ def test_the_next_pipeline_closes_the_run_of_one_that_was_killed(tracking, root,
     assert command.main(["open-pipeline", "--id", new, "--profile", "tiny"]) == 0
     assert [status(pipeline) for pipeline in (dead, living, new)] == ["KILLED", "RUNNING", "RUNNING"]
     assert [path.name for path in (root / ".state" / "tiny" / "pipelines").iterdir()] == [living]
-    assert command.main(["close-pipeline", "--id", living, "--profile", "tiny", "--status", "FINISHED"]) == 0
+    assert command.main(["close-pipeline", "--id", living, "--profile", "tiny", "--status", "FAILED"]) == 0
     processes[living].communicate(b"\n")
     assert list((root / ".state" / "tiny" / "pipelines").iterdir()) == []
-    assert status(living) == "FINISHED"
+    assert status(living) == "FAILED"
+
+
+def test_a_pipeline_s_run_tells_what_it_did_and_one_that_did_nothing_is_not_listed(
+    tracking, root, step_run, monkeypatch, capsys
+):
+    monkeypatch.chdir(root)
+    busy, idle = uuid.uuid4().hex, uuid.uuid4().hex
+    reports = root / "reports" / "tiny"
+    reports.mkdir(parents=True)
+    (reports / "full.json").write_text('{"easy_vqa": 0.5}')
+    (reports / "8bit.json").write_text('{"easy_vqa": 0.25}')
+    runs, urls = {}, []
+    for pipeline in (busy, idle):
+        about = ["--id", pipeline, "--profile", "tiny"]
+        assert command.main(["open-pipeline", *about]) == 0
+        runs[pipeline] = tracking.run(tracking.experiment("tiny"), "pipeline.id", pipeline)
+        if pipeline == busy:
+            monkeypatch.setenv("TINYGPTV_PIPELINE_ID", pipeline)
+            for step, seconds in (("shards", 3.5), ("features", 2)):
+                with step_run(step) as run:
+                    run.metrics({"seconds": seconds})
+                    run.tags({"model.version": "m/4"} if step == "features" else {})
+                urls.append(run.url)
+        capsys.readouterr()
+        assert command.main(["close-pipeline", *about, "--status", "FINISHED"]) == 0
+        page = tracking.url(tracking.experiment("tiny"), runs[busy])
+        assert capsys.readouterr().out == (f"{page}\n" if pipeline == busy else "")
+    told = tracking.mlflow.get_run(runs[busy])
+    expected = {"seconds.shards": 3.5, "seconds.features": 2.0, "full.easy_vqa": 0.5, "8bit.easy_vqa": 0.25}
+    assert told.data.metrics == expected
+    assert told.data.params == {"profile": "tiny", "seed": "7", "steps": "shards, features"}
+    note = told.data.tags["mlflow.note.content"]
+    assert f"- [shards]({urls[0]}) finished, 3.5 s\n- [features]({urls[1]}) finished, 2.0 s: [m version 4](" in note
+    assert note.endswith("/#/models/m/versions/4)")
+    assert tracking.mlflow.get_run(runs[idle]).info.lifecycle_stage == "deleted"
+
+
+def test_the_machine_is_measured_while_a_step_runs(tracking, step_run, monkeypatch):
+    monkeypatch.setattr(step_runs, "SECONDS_BEFORE_IMPORT", 0.0)
+    monkeypatch.setattr(machine, "SECONDS_BEFORE_THE_FIRST", 0.0)
+    with step_run() as run:
+        run.wait_for_id()
+        deadline = time.monotonic() + 60
+        while not (found := measured(tracking, run.run_id)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= found
+    assert tracking.mlflow.get_run(run.run_id).info.status == "FINISHED"
+
+
+def measured(tracking, run):
+    return {name for name in tracking.mlflow.get_run(run).data.metrics if name.startswith("system/")}
 
 
 def test_ship_without_mlflow_is_one_line(root, monkeypatch, capfd):
@@ -249,7 +311,7 @@ def test_processes_that_create_the_store_at_once_do_not_clash(tmp_path):
         "import sys, pathlib\n"
         "from tinygptv.tracking.client import Tracking\n"
         "t = Tracking.connect(pathlib.Path(sys.argv[1]))\n"
-        "e = t.experiment('tiny'); print(e, t.pipeline(e, 'p', {}))"
+        "e = t.experiment('tiny'); print(e, t.pipeline(e, 'p', {'profile': 'tiny', 'git.sha': 'none'}))"
     )
     started = [
         subprocess.Popen(

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING
 
 import tinygptv
 from tinygptv.errors import BusyError, DataError, UserError
-from tinygptv.files import replace_folder, require_room, write_json
+from tinygptv.files import read_json, replace_folder, require_room, write_json
 from tinygptv.graph import code_digests
 from tinygptv.profiles import Profile, read_profile
 from tinygptv.steps.signals import StopRequest
@@ -110,9 +110,20 @@ class StepContext:
                     f"{folder} is damaged, or changed by hand: it is not what dvc.lock records; "
                     f"`tinygptv doctor --deep` names the mending, `dvc commit -f {step}` keeps a change that you made"
                 )
-            self.run.dataset(step, folder, md5, self.step)
+            self.run.dataset(step, folder, md5, self.step, contents(folder))
         self.used.add(step)
         return folder
+
+
+def contents(folder: Path) -> dict[str, int]:
+    """How much is in a step's output: bytes, and rows where it counts records or images, named as MLflow names them."""
+    found = {"num_bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())}
+    for name in ("summary.json", "manifest.json"):
+        counted = read_json(folder / name) if (folder / name).is_file() else {}
+        rows = counted.get("records", counted.get("images"))
+        if isinstance(rows, int):
+            found["num_rows"] = rows
+    return found
 
 
 def data_folder(root: Path, profile: str) -> Path:

@@ -77,9 +77,13 @@ def _close(root: Path, identifier: str, status: str, profile: str | None, skippe
         names = [name.strip() for name in skipped.split(",") if name.strip()]
         if names:
             tracking.mlflow.set_tag(run, "skipped", ",".join(names))
+        ran = pipelines.describe(tracking, experiment, run, _name(root, profile))
         tracking.mlflow.set_terminated(run, status)
         pipelines.mark_of(state_folder(root, _name(root, profile)), identifier).unlink(missing_ok=True)
-        print(tracking.url(experiment, run))
+        if ran or status != "FINISHED":
+            print(tracking.url(experiment, run))
+        else:
+            tracking.mlflow.delete_run(run)  # nothing ran: the list of runs shows work
 
 
 def _record(root: Path, file: Path) -> None:

@@ -15,8 +15,11 @@ from typing import Any
 from tinygptv.addresses import split_user
 from tinygptv.errors import UserError, brief
 from tinygptv.services.settings import mlflow_address
+from tinygptv.tracking import facts
 
 SQLITE = "sqlite:///"
+KIND_TAG = "mlflow.experimentKind"
+"""By it MLflow's page opens with runs and curves; without it, with what is for chat models."""
 PIPELINE_TAG = "pipeline.id"
 SPOOL_TAG = "spool.id"
 
@@ -97,6 +100,8 @@ class Tracking:
                 found = self.mlflow.get_experiment_by_name(name)
                 if found is None:
                     found = self._new_experiment(name, profile)
+        if KIND_TAG not in found.tags:
+            self.mlflow.set_experiment_tag(found.experiment_id, KIND_TAG, "custom_model_development")
         return str(found.experiment_id)
 
     def _new_experiment(self, name: str, profile: str) -> Any:
@@ -137,8 +142,10 @@ class Tracking:
             return str(created.info.run_id)
 
     def pipeline(self, experiment: str, identifier: str, tags: Mapping[str, str], started: int | None = None) -> str:
-        """The parent run of a pipeline, created by whoever comes first."""
-        return self.run_once(experiment, PIPELINE_TAG, identifier, "pipeline", tags, started)
+        """The parent run of a pipeline, created by whoever comes first: ``pipeline <profile> <commit>``."""
+        name = f"pipeline {tags['profile']} {tags['git.sha'][:7]}"
+        tags = {**tags, **facts.source("flows.pipeline", tags["git.sha"])}
+        return self.run_once(experiment, PIPELINE_TAG, identifier, name, tags, started)
 
     def url(self, experiment: str, run: str) -> str:
         """Where the run can be looked at; for a SQLite store, once ``tinygptv up`` runs in the checkout it lies in."""

@@ -58,6 +58,17 @@ def inputs_of(stage: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(step for step in STEPS if step in found)
 
 
+def source(name: str, git_sha: str) -> dict[str, str]:
+    """MLflow's own tags for its columns *Created by*, *Source* and *Version*.
+
+    Args:
+        name: what ran, such as ``flows.pipeline``.
+        git_sha: the commit; ``none`` outside of git.
+    """
+    found = {"mlflow.user": user(), "mlflow.source.name": name, "mlflow.source.type": "LOCAL"}
+    return found | ({"mlflow.source.git.commit": git_sha} if git_sha != "none" else {})
+
+
 def user() -> str:
     """Who runs this, by the login name."""
     try:

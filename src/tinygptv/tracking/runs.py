@@ -16,6 +16,7 @@ from tinygptv.profiles import Profile
 from tinygptv.steps.signals import Interrupted
 from tinygptv.tracking import facts, shelf
 from tinygptv.tracking import spool as spools
+from tinygptv.tracking.machine import Machine
 from tinygptv.tracking.spool import Spool, flatten
 
 if TYPE_CHECKING:
@@ -103,10 +104,10 @@ class StepRun:
         assert self._spool is not None
         self._append("artifact", path=self._spool.keep_file(path), folder=folder)
 
-    def dataset(self, name: str, path: Path, md5: str, context: str) -> None:
-        """Record an input by its DVC digest, and what it was used for, such as ``train`` or ``test``."""
+    def dataset(self, name: str, path: Path, md5: str, context: str, profile: Mapping[str, int]) -> None:
+        """Record an input by its DVC digest, what it was used for, such as ``train``, and how much is in it."""
         where = path.relative_to(self._root) if path.is_relative_to(self._root) else path
-        self._append("dataset", name=name, path=where.as_posix(), md5=md5, context=context)
+        self._append("dataset", name=name, path=where.as_posix(), md5=md5, context=context, profile=dict(profile))
 
     @property
     def run_id(self) -> str:
@@ -154,10 +155,14 @@ class StepRun:
 
     def _ship(self) -> None:
         """The thread: ship until the end is shipped, or the step is over and MLflow cannot be reached."""
+        assert self._spool is not None
         self._wanted.wait(SECONDS_BEFORE_IMPORT)
+        machine = Machine()
         while True:
             closing = self._closing.is_set()
             try:
+                if not closing:
+                    self.metrics(machine.sample(), step=self._spool.age)
                 if self._advance():
                     break
             except Exception as problem:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinygptv.errors import DataError, brief, complain
-from tinygptv.tracking import shelf
+from tinygptv.tracking import facts, shelf
 from tinygptv.tracking import spool as spools
 from tinygptv.tracking.client import SPOOL_TAG, Tracking
 from tinygptv.tracking.spool import Event
@@ -36,7 +36,11 @@ class Shipment:
         self._offset = spools.shipped_until(path)
         self._experiment = tracking.experiment(header.profile)
         self._header = header
-        tags = {**self._tags(header.pipeline, header.flow_run, header.git_sha), "step": header.step}
+        tags = {
+            **self._tags(header.pipeline, header.flow_run, header.git_sha),
+            **facts.source(f"tinygptv.steps {header.step}", header.git_sha),
+            "step": header.step,
+        }
         self.run_id = tracking.run_once(self._experiment, SPOOL_TAG, header.spool, header.step, tags, header.started)
 
     @property
@@ -110,7 +114,8 @@ class Shipment:
             from mlflow.entities import Dataset, DatasetInput, InputTag
 
             source = json.dumps({"uri": event["path"]})
-            dataset = Dataset(event["name"], event["md5"], "local", source)
+            profile = json.dumps(event.get("profile", {}))  # spools of the released version have none
+            dataset = Dataset(event["name"], event["md5"], "local", source, profile=profile)
             tags = [InputTag("mlflow.data.context", event["context"]), InputTag("dvc.md5", event["md5"])]
             self._send([dataset], lambda _: client.log_inputs(self.run_id, [DatasetInput(dataset, tags)]))
         elif event["kind"] == "attempt":

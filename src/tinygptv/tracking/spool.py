@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import shutil
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Mapping
@@ -58,6 +59,7 @@ class Spool:
         self._events = 0
         self._torn = False
         self._seen: set[tuple[Any, ...]] = set()
+        self._writing = threading.Lock()  # the step writes, and the thread that measures the machine
 
     @classmethod
     def create(cls, folder: Path, **facts: Any) -> Spool:
@@ -111,10 +113,13 @@ class Spool:
         if isinstance(fields.get("value"), str):  # such as the words of a library's error
             fields["value"] = without_secrets(fields["value"])
         identity = _identity({"kind": kind, **fields})
-        if identity and identity in self._seen:
-            return
-        self._events += 1
-        self._write({"id": self._events, "kind": kind, "time": now(), **fields})
+        with self._writing:
+            if self._handle < 0:
+                raise ValueError(f"{self.path} is closed")
+            if identity and identity in self._seen:
+                return
+            self._events += 1
+            self._write({"id": self._events, "kind": kind, "time": now(), **fields})
 
     def keep_file(self, source: Path) -> str:
         """Keep a file or folder as it is now: steps move their files before anything is sent.
@@ -131,13 +136,20 @@ class Spool:
         return target.relative_to(self.files).as_posix()
 
     @property
+    def age(self) -> int:
+        """Seconds since the first attempt began."""
+        return (now() - self.header.started) // 1000
+
+    @property
     def files(self) -> Path:
         """Where files wait for their shipment."""
         return files_of(self.path)
 
     def close(self) -> None:
         """Let go of the lock: from now on anybody may ship the spool."""
-        os.close(self._handle)
+        with self._writing:
+            os.close(self._handle)
+            self._handle = -1  # its number may be another file's soon
 
     def _write(self, event: Event) -> None:
         line = ("\n" if self._torn else "") + json.dumps(event, ensure_ascii=False) + "\n"
