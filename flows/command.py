@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tinygptv.addresses import without_secrets
 from tinygptv.processes import GRACE_SECONDS, guarded
+from tinygptv.startup import outlive_readers
 
 MEND = "MendMe"
 """Name of the state where the user has to do something first."""
@@ -33,6 +34,7 @@ def stream(
     Returns:
         The exit code and the last line.
     """
+    outlive_readers()
     last = ""
     with output.open("wb") as file:
         process = subprocess.Popen(

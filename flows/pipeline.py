@@ -23,6 +23,7 @@ from tinygptv import worktree
 from tinygptv.errors import EXIT_USER_ERROR, UserError
 from tinygptv.processes import GRACE_SECONDS, run_guarded
 from tinygptv.profiles import known_profiles, read_yaml
+from tinygptv.startup import outlive_readers
 from tinygptv.steps.harness import find_root
 from tinygptv.tables import plain_table
 
@@ -33,6 +34,7 @@ STOPPED = (130, 143)
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the pipeline and return the exit code."""
+    outlive_readers()
     options = _parser().parse_args(arguments)
     started = time.monotonic()
     try:

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+from dataclasses import replace
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -22,7 +23,7 @@ from flows import artifacts, reconcile
 from flows.graph import Plan, Stage
 from flows.parent_run import parent_run
 from flows.runner import Outcome, run_step, save_outcomes
-from tinygptv.startup import begin
+from tinygptv.startup import begin, outlive_readers
 
 for _name in ("prefect.flow_runs", "prefect.task_runs"):
     logging.getLogger(_name).propagate = False  # to the server only: the terminal shows the lines themselves
@@ -38,6 +39,7 @@ def pipeline(plan: Plan) -> State:
 
 def carry_out(plan: Plan) -> State:
     """What a flow does with a plan; its steps become tasks of the flow that calls it."""
+    outlive_readers()
     os.environ["TINYGPTV_PIPELINE_ID"] = plan.pipeline
     os.environ["PREFECT_FLOW_RUN_ID"] = str(flow_run.get_id() or "")
     outcomes: dict[str, Outcome] = {}
@@ -52,6 +54,7 @@ def carry_out(plan: Plan) -> State:
             outcomes[stage.name] = Outcome(step=stage.name, state="Running")
             save_outcomes(plan, outcomes)
             states[stage.name] = _run(plan, stage, outcomes, [states[up] for up in stage.upstream if up in states])
+            outcomes[stage.name] = ended(outcomes[stage.name], states[stage.name])
             save_outcomes(plan, outcomes)
             if not outcomes[stage.name].ok:
                 break
@@ -60,6 +63,13 @@ def carry_out(plan: Plan) -> State:
     if failed:
         return Failed(message=f"{failed[0].step}: {failed[0].reason}")
     return Completed(message=f"{len(outcomes)} steps")
+
+
+def ended(outcome: Outcome, state: State) -> Outcome:
+    """The outcome of a step whose task is over; where the task broke off, the reason is what Prefect knows of it."""
+    if outcome.state != "Running":
+        return outcome
+    return replace(outcome, state="Failed", reason=state.message or f"its task ended as {state.name}")
 
 
 def _run(plan: Plan, stage: Stage, outcomes: dict[str, Outcome], upstream: list[State]) -> State:

@@ -23,6 +23,7 @@ printf '10%%\\r50%%\\r100%%\\n'
 echo "$1 at work"
 if [ -f "stop-$1" ]; then echo "$1: mend me" >&2; exit "$(cat "stop-$1")"; fi
 if [ -f "wait-$1" ]; then sleep 600; fi
+while [ -f "hold-$1" ]; do sleep 0.1; done
 mkdir -p "data/$2/$1" ".state/$2"
 echo "$1" > "data/$2/$1/result"
 printf '{"pipeline": "%s", "run_id": "run-%s", "url": "http://mlflow/%s"}' "$TINYGPTV_PIPELINE_ID" "$1" "$1" \\

@@ -106,3 +106,20 @@ def _marked(marker: str) -> list[psutil.Process]:
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
     return found
+
+
+def test_a_flow_whose_lines_nobody_reads_any_more_goes_on(project):
+    """As when Prefect's worker is killed alone: the pipe that carries the log breaks in the middle of a step."""
+    (project / "hold-zebra").touch()
+    launcher = subprocess.Popen(COMMAND, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert launcher.stdout is not None
+    for line in launcher.stdout:
+        if b"at work" in line:
+            break
+    launcher.stdout.close()
+    (project / "hold-zebra").unlink()
+    assert launcher.wait(300) == 0
+    (record,) = (json.loads(path.read_bytes()) for path in project.glob(".state/tiny/pipeline.json"))
+    assert [(step["step"], step["state"]) for step in record["steps"]] == [
+        (name, "Completed") for name in ("zebra", "middle", "last")
+    ]

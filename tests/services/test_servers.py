@@ -217,6 +217,19 @@ def test_a_run_whose_worker_is_killed_has_crashed_and_the_next_one_finishes_the_
     assert servers.count("ended", "third") == ended + 1
 
 
+def test_a_run_whose_worker_alone_is_killed_goes_on_to_its_end(servers):
+    """The pipe that carries its lines to the worker breaks in the middle of a step."""
+    gate, begun, ended = servers.hold("second"), servers.count("began", "second"), servers.count("ended", "third")
+    run = servers.run("nightly", force=["second", "third"])
+    servers.wait_begun(run, "second", begun + 1)
+    os.kill(pids(servers)["worker"], signal.SIGKILL)
+    gate.unlink()
+    servers.wait_state(run, "COMPLETED", 120)
+    assert (servers.count("began", "second"), servers.count("ended", "third")) == (begun + 1, ended + 1)
+    until(lambda: servers.at_work() == [], 60, lambda: f"{servers.at_work()}")
+    servers.call("up")
+
+
 def test_a_run_that_is_lost_before_it_begins_has_crashed(servers):
     """As a worker leaves it that is killed between its taking the run and the flow's first word."""
     identity = servers.deployment("nightly")["id"]

@@ -178,6 +178,17 @@ def test_a_signal_stops_a_step_at_once(shards_checkout, start, number, code, nam
     assert shards_checkout.outputs() == before
 
 
+def test_a_step_whose_lines_nobody_reads_any_more_goes_on(shards_checkout, with_shards, start):
+    waiting = "import sys; print('here', flush=True); sys.stdin.readline()"
+    process = start(shards_checkout, "shards", before=f"{OFFLINE}\n{waiting}")
+    assert process.stdout.readline() == "here\n"
+    process.stdout.close()
+    process.stdout = None
+    process.communicate("go\n", timeout=120)
+    assert process.returncode == 0
+    assert shards_checkout.outputs() == with_shards.outputs()
+
+
 def test_a_step_dies_with_the_process_that_started_it(shards_checkout, start):
     """As when somebody kills DVC: nothing is left running, nothing is published."""
     child = start(shards_checkout, "shards", before=OFFLINE + SLEEPING)  # its arguments are those of the parent's child

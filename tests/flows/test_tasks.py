@@ -1,0 +1,30 @@
+"""What becomes of a step whose task breaks off."""
+
+from __future__ import annotations
+
+import pytest
+from prefect.states import Completed, Crashed, Failed
+
+from flows.runner import Outcome
+from flows.tasks import ended
+
+SAID = "Task run encountered an exception OSError: 32"
+RUNNING = Outcome(step="shards", state="Running")
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (Failed(message=SAID), SAID),
+        (Failed(message=None), "its task ended as Failed"),
+        (Crashed(message=""), "its task ended as Crashed"),
+    ],
+)
+def test_a_task_that_broke_off_says_why(state, reason):
+    found = ended(RUNNING, state)
+    assert (found.state, found.reason, found.ok) == ("Failed", reason, False)
+
+
+def test_a_step_that_said_how_it_ended_is_believed():
+    done = Outcome(step="shards", state="Cached")
+    assert ended(done, Completed()) == done
