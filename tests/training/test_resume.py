@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -131,6 +132,27 @@ def test_a_stage_resumed_on_a_gpu_equals_an_uninterrupted_one(
     for name, parameter in straight.parameters.items():
         assert torch.equal(parameter, fresh.parameters[name]), name
     assert {kind for kind, *_ in kinds(fresh).values()} == {True}
+
+
+@pytest.mark.parametrize("change", ["fewer", "more", "another shape"])
+def test_a_point_of_other_tensors_is_refused_even_where_the_difference_is_allowed(
+    new_training: NewTraining, make_batch: MakeBatch, stage: Stage, tmp_path: Path, change: str
+) -> None:
+    killed(tmp_path, new_training, make_batch, stage, until=2)
+    made = new_training()
+    parameters = dict(made.parameters)
+    name = "projector.linear_1.bias"
+    if change == "more":
+        parameters["projector.linear_3.bias"] = torch.nn.Parameter(torch.zeros(3))
+        name = "projector.linear_3.bias"
+    elif change == "fewer":
+        del parameters[name]
+    else:
+        parameters[name] = torch.nn.Parameter(torch.zeros(3))
+    state = new_state(made.model, parameters, stage)
+    with pytest.raises(DataError, match=rf"step-00000002 .*\({re.escape(name)}\).* without `--allow-changed`"):
+        ResumePoints(tmp_path, PRINT).restore(state)
+    assert state.step == 0
 
 
 def test_every_random_generator_goes_on_where_it_was(

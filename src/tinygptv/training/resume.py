@@ -86,6 +86,9 @@ class ResumePoints:
 
         Returns:
             Lines that say what was found: the point taken, damaged ones, and what differs in one of another run.
+
+        Raises:
+            DataError: the differences are allowed, but other tensors train.
         """
         lines: list[str] = []
         found = _newest(self.own, lines)
@@ -176,6 +179,13 @@ def _set_tensors(state: TrainingState, path: Path) -> None:
     from safetensors.torch import load_file
 
     tensors = load_file(path)
+    found = {name: t.shape for key, t in tensors.items() if (name := key.removeprefix("parameter/")) != key}
+    expected = {name: parameter.shape for name, parameter in state.parameters.items()}
+    if differing := sorted(name for name in {*found, *expected} if found.get(name) != expected.get(name)):
+        raise DataError(
+            f"{path.parent} holds other tensors than this stage trains ({', '.join(differing[:3])}); "
+            "run the command again without `--allow-changed`"
+        )
     for name, parameter in state.parameters.items():
         with torch.no_grad():
             parameter.copy_(tensors[f"parameter/{name}"])
