@@ -23,6 +23,7 @@ import httpx2 as httpx
 import pytest
 
 from tests.services.clones import FOREIGN, ROOT
+from tests.services.others import KNOCK, another_user
 from tests.services.servers import make_project, until
 from tinygptv.profiles import read_yaml
 from tinygptv.services.settings import HOST, USER
@@ -46,6 +47,8 @@ class Composed:
     """Of deploy/env.example, filled in."""
     ports: dict[str, int]
     """Port in compose.yaml → port here."""
+    inner: dict[str, int]
+    """SeaweedFS's others."""
 
     def here(self, text: str) -> str:
         """A text of compose.yaml as it is right here."""
@@ -54,6 +57,7 @@ class Composed:
         for port, mine in self.ports.items():
             text = re.sub(rf"(?<![\w.]){port}(?!\w)", str(mine), text)
         paths = {"/checkout": self.project, "/data": self.folder / "s3", "/tmp/prefect": self.folder / "prefect"}
+        paths["/inner"] = self.folder / "inner"
         paths |= {f"/etc/{name}": self.folder / "etc" / name for name in ("mlflow/users.ini", "seaweedfs/s3.json")}
         for path, mine in paths.items():
             text = re.sub(rf"(?<![\w.]){re.escape(path)}(?!\w)", str(mine), text)
@@ -135,24 +139,30 @@ def composed() -> Iterator[Composed]:
             folder,
             {name: secrets.token_hex(24) for name in names} | {"POSTGRES_PASSWORD": chosen.postgres_password},
             ports,
+            dict(zip(s3.INNER, s3.free_ports(len(s3.INNER)), strict=True)),
         )
         make_project(folder)
         store, _ = stack.stores(chosen, os.environ)
         held.callback(store.end)
         store.begin()
         make_databases(made)
-        inner = dict(zip(s3.INNER, s3.free_ports(len(s3.INNER)), strict=True))
-        held.callback(lambda: [path.unlink(missing_ok=True) for path in s3.sockets(inner)])
-        words = [f"-{name.replace('_', '.port.')}={port}" for name, port in inner.items() if "_" in name]
-        words += [f"-{name}.port={port}" for name, port in inner.items() if "_" not in name]
-        for name in ("s3", "marks"):
+        held.callback(lambda: [path.unlink(missing_ok=True) for path in s3.sockets(made.inner)])
+        words = [f"-{name.replace('_', '.port.')}={port}" for name, port in made.inner.items() if "_" in name]
+        words += [f"-{name}.port={port}" for name, port in made.inner.items() if "_" not in name]
+        for name in ("s3", "marks", "inner"):
             (folder / name).mkdir()
+        once(made, "certificate")
         held.enter_context(made.runs("seaweedfs", *words, "-filer.localSocket=f.sock", "-s3.localSocket=s.sock"))
-        buckets = [made.here(word) for word in COMPOSE["services"]["buckets"]["command"]]
-        subprocess.run(buckets, env=made.environment("buckets"), check=True)
+        once(made, "buckets")
         for name in ("mlflow", "prefect", "worker"):
             held.enter_context(made.runs(name))
         yield made
+
+
+def once(made: Composed, name: str) -> None:
+    """Run a service that ends by itself."""
+    command = [made.here(word) for word in COMPOSE["services"][name]["command"]]
+    subprocess.run(command, env=made.environment(name), check=True)
 
 
 def make_databases(made: Composed) -> None:
@@ -197,6 +207,11 @@ def test_mlflow_keeps_files_in_s3(composed, tmp_path):
     key = {"key": composed.secrets["S3_MLFLOW_KEY"], "secret": composed.secrets["S3_MLFLOW_SECRET"]}
     listed = s3.client(composed.url("8333"), key).list_objects_v2(Bucket=settings.ARTIFACTS)["Contents"]
     assert [entry["Key"].split("/")[-1] for entry in listed if done.stdout.split()[-1] in entry["Key"]] == ["note.txt"]
+
+
+def test_inner_ports_want_the_certificate(composed):
+    said = another_user(KNOCK, [str(port) for port in composed.inner.values()])
+    assert said and [line for line in said if "200 OK" in line or "\\x00\\x00" in line] == []
 
 
 def test_prefect_wants_a_password_and_its_own_name(composed):

