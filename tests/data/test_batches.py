@@ -12,11 +12,15 @@ from transformers import PreTrainedTokenizerFast
 from tests.data.conftest import QUERIES, SLOT
 from tinygptv.config import Config
 from tinygptv.data.batches import Example, StageBatches
-from tinygptv.data.order import SampleOrder
+from tinygptv.data.order import Draw, SampleOrder
 from tinygptv.data.prompts import IGNORE_INDEX, IMAGE_MARK, prompt_text
 from tinygptv.data.records import ImageInfo, ImageRecord, Record, Turn
 from tinygptv.data.tasks import instruction, record_task
 from tinygptv.errors import DataError
+from tinygptv.evaluation import answering
+from tinygptv.evaluation.benchmarks import list_questions
+from tinygptv.model.inference import VisionLanguageModel
+from tinygptv.model.processing import build_processor
 
 
 def first_example(batches: StageBatches) -> Example:
@@ -123,6 +127,39 @@ def test_turns_are_one_sequence_and_every_answer_is_learned(
     assert text.endswith("what shape? ###Assistant: circle###")
     learned = tokenizer.decode([label for label in example.labels if label != IGNORE_INDEX])
     assert learned == "red###circle###"
+
+
+@pytest.mark.parametrize("longest", [256, 3])
+def test_evaluation_asks_a_conversation_as_it_is_trained(
+    build: Any,
+    images: list[ImageRecord],
+    smoke: Config,
+    tokenizer: PreTrainedTokenizerFast,
+    make_model: Any,
+    longest: int,
+) -> None:
+    """The prompt of each turn is the beginning of the training sequence, token by token, in both ways of asking."""
+    turns = (
+        Turn("what colour is it?", "a dark red #"),
+        Turn("# and its shape?", "circle, as round as a ball"),
+        Turn("", "yes"),
+        Turn("is there an Übermaß of 🟥?", "no"),
+    )
+    talk = ImageRecord(images[0].key, ImageInfo("a.png", 1, 1, "0" * 64), "s", "l", (Record("talk", "vqa", turns),))
+    stage = smoke.stage4.model_copy(update={"mixture": {"vqa": 1.0}, "max_answer_tokens": longest})
+    trained = build(stage, records=[talk]).example(Draw("vqa", 0, 0))
+    learned = [label != IGNORE_INDEX for label in trained.labels]
+    starts = [place for place, now in enumerate(learned) if now and not learned[place - 1]]
+    processor = build_processor(tokenizer, stage.prompt, image_size=32, num_query_tokens=QUERIES, vocab_size=SLOT)
+    model = VisionLanguageModel(make_model(), processor)
+    questions = list_questions([talk])
+    assert len(starts) == len(turns) == len(questions)
+    for question, start in zip(questions, starts, strict=True):
+        asked = [answering.prompt_ids(processor, question, stage.prompt, longest)]
+        said = [(instruction("vqa", turn.question), turn.answer) for turn in question.earlier]
+        asked.append(model.prompt_ids(instruction("vqa", question.content), said, max_answer_tokens=longest))
+        for ids in asked:
+            assert ids == trained.input_ids[:start]
 
 
 def test_long_answers_are_cut_but_end(build: Any, smoke: Config, tokenizer: PreTrainedTokenizerFast) -> None:

@@ -90,6 +90,7 @@ def test_a_record_of_several_turns_asks_several_questions():
         ("is there a circle?", "no", "yes/no-shape"),
         ("what color is the shape?", "red", "what-colour"),
     ]
+    assert [q.earlier for q in list_questions([sample])] == [(), turns[:1]]
     assert list_questions([sample], ["refer"]) == []
 
 
@@ -102,8 +103,31 @@ def test_ties_go_to_the_first_and_unseen_questions_to_the_majority(questions, ba
     fitted = fit_baselines(records)
     assert fitted.blind == {"q": "b", "p": "c"}
     assert fitted.question_only(questions[-1]) == "c"
-    with pytest.raises(ValueError, match="caption"):
-        fit_baselines(records[:2])
+
+
+def test_without_training_records_a_task_has_no_baseline(questions):
+    fitted = fit_baselines([Record("r", "refer", (Turn("x", "somewhere"),))])
+    assert (fitted.majority, fitted.blind, fitted.box, fitted.caption) == (None, {}, None, None)
+    entries = score(questions, [question.truth for question in questions], fitted)
+    assert {(e["value"], e["majority"], e["blind"], e["trivial"]) for e in entries.values()} == {
+        (1.0, None, None, None)
+    }
+    blind = fit_baselines([Record("v", "vqa", (Turn("never asked", "yes"),))])
+    assert score(questions, [question.truth for question in questions], blind)["easy_vqa"]["blind"] is not None
+
+
+def test_no_questions_no_entries(baselines):
+    assert score([], [], baselines) == {}
+    assert score_by_type([], [], baselines) == {}
+
+
+def test_a_truth_that_is_no_box_is_compared_as_text():
+    two = "{<1><1><5><5>} {<6><6><9><9>}"
+    (question,) = list_questions(
+        [ImageRecord("k", ImageInfo("k.png", 1, 1, "0" * 64), "s", "l", (Record("r", "refer", (Turn("cats", two),)),))]
+    )
+    assert is_right(question, two)
+    assert not is_right(question, "{<1><1><5><5>}")
 
 
 def test_the_constant_box_is_the_best_candidate():

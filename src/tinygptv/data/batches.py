@@ -142,7 +142,7 @@ class StageBatches:
 
     def _encode_prompt(self, asked: str, first: bool) -> list[int]:
         prompt = self._stage.prompt
-        text = prompts.prompt_text(prompt, asked) if first else prompts.next_turn_text(prompt, asked)
+        text = prompts.turn_text(prompt, asked, first=first)
         return prompts.encode_prompt(
             self._tokenizer,
             text,

@@ -8,6 +8,7 @@ Source: the authors' ``minigpt_base.py`` (prompt_wrap, prepare_texts, forward).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tinygptv.errors import DataError
@@ -36,6 +37,11 @@ def prompt_text(prompt: Prompt, instruction: str) -> str:
 def next_turn_text(prompt: Prompt, instruction: str) -> str:
     """A later question of the same conversation: the image is there already."""
     return prompt.template.replace("{}", defuse(instruction, prompt.end_mark))
+
+
+def turn_text(prompt: Prompt, instruction: str, *, first: bool) -> str:
+    """The text before an answer of a conversation."""
+    return prompt_text(prompt, instruction) if first else next_turn_text(prompt, instruction)
 
 
 def chat_template(prompt: Prompt) -> str:
@@ -80,6 +86,39 @@ def encode_prompt(
     return ids
 
 
+def encode_question(
+    tokenizer: PreTrainedTokenizerBase,
+    text: str,
+    *,
+    earlier: Sequence[tuple[str, str]],
+    image_token_id: int,
+    slots: int,
+    bos: bool,
+    end_id: int,
+    max_answer_tokens: int | None,
+) -> list[int]:
+    """Token ids of a question after the questions and answers before it: the beginning of what a stage trains.
+
+    Every text is tokenised by itself, as in ``data/batches.py``: as one text, an end mark and the prompt after it
+    could become other tokens.
+
+    Args:
+        tokenizer: the tokenizer.
+        text: of the question, as ``turn_text`` gives it.
+        earlier: texts and answers of the questions before it.
+        image_token_id: of the image slots.
+        slots: image slots of an image.
+        bos: whether the conversation begins with the BOS token.
+        end_id: the token that ends an answer.
+        max_answer_tokens: earlier answers are cut to so many, as they were in training; None: they are whole.
+    """
+    ids: list[int] = []
+    for asked, answer in earlier:
+        ids += encode_prompt(tokenizer, asked, image_token_id=image_token_id, slots=slots, bos=bos and not ids)
+        ids += encode_answer(tokenizer, answer, end_id=end_id, max_tokens=max_answer_tokens)
+    return ids + encode_prompt(tokenizer, text, image_token_id=image_token_id, slots=slots, bos=bos and not ids)
+
+
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Token ids of plain text; ``<|endoftext|>`` written in it is characters, not the token."""
     if not text:
@@ -87,12 +126,13 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
 
-def encode_answer(tokenizer: PreTrainedTokenizerBase, answer: str, *, end_id: int, max_tokens: int) -> list[int]:
-    """Token ids of an answer, cut to ``max_tokens`` with its end mark.
+def encode_answer(tokenizer: PreTrainedTokenizerBase, answer: str, *, end_id: int, max_tokens: int | None) -> list[int]:
+    """Token ids of an answer, cut to ``max_tokens`` with its end mark; None: not cut.
 
     The authors append the mark before they cut, so that a long answer loses it; here it is always learned.
     """
-    return [*encode_text(tokenizer, answer)[: max_tokens - 1], end_id]
+    ids = encode_text(tokenizer, answer)
+    return [*(ids if max_tokens is None else ids[: max_tokens - 1]), end_id]
 
 
 def check_room(tokens: int, answer: int, positions: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tinygptv.data.prompts import prompt_text
+from tinygptv.data.prompts import end_mark_id, turn_text
 from tinygptv.data.tasks import instruction
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tinygptv.data.records import ImageSample
     from tinygptv.evaluation.benchmarks import Question
     from tinygptv.model.inference import Generated, VisionLanguageModel
+    from tinygptv.model.processing import TinyGPTVProcessor
 
 
 def ask(
@@ -27,6 +28,7 @@ def ask(
     prompts: Mapping[str, Prompt],
     settings: Evaluate,
     batch_size: int,
+    max_answer_tokens: int | None = None,
 ) -> list[Generated]:
     """Answers to questions, greedy.
 
@@ -37,19 +39,38 @@ def ask(
         prompts: task to the form of its prompt.
         settings: `evaluate` of the configuration.
         batch_size: questions of a forward pass.
+        max_answer_tokens: of the stage: how far the earlier answers of a conversation were cut; None: they were not.
     """
     import torch
 
+    if not questions:
+        return []
     return model.generate(
         torch.stack([features[question.key] for question in questions]),
-        [prompt_text(prompts[q.task], instruction(q.task, q.content)) for q in questions],
+        [prompt_ids(model.processor, q, prompts[q.task], max_answer_tokens) for q in questions],
         batch_size=batch_size,
         max_new_tokens=settings.max_new_tokens,
     )
 
 
+def prompt_ids(
+    processor: TinyGPTVProcessor, question: Question, prompt: Prompt, max_answer_tokens: int | None
+) -> list[int]:
+    """Token ids of a question, those of its conversation before it: as training builds them, with its true answers."""
+    asked = [instruction(question.task, turn.question) for turn in question.earlier]
+    texts = [turn_text(prompt, text, first=i == 0) for i, text in enumerate(asked)]
+    return processor.encode_prompt(
+        turn_text(prompt, instruction(question.task, question.content), first=not texts),
+        [(text, turn.answer) for text, turn in zip(texts, question.earlier, strict=True)],
+        end_id=end_mark_id(processor.tokenizer, prompt.end_mark) if texts else None,
+        max_answer_tokens=max_answer_tokens,
+    )
+
+
 def encode(model: VisionLanguageModel, samples: Sequence[ImageSample], batch_size: int) -> dict[str, torch.Tensor]:
     """Q-Former outputs [Q, D] of each image, by key."""
+    if not samples:
+        return {}
     features_NQD = model.encode_images([sample.image for sample in samples], batch_size)
     return {sample.key: query_QD for sample, query_QD in zip(samples, features_NQD, strict=True)}
 

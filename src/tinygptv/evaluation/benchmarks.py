@@ -26,7 +26,7 @@ from tinygptv.evaluation.metrics import (
 )
 
 if TYPE_CHECKING:
-    from tinygptv.data.records import ImageRecord, Record
+    from tinygptv.data.records import ImageRecord, Record, Turn
 
 BENCHMARKS = {"vqa": "easy_vqa", "refer": "easy_vqa_refer", "caption": "easy_vqa_caption"}
 """Task → name of its benchmark in the reports."""
@@ -45,26 +45,28 @@ class Question:
     truth: str
     type: str
     """One of ``QUESTION_TYPES`` for vqa, empty for the other tasks."""
+    earlier: tuple[Turn, ...] = ()
+    """The record's turns before it: a later question of a conversation is asked after them, as it is trained."""
 
 
 @dataclass(frozen=True, slots=True)
 class Baselines:
-    """Answers that need no image, chosen on training data."""
+    """Answers that need no image, chosen on training data; None where it has no record of the task."""
 
-    majority: str
+    majority: str | None
     """The most frequent answer to any question."""
     blind: dict[str, str]
     """Question text → its most frequent answer."""
-    box: str
+    box: str | None
     """The one box that is right most often; see ``best_constant_box``."""
-    caption: str
+    caption: str | None
     """The most frequent caption."""
 
-    def constant(self, task: str) -> str:
+    def constant(self, task: str) -> str | None:
         """The answer that ignores image and question."""
         return {"vqa": self.majority, "refer": self.box, "caption": self.caption}[task]
 
-    def question_only(self, question: Question) -> str:
+    def question_only(self, question: Question) -> str | None:
         """The answer that ignores the image; the majority where training never asked the question."""
         return self.blind.get(question.content, self.majority)
 
@@ -79,11 +81,12 @@ def list_questions(samples: Iterable[ImageRecord], tasks: Sequence[str] = tuple(
             content=turn.question,
             truth=turn.answer,
             type=question_type(turn.question, turn.answer) if record.task == "vqa" else "",
+            earlier=record.turns[:place],
         )
         for sample in samples
         for record in sample.records
         if record.task in tasks
-        for turn in record.turns
+        for place, turn in enumerate(record.turns)
     ]
 
 
@@ -102,9 +105,6 @@ def fit_baselines(records: Iterable[Record]) -> Baselines:
 
     Args:
         records: training records, in the order of the data.
-
-    Raises:
-        ValueError: a task of ``BENCHMARKS`` has no record.
     """
     answers: dict[str, Counter[str]] = {task: Counter() for task in BENCHMARKS}
     by_question: dict[str, Counter[str]] = {}
@@ -114,14 +114,11 @@ def fit_baselines(records: Iterable[Record]) -> Baselines:
                 answers[record.task][turn.answer] += 1
             if record.task == "vqa":
                 by_question.setdefault(turn.question, Counter())[turn.answer] += 1
-    for task, counts in answers.items():
-        if not counts:
-            raise ValueError(f"no training record of the task {task}, so its baseline cannot be fitted")
-    boxes = Counter({_true_box(text): count for text, count in answers["refer"].items()})
+    boxes = Counter({box: count for text, count in answers["refer"].items() if (box := parse_box(text)) is not None})
     return Baselines(
         majority=_most_frequent(answers["vqa"]),
-        blind={question: _most_frequent(counts) for question, counts in by_question.items()},
-        box=format_box(best_constant_box(boxes)),
+        blind={question: counts.most_common(1)[0][0] for question, counts in by_question.items()},
+        box=format_box(best_constant_box(boxes)) if boxes else None,
         caption=_most_frequent(answers["caption"]),
     )
 
@@ -140,10 +137,9 @@ def best_constant_box(boxes: Counter[Box]) -> Box:
 
 
 def is_right(question: Question, answer: str) -> bool:
-    """Whether an answer counts: Acc@0.5 for refer, equal text for the rest."""
-    if question.task == "refer":
-        return acc_at_iou(answer, _true_box(question.truth))
-    return exact_match(answer, question.truth)
+    """Whether an answer counts: Acc@0.5 where the truth of refer is one box, equal text for the rest."""
+    box = parse_box(question.truth) if question.task == "refer" else None
+    return exact_match(answer, question.truth) if box is None else acc_at_iou(answer, box)
 
 
 def score(questions: Sequence[Question], answers: Sequence[str], baselines: Baselines) -> dict[str, Benchmark]:
@@ -172,11 +168,11 @@ def score_by_type(questions: Sequence[Question], answers: Sequence[str], baselin
 
 
 def _score_task(task: str, pairs: Sequence[tuple[Question, str]], baselines: Baselines) -> Benchmark:
-    constant = _share([is_right(question, baselines.constant(task)) for question, _ in pairs])
+    constant = _share([(question, baselines.constant(task)) for question, _ in pairs])
     outcomes = [is_right(question, answer) for question, answer in pairs]
     if task != "vqa":
         return benchmark("Acc@0.5" if task == "refer" else "exact match", outcomes, trivial=constant)
-    blind = _share([is_right(question, baselines.question_only(question)) for question, _ in pairs])
+    blind = _share([(question, baselines.question_only(question)) for question, _ in pairs])
     return benchmark("exact match", outcomes, majority=constant, blind=blind)
 
 
@@ -186,15 +182,11 @@ def _pairs(questions: Sequence[Question], answers: Sequence[str]) -> list[tuple[
     return list(zip(questions, answers, strict=True))
 
 
-def _most_frequent(counts: Counter[str]) -> str:
-    return counts.most_common(1)[0][0]
+def _most_frequent(counts: Counter[str]) -> str | None:
+    return counts.most_common(1)[0][0] if counts else None
 
 
-def _share(outcomes: Sequence[bool]) -> float:
-    return sum(outcomes) / len(outcomes)
-
-
-def _true_box(text: str) -> Box:
-    box = parse_box(text)
-    assert box is not None, f"the truth {text!r} of a validated record is no box"
-    return box
+def _share(guesses: Sequence[tuple[Question, str | None]]) -> float | None:
+    """How often a baseline is right; None where it has no answer."""
+    known = [is_right(question, guess) for question, guess in guesses if guess is not None]
+    return sum(known) / len(known) if known and len(known) == len(guesses) else None

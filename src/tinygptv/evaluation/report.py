@@ -120,6 +120,12 @@ def answer_grid(items: Sequence[AnswerItem], path: Path) -> None:
             _draw_text(grid[2 * row + 1, column], texts[index], text_height)
 
 
+def empty_picture(text: str, path: Path) -> None:
+    """A picture of nothing, which says why: DVC misses a picture that is not there."""
+    with figure(4, 1, path) as drawing:
+        drawing.text(0.5, 0.5, text, ha="center", va="center", color=QUIET)
+
+
 def stage_progress(held_out: Mapping[str, Mapping[str, Benchmark]], path: Path) -> None:
     """Accuracy on the held-out slice after each stage, with 95 % intervals and, dotted, what needs no image.
 
@@ -147,7 +153,8 @@ def stage_progress(held_out: Mapping[str, Mapping[str, Benchmark]], path: Path) 
         axes.set_ylim(-0.03, 1.05)
         axes.set_ylabel("share of right answers")
         axes.set_title("Held-out images after each stage (dotted: without the image)")
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         drawing.tight_layout()
 
 

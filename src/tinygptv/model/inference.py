@@ -141,7 +141,7 @@ class VisionLanguageModel:
         Raises:
             DataError: it is no question, or leaves no room for its answer.
         """
-        return self._rendered(as_instruction(question))
+        return self._rendered(as_instruction(question), True)
 
     def picture(self, image: ImageSource) -> Image:
         """An image at the model's own size, as the image processor would make it: a thousand of them fit into memory.
@@ -164,7 +164,7 @@ class VisionLanguageModel:
     def generate(
         self,
         features_BQD: torch.Tensor,
-        prompts: Sequence[str],
+        prompts: Sequence[str | list[int]],
         *,
         batch_size: int = BATCH_SIZE,
         max_new_tokens: int | None = None,
@@ -173,18 +173,19 @@ class VisionLanguageModel:
 
         Args:
             features_BQD: Q-Former outputs of each prompt's image.
-            prompts: texts as the chat template gives them.
+            prompts: texts as the chat template gives them, or token ids of ``processor.encode_prompt``.
             batch_size: prompts of a forward pass.
             max_new_tokens: longest answer; None: what the model's generation configuration says.
 
         Raises:
-            UserError: a prompt leaves no room for its answer.
+            UserError: a prompt leaves no room for its answer; nothing was answered.
         """
         answers: list[Generated] = []
         limit = max_new_tokens if max_new_tokens is not None else self.max_new_tokens
-        for start in range(0, len(prompts), batch_size):
-            inputs = self.processor(text=list(prompts[start : start + batch_size])).to(self.model.device)
-            check_room(int(inputs["attention_mask"].sum(1).max()), limit, self.positions)
+        ids = [self.processor.encode_prompt(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
+        check_room(max(map(len, ids), default=0), limit, self.positions)
+        for start in range(0, len(ids), batch_size):
+            inputs = self.processor.pad(ids[start : start + batch_size]).to(self.model.device)
             with torch.inference_mode():
                 output_BT = self.model.generate(
                     **inputs,
@@ -205,10 +206,27 @@ class VisionLanguageModel:
             found.append(Generated(text, tokens, cut=tokens == len(ids)))
         return found
 
-    def _render_prompt(self, instruction: str) -> str:
-        message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": instruction}]}
-        prompt = str(self.processor.apply_chat_template([message], add_generation_prompt=True))
-        check_room(len(self.processor.encode_prompt(prompt)), self.max_new_tokens, self.positions)
+    def prompt_ids(
+        self, instruction: str, earlier: Sequence[tuple[str, str]] = (), *, max_answer_tokens: int | None = None
+    ) -> list[int]:
+        """Token ids of an instruction in the model's own form, for ``generate``.
+
+        Args:
+            instruction: what is asked, with its template.
+            earlier: instructions and answers of the same conversation before it.
+            max_answer_tokens: earlier answers are cut to so many, as they were in training; None: they are whole.
+        """
+        said = [(self._rendered(asked, i == 0), answer) for i, (asked, answer) in enumerate(earlier)]
+        asked = self._rendered(instruction, not said)
+        return self.processor.encode_prompt(asked, said, max_answer_tokens=max_answer_tokens)
+
+    def _render_prompt(self, instruction: str, first: bool) -> str:
+        content = [{"type": "image"}] * first + [{"type": "text", "text": instruction}]
+        prompt = str(
+            self.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+        )
+        if first:
+            check_room(len(self.processor.encode_prompt(prompt)), self.max_new_tokens, self.positions)
         return prompt
 
 

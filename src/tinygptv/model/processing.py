@@ -6,6 +6,7 @@ Shapes: B texts, T tokens, N images, C colours, H height, W width.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,9 +91,13 @@ class TinyGPTVProcessor(ProcessorMixin):
             given = len(features["pixel_values"]) if images is not None else 0
             if marks != given and images is not None:
                 raise ValueError(f"the texts have {marks} places for images ({prompts.IMAGE_MARK}), {given} were given")
-            ids = [self.encode_prompt(t) for t in texts]
-            features |= self.tokenizer.pad({"input_ids": ids}, padding=True, return_tensors=return_tensors)
+            features |= self.pad([self.encode_prompt(t) for t in texts], return_tensors)
         return BatchFeature(features)
+
+    def pad(self, prompt_ids: Sequence[list[int]], return_tensors: str | None = "pt") -> BatchFeature:
+        """Prompts as ``input_ids`` and ``attention_mask`` [B, T], padded on the left."""
+        padded = self.tokenizer.pad({"input_ids": list(prompt_ids)}, padding=True, return_tensors=return_tensors)
+        return BatchFeature(padded)
 
     def _seen(self, images: Any) -> Any:
         """Pictures and files as ``tinygptv.load(...).answer`` sees them; tensors and arrays are pixels already."""
@@ -105,14 +110,31 @@ class TinyGPTVProcessor(ProcessorMixin):
                 return read_image(from_data_url(images) if is_data_url(images) else from_base64(images))
         return read_image(images) if isinstance(images, Image | bytes | str | Path) else images
 
-    def encode_prompt(self, text: str) -> list[int]:
-        """Token ids of a prompt with image slots, without padding."""
-        return prompts.encode_prompt(
+    def encode_prompt(
+        self,
+        text: str,
+        earlier: Sequence[tuple[str, str]] = (),
+        *,
+        end_id: int | None = None,
+        max_answer_tokens: int | None = None,
+    ) -> list[int]:
+        """Token ids of a prompt with image slots, without padding.
+
+        Args:
+            text: the prompt.
+            earlier: prompts and answers of the same conversation before it; the first one has the image.
+            end_id: the token that ends an answer; None: that of the weights' own prompt.
+            max_answer_tokens: earlier answers are cut to so many; None: they are whole.
+        """
+        return prompts.encode_question(
             self.tokenizer,
             text,
+            earlier=earlier,
             image_token_id=self.image_token_id,
             slots=self.num_query_tokens,
             bos=self.bos_at_inference,
+            end_id=self.end_mark_id if end_id is None else end_id,
+            max_answer_tokens=max_answer_tokens,
         )
 
     def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:

@@ -115,7 +115,7 @@ def conversation(prompt: Prompt, description: str, turns: Sequence[tuple[str, st
     """Instructions and answers in the prompt's form, the description in the place of the image."""
     document: Document = []
     for i, (asked, answer) in enumerate(turns):
-        text = prompts.next_turn_text(prompt, asked) if i else prompts.prompt_text(prompt, asked)
+        text = prompts.turn_text(prompt, asked, first=i == 0)
         document += [(text.replace(prompts.IMAGE_MARK, description), False), (answer + prompt.end_mark, True)]
     return document
 

@@ -21,7 +21,7 @@ from tinygptv.steps.children import child
 if TYPE_CHECKING:
     from tinygptv.evaluation.benchmarks import Question
 
-TEST, TRAINING = "test-*.tar", ("train-*.tar", "val-*.tar")
+TEST, TRAINING, HELD_OUT = "test-*.tar", "train-*.tar", "val-*.tar"
 ALONE = 8
 """Questions of each task that are also asked one at a time, for the latency."""
 
@@ -61,12 +61,15 @@ def questions_of(exam: Exam) -> list[Question]:
     """The questions of the test set, in their order.
 
     Raises:
-        DataError: the test set is missing or damaged.
+        DataError: the test set is missing or damaged, or has no question of a benchmark.
     """
     from tinygptv.data.shards import read_records
-    from tinygptv.evaluation.benchmarks import list_questions
+    from tinygptv.evaluation.benchmarks import BENCHMARKS, list_questions
 
-    return list_questions(read_records(_tars(exam.shards, TEST)))
+    questions = list_questions(read_records(_tars(exam.shards, TEST)))
+    if not questions:
+        raise DataError(f"{exam.shards}: the test set has no question of the tasks {', '.join(BENCHMARKS)}; add some")
+    return questions
 
 
 def asked(questions: Sequence[Question]) -> Asked:
@@ -92,8 +95,9 @@ def seen_images(shards: Path) -> int:
         DataError: a shard is missing or damaged.
     """
     from tinygptv.data.shards import read_records
+    from tinygptv.data.summary import tars
 
-    training = [path for pattern in TRAINING for path in _tars(shards, pattern)]
+    training = [*_tars(shards, TRAINING), *tars(shards, HELD_OUT)]
     known = {record.image.sha256 for record in read_records(training)}
     return sum(record.image.sha256 in known for record in read_records(_tars(shards, TEST)))
 
@@ -116,22 +120,33 @@ def answer_all(job: Job) -> None:
     """Open the package and answer; runs in its own process."""
     from statistics import median
 
+    import torch
+
     from tinygptv import runtime
     from tinygptv.data.shards import read_samples
     from tinygptv.data.tasks import instruction
+    from tinygptv.evaluation.answering import encode
     from tinygptv.evaluation.benchmarks import evenly_spaced, list_questions
     from tinygptv.model.inference import VisionLanguageModel
 
     config = job.exam.config
     runtime.prepare(config.runtime, job.exam.seed)
-    samples = list(read_samples(_tars(job.exam.shards, TEST)))
-    images = {sample.key: sample.image for sample in samples}
-    questions = list_questions([sample.record for sample in samples])
+    samples = {sample.key: sample for sample in read_samples(_tars(job.exam.shards, TEST))}
+    questions = list_questions([sample.record for sample in samples.values()])
     model = VisionLanguageModel.from_folder(job.package, config.runtime.device)
 
     def ask(some: Sequence[Question], batch_size: int) -> list[str]:
-        texts = [instruction(question.task, question.content) for question in some]
-        return model.answer([images[question.key] for question in some], texts, batch_size)
+        features = encode(model, [samples[key] for key in dict.fromkeys(q.key for q in some)], batch_size)
+        asked = [
+            model.prompt_ids(
+                instruction(q.task, q.content),
+                [(instruction(q.task, turn.question), turn.answer) for turn in q.earlier],
+                max_answer_tokens=config.stage4.max_answer_tokens,
+            )
+            for q in some
+        ]
+        said = model.generate(torch.stack([features[q.key] for q in some]), asked, batch_size=batch_size)
+        return [answer.text for answer in said]
 
     texts = ask(questions, config.quantize.batch_size)
     times = []

@@ -46,6 +46,9 @@ def run(context: StepContext) -> None:
     slice_ = benchmarks.evenly_spaced(
         benchmarks.list_questions([sample.record for sample in held_out]), settings.held_out_questions
     )
+    questions = benchmarks.list_questions([sample.record for sample in test])
+    for text in (*left_out("held-out slice", slice_, training), *left_out("test set", questions, all_training)):
+        print(text)
 
     by_stage: dict[str, dict[str, Benchmark]] = {}
     features: dict[int, dict[str, Any]] = {}
@@ -54,12 +57,19 @@ def run(context: StepContext) -> None:
         size = config.stage(stage).image_size
         if size not in features:
             features[size] = answering.encode(model, held_out, settings.batch_size)
-        said = answering.ask(model, features[size], slice_, prompts_of(context, stage), settings, settings.batch_size)
+        said = answering.ask(
+            model,
+            features[size],
+            slice_,
+            prompts_of(context, stage),
+            settings,
+            settings.batch_size,
+            config.stage(stage).max_answer_tokens,
+        )
         by_stage[stage] = benchmarks.score(slice_, [answer.text for answer in said], training)
         log_values(context, f"{stage}.", by_stage[stage])
         print(f"{stage}, held-out slice: {line(by_stage[stage])}")
 
-    questions = benchmarks.list_questions([sample.record for sample in test])
     started = time.monotonic()
     said = answering.ask(
         model,
@@ -68,6 +78,7 @@ def run(context: StepContext) -> None:
         prompts_of(context, LAST),
         settings,
         settings.batch_size,
+        config.stage(LAST).max_answer_tokens,
     )
     context.run.metrics({"questions_per_second": len(questions) / (time.monotonic() - started)})
     answers = [answer.text for answer in said]
@@ -88,11 +99,27 @@ def run(context: StepContext) -> None:
     histories = {stage: read_json(context.input(stage) / HISTORY) for stage in STAGES}
     report.loss_curves(histories, context.report("loss.png"))
     report.stage_progress(by_stage, context.report("stages.png"))
-    report.answer_grid(grid_items(questions, answers, test, settings.grid_images), context.report("answers.png"))
+    if items := grid_items(questions, answers, test, settings.grid_images):
+        report.answer_grid(items, context.report("answers.png"))
+    else:
+        report.empty_picture("no question in the test set", context.report("answers.png"))
     for name in ("evaluate.json", "loss.png", "stages.png", "answers.png"):
         context.run.artifact(context.report(name))
     machine = runtime.environment() | {"threads": context.config.runtime.threads}
     write_json(context.reports / "environment.json", machine)
+
+
+def left_out(where: str, questions: Sequence[Question], baselines: Baselines) -> list[str]:
+    """A line for each benchmark that is not in the report, or stands there without what it is to be compared with."""
+    from tinygptv.evaluation.benchmarks import BENCHMARKS
+
+    lines, asked = [], {question.task for question in questions}
+    for task, name in BENCHMARKS.items():
+        if task not in asked:
+            lines.append(f"{where}: no record of the task {task}; {name} is left out")
+        elif baselines.constant(task) is None:
+            lines.append(f"{where}: no training record of the task {task}; {name} has no baseline")
+    return lines
 
 
 def read_baselines(shards: Path) -> tuple[Baselines, Baselines]:
@@ -162,9 +189,10 @@ def grid_items(
     from tinygptv.evaluation.report import AnswerItem
 
     images = {sample.key: sample.image_bytes for sample in samples}
-    by_task = {task: [i for i, q in enumerate(questions) if q.task == task] for task in ("vqa", "refer", "caption")}
+    found = {task: [i for i, q in enumerate(questions) if q.task == task] for task in ("vqa", "refer", "caption")}
+    by_task = {task: places for task, places in found.items() if places}
     items = []
-    for place in range(count):
+    for place in range(count if by_task else 0):
         of_task = list(by_task.values())[place % len(by_task)]
         i = of_task[place * len(of_task) // count]
         q, answer = questions[i], answers[i]

@@ -91,7 +91,7 @@ def run(context: StepContext) -> None:
     _, baselines = read_baselines(shards)
     scores = benchmarks.score(questions, answers, baselines)
     former = [p["answer"] for p in before]
-    agreement = metrics.agreement(answers, former)
+    agreement = metrics.agreement(answers, former) if answers else None
     by_benchmark = {
         name: round(metrics.agreement(*zip(*pairs, strict=True)), 6)
         for task, name in benchmarks.BENCHMARKS.items()
@@ -101,7 +101,7 @@ def run(context: StepContext) -> None:
     content: dict[str, Any] = {
         "benchmarks": scores,
         "by_type": benchmarks.score_by_type(questions, answers, baselines),
-        "agreement": {"value": round(agreement, 6), "n": len(answers), "by_benchmark": by_benchmark},
+        "agreement": {"value": agreement and round(agreement, 6), "n": len(answers), "by_benchmark": by_benchmark},
         "bytes": {"unquantized": unquantized_bytes, "quantized": package_bytes},
         "seed": context.seed,
     }
@@ -109,10 +109,11 @@ def run(context: StepContext) -> None:
     write_json(context.report("8bit.json"), metrics_of(scores))
     write_text(package / "README.md", card(context, content))
     log_values(context, "", scores)
-    context.run.metrics({"agreement": agreement, "package_bytes": package_bytes, **measured})
+    compared = {} if agreement is None else {"agreement": agreement}
+    context.run.metrics({**compared, "package_bytes": package_bytes, **measured})
     context.run.artifact(context.report("quantize.json"))
     print(f"8-bit, reloaded: {line(scores)}")
-    print(f"agreement with the unquantized model {agreement:.4f}; {unquantized_bytes:,} -> {package_bytes:,} bytes")
+    print(f"{agreed(content)} {unquantized_bytes:,} -> {package_bytes:,} bytes")
 
 
 def test_package(job: Job, complete: Event) -> None:
@@ -139,6 +140,7 @@ def test_package(job: Job, complete: Event) -> None:
         job.prompts,
         job.config.evaluate,
         batch_size,
+        job.config.stage(LAST).max_answer_tokens,
     )
     seconds = time.monotonic() - started
     tokens = sum(answer.tokens + (not answer.cut) for answer in said)
@@ -149,6 +151,14 @@ def test_package(job: Job, complete: Event) -> None:
         "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
     write_json(job.measured, measured)
+
+
+def agreed(content: dict[str, Any]) -> str:
+    """The share of equal answers in words."""
+    share = content["agreement"]["value"]
+    if share is None:
+        return "The test set has no question, so nothing was compared with the unquantized model."
+    return f"Answers equal to the unquantized model's: {share:.4f}."
 
 
 def card(context: StepContext, content: dict[str, Any]) -> str:
@@ -183,7 +193,7 @@ def card(context: StepContext, content: dict[str, Any]) -> str:
             "|---|---|---|---|---|",
             *rows,
             "",
-            f"Answers equal to the unquantized model's: {content['agreement']['value']:.4f}.",
+            agreed(content),
             "",
             f"Made from these, with seed {context.seed}:",
             "",

@@ -1,0 +1,98 @@
+"""``evaluate`` and ``quantize`` where tasks or whole splits have no record: the report has the rest."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from tests.checkouts import Checkout, run_step
+from tinygptv.data.records import parse_sample
+from tinygptv.data.shards import read_samples, write_shards
+from tinygptv.data.summary import tars
+from tinygptv.evaluation.benchmarks import BENCHMARKS
+from tinygptv.promotion.decide import Decision, on_report
+from tinygptv.results import results_table
+
+PICTURES = ("loss.png", "stages.png", "answers.png")
+
+
+@pytest.fixture(scope="module")
+def with_stage4(with_stage1, tmp_path_factory, patches):
+    """All four stages have run. Read only."""
+    made = Checkout(shutil.copytree(with_stage1.root, tmp_path_factory.mktemp("stage4") / "checkout"))
+    for stage in ("stage2", "stage3", "stage4"):
+        assert run_step(made.root, stage, patches) == 0
+    return made
+
+
+@pytest.fixture
+def trained(with_stage4, tmp_path):
+    return Checkout(shutil.copytree(with_stage4.root, tmp_path / "trained"))
+
+
+def keep(checkout, split, tasks):
+    """Leave the records of these tasks in a split."""
+    folder = checkout.data / "shards"
+    samples = []
+    for sample in read_samples(tars(folder, f"{split}-*.tar")):
+        if records := tuple(record for record in sample.record.records if record.task in tasks):
+            record = replace(sample.record, records=records)
+            samples.append(parse_sample(record.key, record.to_json(), sample.image_bytes))
+    write_shards(folder, split, samples, images_per_shard=16)
+
+
+def report(checkout, step):
+    return json.loads((checkout.root / "reports" / "smoke" / f"{step}.json").read_bytes())
+
+
+@pytest.mark.parametrize("missing", [("caption",), ("vqa",), ("refer", "caption")])
+def test_a_task_without_test_records(trained, run, capfd, missing):
+    others = [task for task in BENCHMARKS if task not in missing]
+    keep(trained, "test", others)
+    assert run(trained, "evaluate") == 0
+    out = capfd.readouterr().out
+    for task in missing:
+        assert f"test set: no record of the task {task}; {BENCHMARKS[task]} is left out" in out
+    found = report(trained, "evaluate")
+    assert set(found["benchmarks"]) == {BENCHMARKS[task] for task in others}
+    assert set(found["held_out"]["stage4"]) == set(BENCHMARKS.values())
+    assert all((trained.root / "reports" / "smoke" / name).stat().st_size for name in PICTURES)
+    assert BENCHMARKS[others[0]] in results_table(trained.root, "smoke")
+    every = dict.fromkeys(BENCHMARKS.values(), 0.0)
+    gate = trained.config.register_.gate.model_copy(update={"min_value": every, "margin": every})
+    decision = Decision(on_report(found, 1, gate))
+    assert not decision.passed
+    for task in missing:
+        assert f"{BENCHMARKS[task]}: the benchmark is missing" in decision.reasons
+
+
+def test_tasks_without_training_records_have_no_baseline(trained, run, capfd):
+    for split in ("train", "val"):
+        keep(trained, split, ["vqa", "identify"])
+    assert run(trained, "evaluate") == 0
+    out = capfd.readouterr().out
+    assert "test set: no training record of the task refer; easy_vqa_refer has no baseline" in out
+    assert "held-out slice: no record of the task caption; easy_vqa_caption is left out" in out
+    found = report(trained, "evaluate")
+    assert found["benchmarks"]["easy_vqa_refer"]["trivial"] is None
+    assert found["benchmarks"]["easy_vqa"]["majority"] is not None
+    assert set(found["held_out"]["stage1"]) == {"easy_vqa"}
+
+
+@pytest.mark.pipeline
+@pytest.mark.parametrize("tasks", [("identify",), ()])
+def test_nothing_to_ask(trained, run, capfd, tasks):
+    for split in ("val", "test"):
+        keep(trained, split, tasks)
+    for step in ("evaluate", "quantize"):
+        assert run(trained, step) == 0, capfd.readouterr().err
+    out = capfd.readouterr().out
+    assert "nothing was compared with the unquantized model" in out
+    assert report(trained, "evaluate")["benchmarks"] == {}
+    quantized = report(trained, "quantize")
+    assert (quantized["benchmarks"], quantized["agreement"]["value"]) == ({}, None)
+    assert all((trained.root / "reports" / "smoke" / name).stat().st_size for name in PICTURES)
+    assert not Decision(on_report(quantized, 1, trained.config.register_.gate)).passed
