@@ -17,6 +17,7 @@ from typing import Any
 from flows.graph import Plan, Stage
 from flows.terminal import LineSplitter, StepView
 from tinygptv.addresses import without_secrets
+from tinygptv.errors import EXIT_PASSING, passes
 from tinygptv.files import read_json, write_json
 from tinygptv.processes import GRACE_SECONDS, guarded
 from tinygptv.profiles import read_yaml
@@ -24,6 +25,8 @@ from tinygptv.profiles import read_yaml
 BUSY = ("is busy, it is being blocked", "Unable to acquire lock")
 BUSY_TRIES, BUSY_SECONDS = 5, 3.0
 UPDATES_TO_LOG_SECONDS = 10.0
+KILLED = (-9, 137)
+"""SIGKILL, as DVC and as shells tell it."""
 DVC_CHATTER = re.compile(
     r"Running stage '|> |Updating lock file|Generating lock file|To track the changes with git|\s*git add "
     r"|To enable auto staging|\s*dvc config core.autostage|Use `dvc push`|Stage '.*' (didn't change|is cached)"
@@ -45,8 +48,8 @@ class Outcome:
     url: str | None = None
     reason: str = ""
     """The line that says why it failed."""
-    can_retry: bool = True
-    """False where the user has to mend something first."""
+    can_retry: bool = False
+    """Whether the same may succeed though nobody mends anything."""
 
     @property
     def ok(self) -> bool:
@@ -63,8 +66,13 @@ def run_step(plan: Plan, stage: Stage, log: Callable[[str], None]) -> Outcome:
     code, lines = _repro(plan, stage, view, log)
     seconds = round(time.monotonic() - started, 2)
     if code:
-        reason, can_retry = _why(lines, code)
-        outcome = Outcome(step=stage.name, state="Failed", seconds=seconds, reason=reason, can_retry=can_retry)
+        outcome = Outcome(
+            step=stage.name,
+            state="Failed",
+            seconds=seconds,
+            reason=_why(lines, code),
+            can_retry=_may_pass(lines, code),
+        )
     else:
         outcome = _success(plan, stage.name, seconds, before)
     words = {"Completed": f"done in {seconds:.1f} s", "Cached": "restored from the cache", "UpToDate": "up to date"}
@@ -186,9 +194,21 @@ def _fingerprint(plan: Plan, step: str) -> str:
     return json.dumps([entry, files], sort_keys=True, default=str)
 
 
-def _why(lines: list[str], code: int) -> tuple[str, bool]:
-    """The line to show for a failure, and whether trying again can help."""
+def _why(lines: list[str], code: int) -> str:
+    """The line to show for a failure."""
     said = [line for line in lines if not line.startswith("ERROR: failed to reproduce") and not DVC_CHATTER.match(line)]
-    needs_user = any(re.search(r"exited with 2$", line) for line in lines)
-    last = (said or lines or [f"dvc repro ended with exit code {code}"])[-1]
-    return last, not needs_user
+    return (said or lines or [f"dvc repro ended with exit code {code}"])[-1]
+
+
+def _may_pass(lines: list[str], code: int) -> bool:
+    """Whether trying again by itself can help: after a passing fault, or where the step was killed from outside.
+
+    SIGKILL comes from the system where memory is short, or from who takes the machine away: the step goes on from its
+    last resume point. SIGTERM is no such case: somebody asked this step to stop. Nor are bugs, and errors for the user.
+    DVC ends with a code of its own and tells the step's in its last lines.
+    """
+    ended = [int(found[1]) for line in lines if (found := re.search(r"exited with (-?\d+)$", line))]
+    if ended:
+        return ended[-1] in (EXIT_PASSING, *KILLED)
+    busy = any(mark in line for line in lines for mark in BUSY)
+    return code in KILLED or busy or any(passes(OSError(line)) for line in lines if line.startswith("ERROR: "))

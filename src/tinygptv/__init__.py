@@ -26,9 +26,11 @@ def load(source: str, device: str = "cpu") -> VisionLanguageModel:
         An object whose ``answer(images, questions)`` gives one text for each question.
 
     Raises:
-        UserError: the folder or the model version does not exist or is incomplete.
+        UserError: the folder or the model version does not exist or is incomplete, or cannot be read.
+        PassingError: the registry cannot be reached just now.
     """
     from tinygptv.model.inference import VisionLanguageModel
     from tinygptv.tracking import local_folder
 
-    return VisionLanguageModel.from_folder(local_folder(source), device)
+    with local_folder(source) as folder:  # the system keeps weights that are mapped into memory when a copy goes
+        return VisionLanguageModel.from_folder(folder, device)

@@ -1,7 +1,8 @@
 """The command ``tinygptv``. Thin: what a command needs is imported when it runs, so that ``--help`` is quick.
 
 Exit codes: 0 done, 1 a bug, a problem (``doctor``), a broken link (``lineage``), a difference (``verify``, ``diff``) or
-too small a device (``plan``), 2 something the user can mend (one line), 130 Ctrl-C.
+too small a device (``plan``), 2 something the user can mend (one line), 75 a fault that may pass by itself (one line),
+130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import typer
 
 from tinygptv.commands import promotion, services, serving, team
 from tinygptv.commands.options import ProfileOption, RootOption, checkout, profile_name
-from tinygptv.errors import EXIT_USER_ERROR, UserError, complain
+from tinygptv.errors import UserError, complain, from_write_error
 from tinygptv.startup import begin
 
 app = typer.Typer(
@@ -235,7 +236,11 @@ def main(arguments: list[str] | None = None) -> int:
         app(args=arguments, prog_name="tinygptv")
     except UserError as error:
         complain("tinygptv", error)
-        return EXIT_USER_ERROR
+        return error.exit_code
+    except OSError as problem:
+        told = from_write_error(problem, "reading or writing files")
+        complain("tinygptv", told)
+        return told.exit_code
     except SystemExit as end:  # how typer ends, also for its own usage errors
         return end.code if isinstance(end.code, int) else 0
     return 0

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
@@ -16,9 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from tinygptv.errors import DataError, NoSpaceError, free_bytes, system_error
+from tinygptv.marks import abandoned, held
 
 _SURE: set[tuple[Path, int]] = set()
 """Folders, with their inodes, whose names this process has flushed."""
+_SCRATCH, _MARKS = "tinygptv-", ".marks"
+_PROBE = 4096
+"""Bytes that show whether a folder can be written at all."""
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
@@ -114,6 +119,45 @@ def require_room(folder: Path, size: int) -> None:
     """
     if size > free_bytes(folder):
         raise NoSpaceError(folder, size)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """An empty folder for the block, in the system's temporary one (``TMPDIR``); killed processes' are removed first.
+
+    Raises:
+        OSError: nothing can be written there. ``tempfile`` itself would only say that it found no usable folder.
+    """
+    place = _temporary_place()
+    for marks in place.glob(f"{_SCRATCH}*/{_MARKS}"):
+        with suppress(FileNotFoundError):  # another process removes it, too
+            if marks.parent.lstat().st_uid == os.getuid():
+                for _ in abandoned(marks):
+                    shutil.rmtree(marks.parent, ignore_errors=True)
+    with needing(place, _PROBE):
+        folder = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=place))
+    try:
+        with held(folder / _MARKS / "owner"):
+            content = folder / "content"
+            content.mkdir()
+            yield content
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _temporary_place() -> Path:
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        place = Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 (only looked at)
+        with needing(place, _PROBE), tempfile.TemporaryFile(dir=place, buffering=0) as probe:
+            probe.write(bytes(_PROBE))
+        return place
+
+
+def tree_size(folder: Path) -> int:
+    """Bytes of all files below ``folder``."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def sync_folder(folder: Path) -> None:

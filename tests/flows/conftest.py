@@ -22,6 +22,7 @@ set -e
 printf '10%%\\r50%%\\r100%%\\n'
 echo "$1 at work"
 if [ -f "stop-$1" ]; then echo "$1: mend me" >&2; exit "$(cat "stop-$1")"; fi
+if [ -f "end-$1" ]; then how="$(cat "end-$1")"; [ -f "once-$1" ] && rm "end-$1"; eval "$how"; fi
 if [ -f "wait-$1" ]; then sleep 600; fi
 while [ -f "hold-$1" ]; do sleep 0.1; done
 mkdir -p "data/$2/$1" ".state/$2"

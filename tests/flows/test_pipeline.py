@@ -72,9 +72,19 @@ def test_a_second_flow_finds_everything_up_to_date_and_another_profile_leaves_th
 
 
 @pytest.mark.pipeline
-def test_a_step_is_tried_again_as_its_meta_says(project):
-    (project / "stop-zebra").write_text("1")
-    assert flow(project, "--to", "zebra").stdout.count("zebra at work") == 2
+@pytest.mark.parametrize(("how", "times"), [("exit 75", 2), ("kill -9 $$", 2), ("exit 2", 1), ("exit 1", 1)])
+def test_a_step_is_tried_again_as_its_meta_says(project, how, times):
+    (project / "end-zebra").write_text(how)
+    assert flow(project, "--to", "zebra").stdout.count("zebra at work") == times
+
+
+@pytest.mark.pipeline
+def test_a_fault_that_has_passed_leaves_no_trace(project):
+    (project / "end-zebra").write_text("exit 75")
+    (project / "once-zebra").touch()
+    done = flow(project)
+    assert done.returncode == 0, done.stderr
+    assert set(states(done.stdout).values()) - {done.stdout.split()[-1]} == {"Completed"}
 
 
 @pytest.mark.pipeline

@@ -43,7 +43,7 @@ def test_completed_up_to_date_cached_and_forced(project, run, capsys):
 def test_a_failure_shows_the_step_s_own_line(project, run):
     (project / "stop-zebra").write_text("1")
     outcome = run("zebra")
-    assert (outcome.state, outcome.reason, outcome.can_retry) == ("Failed", "zebra: mend me", True)
+    assert (outcome.state, outcome.reason) == ("Failed", "zebra: mend me")
 
 
 def test_no_line_of_a_library_brings_a_secret_into_log_and_reason(project, run, capsys):
@@ -56,9 +56,42 @@ def test_no_line_of_a_library_brings_a_secret_into_log_and_reason(project, run, 
     assert "https://host/x?sig=***" in shown and "t0ken" not in shown
 
 
-def test_what_the_user_has_to_mend_is_not_tried_again(project, run):
-    (project / "stop-zebra").write_text("2")
-    assert not run("zebra").can_retry
+@pytest.mark.parametrize(
+    ("how", "again"),
+    [
+        ("exit 75", True),
+        ("kill -9 $$", True),  # memory was short, or the machine was taken away
+        ("exit 2", False),
+        ("exit 1", False),  # a bug; no memory on the GPU
+        ("exit 143", False),
+        ("kill -15 $$", False),  # somebody stopped it
+        ("kill -11 $$", False),
+        ("kill -6 $$", False),
+    ],
+)
+def test_only_what_may_pass_is_tried_again(project, run, how, again):
+    (project / "end-zebra").write_text(how)
+    assert run("zebra").can_retry is again
+
+
+@pytest.mark.parametrize(
+    ("code", "line", "again"),
+    [
+        (137, "Running stage 'zebra':", True),
+        (255, "ERROR: 'x' is busy, it is being blocked by (PID 1)", True),
+        (255, "ERROR: unexpected error - [Errno 5] Input/output error: 'x'", True),
+        (255, "ERROR: unexpected error - [Errno 116] Stale file handle: 'x'", True),
+        (255, "ERROR: unexpected error - [Errno 13] Permission denied: 'x'", False),
+        (255, "ERROR: unexpected error - [Errno 28] No space left on device: 'x'", False),
+        (255, "ERROR: failed to reproduce 'zebra': missing data 'source'", False),
+        (255, "[Errno 5] said by the step", False),
+        (143, "stopped", False),
+    ],
+)
+def test_what_dvc_itself_says_is_judged_alike(plan, monkeypatch, code, line, again):
+    monkeypatch.setattr(runner, "_stream", lambda *arguments: (code, [line]))
+    monkeypatch.setattr(runner, "BUSY_SECONDS", 0.0)
+    assert run_step(plan, plan.stages[0], lambda text: None).can_retry is again
 
 
 def test_a_missing_input_is_named(run):

@@ -177,17 +177,20 @@ def test_registered_model_answers_and_holds_no_pickle(tracking, root, name, tmp_
 def test_local_folder(tracking, root, name, tmp_path, monkeypatch):
     register(root, package(tmp_path / "model", "weights"), name, 0.95)
     monkeypatch.chdir(root)
-    folder = tinygptv.tracking.local_folder(f"models:/{name}@champion")
-    assert (folder / "model.safetensors").read_text() == "weights"
-    assert tinygptv.tracking.local_folder(f"models:/{name}/1") == folder
-    assert tinygptv.tracking.local_folder(str(tmp_path / "model")) == tmp_path / "model"
+    with tinygptv.tracking.local_folder(f"models:/{name}@champion") as folder:
+        assert (folder / "model.safetensors").read_text() == "weights"
+    with tinygptv.tracking.local_folder(f"models:/{name}/1") as again:
+        assert again == folder
+    with tinygptv.tracking.local_folder(str(tmp_path / "model")) as given:
+        assert given == tmp_path / "model"
     for source in (f"models:/{name}@nobody", f"models:/{name}/7", "models:/nothing@champion", str(tmp_path / "no")):
-        with pytest.raises(UserError, match="dvc repro") as caught:
-            tinygptv.tracking.local_folder(source)
+        with pytest.raises(UserError, match="dvc repro") as caught, tinygptv.tracking.local_folder(source):
+            pass
         assert "\n" not in str(caught.value)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/none.db")
-    with pytest.raises(UserError, match=r"none\.db does not exist"):
-        tinygptv.tracking.local_folder(f"models:/{name}@champion")
+    address = f"models:/{name}@champion"
+    with pytest.raises(UserError, match=r"none\.db does not exist"), tinygptv.tracking.local_folder(address):
+        pass
     assert not (tmp_path / "none.db").exists()
 
 

@@ -9,6 +9,7 @@ import uuid
 
 import pytest
 
+from tinygptv.errors import EXIT_PASSING
 from tinygptv.steps.signals import Interrupted
 from tinygptv.tracking import __main__ as command
 from tinygptv.tracking import machine, shelf
@@ -289,7 +290,7 @@ def test_ship_without_mlflow_is_one_line(root, monkeypatch, capfd):
         root / ".state/tiny/spool", step="shards", profile="tiny", work="", pipeline=None, flow_run=None, git_sha=""
     )
     spool.close()
-    assert command.main(["ship"]) == 2
+    assert command.main(["ship"]) == EXIT_PASSING
     told = capfd.readouterr().err
     assert told.startswith(f"tracking: MLflow at {DEAD}")
     assert told.count("\n") == 1

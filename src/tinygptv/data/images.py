@@ -6,6 +6,7 @@ through ``read_image``, so that a box means the same place everywhere.
 
 from __future__ import annotations
 
+import errno
 import io
 import warnings
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageCms
 
-from tinygptv.errors import DataError
+from tinygptv.errors import DataError, from_os_error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,6 +35,8 @@ MAX_SIDE = 16_384
 # A damaged EXIF block says nothing, on the terminal neither.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
+NO_FILE = frozenset({errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP})
+"""The system's errors for a path that leads to no file; others say that it may be right."""
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -78,6 +81,8 @@ def read_image(source: ImageSource, name: str = "the image", formats: Iterable[s
         try:
             return _decode(Path(source).read_bytes(), name, formats)
         except (OSError, ValueError) as error:  # a null byte in a path is a ValueError
+            if isinstance(error, OSError) and error.errno not in NO_FILE:
+                raise ImageError(str(from_os_error(error, "it cannot be read")), name) from None
             raise ImageError(
                 f"{getattr(error, 'strerror', error)}; give the path of a PNG, JPEG or WebP file", name
             ) from None

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-from tinygptv.errors import DataError, UserError
+from tinygptv.errors import DataError, PassingError, UserError, from_write_error
 from tinygptv.steps.signals import die_with_parent
 
 if TYPE_CHECKING:
@@ -29,19 +29,23 @@ def load(make: Callable[[int], T], first: int, stop: int, settings: Loader) -> I
         settings: the section ``loader`` of the configuration.
 
     Raises:
-        DataError: a step's records or features are damaged, also where a worker found it.
+        UserError: a step's records or features are damaged or cannot be read, also where a worker found it.
     """
     import torch
     from torch.utils.data import DataLoader, Dataset
 
-    class Made(Dataset[T | DataError]):
+    class Made(Dataset[T | UserError]):
         """The function as a data set."""
 
-        def __getitem__(self, step: int) -> T | DataError:
+        def __getitem__(self, step: int) -> T | UserError:
             try:
                 return make(step)
-            except UserError as error:  # torch would raise it again with the worker's traceback in its text
+            except PassingError as error:  # torch would raise these again with the worker's traceback in their text
+                return PassingError(str(error))
+            except UserError as error:
                 return DataError(str(error))
+            except OSError as error:
+                return from_write_error(error, f"reading what step {step + 1} trains on")
 
     batches = DataLoader(
         Made(),
@@ -55,7 +59,7 @@ def load(make: Callable[[int], T], first: int, stop: int, settings: Loader) -> I
         generator=torch.Generator(),  # or the loader would draw from the generator that dropout uses
     )
     for batch in batches:
-        if isinstance(batch, DataError):
+        if isinstance(batch, UserError):
             raise batch
         yield batch
 

@@ -36,7 +36,7 @@ def _kernel_lock(path: Path) -> Iterator[Check]:
     except BlockingIOError:
         yield Check(NAME, "warning", f"{path.name} is held by PID {holder}", f"wait for it, or `kill {holder}`")
     except OSError as error:
-        yield Check(NAME, "problem", f"{path} cannot be opened ({error.strerror})", f"rm -rf {path}")
+        yield _unreadable(path, error)
 
 
 def _rwlock(path: Path) -> Iterator[Check]:
@@ -44,7 +44,10 @@ def _rwlock(path: Path) -> Iterator[Check]:
         pids = _holders(json.loads(path.read_text()))
     except FileNotFoundError:
         return
-    except (OSError, ValueError, TypeError, AttributeError, LookupError):
+    except OSError as error:
+        yield _unreadable(path, error)
+        return
+    except (ValueError, TypeError, AttributeError, LookupError):
         yield Check(NAME, "problem", f"{path} is damaged; DVC refuses to work", f"rm -rf {path}")
         return
     state = {pid: _what_is(pid) for pid in sorted(pids)}
@@ -55,6 +58,18 @@ def _rwlock(path: Path) -> Iterator[Check]:
         yield Check(NAME, "problem", text, f"rm {path}")
     elif state:
         yield Check(NAME, "warning", "left by a process that is gone; DVC clears it away by itself", f"rm {path}")
+
+
+def _unreadable(path: Path, error: OSError) -> Check:
+    """What is in the place of a lock, or what keeps this user from it; only the former is to be removed."""
+    told = f"{path} cannot be opened ({error.strerror})"
+    if isinstance(error, IsADirectoryError):
+        return Check(NAME, "problem", told, f"rm -rf {path}")
+    if isinstance(error, PermissionError):
+        return Check(NAME, "problem", told, f"make it readable and writable for this user: chmod u+rw {path}")
+    return Check(
+        NAME, "problem", told, "run `tinygptv doctor` again when that disk is back, or with `ulimit -n` raised"
+    )
 
 
 def _holders(content: Any) -> set[int]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinygptv.errors import CheckpointError
+from tinygptv.errors import CheckpointError, true_cause
 from tinygptv.files import needing, read_json, sha256_file, write_json
 from tinygptv.steps import STAGES
 
@@ -87,7 +87,8 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing; run `dvc repro {path.parent.name}`") from None
     except SafetensorError as error:
-        raise CheckpointError(f"{path} is damaged ({error}); run `dvc checkout` or repeat its step") from None
+        damaged = CheckpointError(f"{path} is damaged ({error}); run `dvc checkout` or repeat its step")
+        raise true_cause(error, f"reading {path}") or damaged from None
 
 
 def backbone_digests(folder: Path) -> dict[str, str]:

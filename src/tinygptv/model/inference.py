@@ -18,7 +18,7 @@ from tinygptv import runtime
 from tinygptv.data.images import ImageSource, read_image
 from tinygptv.data.prompts import check_room
 from tinygptv.data.tasks import as_instruction
-from tinygptv.errors import CheckpointError, UserError
+from tinygptv.errors import CheckpointError, UserError, true_cause
 from tinygptv.files import read_json
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ class VisionLanguageModel:
                 folder, device_map={"": target}, output_loading_info=True
             )
         except SafetensorError as error:
-            raise CheckpointError(f"{folder / 'model.safetensors'} is damaged ({error}); run `dvc checkout`") from None
+            damaged = CheckpointError(f"{folder / 'model.safetensors'} is damaged ({error}); run `dvc checkout`")
+            raise true_cause(error, f"opening {folder}") or damaged from None
         problems = {what: sorted(found) for what, found in loading.items() if found}
         if problems:
             raise CheckpointError(f"{folder / 'model.safetensors'} does not fit its config.json: {problems}")

@@ -7,6 +7,7 @@ an MLflow run, so that they can be followed over time.
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,16 +68,16 @@ def evaluate_champion(root: Path, profile: Profile, examine: Examine = contest.e
 
 def _examine(tracking: Tracking, profile: Profile, version: str, examine: Examine) -> tuple[Check, ...]:
     name = profile.config.register_.model_name
-    package, problems = package_of(tracking, name, version)
     chain = chain_of(tracking, name, version)
-    rows = on_credentials(Credentials(broken=chain.broken, package=problems))
-    if package is None or not Decision(rows).passed:
-        return rows
-    made = outputs_of(chain)
-    with (
-        output(tracking.root, profile.name, "shards", made["shards"]) as shards,
-        output(tracking.root, profile.name, "evaluate", made["evaluate"]) as evaluated,
-    ):
+    with ExitStack() as held:
+        package, problems = held.enter_context(package_of(tracking, name, version))
+        rows = on_credentials(Credentials(broken=chain.broken, package=problems))
+        if package is None or not Decision(rows).passed:
+            return rows
+        made = outputs_of(chain)
+        shards, evaluated = (
+            held.enter_context(output(tracking.root, profile.name, step, made[step])) for step in ("shards", "evaluate")
+        )
         rows = on_credentials(Credentials(broken=chain.broken, package=problems, seen=contest.seen_images(shards)))
         exam = Exam(profile.config, profile.seed, shards)
         questions = contest.questions_of(exam)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinygptv.config import Config
 from tinygptv.errors import DataError
-from tinygptv.files import read_json, write_json
+from tinygptv.files import read_json, tree_size, write_json
 from tinygptv.promotion.decide import Asked, Measured
 from tinygptv.steps.children import child
 
@@ -184,15 +184,10 @@ def judge(questions: Sequence[Question], answers: Answers, package: Path, unquan
     return Measured(
         ids=answers.ids,
         right=[is_right(question, text) for question, text in paired],
-        package_bytes=size_of(package),
+        package_bytes=tree_size(package),
         latency_seconds=answers.latency_seconds,
         agreement=agreed,
     )
-
-
-def size_of(package: Path) -> int:
-    """Bytes of all files of a package."""
-    return sum(path.stat().st_size for path in package.rglob("*") if path.is_file())
 
 
 def _tars(shards: Path, pattern: str) -> list[Path]:

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from tinygptv.errors import DataError
+from tinygptv.files import scratch_folder
 from tinygptv.steps.harness import data_folder
 from tinygptv.tracking.content import dvc_md5
 from tinygptv.worktree import cache_folder
@@ -32,8 +32,8 @@ def output(root: Path, profile: str, step: str, md5: str) -> Iterator[Path]:
     if own.is_dir() and any(own.rglob("*")) and dvc_md5(own) == md5:
         yield own
         return
-    with TemporaryDirectory(prefix="tinygptv-") as temporary:
-        folder = Path(temporary) / step
+    with scratch_folder() as temporary:
+        folder = temporary / step
         if not _link(cache_folder(root) / "files" / "md5", md5, folder):
             raise DataError(f"the output {md5} of {step} is not in DVC's cache; `dvc pull`, or `dvc repro {step}`")
         if dvc_md5(folder) != md5:

@@ -5,8 +5,8 @@ Numbers in tags are compared with what is measured here and never used in its pl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from tinygptv.promotion.materials import output
 from tinygptv.tracking import facts
 from tinygptv.tracking.chain import Chain
 from tinygptv.tracking.client import Tracking, reachable
+from tinygptv.tracking.packages import opened_package
 from tinygptv.tracking.registry import (
     CHALLENGER,
     CHAMPION,
@@ -38,7 +39,6 @@ from tinygptv.tracking.registry import (
     find_version,
     report_of,
     version_by_alias,
-    weights_folder,
 )
 
 PACKAGE_FOLDER = "model"
@@ -172,17 +172,17 @@ def _judge(
     """The decision, and the digest of the questions where any were asked."""
     name, version, tags = str(found.name), str(found.version), dict(found.tags)
     chain = chain_of(tracking, name, version, running)
-    package, problems = package_of(tracking, name, version)
-    papers = Credentials(
-        broken=chain.broken,
-        package=problems,
-        rolled_back=None if explicit else tags.get(ROLLED_BACK_TAGS[0]),
-    )
-    rows = on_credentials(papers)
-    if package is None or not Decision(rows).passed:
-        return Decision(rows), None
-    made = outputs_of(chain)
     with ExitStack() as held:
+        package, problems = held.enter_context(package_of(tracking, name, version))
+        papers = Credentials(
+            broken=chain.broken,
+            package=problems,
+            rolled_back=None if explicit else tags.get(ROLLED_BACK_TAGS[0]),
+        )
+        rows = on_credentials(papers)
+        if package is None or not Decision(rows).passed:
+            return Decision(rows), None
+        made = outputs_of(chain)
         there = {step: held.enter_context(output(tracking.root, profile.name, step, made[step])) for step in made}
         if sha256_tree(package) != sha256_tree(there["quantize"] / PACKAGE_FOLDER):
             problems = ("its files are not those that its run of quantize made",)
@@ -196,29 +196,38 @@ def _judge(
         unquantized = there["evaluate"] / "predictions.json"
         former, former_tags = None, {}
         if champion is not None:
-            other, other_problems = package_of(tracking, name, champion)
-            if other is None or other_problems:
-                why = f"version {champion} is damaged: {'; '.join(other_problems)}; delete its alias to start afresh"
-                return Decision((*rows, not_measured("champion", why))), digest
-            former_tags = dict(find_version(tracking, name, champion).tags)
-            former = contest.judge(questions, examine(exam, other), other, None)
+            with package_of(tracking, name, champion) as (other, other_problems):
+                if other is None or other_problems:
+                    why = (
+                        f"version {champion} is damaged: {'; '.join(other_problems)}; delete its alias to start afresh"
+                    )
+                    return Decision((*rows, not_measured("champion", why))), digest
+                former_tags = dict(find_version(tracking, name, champion).tags)
+                former = contest.judge(questions, examine(exam, other), other, None)
         challenger = contest.judge(questions, examine(exam, package), package, unquantized)
     gate = profile.config.register_.gate
     judged = on_contest(asked, challenger, former, own_registered(tags), own_registered(former_tags), gate)
     return Decision((*rows, *judged)), digest
 
 
-def package_of(tracking: Tracking, name: str, version: str) -> tuple[Path | None, tuple[str, ...]]:
-    """The package's folder, and in what it is not what was registered."""
+@contextmanager
+def package_of(tracking: Tracking, name: str, version: str) -> Iterator[tuple[Path | None, tuple[str, ...]]]:
+    """The package's folder for the block, and in what it is not what was registered.
+
+    Raises:
+        UserError: the store or this machine does not let it be read, which says nothing about the package.
+    """
     tags = find_version(tracking, name, version).tags
-    try:
-        folder = weights_folder(f"models:/{name}/{version}", tracking.root)
+    with ExitStack() as held:
+        try:
+            folder = held.enter_context(opened_package(f"models:/{name}/{version}", tracking.root))
+        except DataError as error:
+            yield None, (f"it cannot be read: {error}",)
+            return
         digest = sha256_tree(folder)
-    except (UserError, OSError) as error:
-        return None, (f"it cannot be read: {error}",)
-    if digest != tags.get(DIGEST_TAG):
-        return folder, (f"its sha256 is {digest[:12]}, registered was {str(tags.get(DIGEST_TAG))[:12]}",)
-    return folder, ()
+        right = digest == tags.get(DIGEST_TAG)
+        told = f"its sha256 is {digest[:12]}, registered was {str(tags.get(DIGEST_TAG))[:12]}"
+        yield folder, () if right else (told,)
 
 
 def outputs_of(chain: Chain) -> dict[str, str]:

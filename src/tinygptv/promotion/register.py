@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinygptv.errors import DataError
+from tinygptv.files import tree_size
 from tinygptv.profiles import Profile
 from tinygptv.promotion import contest, record
 from tinygptv.promotion.aliases import make_champion, moves, only_promotion
@@ -85,7 +86,7 @@ def _alone(
     """Decide by the package's own numbers; a champion stays champion whatever they are."""
     settings = profile.config.register_
     name = settings.model_name
-    decision = Decision(on_report(lineage.quantized, contest.size_of(folder), settings.gate))
+    decision = Decision(on_report(lineage.quantized, tree_size(folder), settings.gate))
     record.store(tracking, name, version, decision, {"champion": champion})
     if decision.passed and champion is None:
         make_champion(tracking, name, version, None)

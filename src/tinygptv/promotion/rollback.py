@@ -57,9 +57,9 @@ def _rollback(tracking: Tracking, name: str) -> Restored:
     bad, target = version_by_alias(tracking, name, CHAMPION), version_by_alias(tracking, name, PREVIOUS)
     if target is None or target == bad:
         raise UserError(f"{name} has no previous champion in {tracking.uri}; `tinygptv promote VERSION` makes one")
-    _, problems = package_of(tracking, name, target)
-    if problems:
-        raise UserError(f"{name} version {target} cannot be champion again: {'; '.join(problems)}")
+    with package_of(tracking, name, target) as (_, problems):
+        if problems:
+            raise UserError(f"{name} version {target} cannot be champion again: {'; '.join(problems)}")
     with moves(tracking, name) as (mine, _):
         require_champion(tracking, name, bad)
         earlier = _earlier(tracking, name, target)

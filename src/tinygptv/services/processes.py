@@ -6,6 +6,7 @@ carries its mark in the environment: so nothing is left behind, even where a pro
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -188,5 +189,7 @@ def check_free(host: str, port: int, name: str, variable: str) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise UserError(f"port {port} of {name}: {error.strerror}; set {variable} to another one") from None
             raise UserError(f"port {port} of {name} is in use; stop what listens there, or set {variable}") from None

@@ -13,11 +13,11 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.data.tasks import as_instruction
-from tinygptv.errors import UserError
+from tinygptv.errors import UserError, from_os_error
+from tinygptv.files import scratch_folder
 from tinygptv.serving.requests import RequestError
 from tinygptv.tracking import REGISTRY_SCHEME, local_folder
 
@@ -187,7 +187,8 @@ class Models:
     def _open(self, source: str) -> Loaded:
         """The model of an address: one that is in memory already, or a newly loaded one."""
         if not source.startswith(REGISTRY_SCHEME):
-            return self._known(source) or Loaded(source, self._load(local_folder(source), self._device))
+            with local_folder(source) as folder:
+                return self._known(source) or Loaded(source, self._load(folder, self._device))
         if self._registry is None:
             from tinygptv.tracking.versions import Registry
 
@@ -198,9 +199,12 @@ class Models:
             return known
         # Of a copy: its digest is checked, and a registry that is tidied up later cannot pull weights away that are
         # mapped into memory. The system keeps a mapped file whose name is gone.
-        with TemporaryDirectory(prefix="tinygptv-serve-") as folder:
-            package = self._registry.download(version, Path(folder))
-            return Loaded(version.address, self._load(package, self._device))
+        try:
+            with scratch_folder() as folder:
+                package = self._registry.download(version, folder)
+                return Loaded(version.address, self._load(package, self._device))
+        except OSError as error:
+            raise from_os_error(error, f"loading {version.address} from a copy in the temporary folder") from None
 
     def _known(self, version: str) -> Loaded | None:
         return next((loaded for loaded in self._loaded.values() if loaded.version == version), None)

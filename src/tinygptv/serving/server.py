@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import signal
@@ -15,7 +16,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from tinygptv.errors import UserError
+from tinygptv.errors import UserError, from_os_error
 from tinygptv.serving.requests import error_content
 from tinygptv.serving.settings import HOST
 
@@ -52,6 +53,8 @@ def bind(port: int) -> socket.socket:
         taken.bind((HOST, port))
     except OSError as error:
         taken.close()
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise from_os_error(error, f"opening port {port}") from None
         raise UserError(f"port {port} cannot be used ({error.strerror}); choose another one with --port") from None
     return taken
 

@@ -1,6 +1,7 @@
 """``python -m tinygptv.steps STEP [--profile NAME] [--allow-changed KEY]``: one step, called by DVC.
 
-Exit codes: 0 done, 1 a bug (with a traceback), 2 something the user can mend (one line), 128+n stopped by signal n.
+Exit codes: 0 done, 1 a bug (with a traceback), 2 something the user can mend (one line), 75 a fault that may pass by
+itself (one line), 128+n stopped by signal n.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ import sys
 from safetensors import SafetensorError
 
 from tinygptv.config import STAGES, STEPS
-from tinygptv.errors import EXIT_USER_ERROR, UserError, from_write_error
+from tinygptv.errors import EXIT_PASSING, EXIT_USER_ERROR, UserError, brief, complain, from_write_error
 from tinygptv.startup import begin
 from tinygptv.steps.harness import execute
 from tinygptv.steps.signals import Interrupted
+
+WORKER_KILLED = "is killed by signal: Killed"
+"""How torch tells, wherever the step is, that the system killed a worker of its loader."""
 
 
 def main() -> int:
@@ -36,11 +40,17 @@ def main() -> int:
     try:
         execute(arguments.step, arguments.profile, tuple(arguments.allow_changed))
     except UserError as error:
-        print(f"{arguments.step}: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
-    except (OSError, SafetensorError) as error:
-        print(f"{arguments.step}: {from_write_error(error, 'reading or writing files')}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        complain(arguments.step, error)
+        return error.exit_code
+    except (OSError, SafetensorError) as problem:
+        told = from_write_error(problem, "reading or writing files")
+        complain(arguments.step, told)
+        return told.exit_code
+    except RuntimeError as error:
+        if WORKER_KILLED not in str(error):
+            raise
+        complain(arguments.step, f"{brief(error)}; memory may be short, run the command again")
+        return EXIT_PASSING
     except ImportError as error:
         if (error.name or "tinygptv").startswith("tinygptv"):
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from tinygptv.errors import EXIT_USER_ERROR, UserError, from_write_error
+from tinygptv.errors import EXIT_PASSING, EXIT_USER_ERROR, PassingError, UserError, from_write_error
 from tinygptv.startup import begin
 from tinygptv.steps.signals import die_with_parent
 
@@ -30,7 +31,9 @@ def child(target: Callable[..., None], *arguments: Any) -> Iterator[None]:
     """Run ``target`` in a fresh process beside the block; leaving the block waits for it, an error in it stops it.
 
     Raises:
-        UserError: the process failed; its own message is on stderr.
+        UserError: something a user can mend; the process's own message is on stderr.
+        PassingError: a passing fault there, or the process was killed from outside.
+        RuntimeError: a bug; its traceback is on stderr.
     """
     process = CONTEXT.Process(target=_guarded, args=(target, *arguments), daemon=True)
     process.start()
@@ -42,7 +45,20 @@ def child(target: Callable[..., None], *arguments: Any) -> Iterator[None]:
             process.terminate()
         process.join()
     if process.exitcode:
-        raise UserError(f"{target.__name__} ended with code {process.exitcode}; its message is above")
+        raise _failure(target.__name__, process.exitcode)
+
+
+def _failure(name: str, code: int) -> Exception:
+    """What a process's exit code says about its step: the same as the step's own would."""
+    if code == -signal.SIGKILL:
+        return PassingError(f"{name} was killed from outside: memory may be short; run the command again")
+    if code in (EXIT_USER_ERROR, EXIT_PASSING):
+        return (PassingError if code == EXIT_PASSING else UserError)(
+            f"{name} ended with code {code}; its message is above"
+        )
+    if code in (-signal.SIGTERM, -signal.SIGINT):
+        return UserError(f"{name} was stopped by {signal.Signals(-code).name}; run the command again to go on")
+    return RuntimeError(f"{name} ended with code {code}; its traceback is above")
 
 
 def _guarded(target: Callable[..., None], *arguments: Any) -> None:
@@ -52,7 +68,8 @@ def _guarded(target: Callable[..., None], *arguments: Any) -> None:
         target(*arguments)
     except UserError as error:
         print(error, file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
-    except (OSError, SafetensorError) as error:
-        print(from_write_error(error, "reading or writing files"), file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
+        sys.exit(error.exit_code)
+    except (OSError, SafetensorError) as problem:
+        told = from_write_error(problem, "reading or writing files")
+        print(told, file=sys.stderr)
+        sys.exit(told.exit_code)

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING
 
 import tinygptv
 from tinygptv.errors import BusyError, DataError, UserError
-from tinygptv.files import read_json, replace_folder, require_room, write_json
+from tinygptv.files import read_json, replace_folder, require_room, tree_size, write_json
 from tinygptv.graph import code_digests
 from tinygptv.profiles import Profile, read_profile
 from tinygptv.steps.signals import StopRequest
@@ -117,7 +117,7 @@ class StepContext:
 
 def contents(folder: Path) -> dict[str, int]:
     """How much is in a step's output: bytes, and rows where it counts records or images, named as MLflow names them."""
-    found = {"num_bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())}
+    found = {"num_bytes": tree_size(folder)}
     for name in ("summary.json", "manifest.json"):
         counted = read_json(folder / name) if (folder / name).is_file() else {}
         rows = counted.get("records", counted.get("images"))
@@ -262,8 +262,9 @@ def publish(context: StepContext) -> None:
         (context.staging / "reports" / name).replace(near)
     data = context.staging / "data"
     if data.is_dir():
-        size = sum(path.stat().st_size for path in data.rglob("*") if path.is_file())
-        require_room(context.root / ".dvc" / "cache", size)  # DVC itself says "failed to transfer" and exits with 0
+        require_room(
+            context.root / ".dvc" / "cache", tree_size(data)
+        )  # DVC itself says "failed to transfer" and exits with 0
         context.run.tags({"dvc.md5": dvc_md5(data)})
         replace_folder(data, data_folder(context.root, context.profile.name) / context.step)
     for name, near in beside.items():

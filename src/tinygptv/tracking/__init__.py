@@ -5,31 +5,37 @@ Importing this package is cheap, and so are ``content`` and ``spool``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 REGISTRY_SCHEME = "models:/"
 
 
-def local_folder(source: str) -> Path:
-    """A folder with weights and processor, given by path or by registry address.
+@contextmanager
+def local_folder(source: str) -> Iterator[Path]:
+    """A folder with weights and processor for the block, given by path or by registry address.
 
     Args:
-        source: a folder, or ``models:/<name>@<alias>`` or ``models:/<name>/<version>``, whose weights are downloaded
-            (or used in place where the store is on this disk) without running any code.
-
-    Returns:
-        The folder.
+        source: a folder, or ``models:/<name>@<alias>`` or ``models:/<name>/<version>``, whose weights are used in place
+            where the store is on this disk, else copied for the block, without running any code.
 
     Raises:
-        UserError: the folder or the model version does not exist.
+        UserError: the folder or the model version does not exist, or this machine does not let it be read.
+        PassingError: the registry cannot be reached just now.
     """
-    from tinygptv.errors import DataError
+    from tinygptv.errors import DataError, from_os_error
 
-    if source.startswith(REGISTRY_SCHEME):
-        from tinygptv.tracking.registry import weights_folder
+    try:
+        if source.startswith(REGISTRY_SCHEME):
+            from tinygptv.tracking.packages import opened_package
 
-        return weights_folder(source)
-    folder = Path(source).expanduser()
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; run `dvc repro quantize`, or name a folder with weights")
-    return folder
+            with opened_package(source) as folder:
+                yield folder
+            return
+        folder = Path(source).expanduser()
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a folder; run `dvc repro quantize`, or name a folder with weights")
+        yield folder
+    except OSError as error:
+        raise from_os_error(error, f"opening {source}") from None

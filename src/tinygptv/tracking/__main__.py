@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from tinygptv.errors import EXIT_USER_ERROR, UserError, complain
+from tinygptv.errors import UserError, complain
 from tinygptv.profiles import read_profile
 from tinygptv.startup import begin
 from tinygptv.steps.harness import find_root, state_folder
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
             _close(root, options.id, options.status, options.profile, options.skipped)
     except UserError as error:
         complain("tracking", error)
-        return EXIT_USER_ERROR
+        return error.exit_code
     return 0
 
 

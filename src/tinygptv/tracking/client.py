@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tinygptv.addresses import split_user
-from tinygptv.errors import UserError, brief
 from tinygptv.services.settings import mlflow_address
-from tinygptv.tracking import facts
+from tinygptv.tracking import facts, faults
 
 SQLITE = "sqlite:///"
 KIND_TAG = "mlflow.experimentKind"
@@ -193,19 +192,15 @@ def reachable(root: Path) -> Iterator[Tracking]:
     """Connect for a command of a user.
 
     Raises:
-        UserError: the store cannot be reached, or refuses.
+        UserError: the store refuses, or this machine does not let it work.
+        PassingError: it cannot be reached just now.
     """
     prepare_environment()
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import DatabaseError
-
     try:
         yield Tracking.connect(root)
-    except (MlflowException, DatabaseError) as error:  # the latter where the file is no database
-        reason = brief(error)
-        raise UserError(
-            f"MLflow at {tracking_uri(root)}: {reason}; start its server, or set MLFLOW_TRACKING_URI"
-        ) from error
+    except faults.kinds() as error:
+        uri = tracking_uri(root)
+        raise faults.explain(error, f"MLflow at {uri}", uri, faults.START) from error
 
 
 @contextmanager

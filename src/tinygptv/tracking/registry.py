@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from tinygptv.errors import DataError, UserError, brief
-from tinygptv.files import sha256_tree
-from tinygptv.tracking import facts
+from tinygptv.errors import DataError, UserError
+from tinygptv.files import require_room, scratch_folder, sha256_tree, tree_size
+from tinygptv.tracking import facts, packages
 from tinygptv.tracking.card import lineage_card
 from tinygptv.tracking.chain import Chain, Start
-from tinygptv.tracking.client import SQLITE, Tracking, prepare_environment, tracking_uri
+from tinygptv.tracking.client import Tracking
 from tinygptv.tracking.lineage import PACKAGE_STEP, walk
-from tinygptv.tracking.saved import PACKAGE, save
+from tinygptv.tracking.saved import save
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 DIGEST_TAG = "package.sha256"
@@ -125,37 +123,16 @@ def weights_folder(source: str, root: Path | None = None, target: Path | None = 
     Args:
         source: ``models:/<name>@<alias>`` or ``models:/<name>/<version>``.
         root: the checkout whose store is asked; None for the one around this folder.
-        target: where to put a copy; None: nowhere if the store is on this disk, else a temporary folder.
+        target: where to put a copy, which is the caller's to remove; None where the store is on this disk.
 
     Raises:
-        UserError: there is no such version, or it holds no package.
+        UserError: there is no such version, the store refuses, or the copy finds no room.
+        DataError: what is registered holds no package.
+        PassingError: the store cannot be reached just now.
     """
-    from tinygptv.profiles import read_yaml
-    from tinygptv.steps.harness import find_root
-
-    configured = os.environ.get("MLFLOW_TRACKING_URI")
-    if root is None:
-        root = Path.cwd() if configured else find_root(Path.cwd())
-    uri = tracking_uri(root)
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
-        raise UserError(f"{source}: {uri} does not exist; run `dvc repro -f -s register`, or set MLFLOW_TRACKING_URI")
-    prepare_environment()
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    mlflow.set_tracking_uri(uri)  # models are looked up at the global address, whatever the call says
-    try:
-        copied = None if target is None else str(target)
-        model = Path(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=copied, tracking_uri=uri))
-    except MlflowException as error:
-        reason = brief(error)
-        raise UserError(f"{source} cannot be read from {uri}: {reason}; `dvc repro -f -s register` fills it") from None
-    flavors = read_yaml(model / "MLmodel").get("flavors", {})
-    entry = flavors.get("python_function", {}).get("artifacts", {}).get(PACKAGE)
-    folder = (model / entry["path"]).resolve() if entry else model
-    if entry is None or not folder.is_dir() or not folder.is_relative_to(model.resolve()):
-        raise UserError(f"{source} holds no 8-bit package; name a version that the step `register` made")
-    return folder
+    uri, files = packages.find(source, root)
+    assert target is not None or packages.on_this_disk(files), "a copy needs a place"
+    return packages.weights(source, uri, files, target)
 
 
 def model_tags(tracking: Tracking, name: str) -> dict[str, str]:
@@ -187,8 +164,9 @@ def _add_version(tracking: Tracking, name: str, digest: str, folder: Path, linea
 
     client, run_id = tracking.mlflow, lineage.run_id or None
     logged = client.create_logged_model(tracking.experiment(lineage.profile), name=name, source_run_id=run_id)
-    with TemporaryDirectory(prefix="tinygptv-") as temporary:
-        saved = Path(temporary) / "model"
+    with scratch_folder() as temporary:
+        require_room(temporary, tree_size(folder))
+        saved = temporary / "model"
         save(saved, folder, Model(model_id=logged.model_id, run_id=run_id))
         client.log_model_artifacts(logged.model_id, str(saved))
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinygptv.errors import DataError, UserError, brief
+from tinygptv.errors import DataError, UserError
 from tinygptv.files import sha256_tree
+from tinygptv.tracking import faults
 from tinygptv.tracking.client import SQLITE, prepare_environment, tracking_uri
 from tinygptv.tracking.registry import DIGEST_TAG, weights_folder
 
@@ -46,17 +47,13 @@ class Registry:
         if parts is None:
             raise UserError(f"{source}: an address is models:/<name>@<alias> or models:/<name>/<version>")
         client = self._connect(source)
-        from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
-
         try:
             if parts["alias"]:
                 found = client.get_model_version_by_alias(parts["name"], parts["alias"])
             else:
                 found = client.get_model_version(parts["name"], parts["version"])
-        except (MlflowException, SQLAlchemyError) as error:
-            reason = brief(error)
-            raise UserError(f"{source} cannot be read from {self.uri}: {reason}") from None
+        except faults.kinds() as error:
+            raise faults.of_version(error, source, self.uri) from None
         return Version(f"models:/{parts['name']}/{found.version}", found.tags.get(DIGEST_TAG))
 
     def download(self, version: Version, target: Path) -> Path:

@@ -154,8 +154,8 @@ def _read(point: Path) -> dict[str, Any] | None:
         inner = json.loads(text)["state"]
         if _sealed(inner) != text or sha256_file(point / TENSORS) != inner["sha256"]:
             return None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError, KeyError, TypeError):
+        return None  # what cannot be read just now is not damaged: to pass over it would lose the work
     return dict(inner)
 
 

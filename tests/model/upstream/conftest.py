@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,8 +31,12 @@ class Hub:
         """Route, ``Authorization``."""
         self.cuts: list[int] = []
         """The next transfers end after so many bytes."""
+        self.faults: list[int | str] = []
+        """The next requests are refused with a status, reset, or left without an answer ("slow")."""
         self.substitute: bytes | None = None
         """Sent instead of a file's content."""
+        self.patience = threading.Event()
+        """Ends the waits of those that are left without an answer."""
         self.address = ""
         self.store = ""
         """Another host, as it is for the real hub's large files."""
@@ -66,7 +72,16 @@ class Handler(BaseHTTPRequestHandler):
         self.hub.requests.append((self.command, route, self.headers["Range"]))
         self.hub.tokens.append((route, self.headers["Authorization"]))
         parts = route.strip("/").split("/")
-        if parts[0] == "cdn":
+        fault = self.hub.faults.pop(0) if self.hub.faults else None
+        if isinstance(fault, int):
+            self.refuse(fault, "")
+        elif fault == "reset":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+        elif fault == "slow":
+            self.hub.patience.wait(60)
+            self.close_connection = True
+        elif parts[0] == "cdn":
             data = next(d for files in self.hub.files.values() for d in files.values() if sha256(d) == parts[1])
             self.send_content(data, with_body=with_body)
         elif parts[0] == "api":
@@ -159,6 +174,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactor
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     yield made
+    made.patience.set()
     server.shutdown()
     server.server_close()
     thread.join()

@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from tinygptv.errors import BusyError, DataError
+from tests.model.upstream.conftest import use
+from tinygptv.errors import BusyError, DataError, PassingError
 from tinygptv.model.upstream import fetch
 from tinygptv.model.upstream.lock import Pin, Repository
 
@@ -93,7 +94,7 @@ def test_a_connection_that_breaks_is_taken_up_again(gather, hub):
 
 def test_a_connection_that_breaks_for_good_leaves_what_has_come(gather, tmp_path, hub):
     hub.cuts = [30_000] + [0] * 6
-    refused(gather, "peer closed connection", "model.safetensors")
+    refused(gather, "peer closed connection", "model.safetensors", error=PassingError)
     assert (home(tmp_path) / "model.safetensors.part").read_bytes() == WEIGHTS[:30_000]
     assert gather()[PHI]["model.safetensors"].read_bytes() == WEIGHTS
     assert hub.transfers()[-2:] == ["bytes=30000-", None]
@@ -157,6 +158,7 @@ def test_without_network_one_line_says_what_to_put_where(gather, tmp_path, no_ne
         f"model.safetensors of {PHI} at revision {'a' * 40} into {home(tmp_path)}",
         f"model.safetensors of {BLIP} at revision {'a' * 40} into {home(tmp_path, BLIP)}",
         "backbones.folder",
+        error=PassingError,
     )
     (home(tmp_path) / "model.safetensors").write_bytes(WEIGHTS)
     home(tmp_path, BLIP).mkdir(parents=True)
@@ -164,11 +166,49 @@ def test_without_network_one_line_says_what_to_put_where(gather, tmp_path, no_ne
     assert gather()[PHI]["model.safetensors"] == home(tmp_path) / "model.safetensors"
 
 
+@pytest.mark.parametrize("fault", [500, 502, 503, 504, 408, 429, "reset", "slow"])
+def test_a_fault_of_the_hub_that_passes(gather, hub, monkeypatch, fault):
+    monkeypatch.setattr(fetch, "TIMEOUT_S", 1.0)
+    hub.faults = [fault] * 10  # huggingface_hub tries some of them again itself
+    refused(gather, "model.safetensors", error=PassingError)
+    hub.faults = []
+    assert gather()[PHI]["model.safetensors"].read_bytes() == WEIGHTS
+
+
+@pytest.mark.parametrize("fault", [400, 401, 403, 404, 410])
+def test_a_refusal_of_the_hub_stays(gather, hub, fault):
+    hub.faults = [fault] * 10
+    with pytest.raises(DataError) as caught:
+        gather()
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("address", "kind"),
+    [
+        ("http://127.0.0.1:9", PassingError),
+        ("http://hub.invalid", PassingError),  # no name server, or none that knows it
+        ("htp://127.0.0.1:9", DataError),
+        ("127.0.0.1:9", DataError),
+        ("http://127.0.0.1:port", DataError),
+    ],
+)
+def test_an_address_that_leads_nowhere(gather, monkeypatch, hub, address, kind):
+    use(address, monkeypatch)
+    refused(gather, address, error=kind)
+
+
+def test_another_servers_certificate_is_not_tried_again(gather, monkeypatch, hub):
+    """What listens there speaks no TLS, or shows a certificate of somebody else."""
+    use(hub.address.replace("http:", "https:"), monkeypatch)
+    refused(gather, "cannot be reached", error=DataError)
+
+
 def test_offline_mode_of_the_hub_is_heeded(gather, hub, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    refused(gather, "HF_HUB_OFFLINE is set", "put model.safetensors")
+    refused(gather, "HF_HUB_OFFLINE is set", "put model.safetensors", error=DataError)
     assert hub.requests == []
 
 

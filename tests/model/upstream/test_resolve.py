@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tinygptv.config import Published
-from tinygptv.errors import DataError
+from tinygptv.errors import EXIT_PASSING, DataError
 from tinygptv.model.upstream import __main__ as entry
 from tinygptv.model.upstream import fetch, lock, resolve
 from tinygptv.model.upstream.lock import INDEX, LOCK, Pin, Repository
@@ -131,7 +131,7 @@ def test_the_command_refuses_in_one_line(checkout, capsys, arguments, words):
 
 
 def test_the_command_needs_network(checkout, capsys, no_network):
-    assert entry.main(["lock"]) == 2
+    assert entry.main(["lock"]) == EXIT_PASSING
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "cannot be reached" in error

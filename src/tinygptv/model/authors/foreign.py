@@ -9,15 +9,23 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from tinygptv.errors import EXIT_USER_ERROR, CheckpointError
-from tinygptv.files import read_json
+from tinygptv.errors import (
+    EXIT_MACHINE,
+    EXIT_PASSING,
+    EXIT_USER_ERROR,
+    CheckpointError,
+    PassingError,
+    UserError,
+    brief,
+    true_cause,
+)
+from tinygptv.files import read_json, require_room, scratch_folder
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +53,9 @@ class ForeignTensors(Mapping[str, "torch.Tensor"]):
             self._open[shard] = _open_file(shard)[0]
         try:
             return self._open[shard].get_tensor(name)
-        except SafetensorError:
+        except SafetensorError as error:
+            if name in self._open[shard].keys():  # noqa: SIM118 (no mapping, but a handle)
+                raise _unreadable(error, shard) from None
             raise CheckpointError(
                 f"{shard} lacks {name}, which its folder's index puts there; fetch it again"
             ) from None
@@ -101,8 +111,9 @@ def _open_file(path: Path) -> tuple[Any, tuple[str, ...]]:
     if path.suffix not in PICKLES:
         raise CheckpointError(f"{path} is no file of weights; the endings are .safetensors, {', '.join(PICKLES)}")
     # The mapping outlives its file's name, so that the folder can go at once and nothing is left behind by a crash.
-    with tempfile.TemporaryDirectory(prefix="tinygptv-") as temporary:
-        target, others = Path(temporary) / "tensors.safetensors", Path(temporary) / "others.json"
+    with scratch_folder() as temporary:
+        require_room(temporary, path.stat().st_size)
+        target, others = temporary / "tensors.safetensors", temporary / "others.json"
         _unpickle(path, target, others)
         return _map(target, path), tuple(json.loads(others.read_text()))
 
@@ -111,8 +122,13 @@ def _map(path: Path, origin: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{origin} is damaged ({reason}); fetch it again") from None
+        raise _unreadable(error, origin) from None
+
+
+def _unreadable(error: Exception, path: Path) -> UserError:
+    """A file may be whole, and this machine not let it be read."""
+    cause = true_cause(error, f"reading {path}")
+    return cause or CheckpointError(f"{path} is damaged ({brief(error)}); fetch it again")
 
 
 def _unpickle(path: Path, target: Path, others: Path) -> None:
@@ -122,10 +138,12 @@ def _unpickle(path: Path, target: Path, others: Path) -> None:
     command = [sys.executable, "-P", str(program), str(path.resolve()), str(target), str(others)]
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
+    lines = done.stderr.strip().splitlines() or ["no reason given"]
+    reason = "".join(c if c.isprintable() else "?" for c in lines[-1])[:300]
     if done.returncode == EXIT_USER_ERROR:
-        lines = done.stderr.strip().splitlines() or ["no reason given"]
-        reason = "".join(c if c.isprintable() else "?" for c in lines[-1])[:300]
         raise CheckpointError(f"{path} {reason}; fetch it again, or ask for safetensors")
+    if done.returncode in (EXIT_MACHINE, EXIT_PASSING):
+        raise (PassingError if done.returncode == EXIT_PASSING else UserError)(f"{path}: {reason}")
     if done.returncode:
         how = f"was ended by signal {-done.returncode}" if done.returncode < 0 else f"ended with {done.returncode}"
         raise CheckpointError(f"{path}: the process that read it {how}; the file is damaged, or memory is short")

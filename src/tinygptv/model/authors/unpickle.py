@@ -7,7 +7,8 @@ so a foreign file is read here, in a process that lives for this one file, knows
 write much and cannot grow beyond what the file's size explains.
 ``OTHERS.json`` lists what the file holds beside the tensors, by name.
 
-Exit codes: 0 done, 2 refused with one line on stderr.
+Exit codes: 0 done; with one line on stderr: 2 refused, 74 this machine does not let it be read or written, 75 not just
+now.
 """
 
 from __future__ import annotations
@@ -24,7 +25,16 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from tinygptv.errors import EXIT_USER_ERROR, CheckpointError, UserError, from_write_error
+from tinygptv.errors import (
+    EXIT_MACHINE,
+    EXIT_PASSING,
+    EXIT_USER_ERROR,
+    CheckpointError,
+    PassingError,
+    UserError,
+    from_write_error,
+    system_error,
+)
 from tinygptv.steps.signals import die_with_parent
 
 GROWTH = 4
@@ -71,6 +81,8 @@ def read(source: Path) -> Any:
     except MemoryError:
         raise CheckpointError("asks for more memory than its size explains") from None
     except Exception as error:
+        if system_error(error) is not None:
+            raise
         text = str(error)
         if found := re.search(r"GLOBAL ([\w.]+)", text):
             raise CheckpointError(f"holds code or objects ({found[1]}), which were not run") from None
@@ -115,5 +127,7 @@ if __name__ == "__main__":
         print(error, file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
     except Exception as error:  # whatever a hostile file provokes ends as one line
-        print(from_write_error(error, "reading or writing it").args[0].splitlines()[0], file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
+        told = from_write_error(error, "reading or writing it")
+        print(told, file=sys.stderr)
+        of_machine = EXIT_MACHINE if system_error(error) is not None else EXIT_USER_ERROR
+        sys.exit(EXIT_PASSING if isinstance(told, PassingError) else of_machine)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tinygptv.config import Published
-from tinygptv.errors import EXIT_USER_ERROR, ConfigError, UserError
+from tinygptv.errors import ConfigError, UserError
 from tinygptv.model.upstream.lock import LOCK
 from tinygptv.model.upstream.resolve import fill_in
 from tinygptv.profiles import read_profile
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{name} at {entry.revision}: {len(entry.files)} files, {size / 1e9:.2f} GB")
     except UserError as error:
         print(f"lock: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        return error.exit_code
     return 0
 
 

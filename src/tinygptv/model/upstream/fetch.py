@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tinygptv.errors import BusyError, DataError
+from tinygptv.errors import BusyError, DataError, PassingError, UserError, passes
 from tinygptv.files import sha256_file, sync_folder
 from tinygptv.model.upstream.lock import LOCK, Lock, Pin
 
@@ -23,7 +24,11 @@ TIMEOUT_S = 15.0
 
 
 class NoNetworkError(Exception):
-    """The hub cannot be reached."""
+    """The hub cannot be reached; ``kind`` says whether that may pass."""
+
+    def __init__(self, message: str, kind: type[UserError]) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 def gather(lock: Lock, *, folder: Path | None, downloads: Path, bar: Any = None) -> dict[str, dict[str, Path]]:
@@ -39,8 +44,8 @@ def gather(lock: Lock, *, folder: Path | None, downloads: Path, bar: Any = None)
         Repository → file → where it is.
 
     Raises:
-        DataError: a file is missing or has another digest, or the hub does not have it or cannot be reached; the
-            message then says which files to put where.
+        DataError: a file is missing or has another digest, or the hub does not have it.
+        PassingError: the hub cannot be reached just now; the message then says which files to put where.
         BusyError: another process is downloading the same file.
     """
     places = {
@@ -64,7 +69,7 @@ def gather(lock: Lock, *, folder: Path | None, downloads: Path, bar: Any = None)
                     )
                 except NoNetworkError as error:
                     instruction = what_to_put_where(lock, places)
-                    raise DataError(f"{error}; {instruction}, or name their folder in backbones.folder") from None
+                    raise error.kind(f"{error}; {instruction}, or name their folder in backbones.folder") from None
             found[repository][file] = place
     return found
 
@@ -121,6 +126,7 @@ def download(repository: str, revision: str, file: str, pin: Pin, target: Path, 
 
     Raises:
         DataError: the hub has another file or none, or refuses.
+        PassingError: it fails just now, or the transfer ended early.
         NoNetworkError: it cannot be reached.
         BusyError: another process is at it.
     """
@@ -194,7 +200,8 @@ def hub_errors(what: str) -> Iterator[None]:
     """Turn huggingface_hub's errors, which are many lines long, into one.
 
     Raises:
-        DataError: the hub refuses, or the transfer ended early.
+        DataError: the hub refuses.
+        PassingError: it fails just now, or the transfer ended early.
         NoNetworkError: it cannot be reached.
     """
     import httpx2
@@ -203,9 +210,14 @@ def hub_errors(what: str) -> Iterator[None]:
     hub = constants.ENDPOINT
     try:
         yield
-    except (errors.OfflineModeIsEnabled, httpx2.TransportError) as error:
-        reason = "HF_HUB_OFFLINE is set" if isinstance(error, errors.OfflineModeIsEnabled) else first_line(error)
-        raise NoNetworkError(f"{what}: {hub} cannot be reached ({reason})") from None
+    except errors.OfflineModeIsEnabled:
+        raise NoNetworkError(f"{what}: {hub} cannot be reached (HF_HUB_OFFLINE is set)", DataError) from None
+    except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
+        raise DataError(f"{what}: {hub} is no address ({first_line(error)}); check HF_ENDPOINT") from None
+    except httpx2.TransportError as error:
+        lasting = passes(error) is False or re.match(r"4\d\d ", str(error))  # a certificate, a proxy that refuses
+        kind = DataError if lasting else PassingError
+        raise NoNetworkError(f"{what}: {hub} cannot be reached ({first_line(error)})", kind) from None
     except errors.RevisionNotFoundError:
         raise DataError(f"{what}: {hub} has no such revision; check {LOCK}") from None
     except errors.RemoteEntryNotFoundError:
@@ -214,14 +226,16 @@ def hub_errors(what: str) -> Iterator[None]:
         raise DataError(
             f"{what}: {hub} has no such repository, or it is private; check its name, or set HF_TOKEN"
         ) from None
-    except (errors.HfHubHTTPError, errors.HFValidationError, errors.FileMetadataError) as error:
-        raise DataError(f"{what}: {hub}: {first_line(error)}; try again later") from None
+    except (errors.HfHubHTTPError, errors.HFValidationError, errors.FileMetadataError, httpx2.RequestError) as error:
+        if passes(error):
+            raise PassingError(f"{what}: {hub}: {first_line(error)}; try again later") from None
+        raise DataError(f"{what}: {hub}: {first_line(error)}; check HF_ENDPOINT and HF_TOKEN") from None
     except ValueError as error:  # a page of HTML where JSON was due
         raise DataError(f"{what}: {hub} answers as no hub does ({first_line(error)}); check HF_ENDPOINT") from None
     except OSError as error:
         if error.errno is not None:  # of this machine's disk
             raise
-        raise DataError(f"{what}: the transfer ended early ({first_line(error)}); run the step again") from None
+        raise PassingError(f"{what}: the transfer ended early ({first_line(error)}); run the step again") from None
 
 
 def first_line(error: Exception) -> str:

@@ -40,7 +40,8 @@ def fill_in(path: Path, settings: Published) -> Lock:
         The entries of the profile.
 
     Raises:
-        DataError: the hub cannot be reached, lacks something, or has another file than a pinned one.
+        DataError: the hub lacks something, or has another file than a pinned one.
+        PassingError: the hub cannot be reached just now.
     """
     lock = read_lock(path) if path.is_file() else {}
     uses = {
@@ -51,7 +52,7 @@ def fill_in(path: Path, settings: Published) -> Lock:
         for name, (prefixes, others) in uses.items():
             lock[name] = resolve(name, prefixes, others, lock.get(name, Repository(revision=None, files={})))
     except NoNetworkError as error:
-        raise DataError(f"{error}; run the command on a machine with network") from None
+        raise error.kind(f"{error}; run the command on a machine with network") from None
     write_lock(path, lock)
     return {name: lock[name] for name in uses}
 
