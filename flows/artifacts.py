@@ -21,7 +21,9 @@ from prefect.artifacts import (
 from flows.graph import Plan
 from flows.runner import Outcome
 from tinygptv.errors import DataError
+from tinygptv.files import read_json
 from tinygptv.results import markdown_results
+from tinygptv.steps.harness import reports_folder
 from tinygptv.tracking.client import credentials
 
 EVALUATED = ("evaluate", "quantize")
@@ -52,6 +54,14 @@ def show(plan: Plan, outcomes: Mapping[str, Outcome], run_url: str) -> None:
         )
     if register is not None and register.ok and register.url and register.run_id:
         _model(register.url, register.run_id)
+
+
+def headline(plan: Plan) -> str:
+    """The accuracies in one line, for the run's own page; empty where nothing was evaluated yet."""
+    file = reports_folder(plan.root, plan.profile) / "8bit.json"
+    if not file.is_file():
+        return ""
+    return "8 bits: " + ", ".join(f"{name} {value:.4f}" for name, value in read_json(file).items())
 
 
 def artifact_url(run_page: str, run_id: str, name: str) -> str:

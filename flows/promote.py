@@ -20,6 +20,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.command import MEND, say, stream
+from flows.naming import Profile, run_name
 from tinygptv.errors import EXIT_USER_ERROR
 from tinygptv.steps.harness import find_root
 
@@ -29,8 +30,8 @@ REFUSED = "Refused"
 logging.getLogger("prefect.flow_runs").propagate = False  # to the server only: the terminal shows the lines themselves
 
 
-@flow(name="promote", log_prints=False, persist_result=False)
-def promote(version: str | None = None, profile: str | None = None) -> State:
+@flow(name="promote", flow_run_name=run_name, log_prints=False, persist_result=False)
+def promote(version: str | None = None, profile: Profile = None) -> State:
     """Make a version champion if it passes the gate beside the present champion.
 
     Args:
@@ -51,8 +52,8 @@ def promote(version: str | None = None, profile: str | None = None) -> State:
     return _end(Completed(message=f"{line} is champion; previous: {result['champion'] or 'none'}"))
 
 
-@flow(name="evaluate-champion", log_prints=False, persist_result=False)
-def evaluate_champion(profile: str | None = None) -> State:
+@flow(name="evaluate-champion", flow_run_name=run_name, log_prints=False, persist_result=False)
+def evaluate_champion(profile: Profile = None) -> State:
     """Ask the champion its test set again; fails where it misses a limit of its gate.
 
     Args:

@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
 from flows.command import MEND
+from flows.naming import Profile, Step, Steps, run_name
 from flows.pipeline import close_parent_run, make_plan
 from flows.runner import read_outcomes
 from flows.tasks import carry_out
@@ -24,12 +25,12 @@ STOPPED = 143
 """What a stopped flow ends with, as shells report it."""
 
 
-@flow(name="pipeline", log_prints=False, persist_result=False)
+@flow(name="pipeline", flow_run_name=run_name, log_prints=False, persist_result=False)
 def nightly(
-    profile: str | None = None,
-    from_step: str | None = None,
-    to_step: str | None = None,
-    force: list[str] | None = None,
+    profile: Profile = None,
+    from_step: Step = None,
+    to_step: Step = None,
+    force: Steps = None,
 ) -> State:
     """Run the pipeline on the last commit.
 

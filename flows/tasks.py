@@ -21,6 +21,7 @@ from prefect.states import Completed, Failed
 
 from flows import artifacts, reconcile
 from flows.graph import Plan, Stage
+from flows.naming import run_name
 from flows.parent_run import parent_run
 from flows.runner import Outcome, run_step, save_outcomes
 from tinygptv.startup import begin, outlive_readers
@@ -31,7 +32,7 @@ for _name in ("prefect.flow_runs", "prefect.task_runs"):
 logging.getLogger("prefect._internal.concurrency").setLevel(logging.CRITICAL)
 
 
-@flow(name="pipeline", log_prints=False, persist_result=False)
+@flow(name="pipeline", flow_run_name=run_name, log_prints=False, persist_result=False)
 def pipeline(plan: Plan) -> State:
     """Run the plan's stages in order and stop at the first that fails."""
     return carry_out(plan)
@@ -62,7 +63,7 @@ def carry_out(plan: Plan) -> State:
     failed = [outcome for outcome in outcomes.values() if not outcome.ok]
     if failed:
         return Failed(message=f"{failed[0].step}: {failed[0].reason}")
-    return Completed(message=f"{len(outcomes)} steps")
+    return Completed(message="; ".join(filter(None, (f"{len(outcomes)} steps", artifacts.headline(plan)))))
 
 
 def ended(outcome: Outcome, state: State) -> Outcome:

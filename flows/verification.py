@@ -22,6 +22,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.command import MEND, environment, say, stream
+from flows.naming import Profile, Steps, run_name
 from tinygptv.errors import EXIT_USER_ERROR
 from tinygptv.profiles import read_yaml
 from tinygptv.steps.harness import find_root
@@ -32,8 +33,8 @@ RECORD_SECONDS = 120.0
 logging.getLogger("prefect.flow_runs").propagate = False  # to the server only: the terminal shows the lines themselves
 
 
-@flow(name="verify", log_prints=False, persist_result=False)
-def verify(steps: list[str] | None = None, profile: str | None = None, nightly: bool = False) -> State:
+@flow(name="verify", flow_run_name=run_name, log_prints=False, persist_result=False)
+def verify(steps: Steps = None, profile: Profile = None, nightly: bool = False) -> State:
     """Run steps again and compare every output with the lock.
 
     Args:

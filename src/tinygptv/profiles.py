@@ -39,9 +39,14 @@ def read_yaml(path: Path) -> Any:
         raise ConfigError(f"{path} is not valid YAML: {reason}") from None
 
 
+def profile_names(folder: Path) -> list[str]:
+    """The profiles in a folder, sorted."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
 def known_profiles(folder: Path) -> str:
-    """The names of the profiles in a folder, for messages."""
-    return ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none here"
+    """Their names for messages."""
+    return ", ".join(profile_names(folder)) or "none here"
 
 
 def read_config(path: Path) -> Config:

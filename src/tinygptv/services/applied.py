@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygptv.files import read_json, write_json
+from tinygptv.profiles import profile_names
 from tinygptv.services.settings import folder_of
 
 PREFECT_YAML = "prefect.yaml"
@@ -38,8 +39,9 @@ def _file(root: Path) -> Path:
 
 
 def _digest(root: Path) -> str:
-    """Of all that a deployment is made of: the file, the flows with their parameters, and where the checkout lies."""
-    digest = hashlib.sha256(str(root).encode())
+    """Of all that a deployment is made of: the file, the flows with their parameters, the profiles that their forms
+    offer, and where the checkout lies."""
+    digest = hashlib.sha256("\0".join((str(root), *profile_names(root / "configs"))).encode())
     for path in (root / PREFECT_YAML, *sorted((root / "flows").glob("*.py"))):
         digest.update(f"\0{path.name}\0".encode() + path.read_bytes())
     return digest.hexdigest()

@@ -1,0 +1,38 @@
+"""What Prefect's page shows of a run: a name that says what it does, and choices in its form instead of free text."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+from prefect.runtime import deployment, flow_run
+from pydantic import WithJsonSchema
+
+from tinygptv.profiles import profile_names, read_yaml
+from tinygptv.steps.harness import find_root
+
+ROOT = find_root(Path.cwd())
+STAGES = list(read_yaml(ROOT / "dvc.yaml")["stages"])
+
+
+def _choice(names: Iterable[str]) -> dict[str, Any]:
+    """The schema of a drop-down. As a type of its own, beside text, nothing would be a choice between types first."""
+    return {"enum": [None, *names]}
+
+
+Profile = Annotated[str | None, WithJsonSchema(_choice(profile_names(ROOT / "configs")))]
+"""One of the profiles; one made later is there when `tinygptv up` has applied it."""
+Step = Annotated[str | None, WithJsonSchema(_choice(STAGES))]
+Steps = Annotated[list[str] | None, WithJsonSchema({"type": "array", "items": {"type": "string", "enum": STAGES}})]
+
+
+def run_name() -> str:
+    """Profile, commit and, of a deployment, its name: ``tiny d282a67 nightly``."""
+    given = flow_run.parameters
+    profile = given["plan"].profile if "plan" in given else given.get("profile")
+    profile = profile or read_yaml(ROOT / "params.yaml").get("profile")
+    command = ["git", "rev-parse", "--short=7", "HEAD"]
+    commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    return " ".join(part for part in (profile, commit, deployment.name) if part)
