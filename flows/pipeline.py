@@ -109,7 +109,7 @@ def make_plan(
         raise UserError(f"no profile `{profile}` in configs/; there are {known_profiles(root / 'configs')}")
     where = root
     if nightly or profile != active:
-        where = worktree.prepare(root, profile, nightly=nightly)
+        where = worktree.prepare(root, profile, nightly=nightly, say=say)
         say(f"profile {profile} runs in {where.relative_to(root)}")
         if changed := worktree.changed_files(root):
             say(f"it holds the last commit: {len(changed)} changed files of the checkout are not in it")

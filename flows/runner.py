@@ -6,6 +6,7 @@ import json
 import os
 import re
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -25,6 +26,9 @@ from tinygptv.profiles import read_yaml
 BUSY = ("is busy, it is being blocked", "Unable to acquire lock")
 BUSY_TRIES, BUSY_SECONDS = 5, 3.0
 UPDATES_TO_LOG_SECONDS = 10.0
+FAILURE = "ERROR: failed to reproduce"
+KILLING = frozenset(signal.Signals) - {signal.SIGTERM, signal.SIGINT}
+"""Signals of which a step itself says nothing."""
 KILLED = (-9, 137)
 """SIGKILL, as DVC and as shells tell it."""
 DVC_CHATTER = re.compile(
@@ -195,9 +199,16 @@ def _fingerprint(plan: Plan, step: str) -> str:
 
 
 def _why(lines: list[str], code: int) -> str:
-    """The line to show for a failure."""
-    said = [line for line in lines if not line.startswith("ERROR: failed to reproduce") and not DVC_CHATTER.match(line)]
-    return (said or lines or [f"dvc repro ended with exit code {code}"])[-1]
+    """The line for a failure: what DVC found wrong, the signal that killed the step, or the step's last line."""
+    said = [line for line in lines if not line.startswith(FAILURE) and not DVC_CHATTER.match(line)]
+    last = (said or lines or [f"dvc repro ended with exit code {code}"])[-1]
+    found = next((line.partition("': ")[2] for line in lines if line.startswith(FAILURE)), "")
+    ended = re.search(r"exited with (-?\d+)$", found)
+    if ended is None:
+        return found or last
+    number = int(ended[1])
+    number = -number if number < 0 else number - 128  # as DVC tells it, and as shells do
+    return f"killed by {signal.Signals(number).name}; its last line: {last}" if number in KILLING else last
 
 
 def _may_pass(lines: list[str], code: int) -> bool:

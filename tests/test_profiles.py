@@ -90,3 +90,23 @@ def test_the_published_qformer_belongs_to_its_tower(tmp_path):
     (tmp_path / "paper.yaml").write_text(path.read_text().replace("tower: eva", "tower: clip"))
     with pytest.raises(ConfigError, match=r"model\.vision\.tower: the published Q-Former was trained on eva"):
         read_config(tmp_path / "paper.yaml")
+
+
+def keys(value):
+    """Every key at every depth."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield str(key)
+            yield from keys(item)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_no_key_has_a_name_that_dvc_leaves_out_of_what_it_compares(path):
+    """Its run cache drops these keys from a step's parameters (dvc/stage/cache.py): old results would come back."""
+    assert not {"size", "nfiles"} & set(keys(read_yaml(path)))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_later_stages_take_what_they_share_from_the_earlier(path):
+    """`dvc exp run -S` writes the shared values out, so that a change of the first no longer reaches the others."""
+    assert "<<: *" in path.read_text()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,3 +108,135 @@ def test_a_repository_without_a_commit_is_refused(tmp_path):
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     with pytest.raises(UserError, match="commit"):
         worktree.prepare(tmp_path, "other")
+
+
+LOCK, REPORT = "dvc.lock", "reports/tiny/evaluate.json"
+
+
+@pytest.fixture
+def with_results(project: Path, git: Callable[..., str]) -> Path:
+    """The project, with a lock and a report in the commit."""
+    (project / "reports" / "tiny").mkdir(parents=True)
+    (project / LOCK).write_text("stages: {committed: {}}\n")
+    (project / REPORT).write_text("committed")
+    git(project, "add", "-A")
+    git(project, "commit", "-q", "-m", "results")
+    return project
+
+
+def change(project: Path, git: Callable[..., str], name: str, content: str) -> str:
+    """One more commit; its id."""
+    (project / name).parent.mkdir(parents=True, exist_ok=True)
+    (project / name).write_text(content)
+    git(project, "add", "-A")
+    git(project, "commit", "-q", "-m", content)
+    return git(project, "rev-parse", "HEAD").strip()
+
+
+def kept(project: Path, name: str) -> list[dict[str, str]]:
+    """What is kept of a worktree, the oldest first, as name and content of its files."""
+    folders = sorted((project / ".state" / "kept" / name).glob("*"))
+    return [
+        {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+        for folder in folders
+    ]
+
+
+@pytest.mark.parametrize("nightly", [True, False])
+def test_what_a_run_made_outlives_the_next_checkout(with_results, git, nightly):
+    project, profile = with_results, "tiny" if nightly else "other"
+    said: list[str] = []
+    folder = worktree.prepare(project, profile, nightly=nightly)
+    made = worktree.last_commit(project)
+    results = {LOCK: "stages: {made: {}}\n", REPORT: "made", "reports/tiny/loss.png": "unknown to git"}
+    for name, content in results.items():
+        (folder / name).write_text(content)
+    change(project, git, "src/a.py", "two = 2\n")
+
+    worktree.prepare(project, profile, nightly=nightly, say=said.append)
+    assert (folder / "src" / "a.py").read_text() == "two = 2\n"
+    assert {name: (folder / name).read_text() for name in results} == results  # as the run left them
+    assert kept(project, folder.name) == [results]
+    (place,) = (project / ".state" / "kept" / folder.name).iterdir()
+    assert place.name.endswith(made[:12])
+    assert said == [f"what {folder.name} had made and nobody committed is also in {place.relative_to(project)}"]
+
+    change(project, git, "src/a.py", "three = 3\n")
+    worktree.prepare(project, profile, nightly=nightly, say=said.append)
+    assert kept(project, folder.name) == [results]  # once: nothing new was made
+    assert len(said) == 1
+
+
+def test_nothing_is_kept_where_nothing_would_be_lost(with_results, git):
+    project = with_results
+    folder = worktree.prepare(project, "other")
+    change(project, git, "src/a.py", "two = 2\n")
+    worktree.prepare(project, "other")  # whose params.yaml names the profile
+    (folder / LOCK).write_text("stages: {made: {}}\n")
+    change(project, git, LOCK, "stages: {made: {}}\n")  # somebody has committed it
+    worktree.prepare(project, "other")
+    assert kept(project, "other") == []
+
+
+def test_what_a_person_changed_in_a_worktree_is_kept_aside(with_results, git):
+    """Code, a staged file, the seed, and a file unknown to git in whose place the commit has one."""
+    project = with_results
+    folder = worktree.prepare(project, "other")
+    edited = {"src/a.py": "mine = 1\n", "params.yaml": "# the switch\nprofile: other\nseed: 9\n", "new.txt": "mine"}
+    for name, content in {**edited, "untouched.txt": "stays"}.items():
+        (folder / name).write_text(content)
+    git(folder, "add", "src/a.py")
+    change(project, git, "new.txt", "the commit's")
+    worktree.prepare(project, "other")
+    assert (folder / "src" / "a.py").read_text() == "one = 1\n"
+    assert (folder / "new.txt").read_text() == "the commit's"
+    assert (folder / "untouched.txt").read_text() == "stays"
+    assert kept(project, "other") == [edited]
+
+
+def test_a_lock_that_cannot_be_read_does_not_stop_the_next_run(with_results, git):
+    folder = worktree.prepare(with_results, "tiny", nightly=True)
+    (folder / LOCK).write_text("stages: {half")  # killed while DVC wrote it
+    change(with_results, git, "src/a.py", "two = 2\n")
+    worktree.prepare(with_results, "tiny", nightly=True)
+    assert (folder / LOCK).read_text() == "stages: {committed: {}}\n"
+    assert kept(with_results, "nightly-tiny") == [{LOCK: "stages: {half"}]
+
+
+def test_only_the_newest_are_kept(with_results, git, monkeypatch):
+    monkeypatch.setattr(worktree, "KEPT", 4)
+    folder = worktree.prepare(with_results, "tiny", nightly=True)
+    for number in range(6):
+        (folder / REPORT).write_text(f"made {number}")
+        change(with_results, git, "src/a.py", f"number = {number}\n")
+        worktree.prepare(with_results, "tiny", nightly=True)
+    assert kept(with_results, "nightly-tiny") == [{REPORT: f"made {number}"} for number in range(2, 6)]
+
+
+def test_a_kill_before_everything_is_kept_leaves_the_worktree_as_it_was(with_results, git, monkeypatch):
+    folder = worktree.prepare(with_results, "tiny", nightly=True)
+    (folder / REPORT).write_text("made")
+    change(with_results, git, "src/a.py", "two = 2\n")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(worktree, "replace_folder", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        worktree.prepare(with_results, "tiny", nightly=True)
+    assert (folder / REPORT).read_text() == "made"
+    worktree.prepare(with_results, "tiny", nightly=True)
+    assert kept(with_results, "nightly-tiny") == [{REPORT: "made"}]
+
+
+def test_a_worktree_in_which_a_pipeline_works_is_not_moved(with_results, git):
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom tinygptv import worktree\n"
+        "worktree.prepare(Path.cwd(), 'other')\nprint('here', flush=True)\nsys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=with_results, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "here\n"
+        change(with_results, git, "src/a.py", "two = 2\n")
+        with pytest.raises(UserError, match=f"a pipeline in .* runs already .PID {other.pid}"):
+            worktree.prepare(with_results, "other")
+        worktree.prepare(with_results, "tiny", nightly=True)
+        other.communicate()
+    worktree.prepare(with_results, "other")

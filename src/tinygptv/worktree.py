@@ -3,6 +3,9 @@
 A profile other than that of ``params.yaml`` keeps its own, ``.state/worktrees/<profile>``, and so do scheduled runs,
 ``.state/worktrees/nightly-<profile>``. A verification takes one that is gone afterwards. Each is a checkout of the last
 commit, shares DVC's cache with the main checkout and runs its own code.
+
+Runs change files there that nobody commits: ``dvc.lock`` and reports. They stay when the worktree goes to the next
+commit; they, and whatever else that would undo, are also kept below ``.state/kept``.
 """
 
 from __future__ import annotations
@@ -10,12 +13,22 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from pathlib import Path
 
-from tinygptv.errors import UserError, from_os_error
-from tinygptv.files import write_text
+from tinygptv.errors import ConfigError, UserError, from_os_error
+from tinygptv.files import replace_folder, sha256_tree, write_text
+from tinygptv.profiles import read_yaml
+from tinygptv.steps.harness import only_one
 
 SCRATCH = "verify"
+PARAMS, LOCK, REPORTS = "params.yaml", "dvc.lock", "reports"
+KEPT = 30
+"""So many states of each worktree are kept; what is older goes."""
+_HELD: dict[Path, AbstractContextManager[None]] = {}
+"""Locks of worktrees that this process works in; the system frees them when it ends."""
 
 
 def folder_of(root: Path, profile: str, *, nightly: bool = False) -> Path:
@@ -23,29 +36,31 @@ def folder_of(root: Path, profile: str, *, nightly: bool = False) -> Path:
     return root / ".state" / "worktrees" / (f"nightly-{profile}" if nightly else profile)
 
 
-def prepare(root: Path, profile: str, *, nightly: bool = False) -> Path:
-    """Bring the profile's worktree to the last commit and return it.
+def prepare(root: Path, profile: str, *, nightly: bool = False, say: Callable[[str], object] = print) -> Path:
+    """Bring the profile's worktree to the last commit and return it; until this process ends, no other one moves it.
 
     Args:
         root: the main checkout.
         profile: what its ``params.yaml`` names then.
         nightly: that of scheduled runs.
+        say: takes the line that tells where something is kept.
 
     Raises:
-        UserError: no git, no commit, or the commit does not have the profile.
+        UserError: no git, no commit, the commit does not have the profile, or another process works in the worktree.
     """
     folder = folder_of(root, profile, nightly=nightly)
     if folder == _scratch_folder(root):
         raise UserError(f"the worktree `{SCRATCH}` belongs to `tinygptv verify`; give the profile another name")
     commit = last_commit(root)
+    _hold(root, folder)
     if not (folder / ".git").exists():
         _add(root, folder, commit)
     elif last_commit(folder) != commit:
-        _git(folder, "checkout", "--quiet", "--force", "--detach", commit)
+        _move(root, folder, commit, profile, say)
     config = f"configs/{profile}.yaml"
     if not (folder / config).is_file():
         raise UserError(f"{config} is not part of the last commit; commit it, or set `profile` in params.yaml")
-    set_profile(folder / "params.yaml", profile)
+    set_profile(folder / PARAMS, profile)
     _share_cache(folder, cache_folder(root))
     return folder
 
@@ -118,10 +133,83 @@ def cache_folder(root: Path) -> Path:
 
 def set_profile(path: Path, profile: str) -> None:
     """Change the one line of ``params.yaml`` that names the profile; comments and seed stay."""
-    lines = path.read_text().splitlines()
-    changed = [f"profile: {profile}" if line.startswith("profile:") else line for line in lines]
-    assert f"profile: {profile}" in changed, f"{path} has no line `profile:`"
-    write_text(path, "\n".join(changed) + "\n")
+    write_text(path, _with_profile(path.read_text(), profile))
+
+
+def _with_profile(params: str, profile: str) -> str:
+    lines = [f"profile: {profile}" if line.startswith("profile:") else line for line in params.splitlines()]
+    assert f"profile: {profile}" in lines, f"{PARAMS} has no line `profile:`"
+    return "\n".join(lines) + "\n"
+
+
+def _hold(root: Path, folder: Path) -> None:
+    """Keep other processes from moving a worktree: steps are at work in it."""
+    lock = root / ".state" / "locks" / f"worktree-{folder.name}.lock"
+    if lock not in _HELD:
+        held = only_one(lock, f"a pipeline in {folder}")
+        held.__enter__()
+        _HELD[lock] = held
+
+
+def _move(root: Path, folder: Path, commit: str, profile: str, say: Callable[[str], object]) -> None:
+    """Check out another commit; what runs made stays in its place, and whatever is not committed is kept aside."""
+    names = _at_risk(folder, commit, profile)
+    try:
+        kept, new = _keep(root / ".state" / "kept" / folder.name, folder, names) if names else (folder, False)
+        _git(folder, "checkout", "--quiet", "--force", "--detach", commit)
+        for name in names:
+            if _of_run(name) and (name != LOCK or _is_yaml(kept / name)):
+                _copy(kept / name, folder / name)
+    except OSError as error:
+        raise from_os_error(error, f"keeping what {folder} has uncommitted") from None
+    if new:
+        say(f"what {folder.name} had made and nobody committed is also in {kept.relative_to(root)}")
+
+
+def _at_risk(folder: Path, commit: str, profile: str) -> list[str]:
+    """Files of a worktree that a checkout of another commit would undo, and with them every result of its runs."""
+    differing = set(_git(folder, "diff", "--name-only", "--no-renames", "-z", commit).split("\0"))
+    coming = set(_git(folder, "ls-tree", "-r", "--name-only", "-z", commit).split("\0"))
+    tracked = set(changed_files(folder))
+    unknown = set(changed_files(folder, ".")) - tracked
+    found = tracked & differing | {name for name in unknown if name in coming or _of_run(name)}
+    if _with_profile(_git(folder, "show", f"HEAD:{PARAMS}"), profile) == (folder / PARAMS).read_text():
+        found.discard(PARAMS)  # only ``prepare`` has changed it
+    return sorted(name for name in found if (folder / name).is_file())
+
+
+def _of_run(name: str) -> bool:
+    """Whether a file is one that runs write."""
+    return name == LOCK or name.startswith(f"{REPORTS}/")
+
+
+def _keep(place: Path, folder: Path, names: Iterable[str]) -> tuple[Path, bool]:
+    """Copy files of a worktree to a folder with date and commit; False where the newest one has just these."""
+    staged = place / ".new"
+    shutil.rmtree(staged, ignore_errors=True)  # left by a kill
+    for name in names:
+        _copy(folder / name, staged / name)
+    former = sorted(place.glob("[!.]*"))
+    if former and sha256_tree(former[-1]) == sha256_tree(staged):
+        shutil.rmtree(staged)
+        return former[-1], False
+    kept = place / f"{datetime.now(UTC):%Y-%m-%dT%H%M%S.%f}-{last_commit(folder)[:12]}"
+    replace_folder(staged, kept)
+    for old in former[: max(0, len(former) + 1 - KEPT)]:
+        shutil.rmtree(old, ignore_errors=True)
+    return kept, True
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(source, target)
+
+
+def _is_yaml(path: Path) -> bool:
+    try:
+        return isinstance(read_yaml(path), dict)
+    except ConfigError:
+        return False  # of a DVC that was killed
 
 
 def _scratch_folder(root: Path) -> Path:

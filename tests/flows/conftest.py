@@ -23,6 +23,7 @@ printf '10%%\\r50%%\\r100%%\\n'
 echo "$1 at work"
 if [ -f "stop-$1" ]; then echo "$1: mend me" >&2; exit "$(cat "stop-$1")"; fi
 if [ -f "end-$1" ]; then how="$(cat "end-$1")"; [ -f "once-$1" ] && rm "end-$1"; eval "$how"; fi
+if [ -f "kill-$1" ]; then kill "-$(cat "kill-$1")" $$; fi
 if [ -f "wait-$1" ]; then sleep 600; fi
 while [ -f "hold-$1" ]; do sleep 0.1; done
 mkdir -p "data/$2/$1" ".state/$2"
@@ -35,7 +36,7 @@ DVC_YAML = """\
 stages:
   zebra:
     cmd: ./step.sh zebra ${profile}
-    params: [{"configs/${profile}.yaml": [size]}]
+    params: [{"configs/${profile}.yaml": [width]}]
     outs: ["data/${profile}/zebra"]
     meta: {retries: 1, retry_delay: 0}
   last:
@@ -68,8 +69,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "step.sh").chmod(0o755)
     (folder / "dvc.yaml").write_text(DVC_YAML)
     (folder / "params.yaml").write_text("# the switch\nprofile: tiny\nseed: 7\n")
-    (folder / "configs" / "tiny.yaml").write_text("size: 1\n")
-    (folder / "configs" / "other.yaml").write_text("size: 2\n")
+    (folder / "configs" / "tiny.yaml").write_text("width: 1\n")
+    (folder / "configs" / "other.yaml").write_text("width: 2\n")
     (folder / ".gitignore").write_text("/data/\n/.state/\n/.prefect/\n")
     call_git(folder, "init", "-q", "-b", "main")
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(folder.parent / "site")}

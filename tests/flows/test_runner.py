@@ -100,6 +100,17 @@ def test_a_missing_input_is_named(run):
     assert "middle" in outcome.reason
 
 
+def test_a_step_that_was_forced_and_lacks_its_input_names_it(run):
+    assert run("last", force=("last",)).reason == "dependency 'data/tiny/middle' does not exist"
+
+
+@pytest.mark.parametrize(("number", "name"), [(9, "SIGKILL"), (11, "SIGSEGV")])
+def test_a_step_that_was_killed_says_so(project, run, number, name):
+    """Its last line is of its work and no reason."""
+    (project / "kill-zebra").write_text(str(number))
+    assert run("zebra").reason == f"killed by {name}; its last line: zebra at work"
+
+
 def test_a_busy_dvc_is_tried_again(plan, monkeypatch):
     answers = [(255, ["'x' is busy, it is being blocked by (PID 1)"])] * 2 + [(0, [])]
     monkeypatch.setattr(runner, "_stream", lambda *arguments: answers.pop(0))

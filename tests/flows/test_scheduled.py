@@ -1,0 +1,34 @@
+"""What scheduled runs leave behind; tests/services has the schedule itself."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+from flows.pipeline import make_plan
+
+DVC = (sys.executable, "-m", "dvc")
+
+
+def test_what_a_night_made_is_found_after_the_next_and_dvc_gives_it_back(project, git):
+    def night() -> list[str]:
+        said: list[str] = []
+        plan = make_plan(project, None, None, None, [], nightly=True, say=said.append)
+        subprocess.run([*DVC, "repro", "-q"], cwd=plan.root, check=True)
+        return said
+
+    night()
+    step = project / "step.sh"
+    step.write_text(step.read_text().replace('echo "$1" >', 'echo "$1 again" >'))
+    (project / "configs" / "tiny.yaml").write_text("width: 3\n")
+    git(project, "commit", "-q", "-a", "-m", "another result")
+    said = night()
+    (kept,) = (project / ".state" / "kept" / "nightly-tiny").iterdir()
+    assert said[0].endswith(f"also in {kept.relative_to(project)}")
+    result = "data/tiny/last/result"
+    assert (project / ".state" / "worktrees" / "nightly-tiny" / result).read_text() == "last again\n"
+
+    shutil.copy(kept / "dvc.lock", project)
+    subprocess.run([*DVC, "checkout", "-q"], cwd=project, check=True)
+    assert (project / result).read_text() == "last\n"
