@@ -1,7 +1,8 @@
 """What deploy/compose.yaml starts, without containers: its commands, environments, configurations and health checks.
 
-Names of containers become 127.0.0.1, published ports free ones, paths in containers paths below a folder. PostgreSQL is
-the one of ``tinygptv team up``, with the roles and databases that compose.yaml makes.
+Names of containers become 127.0.0.1, but for the one by which MLflow's server alone knows S3; published ports become
+free ones, paths in containers paths below a folder. PostgreSQL is the one of ``tinygptv team up``, with the roles and
+databases that compose.yaml makes.
 """
 
 from __future__ import annotations
@@ -36,6 +37,13 @@ NAMES = "|".join(COMPOSE["services"])
 START_SECONDS = 180.0
 STOP_SECONDS = 10.0
 """What Docker grants."""
+RESOLVER = f"""
+import socket
+
+asked = socket.getaddrinfo
+socket.getaddrinfo = lambda host, *more, **named: asked("{HOST}" if host == "seaweedfs" else host, *more, **named)
+"""
+"""Makes a name of the network known to the services inside, and to nobody else."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,9 @@ class Composed:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         own = {"PATH": path, "PYTHONPATH": str(ROOT), "DVC_SITE_CACHE_DIR": str(self.folder / "site")}
+        if "MLFLOW_S3_ENDPOINT_URL" in given:
+            given["MLFLOW_S3_ENDPOINT_URL"] = f"http://seaweedfs:{self.ports['8333']}"
+            own["PYTHONPATH"] = f"{self.folder / 'names'}:{ROOT}"
         own |= {"PREFECT_WORKER_WEBSERVER_PORT": str(self.ports["8080"]), "TEST_MARKS": str(self.folder / "marks")}
         return kept | own | given
 
@@ -142,6 +153,8 @@ def composed() -> Iterator[Composed]:
             dict(zip(s3.INNER, s3.free_ports(len(s3.INNER)), strict=True)),
         )
         make_project(folder)
+        (folder / "names").mkdir()
+        (folder / "names" / "sitecustomize.py").write_text(RESOLVER)
         store, _ = stack.stores(chosen, os.environ)
         held.callback(store.end)
         store.begin()
@@ -191,19 +204,32 @@ def test_mlflow_wants_a_password_and_its_own_name(composed):
     assert httpx.post(url, auth=admin, headers={"Host": f"attacker.example:{port}"}, **ask).status_code == 403
 
 
-def test_mlflow_keeps_files_in_s3(composed, tmp_path):
+KEPT = """
+import sys, mlflow
+
+client = mlflow.MlflowClient()
+run = client.create_run("0").info.run_id
+client.log_artifact(run, sys.argv[1])
+client.download_artifacts(run, "note.txt", sys.argv[2])
+print(run)
+"""
+
+
+@pytest.mark.parametrize("least", [None, "1"], ids=["small", "large"])
+def test_mlflow_keeps_files_in_s3_and_gives_them_back(composed, tmp_path, least):
+    """Through its server alone: where the client runs nobody knows the S3 server by the name in compose.yaml."""
     (tmp_path / "note.txt").write_text("kept")
-    program = (
-        "import sys, mlflow; run = mlflow.MlflowClient().create_run('0').info.run_id;"
-        "mlflow.MlflowClient().log_artifact(run, sys.argv[1]); print(run)"
-    )
+    (tmp_path / "back").mkdir()
+    bound = {} if least is None else {"MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE": least}
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "note.txt")],
-        env=composed.environment("worker"),
+        [sys.executable, "-c", KEPT, str(tmp_path / "note.txt"), str(tmp_path / "back")],
+        env=composed.environment("worker") | {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"} | bound,
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "back" / "note.txt").read_text() == "kept"
     key = {"key": composed.secrets["S3_MLFLOW_KEY"], "secret": composed.secrets["S3_MLFLOW_SECRET"]}
     listed = s3.client(composed.url("8333"), key).list_objects_v2(Bucket=settings.ARTIFACTS)["Contents"]
     assert [entry["Key"].split("/")[-1] for entry in listed if done.stdout.split()[-1] in entry["Key"]] == ["note.txt"]

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import httpx2 as httpx
 import psutil
 import pytest
 
-from tests.services.clones import MODEL, Clone, smoke_clone
+from tests.services.clones import MODEL, Clone, logs_of, smoke_clone
 from tests.services.servers import until
 from tests.services.teams import Team, read_exports
 from tinygptv.config import STEPS
@@ -91,6 +92,67 @@ def test_the_registered_model_comes_back_whole(team, tmp_path):
     assert team.rows("mlflow", f"SELECT name, version FROM model_versions WHERE name = '{MODEL}'") == [(MODEL, 1)]
     fetched = weights_folder(f"models:/{MODEL}@champion", team.clone.root, tmp_path / "model")
     assert sha256_tree(fetched) == sha256_tree(team.clone.root / "data" / "smoke" / "quantize" / "model")
+
+
+LARGE = """
+import resource, sys
+from pathlib import Path
+
+met = set()
+sys.addaudithook(lambda name, about: met.add(about[1][1]) if name == "socket.connect" else None)
+
+from tinygptv.tracking.client import Tracking
+from tinygptv.tracking.registry import Lineage, add_package, weights_folder
+
+root, package, target = Path.cwd(), Path(sys.argv[1]), Path(sys.argv[2])
+lineage = Lineage(profile="smoke", git_sha="c" * 40, digests={}, quantized={}, unquantized={}, run_id="")
+version, _ = add_package(Tracking.connect(root), "large", package, lineage)
+weights_folder(f"models:/large/{version}", root, target)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, *met)
+"""
+"""Registers and fetches a package; prints the MiB that it took at most, and the ports that it spoke to."""
+MIB = 1024**2
+
+
+def test_a_large_package_comes_and_goes_through_mlflows_server(team, tmp_path):
+    """From 500 MiB on, MLflow's client would go to S3 itself, whose address a clone elsewhere need not know."""
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "config.json").write_text("{}")
+    size = 501 * MIB
+    with (package / "model.safetensors").open("wb") as file:
+        for place in (0, size // 2, size - 1000):
+            file.seek(place)
+            file.write(os.urandom(1000))
+    before = memory(team)
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE, str(package), str(tmp_path / "copy")],
+        cwd=team.clone.root,
+        env={**team.clone.env, **team.exports, "PYTHONPATH": str(team.clone.root / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + logs_of(team.clone.root)
+    peak, *ports = map(int, done.stdout.split())
+    assert set(ports) == {int(team.exports["MLFLOW_TRACKING_URI"].rpartition(":")[2])}
+    (copy,) = (tmp_path / "copy").rglob("model.safetensors")
+    assert sha256_tree(copy.parent) == sha256_tree(package)
+    assert memory(team) - before < size // 2, "the server holds files in memory"
+    assert peak * MIB < size, "the client holds files in memory"
+    shutil.rmtree(tmp_path)
+
+
+def memory(team: Team) -> int:
+    """The most bytes that MLflow's server has taken so far."""
+    record = processes.known(team.clone.root / ".state" / "services" / "mlflow.json")
+    assert record is not None
+    first = psutil.Process(record.pid)
+    peaks = [
+        re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
+        for process in (first, *first.children(recursive=True))
+    ]
+    return sum(int(found[1]) * 1024 for found in peaks if found)
 
 
 def test_the_lineage_is_complete(team):

@@ -16,6 +16,9 @@ from tinygptv.services.settings import Settings, folder_of
 
 FOREIGN = ("MLFLOW_", "AWS_")
 """What the caller's environment says about other servers and stores."""
+THROUGH_SERVER = {"MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false", "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false"}
+"""For whoever speaks to MLflow's server. Else its client sends files of 500 MiB and more to S3 itself, and fetches all
+from there, at the address under which the server knows it: one that may be known in the server's own network alone."""
 USERS_SETTINGS = """\
 [mlflow]
 default_permission = EDIT
@@ -147,5 +150,6 @@ def _team(settings: Settings, team: Team) -> Stores:
             "MLFLOW_TRACKING_URI": settings.mlflow,
             "MLFLOW_TRACKING_USERNAME": team.mlflow_user,
             "MLFLOW_TRACKING_PASSWORD": team.mlflow_password,
+            **THROUGH_SERVER,
         },
     )

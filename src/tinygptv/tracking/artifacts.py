@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tinygptv.errors import UserError
 from tinygptv.tracking.client import SQLITE, reachable, tracking_uri
+from tinygptv.tracking.transfers import time_for
 
 
 def download_artifacts(root: Path, run: str, names: Sequence[str], target: Path) -> Path:
@@ -37,11 +38,12 @@ def download_artifacts(root: Path, run: str, names: Sequence[str], target: Path)
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             raise UserError(f"run {run}: {uri} has no such run; `tinygptv up` shows their ids") from None
-        there = {file.path for file in client.list_artifacts(run)}
+        there = {file.path: file.file_size or 0 for file in client.list_artifacts(run)}
         found = [name for name in names if name in there]
         if not found:
             raise UserError(f"run {run} has none of {', '.join(names)}; name the run of a training stage")
         target.mkdir(parents=True, exist_ok=True)
         for name in found:
-            client.download_artifacts(run, name, str(target))
+            with time_for(there[name]):
+                client.download_artifacts(run, name, str(target))
     return target

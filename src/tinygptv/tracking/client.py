@@ -14,7 +14,8 @@ from typing import Any
 
 from tinygptv.addresses import split_user
 from tinygptv.services.settings import mlflow_address
-from tinygptv.tracking import facts, faults
+from tinygptv.services.stores import THROUGH_SERVER
+from tinygptv.tracking import facts, faults, transfers
 
 SQLITE = "sqlite:///"
 KIND_TAG = "mlflow.experimentKind"
@@ -57,7 +58,8 @@ def prepare_environment() -> None:
     # Who needs to try again does so by looking first (``run_once``, ``StepRun``).
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ["MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER"] = "false"  # a 429 may ask for an hour
-    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "10"
+    transfers.settle()
+    os.environ.update(THROUGH_SERVER)
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"

@@ -13,6 +13,7 @@ from tinygptv.files import require_room, scratch_folder
 from tinygptv.tracking import faults
 from tinygptv.tracking.client import SQLITE, prepare_environment, tracking_uri
 from tinygptv.tracking.saved import PACKAGE
+from tinygptv.tracking.transfers import time_for
 
 
 @contextmanager
@@ -75,10 +76,13 @@ def weights(source: str, uri: str, files: Any, target: Path | None) -> Path:
     from tinygptv.profiles import read_yaml
 
     with _copying(source, uri):
-        if target is not None:
+        if target is None:
+            model = Path(files.download_artifacts("", None))
+        else:
             target.mkdir(parents=True, exist_ok=True)
-            require_room(target, _size(files))
-        model = Path(files.download_artifacts("", None if target is None else str(target)))
+            require_room(target, size := _size(files))
+            with time_for(size):
+                model = Path(files.download_artifacts("", str(target)))
         described = (model / "MLmodel").is_file()
     flavors = read_yaml(model / "MLmodel").get("flavors", {}) if described else {}
     entry = flavors.get("python_function", {}).get("artifacts", {}).get(PACKAGE)

@@ -17,6 +17,7 @@ from tinygptv.tracking.chain import Chain, Start
 from tinygptv.tracking.client import Tracking
 from tinygptv.tracking.lineage import PACKAGE_STEP, walk
 from tinygptv.tracking.saved import save
+from tinygptv.tracking.transfers import time_for
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 DIGEST_TAG = "package.sha256"
@@ -92,10 +93,11 @@ def attach(tracking: Tracking, name: str, version: str, folder: Path) -> None:
     """Keep a folder with a version: among the files of its logged model, or of its run where it has no such model."""
     found = tracking.mlflow.get_model_version(name, version)
     logged = LOGGED.fullmatch(found.source or "")
-    if logged is not None:
-        tracking.mlflow.log_model_artifacts(logged[1], str(folder), folder.name)
-    elif found.run_id:
-        tracking.mlflow.log_artifacts(found.run_id, str(folder), folder.name)
+    with time_for(tree_size(folder)):
+        if logged is not None:
+            tracking.mlflow.log_model_artifacts(logged[1], str(folder), folder.name)
+        elif found.run_id:
+            tracking.mlflow.log_artifacts(found.run_id, str(folder), folder.name)
 
 
 def version_by_alias(tracking: Tracking, name: str, alias: str) -> str | None:
@@ -168,7 +170,8 @@ def _add_version(tracking: Tracking, name: str, digest: str, folder: Path, linea
         require_room(temporary, tree_size(folder))
         saved = temporary / "model"
         save(saved, folder, Model(model_id=logged.model_id, run_id=run_id))
-        client.log_model_artifacts(logged.model_id, str(saved))
+        with time_for(tree_size(saved)):
+            client.log_model_artifacts(logged.model_id, str(saved))
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
     if run_id:
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])

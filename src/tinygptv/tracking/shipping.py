@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinygptv.errors import DataError, brief, complain
+from tinygptv.files import tree_size
 from tinygptv.tracking import facts, shelf
 from tinygptv.tracking import spool as spools
 from tinygptv.tracking.client import SPOOL_TAG, Tracking
 from tinygptv.tracking.spool import Event
+from tinygptv.tracking.transfers import time_for
 
 if TYPE_CHECKING:
     from tinygptv.tracking.spool import Header
@@ -107,9 +109,11 @@ class Shipment:
             folder = event["folder"] or None
             if path.is_dir():
                 target = f"{folder}/{path.name}" if folder else path.name
-                self._send([path], lambda _: client.log_artifacts(self.run_id, str(path), target))
+                with time_for(tree_size(path)):
+                    self._send([path], lambda _: client.log_artifacts(self.run_id, str(path), target))
             else:
-                self._send([path], lambda _: client.log_artifact(self.run_id, str(path), folder))
+                with time_for(path.stat().st_size):
+                    self._send([path], lambda _: client.log_artifact(self.run_id, str(path), folder))
         elif event["kind"] == "dataset":
             from mlflow.entities import Dataset, DatasetInput, InputTag
 
