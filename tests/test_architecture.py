@@ -19,7 +19,7 @@ GRAPH = read_yaml(ROOT / "dvc.yaml")["stages"]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 NO_RESULT = (
-    r"tinygptv\.(config(\..*)?|errors|files|graph|profiles|startup|tables|planning(\..*)?)"
+    r"tinygptv\.(config(\..*)?|digests|errors|files|graph|profiles|startup|tables|planning(\..*)?)"
     r"|tinygptv\.steps\.(harness|signals|children|progress|__main__)|tinygptv\.tracking(\..*)?|tinygptv(\..*)?\.__init__"
 )
 """Modules that decide how a step is run, checked, shown or recorded, and not what comes out: no step depends on them.

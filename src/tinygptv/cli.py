@@ -1,8 +1,8 @@
 """The command ``tinygptv``. Thin: what a command needs is imported when it runs, so that ``--help`` is quick.
 
-Exit codes: 0 done, 1 a bug, a problem (``doctor``), a broken link (``lineage``), a difference (``verify``, ``diff``) or
-too small a device (``plan``), 2 something the user can mend (one line), 75 a fault that may pass by itself (one line),
-130 Ctrl-C.
+Exit codes: 0 done, 1 a bug, a model that computes no numbers, a problem (``doctor``), a broken link (``lineage``), a
+difference (``verify``, ``diff``) or too small a device (``plan``), 2 something the user can mend (one line), 75 a fault
+that may pass by itself (one line), 130 Ctrl-C.
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ from pathlib import Path
 from tinygptv.addresses import without_secrets
 
 EXIT_USER_ERROR = 2
+EXIT_SOFTWARE = 70
+"""``EX_SOFTWARE`` of sysexits.h: how a part of a step tells, in a process of its own, that a model has no answer."""
 EXIT_MACHINE = 74
 """``EX_IOERR`` of sysexits.h: how our own reader of pickles tells that the file is not to blame."""
 EXIT_PASSING = 75
@@ -63,6 +65,12 @@ class DataError(UserError):
 
 class CheckpointError(UserError):
     """Weights do not fit: other stage, other parent, other tokenizer, missing or unknown tensors."""
+
+
+class NotFiniteError(UserError):
+    """A model computes infinities or NaN: it has no answer. Its weights are to blame, not the command."""
+
+    exit_code = 1
 
 
 class BusyError(UserError):

@@ -1,6 +1,8 @@
 """The registry with small packages in a real store: versions by content, aliases, refusals, the served model."""
 
 import getpass
+import shutil
+import subprocess
 import sys
 import types
 import uuid
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import tinygptv.tracking
+from tinygptv import digests
 from tinygptv.config import Config, Gate, Register
 from tinygptv.errors import UserError
 from tinygptv.files import sha256_tree, write_json
@@ -18,7 +21,7 @@ from tinygptv.promotion.register import register_package
 from tinygptv.steps import register as step
 from tinygptv.steps.harness import StepContext
 from tinygptv.steps.signals import StopRequest
-from tinygptv.tracking.registry import Lineage, version_by_alias
+from tinygptv.tracking.registry import Lineage, version_by_alias, weights_folder
 
 
 def settings(name):
@@ -172,6 +175,42 @@ def test_registered_model_answers_and_holds_no_pickle(tracking, root, name, tmp_
     folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{name}@champion"))
     assert [path for path in folder.rglob("*") if path.suffix in {".pkl", ".pickle", ".cloudpickle"}] == []
     assert "torch==" in (folder / "requirements.txt").read_text()
+
+
+RELEASED = Path(__file__).parents[1] / "drills" / "formats" / "v1" / "package"
+LOADS = """
+import sys, mlflow, tinygptv
+from tinygptv.errors import UserError
+for load in (tinygptv.load, mlflow.pyfunc.load_model):
+    try:
+        print("loaded", type(load(sys.argv[1])).__name__)
+    except UserError as error:
+        print(error)
+"""
+
+
+def test_a_package_that_was_damaged_is_neither_registered_nor_loaded(tracking, root, name, tmp_path):
+    folder = Path(shutil.copytree(RELEASED, tmp_path / "package"))
+    with digests.sealed(folder):
+        (folder / "README.md").write_text("its card")
+    register(root, folder, name, 0.95)
+    source = f"models:/{name}@challenger"
+    kept = weights_folder(source, root)
+
+    def loads():
+        command = [sys.executable, "-c", LOADS, source]
+        return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    assert loads() == ["loaded VisionLanguageModel", "loaded PyFuncModel"]
+    for damaged in (folder, kept):
+        content = bytearray((damaged / "model.safetensors").read_bytes())
+        content[-1000] ^= 1
+        (damaged / "model.safetensors").write_bytes(content)
+    with pytest.raises(UserError, match=r"model\.safetensors was changed"):
+        register(root, folder, name, 0.95)
+    lines = loads()
+    assert len(lines) == 2
+    assert all("model.safetensors was changed" in line for line in lines)
 
 
 def test_local_folder(tracking, root, name, tmp_path, monkeypatch):

@@ -1,13 +1,27 @@
-"""A model as a Hugging Face folder: weights, processor, chat template and how to generate."""
+"""A model as a Hugging Face folder: weights, processor, chat template, how to generate, and digests of all files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tinygptv.errors import CheckpointError
+
 if TYPE_CHECKING:
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
     from tinygptv.model.processing import TinyGPTVProcessor
+
+
+def longest_answer(processor: TinyGPTVProcessor, positions: int, wanted: int) -> int:
+    """Tokens of an answer at most: as many as wanted, and of what an image leaves of the positions no more than half.
+
+    Raises:
+        CheckpointError: it leaves too little for a question and its answer.
+    """
+    limit = min(wanted, (positions - len(processor.encode_prompt(processor.prompt_of("")))) // 2)
+    if limit < 1:
+        raise CheckpointError(f"a model of {positions} positions has no room for an image, a question and an answer")
+    return limit
 
 
 def write_folder(

@@ -18,8 +18,8 @@ from tinygptv import runtime
 from tinygptv.data.images import ImageSource, read_image
 from tinygptv.data.prompts import check_room
 from tinygptv.data.tasks import as_instruction
-from tinygptv.errors import CheckpointError, UserError, true_cause
-from tinygptv.files import read_json
+from tinygptv.errors import UserError
+from tinygptv.model.package import new_tokens, open_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 64
 """Of ``answer`` where the caller names none; a matter of speed only."""
-DEFAULT_NEW_TOKENS = 20
-"""What transformers takes where a model's generation configuration names no number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,32 +55,9 @@ class VisionLanguageModel:
         """Open a Hugging Face folder, quantized or not.
 
         Raises:
-            CheckpointError: the folder is missing or incomplete.
-            UserError: the device does not exist.
+            UserError: the folder is incomplete or damaged, or the device does not exist.
         """
-        folder = Path(folder)
-        for name in ("config.json", "model.safetensors", "processor_config.json", "tokenizer.json"):
-            if not (folder / name).is_file():
-                raise CheckpointError(f"{folder} is no complete model: {name} is missing; run `dvc repro quantize`")
-            if name.endswith(".json"):
-                read_json(folder / name)  # transformers would end in a traceback
-        from safetensors import SafetensorError
-
-        from tinygptv.model import TinyGPTVForConditionalGeneration, TinyGPTVProcessor
-
-        runtime.quiet_libraries()
-        target = runtime.resolve_device(device)
-        try:
-            model, loading = TinyGPTVForConditionalGeneration.from_pretrained(
-                folder, device_map={"": target}, output_loading_info=True
-            )
-        except SafetensorError as error:
-            damaged = CheckpointError(f"{folder / 'model.safetensors'} is damaged ({error}); run `dvc checkout`")
-            raise true_cause(error, f"opening {folder}") or damaged from None
-        problems = {what: sorted(found) for what, found in loading.items() if found}
-        if problems:
-            raise CheckpointError(f"{folder / 'model.safetensors'} does not fit its config.json: {problems}")
-        return cls(model, TinyGPTVProcessor.from_pretrained(folder))
+        return cls(*open_folder(Path(folder), runtime.resolve_device(device)))
 
     @property
     def positions(self) -> int:
@@ -92,8 +67,7 @@ class VisionLanguageModel:
     @property
     def max_new_tokens(self) -> int:
         """Tokens of an answer at most, where the caller names no number."""
-        configured = self.model.generation_config
-        return int((configured.max_new_tokens if configured is not None else None) or DEFAULT_NEW_TOKENS)
+        return new_tokens(self.model)
 
     def answer(
         self,
@@ -116,6 +90,7 @@ class VisionLanguageModel:
             ImageError: an image is missing, damaged or of a format that is not read.
             DataError: a question is missing, empty or too long for the model.
             UserError: the two lists differ in length.
+            NotFiniteError: the model computes infinities or NaN.
         """
         if len(images) != len(questions):
             raise UserError(f"{len(images)} images and {len(questions)} questions; give one image for each question")
@@ -180,6 +155,7 @@ class VisionLanguageModel:
 
         Raises:
             UserError: a prompt leaves no room for its answer; nothing was answered.
+            NotFiniteError: the model computes infinities or NaN.
         """
         answers: list[Generated] = []
         limit = max_new_tokens if max_new_tokens is not None else self.max_new_tokens
@@ -222,10 +198,7 @@ class VisionLanguageModel:
         return self.processor.encode_prompt(asked, said, max_answer_tokens=max_answer_tokens)
 
     def _render_prompt(self, instruction: str, first: bool) -> str:
-        content = [{"type": "image"}] * first + [{"type": "text", "text": instruction}]
-        prompt = str(
-            self.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-        )
+        prompt = self.processor.prompt_of(instruction, image=first)
         if first:
             check_room(len(self.processor.encode_prompt(prompt)), self.max_new_tokens, self.positions)
         return prompt

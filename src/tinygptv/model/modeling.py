@@ -11,10 +11,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import Cache, GenerationMixin, PreTrainedModel
+from transformers import Cache, GenerationMixin, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from tinygptv.data.prompts import IGNORE_INDEX
+from tinygptv.digests import SealedFolder
+from tinygptv.errors import CheckpointError, NotFiniteError
 from tinygptv.model.configuration import TinyGPTVConfig
 from tinygptv.model.phi import TinyGPTVPhiForCausalLM
 from tinygptv.model.vision import TinyGPTVImageEncoder
@@ -42,7 +44,7 @@ class TinyGPTVProjector(nn.Module):
         return self.linear_2(self.linear_1(query_BQD.to(self.linear_1.weight.dtype)))
 
 
-class TinyGPTVPreTrainedModel(PreTrainedModel):
+class TinyGPTVPreTrainedModel(SealedFolder, PreTrainedModel):
     """What transformers needs to know to load, place and initialise the model."""
 
     config: TinyGPTVConfig
@@ -56,6 +58,23 @@ class TinyGPTVPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
 
 
+class FiniteLogits(LogitsProcessor):
+    """Stops where a model has nothing to say: among numbers that are none, the first token would win in silence."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Pass on the scores [B, V] of the next token.
+
+        Raises:
+            NotFiniteError: one of them is infinite or none.
+        """
+        if not bool(scores.isfinite().all()):
+            raise NotFiniteError(
+                "the model's logits are not finite: its weights are damaged, or too large for their number format; "
+                "fetch or make the model again"
+            )
+        return scores
+
+
 class TinyGPTVForConditionalGeneration(TinyGPTVPreTrainedModel, GenerationMixin):
     """Answers in text to text with images in it."""
 
@@ -65,6 +84,20 @@ class TinyGPTVForConditionalGeneration(TinyGPTVPreTrainedModel, GenerationMixin)
         self.projector = TinyGPTVProjector(config)
         self.language_model = TinyGPTVPhiForCausalLM._from_config(config.text_config)
         self.post_init()
+
+    def save_pretrained(self, save_directory: Any, *arguments: Any, **named: Any) -> Any:
+        """Write the folder that ``from_pretrained`` opens, also of a model that was opened in 8 bits.
+
+        Raises:
+            CheckpointError: adapters are in place; their names are known to nobody who opens a folder.
+        """
+        if any(".lora_" in name for name, _ in self.named_parameters()):
+            raise CheckpointError(f"{save_directory}: merge the adapters first; `export-checkpoint` keeps them apart")
+        quantizer = getattr(self, "hf_quantizer", None)
+        if quantizer is not None and quantizer.pre_quantized:
+            # transformers would undo what loading did: it joined the tensors of a matrix, and knows no way back.
+            named.setdefault("save_original_format", False)
+        return super().save_pretrained(save_directory, *arguments, **named)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -186,6 +219,10 @@ class TinyGPTVForConditionalGeneration(TinyGPTVPreTrainedModel, GenerationMixin)
         ).last_hidden_state
         learned_BT = labels[:, 1:] != IGNORE_INDEX
         return self.language_model.lm_head(hidden_BTD[:, :-1][learned_BT]), labels[:, 1:][learned_BT]
+
+    def _get_logits_processor(self, *arguments: Any, **named: Any) -> LogitsProcessorList:
+        """Those of transformers, after one that stops where there is nothing to choose from."""
+        return LogitsProcessorList([FiniteLogits(), *super()._get_logits_processor(*arguments, **named)])
 
     def prepare_inputs_for_generation(
         self,

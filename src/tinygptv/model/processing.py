@@ -17,6 +17,7 @@ from transformers import BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
 from tinygptv.data import prompts
 from tinygptv.data.data_urls import from_base64, from_data_url, is_data_url
 from tinygptv.data.images import read_image
+from tinygptv.digests import SealedFolder
 from tinygptv.errors import CheckpointError
 from tinygptv.files import read_json
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from tinygptv.config import Prompt
 
 
-class TinyGPTVProcessor(ProcessorMixin):
+class TinyGPTVProcessor(SealedFolder, ProcessorMixin):
     """Tokenizer, image processor, chat template and what they need to agree with the weights."""
 
     def __init__(
@@ -136,6 +137,11 @@ class TinyGPTVProcessor(ProcessorMixin):
             end_id=self.end_mark_id if end_id is None else end_id,
             max_answer_tokens=max_answer_tokens,
         )
+
+    def prompt_of(self, instruction: str, *, image: bool = True) -> str:
+        """The prompt of one question: about an image, or a later one of the same conversation."""
+        content = [{"type": "image"}] * image + [{"type": "text", "text": instruction}]
+        return str(self.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True))
 
     def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:
         """Render messages, after taking apart marks that a user wrote into them."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinygptv import digests
 from tinygptv.errors import DataError
 from tinygptv.files import tree_size
 from tinygptv.profiles import Profile
@@ -59,10 +60,11 @@ def register_package(
         examine: how a package is asked, where there is a champion to compare it with.
 
     Raises:
-        UserError: the folder is missing, or MLflow cannot be reached or refuses.
+        UserError: the folder is missing or damaged, or MLflow cannot be reached or refuses.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is missing; run `dvc repro quantize` first")
+    digests.check(folder)
     name = profile.config.register_.model_name
     with only_promotion(root, name, PATIENCE), reachable(root) as tracking:
         version, created = add_package(tracking, name, folder, lineage)

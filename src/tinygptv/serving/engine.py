@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 
 from tinygptv.data.prompts import check_room
-from tinygptv.errors import DataError, UserError
+from tinygptv.errors import DataError, NotFiniteError, UserError
 from tinygptv.serving.batching import Batcher
 from tinygptv.serving.metrics import Metrics
 from tinygptv.serving.models import Answer, Loaded, Models, Task
@@ -71,7 +71,7 @@ class Engine:
         """Answer a question.
 
         Raises:
-            RequestError: the request is refused.
+            RequestError: the request is refused, or the model has no answer.
         """
         assert self._batcher is not None, "the engine does not run"
         started = time.monotonic()
@@ -79,7 +79,10 @@ class Engine:
         loop = asyncio.get_running_loop()
         task = await loop.run_in_executor(self._pictures, self._prepare, loaded, question)
         limit = min(question.max_tokens or loaded.max_new_tokens, loaded.max_new_tokens)
-        answer = await self._batcher.submit((loaded, limit), task, task.prompt_tokens + limit)
+        try:
+            answer = await self._batcher.submit((loaded, limit), task, task.prompt_tokens + limit)
+        except NotFiniteError as error:
+            raise RequestError(500, str(error), code="not_finite") from None
         self.metrics.seconds.observe(time.monotonic() - started)
         return answer
 

@@ -74,10 +74,8 @@ class Loaded:
 
     def prompt(self, question: str) -> tuple[str, int]:
         """The prompt of a question, and its count of tokens; for any thread."""
-        parts = [{"type": "image"}, {"type": "text", "text": as_instruction(question)}]
-        messages = [{"role": "user", "content": parts}]
         with self._lock:
-            text = str(self._processor.apply_chat_template(messages, add_generation_prompt=True))
+            text = self._processor.prompt_of(as_instruction(question))
             return text, len(self._processor.encode_prompt(text))
 
     def answer(self, tasks: Sequence[Task], max_tokens: int) -> list[Answer]:

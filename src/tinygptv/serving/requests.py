@@ -20,7 +20,7 @@ INVALID = "invalid_request_error"
 
 
 class RequestError(Exception):
-    """A request that is answered with a 4xx: ``message`` names the thing and the limit."""
+    """A request that is refused: ``message`` names the thing and the limit, or what the model failed at."""
 
     def __init__(
         self, status: int, message: str, *, code: str | None = None, param: str | None = None, retry: bool = False

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tinygptv.data.data_urls import from_base64, from_data_url, is_data_url
 from tinygptv.data.images import ImageError
-from tinygptv.errors import DataError
+from tinygptv.errors import DataError, NotFiniteError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -59,8 +59,20 @@ def answer_rows(model: VisionLanguageModel, images: Sequence[object], questions:
         if prepared[0] is not None and prepared[1] is not None:
             asked.append((prepared[0], prepared[1]))
         faults.append(found)
-    answers = iter(model.ask([picture for picture, _ in asked], [prompt for _, prompt in asked]))
-    return [Reply(error="; ".join(found)) if found else Reply(answer=next(answers)) for found in faults]
+    answers = iter(_answered(model, asked))
+    return [Reply(error="; ".join(found)) if found else next(answers) for found in faults]
+
+
+def _answered(model: VisionLanguageModel, asked: Sequence[tuple[Image, str]]) -> list[Reply]:
+    """Answers of a pass together; where a row breaks it, of each half by itself."""
+    try:
+        answers = model.ask([picture for picture, _ in asked], [prompt for _, prompt in asked])
+    except NotFiniteError as error:
+        if len(asked) == 1:
+            return [Reply(error=str(error))]
+        half = len(asked) // 2
+        return _answered(model, asked[:half]) + _answered(model, asked[half:])
+    return [Reply(answer=answer) for answer in answers]
 
 
 def image_file(image: object) -> bytes:

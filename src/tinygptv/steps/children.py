@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from tinygptv.errors import EXIT_PASSING, EXIT_USER_ERROR, PassingError, UserError, from_write_error
+from tinygptv.errors import (
+    EXIT_PASSING,
+    EXIT_SOFTWARE,
+    EXIT_USER_ERROR,
+    NotFiniteError,
+    PassingError,
+    UserError,
+    from_write_error,
+)
 from tinygptv.startup import begin
 from tinygptv.steps.signals import die_with_parent
 
@@ -33,6 +41,7 @@ def child(target: Callable[..., None], *arguments: Any) -> Iterator[None]:
     Raises:
         UserError: something a user can mend; the process's own message is on stderr.
         PassingError: a passing fault there, or the process was killed from outside.
+        NotFiniteError: a model there computes infinities or NaN.
         RuntimeError: a bug; its traceback is on stderr.
     """
     process = CONTEXT.Process(target=_guarded, args=(target, *arguments), daemon=True)
@@ -56,6 +65,8 @@ def _failure(name: str, code: int) -> Exception:
         return (PassingError if code == EXIT_PASSING else UserError)(
             f"{name} ended with code {code}; its message is above"
         )
+    if code == EXIT_SOFTWARE:
+        return NotFiniteError(f"{name} ended without a result; its message is above")
     if code in (-signal.SIGTERM, -signal.SIGINT):
         return UserError(f"{name} was stopped by {signal.Signals(-code).name}; run the command again to go on")
     return RuntimeError(f"{name} ended with code {code}; its traceback is above")
@@ -68,7 +79,7 @@ def _guarded(target: Callable[..., None], *arguments: Any) -> None:
         target(*arguments)
     except UserError as error:
         print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
+        sys.exit(EXIT_SOFTWARE if isinstance(error, NotFiniteError) else error.exit_code)
     except (OSError, SafetensorError) as problem:
         told = from_write_error(problem, "reading or writing files")
         print(told, file=sys.stderr)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinygptv import digests
 from tinygptv.config import STAGES, Config
 from tinygptv.errors import DataError
 from tinygptv.files import read_json, sha256_tree, write_json, write_text
@@ -107,7 +108,8 @@ def run(context: StepContext) -> None:
     }
     write_json(context.report("quantize.json"), content)
     write_json(context.report("8bit.json"), metrics_of(scores))
-    write_text(package / "README.md", card(context, content))
+    with digests.sealed(package):
+        write_text(package / "README.md", card(context, content))
     log_values(context, "", scores)
     compared = {} if agreement is None else {"agreement": agreement}
     context.run.metrics({**compared, "package_bytes": package_bytes, **measured})

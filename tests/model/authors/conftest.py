@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from tinygptv.config import Config, Lora
 from tinygptv.model.authors.report import ImportReport
 from tinygptv.model.checkpoint import import_authors
 from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
@@ -42,3 +43,21 @@ def run_import(import_settings: Callable[[str], dict[str, Any]], write_parts: Ca
 def imported(tmp_path_factory, golden_parts, run_import) -> Imported:
     """The case as it is. Read only."""
     return run_import(tmp_path_factory.mktemp("imported"), golden_parts(CASE))
+
+
+@pytest.fixture(scope="session")
+def config(imported, smoke: Config) -> Config:
+    """The smoke profile with the sizes of the golden case."""
+    sizes = imported[0].config
+    parts = {"vision": sizes.vision_config, "qformer": sizes.qformer_config, "text": sizes.text_config}
+    changes = {
+        name: getattr(smoke.model, name).model_copy(
+            update={
+                key: getattr(part, key) for key in type(getattr(smoke.model, name)).model_fields if hasattr(part, key)
+            }
+        )
+        for name, part in parts.items()
+    }
+    changes["qformer"] = changes["qformer"].model_copy(update={"num_query_tokens": sizes.num_query_tokens})
+    changes |= {"projection_size": sizes.projection_size, "lora": Lora(rank=4, alpha=16, dropout=0.05)}
+    return smoke.model_copy(update={"model": smoke.model.model_copy(update=changes)})

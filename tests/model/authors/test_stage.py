@@ -27,24 +27,6 @@ def folder(tmp_path_factory, imported) -> Path:
     return out
 
 
-@pytest.fixture(scope="module")
-def config(imported, smoke: Config) -> Config:
-    """The smoke profile with the sizes of the golden case."""
-    sizes = imported[0].config
-    parts = {"vision": sizes.vision_config, "qformer": sizes.qformer_config, "text": sizes.text_config}
-    changes = {
-        name: getattr(smoke.model, name).model_copy(
-            update={
-                key: getattr(part, key) for key in type(getattr(smoke.model, name)).model_fields if hasattr(part, key)
-            }
-        )
-        for name, part in parts.items()
-    }
-    changes["qformer"] = changes["qformer"].model_copy(update={"num_query_tokens": sizes.num_query_tokens})
-    changes |= {"projection_size": sizes.projection_size, "lora": Lora(rank=4, alpha=16, dropout=0.05)}
-    return smoke.model_copy(update={"model": smoke.model.model_copy(update=changes)})
-
-
 TRAINABLE = {
     "as in the paper": {},
     "adapters alone": {"stage3": ("lora",)},

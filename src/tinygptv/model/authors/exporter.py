@@ -22,7 +22,7 @@ from tinygptv.model.authors.building import Origin, build, get_origin, lora_of, 
 from tinygptv.model.authors.convert import ADDED_NORMS
 from tinygptv.model.authors.trained import in_groups
 from tinygptv.model.checkpoint import save_weights
-from tinygptv.model.folders import write_folder
+from tinygptv.model.folders import longest_answer, write_folder
 
 if TYPE_CHECKING:
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
@@ -34,7 +34,7 @@ IN_CHECKPOINT = tuple(group for group in GROUPS if group != "norm_biases")
 TEXT_POSITIONS = 512
 """Length of the buffer that counts positions in the authors' Q-Former, which is BERT's."""
 MAX_NEW_TOKENS = 300
-"""Longest answer of an exported folder, where the caller names none. Source: ``conversation.py``, Chat.answer."""
+"""Longest answer of an exported folder whose source names none. Source: ``conversation.py``, Chat.answer."""
 
 
 def place_of(ours: str) -> tuple[str, str]:
@@ -130,8 +130,13 @@ def export_folder(
     folder: Path,
     max_new_tokens: int = MAX_NEW_TOKENS,
 ) -> None:
-    """Write a standard Hugging Face folder; adapters are merged in it, and stay apart in the model given."""
-    write_folder(merged(model), processor, folder, max_new_tokens=max_new_tokens)
+    """Write a standard Hugging Face folder; adapters are merged in it, and stay apart in the model given.
+
+    Raises:
+        CheckpointError: the model has too few positions to be asked.
+    """
+    limit = longest_answer(processor, model.config.text_config.max_position_embeddings, max_new_tokens)
+    write_folder(merged(model), processor, folder, max_new_tokens=limit)
 
 
 def merged(model: TinyGPTVForConditionalGeneration) -> TinyGPTVForConditionalGeneration:

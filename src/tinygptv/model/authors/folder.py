@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tinygptv import digests
 from tinygptv.errors import CheckpointError
 from tinygptv.files import read_json, replace_folder, write_json
 from tinygptv.model.authors.building import Origin, build, get_origin, own_state, set_origin
@@ -26,7 +27,9 @@ from tinygptv.model.authors.importer import PROMPT, import_authors
 from tinygptv.model.authors.report import REPORT, ImportReport
 from tinygptv.model.authors.trained import lora_settings
 from tinygptv.model.checkpoint import save_weights
+from tinygptv.model.folders import longest_answer
 from tinygptv.model.int8 import quantize_folder
+from tinygptv.model.package import check_files, readable
 from tinygptv.runtime import quiet_libraries
 
 if TYPE_CHECKING:
@@ -76,7 +79,7 @@ def save_import(model: TinyGPTVForConditionalGeneration, processor: TinyGPTVProc
     state = own_state(model)
     adapted = {name.partition(".lora_A.")[0] for name in state if ".lora_A." in name}
     before = [name for name in state if ".lora_" in name or name.removesuffix(".weight") in adapted]
-    with whole_or_absent(folder) as staged:
+    with whole_or_absent(folder) as staged, digests.sealed(staged):
         export_folder(model, processor, staged)
         save_weights(staged / AUTHORS, {f"{UNMERGED}{name}": state[name] for name in before} | origin.kept)
         write_json(staged / REPORT, origin.report.as_json())
@@ -91,6 +94,8 @@ def open_import(folder: Path) -> tuple[TinyGPTVForConditionalGeneration, TinyGPT
     from tinygptv.model import TinyGPTVConfig, TinyGPTVProcessor
 
     check_whole(folder)
+    with readable(folder):
+        config, processor = TinyGPTVConfig.from_pretrained(folder), TinyGPTVProcessor.from_pretrained(folder)
     tensors = dict(open_tensors(folder))
     origin, lora = None, None
     if (folder / REPORT).is_file():
@@ -100,10 +105,10 @@ def open_import(folder: Path) -> tuple[TinyGPTVForConditionalGeneration, TinyGPT
         origin = Origin(ImportReport.from_json(read_json(folder / REPORT), str(folder / REPORT)), kept)
         if origin.report.lora is not None:
             lora = lora_settings(str(folder / AUTHORS), tensors, origin.report.lora["alpha"])
-    model = build(str(folder), TinyGPTVConfig.from_pretrained(folder), tensors, lora)
+    model = build(str(folder), config, tensors, lora)
     if origin is not None:
         set_origin(model, origin)
-    return model, TinyGPTVProcessor.from_pretrained(folder)
+    return model, processor
 
 
 def export(source: Path, folder: Path, form: str, outlier_threshold: float) -> None:
@@ -118,33 +123,54 @@ def export(source: Path, folder: Path, form: str, outlier_threshold: float) -> N
     Raises:
         CheckpointError: the source cannot be opened, the target exists, or the form does not fit the model.
     """
+    from tinygptv.model import TinyGPTVConfig, TinyGPTVProcessor
+
     quiet_libraries()
     refuse_existing(folder)
     if form not in FORMS:
         raise CheckpointError(f"form {form!r} is none of {', '.join(FORMS)}")
     if form == "8bit":
         check_whole(source)
+        with readable(source):
+            processor = TinyGPTVProcessor.from_pretrained(source)
+            positions = TinyGPTVConfig.from_pretrained(source).text_config.max_position_embeddings
+        limit = longest_answer(processor, positions, answer_limit(source))
         with whole_or_absent(folder) as staged:
             # The folder's own weights have their adapters merged, in float32.
-            quantize_folder(source, staged, outlier_threshold=outlier_threshold, max_new_tokens=MAX_NEW_TOKENS)
+            quantize_folder(source, staged, outlier_threshold=outlier_threshold, max_new_tokens=limit)
         return
     model, processor = open_import(source)
     with whole_or_absent(folder) as staged:
         if form == "authors":
-            export_authors(model, staged)
+            with digests.sealed(staged):
+                export_authors(model, staged)
         else:
-            export_folder(model, processor, staged)
+            export_folder(model, processor, staged, answer_limit(source))
+
+
+def answer_limit(folder: Path) -> int:
+    """The longest answer that a folder's own settings name.
+
+    Raises:
+        CheckpointError: they are no settings.
+        DataError: they are no JSON.
+    """
+    path = folder / "generation_config.json"
+    content = read_json(path) if path.is_file() else {}
+    limit = content.get("max_new_tokens", MAX_NEW_TOKENS) if isinstance(content, dict) else None
+    if not isinstance(limit, int) or limit < 1:
+        raise CheckpointError(f"{path} names no number of tokens as max_new_tokens; mend it, or remove the file")
+    return limit
 
 
 def check_whole(folder: Path) -> None:
-    """A folder to export from has all files and its weights unquantized.
+    """A folder to export from has all files, as they were written, and its weights unquantized.
 
     Raises:
         CheckpointError: it is incomplete or in 8 bits.
+        DataError: a file is damaged.
     """
-    for name in ("config.json", "processor_config.json", "tokenizer.json", "model.safetensors"):
-        if not (folder / name).is_file():
-            raise CheckpointError(f"{folder} is no complete model: {name} is missing")
+    check_files(folder)
     if "quantization_config" in read_json(folder / "config.json"):
         raise CheckpointError(f"{folder} is in 8 bits, which cannot be undone; export the model that was quantized")
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
+from tinygptv import digests
 from tinygptv.errors import (
     EXIT_MACHINE,
     EXIT_PASSING,
@@ -106,6 +107,7 @@ def _open_file(path: Path) -> tuple[Any, tuple[str, ...]]:
     """A handle of safetensors, and the names of what a pickle holds beside its tensors."""
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; name a file of weights or a folder")
+    digests.check_file(path)
     if path.suffix == ".safetensors":
         return _map(path, path), ()
     if path.suffix not in PICKLES:

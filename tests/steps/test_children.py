@@ -1,0 +1,45 @@
+"""Parts of a step in processes of their own: what they fail with is what the step ends with."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from tinygptv.errors import DataError, NotFiniteError, PassingError, UserError
+from tinygptv.steps.children import child
+
+
+def mendable() -> None:
+    raise DataError("a file is damaged")
+
+
+def not_finite() -> None:
+    raise NotFiniteError("logits are not finite")
+
+
+def killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wrong() -> None:
+    raise RuntimeError("a bug")
+
+
+@pytest.mark.parametrize(
+    ("part", "kind", "code"),
+    [
+        (mendable, UserError, 2),
+        (not_finite, NotFiniteError, 1),
+        (killed, PassingError, 75),
+        (wrong, RuntimeError, None),
+    ],
+)
+def test_a_step_fails_as_its_part_did(part, kind, code, capfd):
+    with pytest.raises(kind) as caught, child(part):
+        pass
+    assert type(caught.value) is kind
+    assert getattr(caught.value, "exit_code", None) == code
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == {mendable: 1, not_finite: 1, killed: 0}.get(part, len(lines))
