@@ -24,8 +24,8 @@ CERTIFICATE = "inner.pem"
 """With its key; the only one that the inner ports trust, shown by servers and clients alike."""
 CERTIFICATE_DAYS = 3650
 ALL = ("Admin", "Read", "List", "Tagging", "Write")
-_PARTS = ("grpc.master", "grpc.volume", "grpc.filer", "grpc.s3", "grpc.client")
-_PARTS += ("https.master", "https.volume", "https.filer", "https.client")
+_PARTS = ["grpc.master", "grpc.volume", "grpc.filer", "grpc.s3", "grpc.client"]
+_PARTS += ["https.master", "https.volume", "https.filer", "https.client"]
 SECURITY = "".join(
     [f'{part}.{what} = "{CERTIFICATE}"\n' for part in _PARTS for what in ("ca", "cert", "key")]
     + [f'grpc.ca = "{CERTIFICATE}"\n', "https.client.enabled = true\n"]
