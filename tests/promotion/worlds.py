@@ -25,6 +25,7 @@ from tinygptv.promotion.register import Registration, register_package
 from tinygptv.tracking.client import Tracking
 from tinygptv.tracking.content import dvc_md5
 from tinygptv.tracking.registry import Lineage, version_by_alias, weights_folder
+from tinygptv.tracking.version_tags import outputs_of
 
 ROOT = Path(__file__).resolve().parents[2]
 GATE = Gate(
@@ -130,7 +131,8 @@ class World:
         vqa = [place % 100 < right for place, question in enumerate(questions) if question.task == "vqa"]
         entry = {"value": round(sum(vqa) / len(vqa), 6), "n": len(vqa), **instead}
         report = {"benchmarks": {"easy_vqa": entry}, "agreement": 1.0}
-        self.tag(version, "report", json.dumps(report))
+        outputs = outputs_of(self.client.get_model_version(self.name, version).tags)
+        self.tag(version, "record", json.dumps({"outputs": outputs, "report": report}))
         self.tag(version, "metric.easy_vqa", str(entry["value"]))
 
     def tag(self, version: str, key: str, value: str) -> None:

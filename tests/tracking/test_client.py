@@ -61,7 +61,8 @@ class Server:
 
     def __init__(self, code: int) -> None:
         self._code = code
-        self._answers = [None, None, SimpleNamespace(experiment_id="7")]
+        self._answers = [None, None, SimpleNamespace(experiment_id="7", tags={})]
+        self.tagged = []
 
     def get_experiment_by_name(self, name):
         assert name == "tinygptv/tiny"
@@ -71,9 +72,14 @@ class Server:
         assert artifact_location is None
         raise MlflowException("no", error_code=self._code)
 
+    def set_experiment_tag(self, *tag):
+        self.tagged.append(tag)
+
 
 def test_whoever_comes_second_takes_the_experiment_of_the_first(tmp_path):
-    assert Tracking(tmp_path, "http://127.0.0.1:1", Server(RESOURCE_ALREADY_EXISTS)).experiment("tiny") == "7"
+    server = Server(RESOURCE_ALREADY_EXISTS)
+    assert Tracking(tmp_path, "http://127.0.0.1:1", server).experiment("tiny") == "7"
+    assert server.tagged == [("7", "mlflow.experimentKind", "custom_model_development")]
 
 
 def test_other_refusals_are_passed_on(tmp_path):

@@ -22,6 +22,7 @@ from tinygptv.steps import register as step
 from tinygptv.steps.harness import StepContext
 from tinygptv.steps.signals import StopRequest
 from tinygptv.tracking.registry import Lineage, version_by_alias, weights_folder
+from tinygptv.tracking.version_tags import outputs_of
 
 
 def settings(name):
@@ -86,7 +87,11 @@ def test_life_of_a_model(tracking, root, name, tmp_path):
     assert found.tags["gate.passed"] == "false"
     assert "lineage: broken at " in found.tags["gate.reasons"]
     assert found.tags["package.sha256"] == sha256_tree(tmp_path / "2")
-    assert (found.tags["dvc.md5"], found.tags["dvc.shards"]) == ("b" * 32 + ".dir", "a" * 32 + ".dir")
+    assert found.tags["dvc.md5"] == outputs_of(found.tags)["quantize"] == "b" * 32 + ".dir"
+    assert outputs_of(found.tags)["shards"] == "a" * 32 + ".dir"
+    for_people = {"profile", "git.sha", "dvc.md5", "package.sha256", "metric.easy_vqa"}
+    assert found.tags.keys() == {*for_people, "gate.passed", "gate.reasons", "gate.champion", "record"}
+    assert "is what `tinygptv rollback` returns to" in tracking.mlflow.get_registered_model(name).description
     assert (found.tags["git.sha"], found.tags["metric.easy_vqa"]) == ("c" * 40, "0.91")
     assert "| easy_vqa | accuracy | 0.9100 | 0.9000 … 1.0000 | 1.0000 | 100 | 0.3700 |  |" in found.description
     assert f"| quantize | `{'b' * 32}.dir` |" in found.description

@@ -37,9 +37,9 @@ from tinygptv.tracking.registry import (
     DIGEST_TAG,
     chain_of,
     find_version,
-    report_of,
     version_by_alias,
 )
+from tinygptv.tracking.version_tags import report_of
 
 PACKAGE_FOLDER = "model"
 """Where the step ``quantize`` puts the package."""

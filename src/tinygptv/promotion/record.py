@@ -48,13 +48,11 @@ def store(tracking: Tracking, name: str, version: str, decision: Decision, about
     tags = {
         "gate.passed": str(decision.passed).lower(),
         "gate.reasons": "; ".join(decision.reasons)[:LONGEST_TAG] or "none",
-        "gate.at": facts.now(),
-        "gate.by": facts.user(),
         "gate.champion": str(about.get("champion") or "none"),
     }
     with TemporaryDirectory(prefix="tinygptv-") as temporary:
         folder = Path(temporary) / FOLDER
-        write_json(folder / "gate.json", {**about, **decision.as_json(), "at": tags["gate.at"], "by": tags["gate.by"]})
+        write_json(folder / "gate.json", {**about, **decision.as_json(), "at": facts.now(), "by": facts.user()})
         write_text(folder / "gate.md", f"# {name} version {version}\n\n{markdown(decision)}\n")
         attach(tracking, name, version, folder)
     for key, value in tags.items():

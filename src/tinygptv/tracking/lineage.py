@@ -16,10 +16,10 @@ from typing import Any
 from tinygptv.config import STEPS
 from tinygptv.tracking import facts
 from tinygptv.tracking.chain import Chain, Link, Start, Version, version_of
+from tinygptv.tracking.version_tags import PACKAGE_STEP, outputs_of
 
 MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 REGISTER = STEPS[-1]
-PACKAGE_STEP = "quantize"
 INPUT_TAG = "dvc.input."
 
 Graph = Mapping[str, Sequence[str]]
@@ -210,8 +210,8 @@ def every(ask: Any) -> Iterator[Any]:
 
 def _pinned(tags: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """The outputs that a version names."""
-    named = [(PACKAGE_STEP, tags.get("dvc.md5")), *((step, tags.get(f"dvc.{step}")) for step in STEPS)]
-    yield from ((step, md5) for step, md5 in named if md5 and MD5.fullmatch(md5))
+    named = [(PACKAGE_STEP, tags.get("dvc.md5")), *outputs_of(tags).items()]
+    yield from ((step, md5) for step, md5 in named if step in STEPS and md5 and MD5.fullmatch(md5))
 
 
 def _inputs(step: str, run: Any) -> dict[str, str]:

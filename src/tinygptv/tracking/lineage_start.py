@@ -14,7 +14,8 @@ from tinygptv.tracking import REGISTRY_SCHEME, facts
 from tinygptv.tracking.chain import Chain, Link, Start
 from tinygptv.tracking.client import SQLITE, Tracking, reachable, tracking_uri
 from tinygptv.tracking.content import dvc_md5, lock_md5
-from tinygptv.tracking.lineage import MD5, PACKAGE_STEP, Graph, every, search, walk
+from tinygptv.tracking.lineage import MD5, Graph, every, search, walk
+from tinygptv.tracking.version_tags import PACKAGE_STEP
 
 VERSION = re.compile(r"models:/(?P<name>[^/@:']+)(@(?P<alias>[^/@:']+)|/(?P<version>\d+))")
 FORMS = (

@@ -12,7 +12,7 @@ from tinygptv.profiles import Profile, read_yaml
 from tinygptv.steps.harness import data_folder
 from tinygptv.tracking.client import Tracking
 from tinygptv.tracking.content import lock_md5
-from tinygptv.tracking.lineage import PACKAGE_STEP
+from tinygptv.tracking.version_tags import PACKAGE_STEP
 
 STEP = "register"
 

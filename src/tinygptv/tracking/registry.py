@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,15 +14,20 @@ from tinygptv.tracking import facts, packages
 from tinygptv.tracking.card import lineage_card
 from tinygptv.tracking.chain import Chain, Start
 from tinygptv.tracking.client import Tracking
-from tinygptv.tracking.lineage import PACKAGE_STEP, walk
+from tinygptv.tracking.lineage import walk
 from tinygptv.tracking.saved import save
 from tinygptv.tracking.transfers import time_for
+from tinygptv.tracking.version_tags import PACKAGE_STEP, tags_of
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 DIGEST_TAG = "package.sha256"
-REPORT_TAG = "report"
 LOGGED = re.compile(r"models:/(m-[0-9a-f]+)")
 """The source of a version that was made of a logged model; MLflow's own field for it stays empty in SQL stores."""
+DESCRIPTION = (
+    "TinyGPT-V (arXiv 2312.16862) in 8 bits, trained by the profile `{}`: answers questions about an image.\n\n"
+    "`champion` is served, `challenger` was made last, `previous` is what `tinygptv rollback` returns to. A version's "
+    "description has the gate's decision, its numbers and its lineage back to the data."
+)
 UNDECIDED = {"gate.passed": "false", "gate.reasons": "not decided yet"}
 """From the first moment a version says what the gate thinks of it, whatever is killed later."""
 SECONDS_FOR_LEFTOVERS = 30.0
@@ -67,7 +71,7 @@ def add_package(tracking: Tracking, name: str, folder: Path, lineage: Lineage) -
     created = version is None
     if version is None:
         version = _add_version(tracking, name, digest, folder, lineage)
-    for key, value in _tags(lineage).items():
+    for key, value in tags_of(lineage).items():
         tracking.mlflow.set_model_version_tag(name, version, key, value)
     tracking.mlflow.set_registered_model_alias(name, CHALLENGER, version)
     return version, created
@@ -108,15 +112,6 @@ def version_by_alias(tracking: Tracking, name: str, alias: str) -> str | None:
 def aliases_of(tracking: Tracking, name: str, version: str) -> tuple[str, ...]:
     """A version's aliases, sorted."""
     return tuple(sorted(alias for alias, named in _aliases(tracking, name).items() if named == version))
-
-
-def report_of(tags: Mapping[str, str]) -> dict[str, Any]:
-    """The numbers that a version carries; empty where they are missing, or no longer a report."""
-    try:
-        found = json.loads(tags.get(REPORT_TAG, "{}"))
-    except json.JSONDecodeError:
-        return {}
-    return dict(found) if isinstance(found, dict) else {}
 
 
 def weights_folder(source: str, root: Path | None = None, target: Path | None = None) -> Path:
@@ -176,7 +171,7 @@ def _add_version(tracking: Tracking, name: str, digest: str, folder: Path, linea
     if run_id:
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
     if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name)
+        client.create_registered_model(name, description=DESCRIPTION.format(lineage.profile))
     address, tags = f"models:/{logged.model_id}", {DIGEST_TAG: digest, **UNDECIDED}
     added = client.create_model_version(name, address, run_id=run_id, tags=tags, model_id=logged.model_id)
     return str(added.version)
@@ -212,16 +207,3 @@ def chain_of(tracking: Tracking, name: str, version: str, running: str | None = 
 
     start = Start(subject=f"models:/{name}/{version}", version=(name, version))
     return walk(tracking.mlflow, graph_of(tracking.root), start, running=running)
-
-
-def _tags(lineage: Lineage) -> dict[str, str]:
-    """The version's tags: lineage, and the numbers that the gate compares."""
-    benchmarks = lineage.quantized.get("benchmarks") or {}
-    numbers = {name: {"value": entry.get("value"), "n": entry.get("n")} for name, entry in benchmarks.items()}
-    report = {"benchmarks": numbers, "agreement": lineage.quantized.get("agreement")}
-    tags = {"profile": lineage.profile, "git.sha": lineage.git_sha, REPORT_TAG: json.dumps(report, sort_keys=True)}
-    tags.update({f"dvc.{step}": digest for step, digest in lineage.digests.items()})
-    tags.update({f"metric.{name}": str(entry["value"]) for name, entry in numbers.items()})
-    if PACKAGE_STEP in lineage.digests:
-        tags["dvc.md5"] = lineage.digests[PACKAGE_STEP]
-    return tags

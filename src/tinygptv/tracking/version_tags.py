@@ -1,0 +1,57 @@
+"""The tags of a model's version: few, named for people; what only programs read is one JSON in the tag ``record``.
+
+The gate and the lineage read it with the version in one call, so that it is there whenever the version is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tinygptv.files import canonical
+from tinygptv.steps import STEPS
+
+if TYPE_CHECKING:
+    from tinygptv.tracking.registry import Lineage
+
+RECORD = "record"
+PACKAGE_STEP = "quantize"
+"""The step that makes the registered package."""
+
+
+def tags_of(lineage: Lineage) -> dict[str, str]:
+    """The tags that say where a version comes from and what it can do."""
+    benchmarks = lineage.quantized.get("benchmarks") or {}
+    numbers = {name: {"value": entry.get("value"), "n": entry.get("n")} for name, entry in benchmarks.items()}
+    record = {
+        "outputs": dict(lineage.digests),
+        "report": {"benchmarks": numbers, "agreement": lineage.quantized.get("agreement")},
+    }
+    tags = {"profile": lineage.profile, "git.sha": lineage.git_sha, RECORD: canonical(record)}
+    tags |= {f"metric.{name}": str(entry["value"]) for name, entry in numbers.items()}
+    return tags | ({"dvc.md5": lineage.digests[PACKAGE_STEP]} if PACKAGE_STEP in lineage.digests else {})
+
+
+def report_of(tags: Mapping[str, str]) -> dict[str, Any]:
+    """The numbers that a version carries; empty where they are missing, or no longer a report.
+
+    Versions of the first release have them in a tag of their own.
+    """
+    found = _json(tags["report"]) if "report" in tags else _json(tags.get(RECORD, "{}")).get("report")
+    return found if isinstance(found, dict) else {}
+
+
+def outputs_of(tags: Mapping[str, str]) -> dict[str, str]:
+    """Step → DVC digest of the output that a version names; versions of the first release have a tag for each."""
+    found = _json(tags.get(RECORD, "{}")).get("outputs")
+    recorded = {str(step): str(md5) for step, md5 in found.items()} if isinstance(found, dict) else {}
+    return recorded | {step: tags[f"dvc.{step}"] for step in STEPS if f"dvc.{step}" in tags}
+
+
+def _json(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
