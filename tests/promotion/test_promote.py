@@ -80,7 +80,7 @@ def test_a_metric_from_the_train_split(world):
 @drill(32, "a test split with images of the train split: refused")
 def test_a_test_set_that_was_trained_with(world):
     shards = world.root / "data" / "tiny" / "shards"
-    shutil.copy(shards / "train-000000.tar", shards / "test-000000.tar")
+    write_shards(shards, "test", read_samples([shards / "train-000000.tar"]), images_per_shard=16)
     version = world.refused(99, pipeline=earlier_steps(world.tracking, shards))
     assert reasons(world, version) == ("test split: 16 images were trained with",)
 

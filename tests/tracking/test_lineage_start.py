@@ -124,7 +124,7 @@ def test_what_names_nothing_is_one_line_with_the_code_of_the_user(made, checkout
     (checkout / "other").mkdir()
     (checkout / "other" / "file").write_text("unknown")
     experiment = made.tracking.experiment("tiny")
-    pipeline = made.tracking.pipeline(experiment, "p", {"profile": "tiny"})
+    pipeline = made.tracking.pipeline(experiment, "p", {"profile": "tiny", "git.sha": "none"})
     subjects = {
         f"models:/{made.name}@nobody": "is not in the registry",
         f"models:/{made.name}/7": "is not in the registry",
