@@ -161,10 +161,7 @@ def newest_run(chosen: services.Settings) -> str:
     request = urllib.request.Request(  # noqa: S310 (the project's own loopback address)
         f"{chosen.prefect_api}/flow_runs/filter",
         data=json.dumps(body).encode(),
-        headers={
-            "Content-Type": "application/json",
-            "Authorization": f"Basic {base64.b64encode(chosen.auth.encode()).decode()}",
-        },
+        headers={"Content-Type": "application/json", **basic(chosen)},
     )
     with urllib.request.urlopen(request) as answer:  # noqa: S310
         runs = json.load(answer)
@@ -173,11 +170,22 @@ def newest_run(chosen: services.Settings) -> str:
     return str(runs[0]["id"])
 
 
+def from_mlflow(chosen: services.Settings, asked: str) -> dict[str, Any]:
+    """An answer of MLflow's API."""
+    request = urllib.request.Request(f"{chosen.mlflow}/api/2.0/mlflow/{asked}", headers=basic(chosen))  # noqa: S310
+    with urllib.request.urlopen(request) as answer:  # noqa: S310
+        return dict(json.load(answer))
+
+
+def basic(chosen: services.Settings) -> dict[str, str]:
+    """What opens both servers."""
+    return {"Authorization": f"Basic {base64.b64encode(chosen.auth.encode()).decode()}"}
+
+
 def mlflow(page: Page, chosen: services.Settings, out: Path, profile: str, model: str) -> None:
     """The experiment's runs, and the newest version of the model."""
-    api = f"{chosen.mlflow}/api/2.0/mlflow"
-    with urllib.request.urlopen(f"{api}/experiments/get-by-name?experiment_name=tinygptv%2F{profile}") as answer:  # noqa: S310
-        experiment = json.load(answer)["experiment"]["experiment_id"]
+    asked = f"experiments/get-by-name?experiment_name=tinygptv%2F{profile}"
+    experiment = from_mlflow(chosen, asked)["experiment"]["experiment_id"]
     page.open(chosen.mlflow, "Experiments")
     page.run("localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false')")  # it would take a third of the page
     page.run("localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
@@ -186,8 +194,7 @@ def mlflow(page: Page, chosen: services.Settings, out: Path, profile: str, model
     page.run("document.querySelectorAll('.ag-row [col-id*=\"Run Name\"] button').forEach(button => button.click())")
     page.wait("stage4", "quantize")
     page.save(out / "mlflow_runs.png")
-    with urllib.request.urlopen(f"{api}/registered-models/alias?name={model}&alias=champion") as answer:  # noqa: S310
-        version = json.load(answer)["model_version"]["version"]
+    version = from_mlflow(chosen, f"registered-models/alias?name={model}&alias=champion")["model_version"]["version"]
     page.open(f"{chosen.mlflow}/#/models/{model}/versions/{version}", "champion", "dvc.md5")
     page.save(out / "mlflow_version.png")
 
@@ -223,6 +230,8 @@ def main() -> int:
         print("pictures: no servers; run `tinygptv up` first", file=sys.stderr)
         return 2
     with browser() as page:
+        page.call("Network.enable")
+        page.call("Network.setExtraHTTPHeaders", headers=basic(chosen))  # a person would type it into MLflow's page
         prefect(page, chosen, options.out, options.run or newest_run(chosen))
         mlflow(page, chosen, options.out, options.profile, options.model)
         if options.image is not None:

@@ -16,8 +16,9 @@ from typing import Any
 from tests.serving.helpers import TOKENS, strong_model
 from tinygptv.model.inference import VisionLanguageModel
 from tinygptv.model.int8 import save_quantized
+from tinygptv.promotion.aliases import make_champion
 from tinygptv.tracking.client import Tracking
-from tinygptv.tracking.registry import Lineage, add_package
+from tinygptv.tracking.registry import CHAMPION, Lineage, add_package, version_by_alias
 
 NAME = "tinygptv"
 
@@ -32,7 +33,14 @@ class Store:
     """Address of a version to its package, opened without a service."""
 
     def promote(self, version: str) -> None:
-        self.tracking.mlflow.set_registered_model_alias(NAME, "champion", version)
+        """As `tinygptv promote` does once the gate is passed."""
+        former = version_by_alias(self.tracking, NAME, CHAMPION)
+        if former != version:
+            make_champion(self.tracking, NAME, version, former)
+
+    def move_alias(self, version: str) -> None:
+        """As somebody who can write into the registry."""
+        self.tracking.mlflow.set_registered_model_alias(NAME, CHAMPION, version)
 
 
 def make_store(root: Path, make_model: Callable[..., Any], processor: Any) -> Store:
@@ -52,7 +60,7 @@ def make_store(root: Path, make_model: Callable[..., Any], processor: Any) -> St
         lineage = Lineage(profile="tiny", git_sha="c" * 40, digests={}, quantized={}, unquantized={}, run_id="")
         version, _ = add_package(tracking, NAME, folder, lineage)
         offline[f"models:/{NAME}/{version}"] = VisionLanguageModel.from_folder(folder)
-    tracking.mlflow.set_registered_model_alias(NAME, "champion", "1")
+    make_champion(tracking, NAME, "1", None)
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     return Store(root, tracking, offline)
 

@@ -35,7 +35,8 @@ class Night:
 
     def mlflow(self, path: str, **params: str) -> dict[str, Any]:
         """MLflow's API, as its pages ask it."""
-        answer = httpx.get(f"{self.servers.settings.mlflow}/api/2.0/mlflow/{path}", params=params, timeout=30)
+        url = f"{self.servers.settings.mlflow}/api/2.0/mlflow/{path}"
+        answer = httpx.get(url, params=params, auth=self.servers.user, timeout=30)
         answer.raise_for_status()
         return dict(answer.json())
 
@@ -85,7 +86,8 @@ def test_results_loss_and_links_are_under_its_artifacts(night):
     shown = night.artifacts(night.run["id"])
     assert set(shown) == {"steps", "results", "loss", "mlflow-run", "model-version"}
     assert "easy_vqa" in shown["results"]["data"]
-    picture = httpx.get(shown["loss"]["data"], timeout=30)
+    assert httpx.get(shown["loss"]["data"], timeout=30).status_code == 401
+    picture = httpx.get(shown["loss"]["data"], auth=night.servers.user, timeout=30)
     assert (picture.status_code, picture.headers["content-type"]) == (200, "image/png")
     run_id = shown["mlflow-run"]["data"].partition("](")[2].partition(")")[0].rpartition("/")[2]
     run = night.mlflow("runs/get", run_id=run_id)["run"]

@@ -17,11 +17,42 @@ import pytest
 from flows.artifacts import artifact_url
 from flows.automations import START_SECONDS
 from tests.drills.projects import git
+from tests.services.others import OPEN, another_user, is_another
 from tests.services.servers import STAGES, Servers, until
 from tinygptv.services import processes, settings
 from tinygptv.tracking.client import Tracking
 
 pytestmark = pytest.mark.services
+ATTACK = """
+server, run = sys.argv[1:]
+alias = b'{"name": "theirs", "alias": "champion", "version": "2"}'
+ASKS = {
+    "POST /api/2.0/mlflow/registered-models/alias": alias,
+    "POST /ajax-api/2.0/mlflow/registered-models/alias": alias,
+    "DELETE /api/2.0/mlflow/registered-models/alias": alias,
+    "DELETE /api/2.0/mlflow/registered-models/delete": b'{"name": "theirs"}',
+    "POST /api/2.0/mlflow/model-versions/set-tag": b'{"name": "theirs", "version": "1", "key": "k", "value": "v"}',
+    "POST /api/2.0/mlflow/runs/create": b'{"experiment_id": "1"}',
+    "POST /api/2.0/mlflow/users/create": b'{"username": "they", "password": "their-password"}',
+    "POST /api/2.0/mlflow/webhooks": b'{"name": "w", "url": "http://127.0.0.1:9", "events": []}',
+    "POST /graphql": b'{"query": "{ __typename }"}',
+    "PUT /api/2.0/mlflow-artifacts/artifacts/x": b"x",
+    "DELETE /api/2.0/mlflow-artifacts/artifacts/x": b"",
+    f"GET /get-artifact?path=note.txt&run_uuid={run}": None,
+    "GET /signup": None,
+    "POST /v1/traces": b"",
+    "GET /": None,
+}
+for ask, content in ASKS.items():
+    method, path = ask.split(" ")
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(server + path, data=content, headers=headers, method=method)
+    try:
+        print(ask, urllib.request.urlopen(request, timeout=30).status)
+    except urllib.error.HTTPError as error:
+        print(ask, error.code)
+"""
+"""What a program without the password may ask MLflow."""
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d4948445200000001000000010806000000")
 CRASHED_SECONDS = 120.0
 
@@ -50,7 +81,7 @@ def test_the_secret_is_for_this_user_alone(servers):
     folder = settings.folder_of(servers.root)
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "settings.json").stat().st_mode & 0o777 == 0o600
-    secret = servers.settings.auth.partition(":")[2]
+    _, secret = servers.user
     for process in psutil.process_iter(["cmdline"]):
         assert secret not in " ".join(process.info["cmdline"] or ())  # every user may read command lines
 
@@ -81,6 +112,55 @@ def test_prefect_wants_the_password(servers):
     assert httpx.get(f"{api}/health", timeout=30).status_code == 200
 
 
+def test_mlflow_wants_the_password(servers):
+    own, (user, password) = servers.settings, servers.user
+    ask = {"url": f"{own.mlflow}/api/2.0/mlflow/experiments/search", "json": {"max_results": 1}, "timeout": 30}
+    for auth in (None, (user, "wrong"), ("admin", password), ("admin", "password1234")):
+        assert httpx.post(auth=auth, **ask).status_code == 401, auth
+    assert httpx.post(auth=servers.user, **ask).status_code == 200
+    page = httpx.get(f"{own.mlflow}/", timeout=30)
+    assert (page.status_code, page.headers["www-authenticate"]) == (401, 'Basic realm="mlflow"')  # a browser asks
+    assert "<title>MLflow</title>" in httpx.get(f"{own.mlflow}/", auth=servers.user, timeout=30).text
+
+
+def test_another_user_of_the_machine_moves_no_alias_and_gets_no_file(servers):
+    tracking = Tracking.connect(servers.root)
+    tracking.mlflow.create_registered_model("theirs")
+    run = tracking.mlflow.create_run(tracking.experiment("tiny")).info.run_id
+    tracking.mlflow.log_text(run, "text", "note.txt")
+    tracking.mlflow.create_model_version("theirs", f"runs:/{run}/model")
+    tracking.mlflow.set_registered_model_alias("theirs", "champion", "1")
+    said = another_user(ATTACK, [servers.settings.mlflow, run])
+    assert {line.rpartition(" ")[2] for line in said} == {"401"} and len(said) > 10, said
+    assert dict(tracking.mlflow.get_registered_model("theirs").aliases) == {"champion": 1}
+    assert [file.path for file in tracking.mlflow.list_artifacts(run)] == ["note.txt"]
+    folders = ("mlartifacts", ".prefect", ".state/services")
+    for name in (*folders, "mlflow.db", ".state/services/mlflow-users.db"):
+        assert (servers.root / name).stat().st_mode & 0o077 == 0, name
+    below = [str(path) for name in folders for path in (servers.root / name).rglob("*") if path.is_file()]
+    if is_another():
+        assert another_user(OPEN, [*below, str(servers.root / "mlflow.db")]) == []
+    tracking.mlflow.delete_registered_model("theirs")
+
+
+def test_who_records_on_this_server_finds_the_password(servers, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", servers.settings.mlflow)
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    assert Tracking.connect(servers.root).experiment("tiny")
+
+
+def test_the_users_are_those_of_the_settings_after_each_start(servers):
+    """Also where the settings, and so the password, were made anew."""
+    servers.call("down")
+    (settings.folder_of(servers.root) / "settings.json").unlink()
+    former = servers.user if settings.read(servers.root) else None
+    servers.call("up")
+    ask = {"url": f"{servers.settings.mlflow}/api/2.0/mlflow/experiments/search", "json": {"max_results": 1}}
+    assert former is None and httpx.post(auth=servers.user, timeout=30, **ask).status_code == 200
+
+
 def test_a_foreign_host_is_refused(servers):
     own, foreign = servers.settings, {"Host": "attacker.example"}
     for url in (f"{own.prefect_api}/health", f"{own.prefect}/", f"{own.prefect}/ui-settings"):
@@ -88,7 +168,10 @@ def test_a_foreign_host_is_refused(servers):
         assert httpx.get(url, timeout=30, follow_redirects=True).status_code == 200, url
     for host in ("attacker.example", f"attacker.example:{own.mlflow_port}", f"192.168.0.1:{own.mlflow_port}"):
         answer = httpx.post(
-            f"{own.mlflow}/api/2.0/mlflow/experiments/search", json={"max_results": 1}, headers={"Host": host}
+            f"{own.mlflow}/api/2.0/mlflow/experiments/search",
+            json={"max_results": 1},
+            headers={"Host": host},
+            auth=servers.user,
         )
         assert answer.status_code == 403, host
 
@@ -104,7 +187,8 @@ def test_a_foreign_origin_is_refused(servers):
         answer = httpx.options(f"{own.prefect_api}/flow_runs/filter", headers=asks | {"Origin": origin}, timeout=30)
         assert answer.headers["access-control-allow-origin"] == origin
     url = f"{own.mlflow}/api/2.0/mlflow/experiments/create"
-    assert httpx.post(url, json={"name": "theirs"}, headers={"Origin": foreign}, timeout=30).status_code == 403
+    theirs = {"json": {"name": "theirs"}, "headers": {"Origin": foreign}}
+    assert httpx.post(url, auth=servers.user, timeout=30, **theirs).status_code == 403
 
 
 def test_mlflow_hands_out_a_picture_and_no_file_beside_it(servers, tmp_path, monkeypatch):
@@ -115,7 +199,8 @@ def test_mlflow_hands_out_a_picture_and_no_file_beside_it(servers, tmp_path, mon
     tracking.mlflow.log_artifact(run, str(tmp_path / "loss.png"))
     page = tracking.url(tracking.experiment("tiny"), run)
     assert page.startswith(f"{servers.settings.mlflow}/#/")
-    answer = httpx.get(artifact_url(page, run, "loss.png"), timeout=30)
+    assert httpx.get(artifact_url(page, run, "loss.png"), timeout=30).status_code == 401
+    answer = httpx.get(artifact_url(page, run, "loss.png"), auth=servers.user, timeout=30)
     assert (answer.status_code, answer.content) == (200, PNG)
     assert answer.headers["content-type"] == "image/png"
     secret = settings.folder_of(servers.root) / "settings.json"
@@ -127,11 +212,12 @@ def test_mlflow_hands_out_a_picture_and_no_file_beside_it(servers, tmp_path, mon
         "%2e%2e/%2e%2e/%2e%2e/params.yaml",
         "..\\..\\params.yaml",
     ):
-        answer = httpx.get(artifact_url(page, run, path), timeout=30)
+        answer = httpx.get(artifact_url(page, run, path), auth=servers.user, timeout=30)
         assert answer.status_code in (400, 404, 500), (path, answer.status_code)
         assert b"auth" not in answer.content and b"profile" not in answer.content, path
         listed = f"{servers.settings.mlflow}/api/2.0/mlflow/artifacts/list"
-        assert not httpx.get(listed, params={"run_id": run, "path": path}, timeout=30).json().get("files")
+        found = httpx.get(listed, params={"run_id": run, "path": path}, auth=servers.user, timeout=30)
+        assert not found.json().get("files")
 
 
 def test_a_manual_run_takes_parameters_and_works_in_a_worktree(servers):

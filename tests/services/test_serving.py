@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -149,6 +150,34 @@ def test_a_new_champion_under_load_loses_no_request(store, served):
     assert memory(served) - before < 200
     figures = httpx.get(f"{served.url}/metrics", trust_env=False).text
     assert "tinygptv_refresh_failures_total 0.0" in figures
+
+
+def test_a_champion_that_nobody_promoted_is_not_followed(store, served):
+    store.promote("1")
+    refused = re.compile(r"^tinygptv_refresh_failures_total (\d+)", re.MULTILINE)
+    with httpx.Client(base_url=served.url, timeout=60, trust_env=False) as client:
+
+        def failures() -> int:
+            return int(refused.search(client.get("/metrics").text)[1])
+
+        while client.get("/health").json()["models"][CHAMPION] != f"models:/{NAME}/1":
+            time.sleep(0.1)
+        before = failures()
+        store.move_alias("2")
+        try:
+            while failures() < before + 2:
+                time.sleep(0.1)
+            assert said(client.post(COMPLETIONS, json=question(CHAMPION, *pair(0))))
+            assert client.get("/health").json()["models"] == {CHAMPION: f"models:/{NAME}/1"}
+            log = (store.root / "serve.log").read_text()
+            assert "is champion, but `tinygptv promote` or `rollback` did not make it so" in log
+            assert "Traceback" not in log
+        finally:
+            store.move_alias("1")
+        store.promote("2")
+        while client.get("/health").json()["models"][CHAMPION] != f"models:/{NAME}/2":
+            time.sleep(0.1)
+    store.promote("1")
 
 
 def test_a_stop_under_load_answers_what_came_before(store, served):

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from tinygptv.errors import UserError
-from tinygptv.services import settings
+from tinygptv.services import settings, stack
 from tinygptv.services.environment import prefect_environment
+from tinygptv.services.stores import login_for
 
 
 def test_settings_are_made_once_and_for_this_user_alone(tmp_path):
@@ -53,3 +54,28 @@ def test_the_password_goes_to_the_own_server_alone(tmp_path):
     for api in ("http://127.0.0.1:4201/api", "http://elsewhere:4200/api", "http://127.0.0.1:4200.elsewhere/api", None):
         assert "PREFECT_API_AUTH_STRING" not in prefect_environment({}, tmp_path, api)
     assert "PREFECT_API_AUTH_STRING" not in prefect_environment({}, Path("/nowhere"), "http://127.0.0.1:4200/api")
+
+
+def test_what_opens_mlflow_goes_to_the_own_server_alone(tmp_path):
+    assert login_for(tmp_path, {}) == {}  # no server was ever started
+    user, _, password = settings.make(tmp_path, {}).auth.partition(":")
+    login = {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password}
+    for uri in ("http://127.0.0.1:5000", "http://localhost:5000/", f"sqlite:///{tmp_path}/mlflow.db"):
+        assert login_for(tmp_path, {"MLFLOW_TRACKING_URI": uri}) == login
+    assert login_for(tmp_path, {}) == login
+    for uri in ("http://127.0.0.1:5001", "http://elsewhere:5000", "http://127.0.0.1:5000.elsewhere", "databricks"):
+        assert login_for(tmp_path, {"MLFLOW_TRACKING_URI": uri}) == {}
+        assert "MLFLOW_TRACKING_PASSWORD" not in prefect_environment({"MLFLOW_TRACKING_URI": uri}, tmp_path)
+    assert prefect_environment({}, tmp_path)["MLFLOW_TRACKING_PASSWORD"] == password
+    own = {"MLFLOW_TRACKING_USERNAME": "ada", "MLFLOW_TRACKING_PASSWORD": "of ada"}
+    assert own.items() <= prefect_environment(own, tmp_path).items()
+
+
+def test_mlflow_is_started_with_users_and_no_secret_on_its_command_line(tmp_path):
+    made = settings.make(tmp_path, {})
+    mlflow, *_ = stack.services(made, {})
+    assert mlflow.command[mlflow.command.index("--app-name") + 1] == "basic-auth"
+    assert mlflow.environment["MLFLOW_AUTH_ADMIN_PASSWORD"] == made.auth.partition(":")[2]
+    assert not any(made.auth.partition(":")[2] in word for word in mlflow.command)
+    users = made.folder / "mlflow-users.ini"
+    assert "database_uri = sqlite:///" in users.read_text() and users.stat().st_mode & 0o777 == 0o600

@@ -85,3 +85,14 @@ def test_whoever_comes_second_takes_the_experiment_of_the_first(tmp_path):
 def test_other_refusals_are_passed_on(tmp_path):
     with pytest.raises(MlflowException):
         Tracking(tmp_path, "http://127.0.0.1:1", Server(INTERNAL_ERROR)).experiment("tiny")
+
+
+def test_database_and_files_are_for_this_user_alone(tmp_path):
+    """Whoever may write there decides what is champion."""
+    former = os.umask(0)
+    try:
+        client.Tracking.connect(tmp_path)
+    finally:
+        os.umask(former)
+    assert (tmp_path / "mlflow.db").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "mlartifacts").stat().st_mode & 0o777 == 0o700

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import asdict
 
 import pytest
 
 from tinygptv.errors import DataError, UserError
-from tinygptv.tracking.registry import Lineage, add_package
+from tinygptv.files import canonical
+from tinygptv.promotion.aliases import Move, make_champion
+from tinygptv.promotion.rollback import rollback
+from tinygptv.tracking.registry import Lineage, add_package, version_by_alias
 from tinygptv.tracking.versions import Registry
 
 LINEAGE = Lineage(profile="tiny", git_sha="c" * 40, digests={}, quantized={}, unquantized={}, run_id="")
@@ -50,3 +54,68 @@ def test_a_package_that_was_changed_is_refused(tracking, root, name, tmp_path, m
     mine[0].write_text("other weights")
     with pytest.raises(DataError, match="was changed after it was registered"):
         registry.download(found, tmp_path / "copy")
+
+
+@pytest.fixture
+def two(tracking, root, name, tmp_path, monkeypatch):
+    """A second version, and who moves ``champion`` between them."""
+    monkeypatch.chdir(root)
+    (tmp_path / "package" / "model.safetensors").write_text(uuid.uuid4().hex)
+    add_package(tracking, name, tmp_path / "package", LINEAGE)
+    make_champion(tracking, name, "1", None)
+    return Registry(), f"models:/{name}@champion"
+
+
+def test_only_a_champion_that_was_promoted_is_followed(tracking, root, name, two):
+    registry, champion = two
+    assert registry.find(champion).address == f"models:/{name}/1"
+    tracking.mlflow.set_registered_model_alias(name, "champion", "2")  # by whoever gets to write there
+    with pytest.raises(DataError, match=rf"models:/{name}/2 is champion, but .*name version 1 again.*{name}\.json"):
+        registry.find(champion)
+    with pytest.raises(DataError):  # nor by a service that is started now
+        Registry().find(champion)
+    tracking.mlflow.set_registered_model_alias(name, "champion", "1")
+    make_champion(tracking, name, "2", "1")
+    assert registry.find(champion).address == f"models:/{name}/2"
+    tracking.mlflow.set_registered_model_alias(name, "previous", "1")
+    assert rollback(root, name).champion == "1"
+    assert registry.find(champion).address == f"models:/{name}/1"
+    tracking.mlflow.set_registered_model_alias(name, "champion", "2")  # which was rolled back
+    with pytest.raises(DataError):
+        registry.find(champion)
+    kept = root / ".state" / "promoted" / f"{name}.json"
+    assert (kept.stat().st_mode & 0o777, kept.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+def test_what_a_promoted_version_holds_stays_so(tracking, name, two):
+    registry, champion = two
+    found = registry.find(champion)
+    tracking.mlflow.set_model_version_tag(name, "1", "package.sha256", "0" * 64)
+    for asked in (registry, Registry()):
+        with pytest.raises(DataError):
+            asked.find(champion)
+    tracking.mlflow.set_model_version_tag(name, "1", "package.sha256", found.digest)
+    assert registry.find(champion) == found
+    number = registry.find(f"models:/{name}@challenger")
+    tracking.mlflow.set_model_version_tag(name, "2", "package.sha256", "0" * 64)
+    with pytest.raises(DataError, match="was changed since it was first looked at"):
+        registry.find(f"models:/{name}@challenger")
+    assert number.address == f"models:/{name}/2"
+
+
+def test_a_registry_without_a_record_keeps_what_was_there(tracking, root, name, two):
+    registry, champion = two
+    (root / ".state" / "promoted" / f"{name}.json").unlink()  # as after an upgrade
+    assert registry.find(champion).address == f"models:/{name}/1"
+    tracking.mlflow.set_registered_model_alias(name, "champion", "2")
+    with pytest.raises(DataError, match="name version 1 again"):
+        registry.find(champion)
+    assert Registry().find(champion).address == f"models:/{name}/2"
+
+
+def test_a_move_that_somebody_wrote_into_the_registry_is_not_finished(tracking, root, name, two):
+    move = Move("2", None, "1", None, False)
+    tracking.mlflow.set_registered_model_tag(name, "aliases.move.9999999999999", canonical(asdict(move)))
+    with pytest.raises(UserError, match="has no previous champion"):
+        rollback(root, name)
+    assert version_by_alias(tracking, name, "champion") == "1"

@@ -12,9 +12,9 @@ from pathlib import Path
 from tinygptv.errors import BusyError, DataError, UserError
 from tinygptv.files import canonical
 from tinygptv.steps.harness import only_one
-from tinygptv.tracking import facts
+from tinygptv.tracking import facts, promoted
 from tinygptv.tracking.client import SQLITE, Tracking, tracking_uri
-from tinygptv.tracking.registry import CHAMPION, PREVIOUS, find_version, model_tags, version_by_alias
+from tinygptv.tracking.registry import CHAMPION, DIGEST_TAG, PREVIOUS, find_version, model_tags, version_by_alias
 from tinygptv.tracking.turn import Turn, TurnLostError, turn
 
 FORMER_TAG = "promoted.over"
@@ -114,6 +114,7 @@ def make(tracking: Tracking, name: str, mine: Turn, move: Move) -> None:
     ``champion`` names is complete before and after; it moves last.
     """
     tag = f"{MOVE_TAG}{mine.began}"
+    _allow(tracking, name, move)
     _keep(tracking, name, mine, tag, move)
     for former in model_tags(tracking, name):
         if former.startswith(MOVE_TAG) and former != tag:
@@ -135,7 +136,23 @@ def _carry_out(tracking: Tracking, name: str, mine: Turn, tag: str, move: Move) 
     for key in set(ROLLED_BACK_TAGS) & client.get_model_version(name, move.champion).tags.keys():
         mine.do(client.delete_model_version_tag, name, move.champion, key)
     _point(tracking, name, mine, CHAMPION, move.champion)
+    if move.back:
+        kept = promoted.read(tracking.uri, name) or {}
+        promoted.write(tracking.uri, name, {move.champion: kept.get(move.champion)})
     _keep(tracking, name, mine, tag, replace(move, done=True))
+
+
+def _allow(tracking: Tracking, name: str, move: Move) -> None:
+    """Let services follow ``champion``: to the version that it will name, and, until it has moved, to the former one.
+
+    What is known of a package that was champion before stays so, whatever its tags say by now.
+    """
+    kept = promoted.read(tracking.uri, name) or {}
+    if not move.back:
+        kept.pop(move.champion, None)  # the gate has just looked at it
+    there = [version for version in (move.champion, move.former) if version and _exists(tracking, name, version)]
+    tags = {version: find_version(tracking, name, version).tags for version in there}
+    promoted.write(tracking.uri, name, {version: kept.get(version, tags[version].get(DIGEST_TAG)) for version in there})
 
 
 def _finish(tracking: Tracking, name: str, mine: Turn) -> Move | None:
@@ -144,12 +161,13 @@ def _finish(tracking: Tracking, name: str, mine: Turn) -> Move | None:
     if left is None or left.done:
         return None
     champion = version_by_alias(tracking, name, CHAMPION)
-    if _exists(tracking, name, left.champion) and champion in (left.former, left.champion):
-        _carry_out(tracking, name, mine, tag, left)
-        return left
-    if champion == left.former:
-        _point(tracking, name, mine, PREVIOUS, left.before)  # the version was deleted
-    mine.do(tracking.mlflow.delete_registered_model_tag, name, tag)  # else somebody moved ``champion`` by hand
+    if promoted.may_be(tracking.uri, name, left.champion) and champion in (left.former, left.champion):
+        if _exists(tracking, name, left.champion):
+            _carry_out(tracking, name, mine, tag, left)
+            return left
+        _point(tracking, name, mine, PREVIOUS, left.before)
+    # the version was deleted, or ``champion`` was moved by hand since, or nobody's gate let this move pass
+    mine.do(tracking.mlflow.delete_registered_model_tag, name, tag)
     return None
 
 

@@ -1,4 +1,4 @@
-"""Prefect's surroundings: below the checkout, no foreign server, no telemetry."""
+"""Prefect's surroundings: below the checkout, no foreign server, no telemetry; what opens the checkout's servers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tinygptv.addresses import split_user
 from tinygptv.services.settings import credentials_for
+from tinygptv.services.stores import login_for
 
 KEPT_WITH_SERVER = ("PREFECT_API_AUTH_STRING", "PREFECT_API_KEY", "PREFECT_API_SSL_CERT_FILE")
 """Credentials that make sense only together with a server somebody asked for."""
@@ -27,6 +28,7 @@ def prefect_environment(env: Mapping[str, str], root: Path, server: str | None =
             ``tinygptv up``, its credentials are added.
     """
     own = {name: value for name, value in env.items() if not name.startswith("PREFECT_")}
+    own = login_for(root, env) | own
     if server is not None:
         own |= {name: env[name] for name in KEPT_WITH_SERVER if name in env}
         own["PREFECT_API_URL"], user, password = split_user(server)  # Prefect names its server where it is down

@@ -1,4 +1,4 @@
-"""Where the servers listen, and what opens Prefect: made at the first start, kept in ``.state/services``."""
+"""Where the servers listen, and what opens them: made at the first start, kept in ``.state/services``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tinygptv.errors import UserError
 from tinygptv.files import read_json, write_json
 
 HOST = "127.0.0.1"
-"""Loopback, and nothing else: MLflow asks for no password, and whoever may talk to Prefect may run code."""
+"""Loopback, and nothing else: whoever may talk to Prefect may run code."""
 NAMES = (HOST, "localhost")
 """What a browser on this machine may call the servers; other names are refused (DNS rebinding)."""
 MLFLOW_PORT, PREFECT_PORT = 5000, 4200
@@ -29,7 +29,7 @@ class Settings:
     mlflow_port: int
     prefect_port: int
     auth: str
-    """``user:password`` that Prefect's API and page ask for."""
+    """``user:password`` that both servers' APIs and pages ask for; a team's MLflow has users of its own."""
     mark: str
     """In the environment of all that ``up`` starts, so that ``down`` finds it whatever was killed in between."""
 

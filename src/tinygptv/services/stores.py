@@ -1,24 +1,28 @@
 """Where the servers keep what they are told: files of the checkout, or a team's PostgreSQL and S3 (docs/team.md).
 
-The latter where ``.state/services/stores.json`` names them. Databases and keys are for the servers alone: whoever
-records or fetches speaks to MLflow's server, which asks for a password then.
+The latter where ``.state/services/stores.json`` names them. A team's databases and keys are for the servers alone:
+whoever records or fetches speaks to MLflow's server. It asks for a password in any case.
 """
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tinygptv.errors import UserError
 from tinygptv.files import read_json, write_json, write_text
-from tinygptv.services.settings import Settings, folder_of
+from tinygptv.services import settings as servers
+from tinygptv.services.settings import NAMES, Settings, folder_of
 
 FOREIGN = ("MLFLOW_", "AWS_")
 """What the caller's environment says about other servers and stores."""
 THROUGH_SERVER = {"MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false", "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false"}
 """For whoever speaks to MLflow's server. Else its client sends files of 500 MiB and more to S3 itself, and fetches all
 from there, at the address under which the server knows it: one that may be known in the server's own network alone."""
+WITH_USERS = ("--app-name", "basic-auth")
 USERS_SETTINGS = """\
 [mlflow]
 default_permission = EDIT
@@ -67,6 +71,8 @@ class Stores:
     """Environment of Prefect's server."""
     client: dict[str, str] = field(default_factory=dict)
     """Environment of whoever records."""
+    login: dict[str, str] = field(default_factory=dict)
+    """That part of the environment that opens MLflow's server."""
 
 
 def stores_of(settings: Settings) -> Stores:
@@ -76,7 +82,30 @@ def stores_of(settings: Settings) -> Stores:
         UserError: ``stores.json`` is damaged.
     """
     team = read(settings.root)
-    return _files(settings.root) if team is None else _team(settings, team)
+    return _files(settings) if team is None else _team(settings, team)
+
+
+def login_for(root: Path, env: Mapping[str, str]) -> dict[str, str]:
+    """What opens MLflow's server of a checkout, in the variables of MLflow's own client.
+
+    Args:
+        root: the checkout.
+        env: of whoever asks; nothing where it records on another server, which must not see it.
+
+    Raises:
+        UserError: the settings are damaged.
+    """
+    settings = servers.read(root)
+    if settings is None:
+        return {}
+    ours = [f"http://{name}:{settings.mlflow_port}" for name in NAMES]
+    uri = env.get("MLFLOW_TRACKING_URI", "")
+    return stores_of(settings).login if uri.rstrip("/") in ("", *ours) or uri.startswith("sqlite:") else {}
+
+
+def users_database(root: Path) -> Path:
+    """MLflow's users, where its server uses files."""
+    return folder_of(root) / "mlflow-users.db"
 
 
 def file_of(root: Path) -> Path:
@@ -115,41 +144,53 @@ def forget(root: Path) -> None:
     file_of(root).unlink(missing_ok=True)
 
 
-def _files(root: Path) -> Stores:
+def _files(settings: Settings) -> Stores:
+    root = settings.root
     database = f"sqlite:///{root / 'mlflow.db'}"
+    user, _, password = settings.auth.partition(":")
     return Stores(
         shared=False,
-        options=("--backend-store-uri", database, "--artifacts-destination", str(root / "mlartifacts")),
+        options=("--backend-store-uri", database, "--artifacts-destination", str(root / "mlartifacts"), *WITH_USERS),
+        mlflow=_users(settings, f"sqlite:///{users_database(root)}", user, password, secrets.token_urlsafe(32)),
         client={"MLFLOW_TRACKING_URI": database},
+        login=_login(user, password),
     )
 
 
 def _team(settings: Settings, team: Team) -> Stores:
-    users = settings.folder / "mlflow-users.ini"
-    content = USERS_SETTINGS.format(database=team.users_database.replace("%", "%%"))
-    if not users.is_file() or users.read_text() != content:
-        write_text(users, content)
-        users.chmod(0o600)
+    login = _login(team.mlflow_user, team.mlflow_password)
     return Stores(
         shared=True,
-        options=("--app-name", "basic-auth"),
-        mlflow={
+        options=WITH_USERS,
+        mlflow=_users(settings, team.users_database, team.mlflow_user, team.mlflow_password, team.session_key)
+        | {
             "MLFLOW_BACKEND_STORE_URI": team.mlflow_database,
             "MLFLOW_ARTIFACTS_DESTINATION": team.artifacts,
             "MLFLOW_S3_ENDPOINT_URL": team.s3_endpoint,
-            "MLFLOW_AUTH_CONFIG_PATH": str(users),
-            "MLFLOW_AUTH_ADMIN_USERNAME": team.mlflow_user,
-            "MLFLOW_AUTH_ADMIN_PASSWORD": team.mlflow_password,
-            "MLFLOW_FLASK_SERVER_SECRET_KEY": team.session_key,
             "AWS_ACCESS_KEY_ID": team.s3_key,
             "AWS_SECRET_ACCESS_KEY": team.s3_secret,
             "AWS_EC2_METADATA_DISABLED": "true",
         },
         prefect={"PREFECT_SERVER_DATABASE_CONNECTION_URL": team.prefect_database},
-        client={
-            "MLFLOW_TRACKING_URI": settings.mlflow,
-            "MLFLOW_TRACKING_USERNAME": team.mlflow_user,
-            "MLFLOW_TRACKING_PASSWORD": team.mlflow_password,
-            **THROUGH_SERVER,
-        },
+        client={"MLFLOW_TRACKING_URI": settings.mlflow, **login, **THROUGH_SERVER},
+        login=login,
     )
+
+
+def _users(settings: Settings, database: str, user: str, password: str, session_key: str) -> dict[str, str]:
+    """Environment of an MLflow server with users: their database, and the first of them, its administrator."""
+    users = settings.folder / "mlflow-users.ini"
+    content = USERS_SETTINGS.format(database=database.replace("%", "%%"))
+    if not users.is_file() or users.read_text() != content:
+        write_text(users, content)
+        users.chmod(0o600)
+    return {
+        "MLFLOW_AUTH_CONFIG_PATH": str(users),
+        "MLFLOW_AUTH_ADMIN_USERNAME": user,
+        "MLFLOW_AUTH_ADMIN_PASSWORD": password,
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": session_key,
+    }
+
+
+def _login(user: str, password: str) -> dict[str, str]:
+    return {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password}

@@ -16,7 +16,7 @@ from tinygptv.services import applied, processes, settings, stack
 from tinygptv.services.settings import HOST, Settings
 from tinygptv.services.stack import Service
 from tinygptv.services.status import SILENT, Status, answers, look
-from tinygptv.services.stores import stores_of
+from tinygptv.services.stores import stores_of, users_database
 
 START_SECONDS = 180.0
 APPLY_SECONDS = 180.0
@@ -83,7 +83,7 @@ def down(root: Path, env: Mapping[str, str], say: Say) -> int:
 
 
 def _start(chosen: Settings, missing: list[Service], started: list[Service], env: Mapping[str, str], say: Say) -> None:
-    _make_database(chosen, missing, env)
+    _make_databases(chosen, missing, env)
     servers = [service for service in missing if service.health]
     children = {}
     for service in servers:
@@ -129,21 +129,30 @@ def _wait(service: Service, process: subprocess.Popen[bytes]) -> None:
         time.sleep(processes.POLL_SECONDS)
 
 
-def _make_database(chosen: Settings, missing: list[Service], env: Mapping[str, str]) -> None:
+def _make_databases(chosen: Settings, missing: list[Service], env: Mapping[str, str]) -> None:
     """Let the project make MLflow's database, whole or not at all; its server would leave half of one at a kill.
 
-    PostgreSQL makes tables in transactions, so a team's database is left to the server.
+    That of the users is made by each start of the server, from nothing: its only user has the password of now. Both,
+    and the files, are for this user alone. PostgreSQL makes tables in transactions; a team's is left to the server.
 
     Raises:
         UserError: it cannot be made.
     """
-    if (chosen.root / "mlflow.db").exists() or all(service.name != "mlflow" for service in missing):
+    if stores_of(chosen).shared or all(service.name != "mlflow" for service in missing):
         return
-    if stores_of(chosen).shared:
-        return
-    own = {"DVC_ROOT": str(chosen.root), "MLFLOW_TRACKING_URI": f"sqlite:///{chosen.root / 'mlflow.db'}"}
-    command = [sys.executable, "-m", "tinygptv.tracking", "ship"]
-    _run(chosen, command, stack.environment(chosen, env) | own, "MLflow's database was not made")
+    users, database = users_database(chosen.root), chosen.root / "mlflow.db"
+    for left in users.parent.glob(f"{users.name}*"):
+        left.unlink()
+    users.touch(0o600)
+    if not database.exists():
+        own = {"DVC_ROOT": str(chosen.root), "MLFLOW_TRACKING_URI": f"sqlite:///{database}"}
+        command = [sys.executable, "-m", "tinygptv.tracking", "ship"]
+        _run(chosen, command, stack.environment(chosen, env) | own, "MLflow's database was not made")
+    for file in (database, *database.parent.glob(f"{database.name}-*")):  # SQLite gives new journals the same mode
+        file.chmod(0o600)
+    for folder in (chosen.root / "mlartifacts", chosen.root / ".prefect"):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o700)
 
 
 def _apply(chosen: Settings, env: Mapping[str, str]) -> None:

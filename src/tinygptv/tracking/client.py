@@ -14,7 +14,7 @@ from typing import Any
 
 from tinygptv.addresses import split_user
 from tinygptv.services.settings import mlflow_address
-from tinygptv.services.stores import THROUGH_SERVER
+from tinygptv.services.stores import THROUGH_SERVER, login_for
 from tinygptv.tracking import facts, faults, transfers
 
 SQLITE = "sqlite:///"
@@ -48,9 +48,15 @@ def credentials(env: Mapping[str, str]) -> dict[str, str]:
     return {"MLFLOW_TRACKING_URI": address, **{name: value for name, value in found.items() if value}}
 
 
-def prepare_environment() -> None:
-    """Settings that MLflow reads when it is imported: no telemetry, no long retries, no chatter, no shown password."""
+def prepare_environment(root: Path | None = None) -> None:
+    """Settings that MLflow reads when it is imported: no telemetry, no long retries, no chatter, no shown password.
+
+    What opens MLflow's server of a checkout is among them, where this is the one to speak to.
+    """
     os.environ.update(credentials(os.environ))
+    if root is not None and os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
+        for name, value in login_for(root, os.environ).items():
+            os.environ.setdefault(name, value)
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["DO_NOT_TRACK"] = "true"
     os.environ["MLFLOW_LOGGING_LEVEL"] = "WARNING"
@@ -82,14 +88,16 @@ class Tracking:
         Raises:
             Exception: whatever MLflow raises where the store cannot be reached.
         """
-        prepare_environment()
+        prepare_environment(root)
         uri = tracking_uri(root)
         import mlflow
 
         mlflow.set_tracking_uri(uri)  # the registry's store asks for models at the global address
         with only_creator(root):
             if uri.startswith(SQLITE):
-                _create_database(Path(uri.removeprefix(SQLITE)))
+                database = Path(uri.removeprefix(SQLITE))
+                _create_database(database)
+                (database.parent / "mlartifacts").mkdir(mode=0o700, exist_ok=True)
             return cls(root, uri, mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri))
 
     def experiment(self, profile: str) -> str:
@@ -186,6 +194,7 @@ def _create_database(database: Path) -> None:
     # a name of its own, because MLflow keeps connections by name, also those to a file that it could not fill
     staged = database.with_name(f".{database.name}.{uuid.uuid4().hex}.new")
     SqlAlchemyStore(f"{SQLITE}{staged}", str(database.parent / "mlartifacts"))._dispose_engine()
+    staged.chmod(0o600)  # who may write here decides what is champion
     staged.replace(database)
 
 
@@ -197,7 +206,7 @@ def reachable(root: Path) -> Iterator[Tracking]:
         UserError: the store refuses, or this machine does not let it work.
         PassingError: it cannot be reached just now.
     """
-    prepare_environment()
+    prepare_environment(root)
     try:
         yield Tracking.connect(root)
     except faults.kinds() as error:

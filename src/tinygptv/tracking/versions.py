@@ -10,9 +10,9 @@ from typing import Any
 
 from tinygptv.errors import DataError, UserError
 from tinygptv.files import sha256_tree
-from tinygptv.tracking import faults
+from tinygptv.tracking import faults, promoted
 from tinygptv.tracking.client import SQLITE, prepare_environment, tracking_uri
-from tinygptv.tracking.registry import DIGEST_TAG, weights_folder
+from tinygptv.tracking.registry import CHAMPION, DIGEST_TAG, weights_folder
 
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 
@@ -36,12 +36,15 @@ class Registry:
         self.root = Path.cwd() if os.environ.get("MLFLOW_TRACKING_URI") else find_root(Path.cwd())
         self.uri = tracking_uri(self.root)
         self._client: Any = None
+        self._seen: dict[str, str | None] = {}
+        """Digests by address, and the champion by model, as they were at the first look."""
 
     def find(self, source: str) -> Version:
         """The version that an address such as ``models:/tinygptv@champion`` means now.
 
         Raises:
             UserError: the address is of another form, there is no such version, or the registry does not answer.
+            DataError: it is not the version that was promoted, or registered, here.
         """
         parts = _ADDRESS.fullmatch(source)
         if parts is None:
@@ -54,7 +57,30 @@ class Registry:
                 found = client.get_model_version(parts["name"], parts["version"])
         except faults.kinds() as error:
             raise faults.of_version(error, source, self.uri) from None
-        return Version(f"models:/{parts['name']}/{found.version}", found.tags.get(DIGEST_TAG))
+        version = Version(f"models:/{parts['name']}/{found.version}", found.tags.get(DIGEST_TAG))
+        if parts["alias"] == CHAMPION:
+            self._require_promoted(parts["name"], str(found.version), version)
+        if self._seen.setdefault(version.address, version.digest) != version.digest:
+            raise DataError(f"{version.address}: the digest in its tags was changed since it was first looked at")
+        return version
+
+    def _require_promoted(self, name: str, number: str, version: Version) -> None:
+        """Refuse a champion that none of this project's commands made.
+
+        Raises:
+            DataError: somebody moved the alias, or changed the digest, in the registry alone.
+        """
+        kept, file = promoted.read(self.uri, name), promoted.file_of(self.uri, name)
+        if kept is None:  # of a time before there was such a record, or of a server: the first one that is seen
+            known = file is None or self._seen.setdefault(name, number) == number
+        else:
+            known = number in kept and kept[number] == version.digest
+        if not known:
+            former = " or ".join(kept) if kept is not None else self._seen[name]
+            raise DataError(
+                f"{version.address} is champion, but `tinygptv promote` or `rollback` did not make it so; let the "
+                f"alias name version {former} again, or, if you moved it yourself, remove {file} and start anew"
+            )
 
     def download(self, version: Version, target: Path) -> Path:
         """Copy a version's package below a folder, and check that it is what was registered.
@@ -77,7 +103,7 @@ class Registry:
                 f"{source}: {self.uri} does not exist; run `dvc repro -f -s register`, or set MLFLOW_TRACKING_URI"
             )
         if self._client is None:
-            prepare_environment()
+            prepare_environment(self.root)
             import mlflow
 
             self._client = mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
