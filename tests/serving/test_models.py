@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 from tests.serving.helpers import pictures, post_all, question, said, talk
-from tinygptv.errors import UserError
+from tinygptv.errors import DataError, UserError
 from tinygptv.serving.models import Models
 from tinygptv.serving.requests import RequestError
 from tinygptv.serving.settings import Settings
@@ -105,6 +105,29 @@ def test_what_is_missing_is_named_and_the_optional_may_come_later(served):
     assert models.get(OTHER).version == "models:/m/2"
     with pytest.raises(UserError, match="none of"):
         served(Registry(), ALIAS, optional=[ALIAS])
+
+
+def test_what_may_be_missing_may_not_be_damaged(served, known):
+    registry = Registry(champion=1, challenger=2)
+    models = served(registry, ALIAS, OTHER, optional=[ALIAS, OTHER])
+    whole = models._load
+
+    def load(folder, device):
+        if folder.name == "2":
+            raise DataError("weights were changed")
+        return whole(folder, device)
+
+    damaged = Models([ALIAS, OTHER], optional=[ALIAS, OTHER], load=load)
+    damaged._registry = registry
+    with pytest.raises(DataError, match="weights were changed"):
+        damaged.load()
+    later = Models([ALIAS, OTHER], optional=[ALIAS, OTHER], load=load)
+    later._registry = Registry(champion=1)
+    later.load()
+    later._registry.aliases["challenger"] = 2
+    with pytest.raises(DataError, match="weights were changed"):
+        later.refresh()
+    assert later.versions() == {ALIAS: "models:/m/1"}
 
 
 def test_a_switch_under_load_drops_no_question_and_every_answer_is_one_models(served, known):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.data.tasks import as_instruction
-from tinygptv.errors import UserError, from_os_error
+from tinygptv.errors import CheckpointError, DataError, UserError, from_os_error
 from tinygptv.files import scratch_folder
 from tinygptv.serving.requests import RequestError
 from tinygptv.tracking import REGISTRY_SCHEME, local_folder
@@ -142,13 +142,13 @@ class Models:
         """Load all of them, once.
 
         Raises:
-            UserError: one that is not optional is missing or damaged.
+            UserError: one is damaged, or is missing and not optional.
         """
         for source in self.sources:
             try:
                 self._loaded[source] = self._open(source)
             except UserError as error:
-                if source not in self._optional:
+                if not self._missing(source, error):
                     raise
                 log.info("%s is not served: %s", source, error)
         if not self._loaded:
@@ -167,8 +167,8 @@ class Models:
         for source in self.sources:
             try:
                 loaded = self._open(source)
-            except UserError:
-                if source in self._optional and source not in self._loaded:
+            except UserError as error:
+                if self._missing(source, error) and source not in self._loaded:
                     continue
                 raise
             former = self._loaded.get(source)
@@ -203,6 +203,10 @@ class Models:
                 return Loaded(version.address, self._load(package, self._device))
         except OSError as error:
             raise from_os_error(error, f"loading {version.address} from a copy in the temporary folder") from None
+
+    def _missing(self, source: str, error: UserError) -> bool:
+        """An optional model is not there, which is no fault; one that is there and damaged is one."""
+        return source in self._optional and not isinstance(error, DataError | CheckpointError)
 
     def _known(self, version: str) -> Loaded | None:
         return next((loaded for loaded in self._loaded.values() if loaded.version == version), None)

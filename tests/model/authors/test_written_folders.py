@@ -15,9 +15,10 @@ from transformers import GenerationConfig
 from tests.serving.helpers import TOKENS, strong_model
 from tinygptv import digests
 from tinygptv.cli import main
-from tinygptv.errors import CheckpointError
+from tinygptv.errors import CheckpointError, DataError
 from tinygptv.files import read_json
 from tinygptv.model.adapters import add_lora
+from tinygptv.model.authors import open_tensors
 from tinygptv.model.authors.folder import save_import
 from tinygptv.model.authors.stage import export_stage
 from tinygptv.model.folders import longest_answer
@@ -124,3 +125,18 @@ def test_a_folder_may_be_saved_over_itself(folders: dict[str, Path], tmp_path: P
     first = ask({name: folders[name] for name in names}, saved)
     over = ask({name: saved / name for name in names}, saved)
     assert ask({name: saved / name for name in names}, tmp_path / "last") == over == first
+
+
+def test_files_of_the_authors_form_are_compared_when_they_are_imported(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    copied = tmp_path / "authors"
+    copied.mkdir()
+    for path in folders["export-checkpoint, authors"].iterdir():
+        (copied / path.name).write_bytes(path.read_bytes())
+    content = bytearray((copied / "phi.safetensors").read_bytes())
+    content[-1] ^= 1
+    (copied / "phi.safetensors").write_bytes(content)
+    open_tensors(copied / "vision.safetensors")
+    with pytest.raises(DataError, match=r"phi\.safetensors is not what was written"):
+        open_tensors(copied / "phi.safetensors")
