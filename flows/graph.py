@@ -41,6 +41,8 @@ class Plan(BaseModel):
     force: tuple[str, ...]
     tracked: bool
     """Whether the pipeline has an MLflow run of its own."""
+    experiment: str = ""
+    """The name under which DVC will know it; empty for the pipeline as it is."""
 
     @property
     def state_folder(self) -> Path:

@@ -29,10 +29,11 @@ Steps = Annotated[list[str] | None, WithJsonSchema({"type": "array", "items": {"
 
 
 def run_name() -> str:
-    """Profile, commit and, of a deployment, its name: ``tiny d282a67 nightly``."""
+    """Profile, commit and the name of a deployment or experiment: ``tiny d282a67 nightly``."""
     given = flow_run.parameters
     profile = given["plan"].profile if "plan" in given else given.get("profile")
     profile = profile or read_yaml(ROOT / "params.yaml").get("profile")
     command = ["git", "rev-parse", "--short=7", "HEAD"]
     commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-    return " ".join(part for part in (profile, commit, deployment.name) if part)
+    experiment = given["plan"].experiment if "plan" in given else ""
+    return " ".join(part for part in (profile, commit, deployment.name, experiment) if part)

@@ -1,4 +1,4 @@
-"""``python -m flows.pipeline [--from STEP] [--to STEP] [--force STEP] [--profile NAME]``: the whole pipeline.
+"""``python -m flows.pipeline [--from STEP] [--to STEP] [--force STEP] [--profile NAME] [--set KEY=VALUE]``.
 
 This is the launcher. It reads the graph, isolates Prefect, starts the flow (``flows/tasks.py``) in its own process,
 and ends everything below it whatever happens. Exit codes: 0 done, 1 a step failed, 2 something the user can mend,
@@ -13,9 +13,10 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from flows import experiments
 from flows.environment import isolated
 from flows.graph import Plan, read_graph, select
 from flows.runner import Outcome, read_outcomes
@@ -39,20 +40,32 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.monotonic()
     try:
         root = find_root(Path.cwd())
-        plan = make_plan(root, options.profile, options.first, options.last, options.force, not options.no_parent_run)
+        plan = make_plan(
+            root,
+            options.profile,
+            options.first,
+            options.last,
+            options.force,
+            tracked=not options.no_parent_run,
+            settings=options.settings,
+            name=options.name,
+        )
     except UserError as error:
         print(f"pipeline: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
     environment = isolated(os.environ, root, options.server)
     if plan.root != root:
         environment.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}")
+    if plan.experiment:
+        environment |= experiments.environment(plan)
     flow = [sys.executable, "-m", "flows.tasks", plan.model_dump_json()]
     code = run_guarded(flow, env=environment, cwd=plan.root, grace=2 * GRACE_SECONDS)
     if code not in STOPPED and plan.flow_mark.exists() and "PREFECT_API_URL" in environment:
         _close_in_prefect(plan, environment)
     outcomes = read_outcomes(plan)
     url = close_parent_run(plan, outcomes, code, environment) if plan.tracked else ""
-    return _conclude(outcomes, code, time.monotonic() - started, url)
+    code = _conclude(outcomes, code, time.monotonic() - started, url)
+    return _keep(root, plan, environment) if plan.experiment and not code else code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,6 +78,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--profile", metavar="NAME", help="configs/NAME.yaml; another than in params.yaml runs in a git worktree"
     )
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="an experiment with another value of the profile, or seed=N; may be given several times",
+    )
+    parser.add_argument("--name", help="the experiment's name in DVC and MLflow (default: one that is made up)")
     parser.add_argument("--server", metavar="URL", help="a Prefect API, such as http://127.0.0.1:4200/api")
     parser.add_argument(
         "--no-parent-run", action="store_true", help="open no MLflow run of the pipeline; steps record themselves alone"
@@ -85,6 +107,8 @@ def make_plan(
     tracked: bool = True,
     nightly: bool = False,
     say: Callable[[str], None] = _say,
+    settings: Sequence[str] = (),
+    name: str | None = None,
 ) -> Plan:
     """What to run and where.
 
@@ -98,19 +122,27 @@ def make_plan(
         nightly: work in the worktree of scheduled runs, whichever profile it is; otherwise only a profile other than
             that of ``params.yaml`` has a worktree.
         say: takes the lines that tell where.
+        settings: other values, ``KEY=VALUE`` each: an experiment, which has a worktree whichever profile it is.
+        name: of the experiment; None for one that is made up.
 
     Raises:
-        UserError: an unknown step or profile, a graph that DVC cannot read, no commit for a worktree.
+        UserError: an unknown step, profile or key, a graph that DVC cannot read, no commit for a worktree.
     """
     params = read_yaml(root / "params.yaml")
     active = str(params["profile"]) if isinstance(params, dict) and "profile" in params else ""
     profile = profile or active
+    if name is not None and not settings:
+        raise UserError(f"--name {name} names an experiment; add --set KEY=VALUE")
     if not (root / "configs" / f"{profile}.yaml").is_file():
         raise UserError(f"no profile `{profile}` in configs/; there are {known_profiles(root / 'configs')}")
-    where = root
-    if nightly or profile != active:
+    where, experiment, what = root, "", f"profile {profile}"
+    if settings:
+        where, experiment = experiments.begin(root, profile, settings, name)
+        what = f"experiment {experiment}"
+    elif nightly or profile != active:
         where = worktree.prepare(root, profile, nightly=nightly, say=say)
-        say(f"profile {profile} runs in {where.relative_to(root)}")
+    if where != root:
+        say(f"{what} runs in {where.relative_to(root)}")
         if changed := worktree.changed_files(root):
             say(f"it holds the last commit: {len(changed)} changed files of the checkout are not in it")
     return Plan(
@@ -120,6 +152,7 @@ def make_plan(
         stages=tuple(select(read_graph(where), first, last, force)),
         force=tuple(force),
         tracked=tracked,
+        experiment=experiment,
     )
 
 
@@ -158,6 +191,18 @@ def close_parent_run(plan: Plan, outcomes: list[Outcome], code: int, environment
         print(f"pipeline: the MLflow run was not closed: {reason}", file=sys.stderr)
         return ""
     return (done.stdout.strip().splitlines() or [""])[-1]
+
+
+def _keep(root: Path, plan: Plan, environment: Mapping[str, str]) -> int:
+    """Let DVC keep the experiment, and say where it can be looked at."""
+    try:
+        experiments.keep(plan, environment)
+    except UserError as error:
+        print(f"pipeline: {error}", file=sys.stderr)
+        return 1
+    where = plan.root.relative_to(root)
+    print(f"experiment {plan.experiment}: `dvc exp show`, `tinygptv results --profile {plan.profile} --root {where}`")
+    return 0
 
 
 def _conclude(outcomes: list[Outcome], code: int, seconds: float, url: str) -> int:

@@ -27,16 +27,31 @@ def read_yaml(path: Path) -> Any:
     Raises:
         ConfigError: the file is missing or is not YAML.
     """
+    try:
+        return from_yaml(path.read_text(), str(path))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; profiles are {known_profiles(path.parent)}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+
+
+def from_yaml(text: str, source: str) -> Any:
+    """Read YAML 1.2 from a text.
+
+    Args:
+        text: the YAML.
+        source: where it comes from, for the message.
+
+    Raises:
+        ConfigError: it is not YAML.
+    """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
-        return YAML(typ="safe").load(path.read_text())
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist; profiles are {known_profiles(path.parent)}") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path} is not valid YAML: {reason}") from None
+        return YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise ConfigError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def profile_names(folder: Path) -> list[str]:
@@ -55,13 +70,25 @@ def read_config(path: Path) -> Config:
     Raises:
         ConfigError: names the file, the key and what is wrong with it.
     """
-    content = read_yaml(path)
+    return check_config(read_yaml(path), str(path))
+
+
+def check_config(content: Any, source: str) -> Config:
+    """Check what a profile holds.
+
+    Args:
+        content: the YAML as read.
+        source: where it comes from, for the message.
+
+    Raises:
+        ConfigError: names the key and what is wrong with it.
+    """
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold sections, not {type(content).__name__}")
+        raise ConfigError(f"{source} must hold sections, not {type(content).__name__}")
     try:
         return Config.model_validate(_lists_to_tuples(content))
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_first_problem(error)}") from None
+        raise ConfigError(f"{source}: {_first_problem(error)}") from None
 
 
 def read_profile(root: Path, name: str | None = None) -> Profile:
@@ -71,13 +98,22 @@ def read_profile(root: Path, name: str | None = None) -> Profile:
         ConfigError: names the file, the key and what is wrong with it.
     """
     path = root / "params.yaml"
-    params = read_yaml(path)
-    if not isinstance(params, dict) or set(params) != {"profile", "seed"}:
-        raise ConfigError(f"{path} must hold exactly the keys `profile` and `seed`")
-    if not isinstance(params["seed"], int) or isinstance(params["seed"], bool) or params["seed"] < 0:
-        raise ConfigError(f"{path}: seed must be a whole number of at least 0, not {params['seed']!r}")
+    params = check_params(read_yaml(path), str(path))
     chosen = name if name is not None else params["profile"]
     return Profile(str(chosen), params["seed"], read_config(root / "configs" / f"{chosen}.yaml"))
+
+
+def check_params(params: Any, source: str) -> dict[str, Any]:
+    """Check what ``params.yaml`` holds; ``source`` is for the message.
+
+    Raises:
+        ConfigError: another key than ``profile`` and ``seed``, or a seed that is none.
+    """
+    if not isinstance(params, dict) or set(params) != {"profile", "seed"}:
+        raise ConfigError(f"{source} must hold exactly the keys `profile` and `seed`")
+    if not isinstance(params["seed"], int) or isinstance(params["seed"], bool) or params["seed"] < 0:
+        raise ConfigError(f"{source}: seed must be a whole number of at least 0, not {params['seed']!r}")
+    return params
 
 
 def _lists_to_tuples(value: Any) -> Any:

@@ -1,8 +1,8 @@
 """Git worktrees below ``.state/worktrees``: steps run in them without a change to the user's files.
 
 A profile other than that of ``params.yaml`` keeps its own, ``.state/worktrees/<profile>``, and so do scheduled runs,
-``.state/worktrees/nightly-<profile>``. A verification takes one that is gone afterwards. Each is a checkout of the last
-commit, shares DVC's cache with the main checkout and runs its own code.
+``nightly-<profile>``, and experiments, ``experiment-<profile>``. A verification takes one that is gone afterwards. Each
+is a checkout of the last commit, shares DVC's cache with the main checkout and runs its own code.
 
 Runs change files there that nobody commits: ``dvc.lock`` and reports. They stay when the worktree goes to the next
 commit; they, and whatever else that would undo, are also kept below ``.state/kept``.
@@ -57,12 +57,37 @@ def prepare(root: Path, profile: str, *, nightly: bool = False, say: Callable[[s
         _add(root, folder, commit)
     elif last_commit(folder) != commit:
         _move(root, folder, commit, profile, say)
+    return _made_ready(root, folder, profile)
+
+
+def _made_ready(root: Path, folder: Path, profile: str) -> Path:
     config = f"configs/{profile}.yaml"
     if not (folder / config).is_file():
         raise UserError(f"{config} is not part of the last commit; commit it, or set `profile` in params.yaml")
     set_profile(folder / PARAMS, profile)
     _share_cache(folder, cache_folder(root))
     return folder
+
+
+def prepare_experiment(root: Path, profile: str) -> Path:
+    """A worktree at the last commit in which nothing is left of a former experiment but resume points and outputs.
+
+    Args:
+        root: the main checkout.
+        profile: what its ``params.yaml`` names then.
+
+    Raises:
+        UserError: as of ``prepare``.
+    """
+    folder = folder_of(root, f"experiment-{profile}")
+    commit = last_commit(root)
+    _hold(root, folder)
+    if (folder / ".git").exists():
+        _git(folder, "checkout", "--quiet", "--force", "--detach", commit)
+        _git(folder, "clean", "--quiet", "-d", "--force")
+    else:
+        _add(root, folder, commit)
+    return _made_ready(root, folder, profile)
 
 
 def add_scratch(root: Path, cache: Path) -> Path:

@@ -56,7 +56,10 @@ def report(value: float, n: int = 100):
     return {"benchmarks": {"easy_vqa": entry}, "agreement": 0.99}
 
 
-def register(root, folder, name, value, run_id=""):
+EXPERIMENT = {"dvc.exp.name": "wide-lora", "dvc.exp.baseline": "d" * 40}
+
+
+def register(root, folder, name, value, run_id="", experiment=None):
     digests = {"shards": "a" * 32 + ".dir", "quantize": "b" * 32 + ".dir"}
     lineage = Lineage(
         profile="tiny",
@@ -65,6 +68,7 @@ def register(root, folder, name, value, run_id=""):
         quantized=report(value),
         unquantized=report(1.0),
         run_id=run_id,
+        experiment=experiment or {},
     )
     profile = Profile("tiny", 7, Config.model_construct(register_=settings(name)))
     return register_package(root, folder, profile, lineage)
@@ -134,6 +138,54 @@ def test_a_kill_before_the_alias_moves_loses_nothing(tracking, root, name, tmp_p
     register(root, folder, name, 0.95)
     assert version_by_alias(tracking, name, "champion") == "1"
     assert tracking.mlflow.get_model_version(name, "1").tags["promoted.by"] == getpass.getuser()
+
+
+def test_an_experiment_is_registered_and_moves_no_alias(tracking, root, name, tmp_path):
+    done = register(root, package(tmp_path / "e", "tried"), name, 0.99, experiment=EXPERIMENT)
+    assert (done.version, done.created, done.aliases, done.decision) == ("1", True, (), None)
+    assert version_by_alias(tracking, name, "champion") is None  # also where there is no other
+    found = tracking.mlflow.get_model_version(name, "1")
+    assert {key: found.tags[key] for key in EXPERIMENT} == EXPERIMENT
+    assert (found.tags["gate.passed"], found.tags["gate.reasons"]) == ("false", "not decided yet")
+    assert "| easy_vqa | accuracy | 0.9900 " in found.description
+    line = "version 1 (registered), an experiment: no alias moves; `tinygptv promote 1` asks the gate"
+    assert step.report(done) == f"{name} {line}"
+
+    register(root, package(tmp_path / "p", "plain"), name, 0.95)
+    assert version_by_alias(tracking, name, "champion") == "2"
+    register(root, package(tmp_path / "f", "tried again"), name, 0.99, experiment=EXPERIMENT)
+    assert [version_by_alias(tracking, name, alias) for alias in ("challenger", "champion")] == ["2", "2"]
+
+
+def test_what_an_experiment_made_again_stays_what_it_was(tracking, root, name, tmp_path):
+    """The same content is the same version, whoever makes it: only the pipeline itself may speak for it."""
+    register(root, package(tmp_path / "p", "plain"), name, 0.95)
+    before = tracking.mlflow.get_model_version(name, "1")
+    done = register(root, tmp_path / "p", name, 0.5, experiment=EXPERIMENT)
+    assert (done.version, done.created, done.aliases) == ("1", False, ("challenger", "champion"))
+    after = tracking.mlflow.get_model_version(name, "1")
+    assert (after.tags, after.description) == (before.tags, before.description)
+
+    register(root, package(tmp_path / "e", "tried"), name, 0.99, experiment=EXPERIMENT)
+    register(root, tmp_path / "e", name, 0.99)  # the values are in the profile now
+    assert version_by_alias(tracking, name, "challenger") == "2"
+    assert tracking.mlflow.get_model_version(name, "2").tags["gate.reasons"] != "not decided yet"
+
+
+def test_an_experiment_that_was_killed_while_it_registered_ends_as_if_nothing_had_happened(
+    tracking, root, name, tmp_path, monkeypatch
+):
+    folder = package(tmp_path / "e", "tried")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(
+            type(tracking.mlflow), "set_model_version_tag", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        register(root, folder, name, 0.99, experiment=EXPERIMENT)
+    done = register(root, folder, name, 0.99, experiment=EXPERIMENT)
+    assert (done.version, done.created, done.aliases) == ("1", False, ())
+    found = tracking.mlflow.get_model_version(name, "1")
+    assert (found.tags["profile"], found.tags["dvc.md5"]) == ("tiny", "b" * 32 + ".dir")
+    assert found.description
 
 
 def test_nan_never_becomes_champion(tracking, root, name, tmp_path):

@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import os
 import subprocess
 import sys
 import time
@@ -83,6 +84,20 @@ def test_steps_of_a_pipeline_share_one_parent_and_without_one_there_is_none(trac
     with step_run("features") as run:
         pass
     assert "mlflow.parentRunId" not in tracking.mlflow.get_run(run.run_id).data.tags
+
+
+def test_the_runs_of_an_experiment_name_it(tracking, root, step_run, monkeypatch):
+    monkeypatch.setenv("DVC_EXP_NAME", "wide-lora")
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "d" * 40)
+    monkeypatch.setenv("TINYGPTV_PIPELINE_ID", uuid.uuid4().hex)
+    monkeypatch.setenv("DVC_ROOT", str(root))
+    with step_run() as run:
+        pass
+    command.main(["open-pipeline", "--id", os.environ["TINYGPTV_PIPELINE_ID"], "--profile", "tiny"])
+    found = tracking.mlflow.get_run(run.run_id).data.tags
+    parent = tracking.mlflow.get_run(found["mlflow.parentRunId"]).data.tags
+    for tags in (found, parent):
+        assert (tags["dvc.exp.name"], tags["dvc.exp.baseline"]) == ("wide-lora", "d" * 40)
 
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError("no"), "FAILED"), (Interrupted(15), "KILLED")])

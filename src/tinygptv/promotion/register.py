@@ -2,6 +2,8 @@
 
 Where another version is champion, this is a promotion like any other. Where there is none, or it is this one, there is
 nothing to compare with: the package's own numbers suffice, which ``quantize`` has just measured, in the same pipeline.
+
+An experiment's package becomes a version like any other and no more: somebody has to ask for its promotion.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from tinygptv.tracking.registry import (
     aliases_of,
     card,
     complete_lineage,
+    find_version,
     version_by_alias,
 )
 
@@ -42,7 +45,8 @@ class Registration:
     created: bool
     """False where the registry had the same content already."""
     aliases: tuple[str, ...]
-    decision: Decision
+    decision: Decision | None
+    """None for an experiment, about which nobody has asked the gate."""
 
 
 def register_package(
@@ -69,6 +73,10 @@ def register_package(
     with only_promotion(root, name, PATIENCE), reachable(root) as tracking:
         version, created = add_package(tracking, name, folder, lineage)
         complete_lineage(tracking, lineage)
+        if lineage.experiment:
+            if not find_version(tracking, name, version).description:
+                tracking.mlflow.update_model_version(name, version, card(tracking, name, version, lineage))
+            return Registration(name, version, created, aliases_of(tracking, name, version), None)
         with moves(tracking, name):
             pass  # what a kill left is finished first
         champion = version_by_alias(tracking, name, CHAMPION)

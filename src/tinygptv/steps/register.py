@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tinygptv.files import read_json, write_json
 
 if TYPE_CHECKING:
+    from tinygptv.promotion.decide import Decision
     from tinygptv.promotion.register import Registration
     from tinygptv.steps.harness import StepContext
 
@@ -19,6 +20,7 @@ def run(context: StepContext) -> None:
     """Register ``data/<profile>/quantize/model`` with the numbers of ``quantize.json`` and ``evaluate.json``."""
     from tinygptv.promotion.register import register_package
     from tinygptv.steps.harness import reports_folder
+    from tinygptv.tracking import facts
     from tinygptv.tracking.card import step_digests
     from tinygptv.tracking.registry import Lineage
     from tinygptv.tracking.runs import git_state
@@ -34,27 +36,30 @@ def run(context: StepContext) -> None:
         quantized=read_json(reports / "quantize.json"),
         unquantized=read_json(reports / "evaluate.json"),
         run_id=context.run.wait_for_id(),
+        experiment=facts.experiment(),
     )
     done = register_package(context.root, package, context.profile, lineage)
-    context.run.metrics(
-        {f"{row.check}".replace(" ", "_"): row.value for row in done.decision.rows if row.value is not None}
-    )
-    decision = context.staging / "gate.json"
-    write_json(decision, done.decision.as_json())
-    context.run.artifact(decision)
-    context.run.tags(
-        {
-            "model.version": f"{done.name}/{done.version}",
-            "model.aliases": ",".join(done.aliases),
-            "gate.passed": str(done.decision.passed).lower(),
-            "gate.reasons": "; ".join(done.decision.reasons) or "none",
-        }
-    )
+    context.run.tags({"model.version": f"{done.name}/{done.version}", "model.aliases": ",".join(done.aliases)})
+    if done.decision is not None:
+        _record(context, done.decision)
     print(report(done))
+
+
+def _record(context: StepContext, decision: Decision) -> None:
+    """What the gate said, in the step's run."""
+    context.run.metrics({row.check.replace(" ", "_"): row.value for row in decision.rows if row.value is not None})
+    file = context.staging / "gate.json"
+    write_json(file, decision.as_json())
+    context.run.artifact(file)
+    passed, reasons = str(decision.passed).lower(), "; ".join(decision.reasons) or "none"
+    context.run.tags({"gate.passed": passed, "gate.reasons": reasons})
 
 
 def report(done: Registration) -> str:
     """One line for the user."""
     new = "registered" if done.created else "registered before"
     line = f"{done.name} version {done.version} ({new}), {', '.join(done.aliases)}"
+    if done.decision is None:
+        ask = f"an experiment: no alias moves; `tinygptv promote {done.version}` asks the gate"
+        return f"{line.removesuffix(', ')}, {ask}"
     return line if done.decision.passed else f"{line}; not made champion: {'; '.join(done.decision.reasons)}"

@@ -12,7 +12,7 @@ from tinygptv.errors import UserError, complain
 from tinygptv.profiles import read_profile
 from tinygptv.startup import begin
 from tinygptv.steps.harness import find_root, state_folder
-from tinygptv.tracking import pipelines, registered
+from tinygptv.tracking import facts, pipelines, registered
 from tinygptv.tracking.client import Tracking, reachable
 from tinygptv.tracking.runs import git_state
 from tinygptv.tracking.shipping import ship_all
@@ -65,6 +65,8 @@ def _open(root: Path, identifier: str, profile: str | None) -> None:
     with reachable(root) as tracking:
         experiment, run = _pipeline(tracking, identifier, profile)
         tracking.mlflow.update_run(run, status="RUNNING")
+        for key, value in facts.experiment().items():
+            tracking.mlflow.set_tag(run, key, value)
         pipelines.close_left(tracking, experiment, state_folder(root, _name(root, profile)))
         lost = registered.held_for_done(root) and registered.lacks_package(tracking, read_profile(root, profile))
         print(json.dumps({"url": tracking.url(experiment, run), "repeat": [registered.STEP] if lost else []}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ INPUTS_TAG = "dvc.inputs"
 ENVIRONMENT_TAG = "environment"
 ENVIRONMENT_DIGEST_TAG = "environment.sha256"
 USER_TAG = "user"
+EXPERIMENT_TAGS = {"DVC_EXP_NAME": "dvc.exp.name", "DVC_EXP_BASELINE_REV": "dvc.exp.baseline"}
+"""DVC's variables in the steps of an experiment (`dvc exp run`, `python -m flows.pipeline --set`), and their tags."""
 
 
 def at_start(params: Mapping[str, object], stage: Mapping[str, Any]) -> dict[str, str]:
@@ -29,7 +32,12 @@ def at_start(params: Mapping[str, object], stage: Mapping[str, Any]) -> dict[str
         stage: the step's entry in ``dvc.yaml``.
     """
     inputs = ",".join(inputs_of(stage))  # which digests the run must name, whatever the graph becomes later
-    return {CONFIG_TAG: digest(params), INPUTS_TAG: inputs, USER_TAG: user()}
+    return {CONFIG_TAG: digest(params), INPUTS_TAG: inputs, USER_TAG: user(), **experiment()}
+
+
+def experiment() -> dict[str, str]:
+    """By which name DVC knows the experiment that this process works for, and from which commit it began."""
+    return {tag: os.environ[name] for name, tag in EXPERIMENT_TAGS.items() if os.environ.get(name)}
 
 
 def at_end() -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,14 @@ class Lineage:
     """``evaluate.json``."""
     run_id: str
     """The MLflow run that registers; empty for none."""
+    experiment: Mapping[str, str] = field(default_factory=dict)
+    """Tags that name the experiment that made the package; empty for the pipeline itself."""
 
 
 def add_package(tracking: Tracking, name: str, folder: Path, lineage: Lineage) -> tuple[str, bool]:
     """Make a package a version of a registered model, and the challenger. The same content is the same version.
+
+    A package of an experiment moves no alias, and changes nothing of a version that others made.
 
     Args:
         tracking: the store.
@@ -71,9 +75,11 @@ def add_package(tracking: Tracking, name: str, folder: Path, lineage: Lineage) -
     created = version is None
     if version is None:
         version = _add_version(tracking, name, digest, folder, lineage)
-    for key, value in tags_of(lineage).items():
-        tracking.mlflow.set_model_version_tag(name, version, key, value)
-    tracking.mlflow.set_registered_model_alias(name, CHALLENGER, version)
+    if lineage.experiment.items() <= tracking.mlflow.get_model_version(name, version).tags.items():
+        for key, value in tags_of(lineage).items():
+            tracking.mlflow.set_model_version_tag(name, version, key, value)
+    if not lineage.experiment:
+        tracking.mlflow.set_registered_model_alias(name, CHALLENGER, version)
     return version, created
 
 
@@ -172,7 +178,7 @@ def _add_version(tracking: Tracking, name: str, digest: str, folder: Path, linea
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name, description=DESCRIPTION.format(lineage.profile))
-    address, tags = f"models:/{logged.model_id}", {DIGEST_TAG: digest, **UNDECIDED}
+    address, tags = f"models:/{logged.model_id}", {DIGEST_TAG: digest, **UNDECIDED, **lineage.experiment}
     added = client.create_model_version(name, address, run_id=run_id, tags=tags, model_id=logged.model_id)
     return str(added.version)
 
