@@ -161,7 +161,7 @@ def newest_run(chosen: services.Settings) -> str:
     request = urllib.request.Request(  # noqa: S310 (the project's own loopback address)
         f"{chosen.prefect_api}/flow_runs/filter",
         data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json", **basic(chosen)},
+        headers={"Content-Type": "application/json", **basic(chosen.auth)},
     )
     with urllib.request.urlopen(request) as answer:  # noqa: S310
         runs = json.load(answer)
@@ -172,14 +172,14 @@ def newest_run(chosen: services.Settings) -> str:
 
 def from_mlflow(chosen: services.Settings, asked: str) -> dict[str, Any]:
     """An answer of MLflow's API."""
-    request = urllib.request.Request(f"{chosen.mlflow}/api/2.0/mlflow/{asked}", headers=basic(chosen))  # noqa: S310
+    request = urllib.request.Request(f"{chosen.mlflow}/api/2.0/mlflow/{asked}", headers=basic(chosen.mlflow_auth))  # noqa: S310
     with urllib.request.urlopen(request) as answer:  # noqa: S310
         return dict(json.load(answer))
 
 
-def basic(chosen: services.Settings) -> dict[str, str]:
-    """What opens both servers."""
-    return {"Authorization": f"Basic {base64.b64encode(chosen.auth.encode()).decode()}"}
+def basic(auth: str) -> dict[str, str]:
+    """What opens a server."""
+    return {"Authorization": f"Basic {base64.b64encode(auth.encode()).decode()}"}
 
 
 def mlflow(page: Page, chosen: services.Settings, out: Path, profile: str, model: str) -> None:
@@ -230,8 +230,7 @@ def main() -> int:
         print("pictures: no servers; run `tinygptv up` first", file=sys.stderr)
         return 2
     with browser() as page:
-        page.call("Network.enable")
-        page.call("Network.setExtraHTTPHeaders", headers=basic(chosen))  # a person would type it into MLflow's page
+        page.open(chosen.mlflow.replace("//", f"//{chosen.mlflow_auth}@"), "Experiments")  # as a person logs in
         prefect(page, chosen, options.out, options.run or newest_run(chosen))
         mlflow(page, chosen, options.out, options.profile, options.model)
         if options.image is not None:

@@ -124,15 +124,16 @@ class Servers:
 
     @property
     def user(self) -> tuple[str, str]:
-        """Name and password, for both servers."""
-        user, _, password = self.settings.auth.partition(":")
+        """Name and password of MLflow."""
+        user, _, password = self.settings.mlflow_auth.partition(":")
         return user, password
 
     @property
     def prefect(self) -> httpx.Client:
         """Prefect's API with the password."""
+        user, _, password = self.settings.auth.partition(":")
         transport = PatientTransport()
-        return httpx.Client(base_url=self.settings.prefect_api, auth=self.user, timeout=30, transport=transport)
+        return httpx.Client(base_url=self.settings.prefect_api, auth=(user, password), timeout=30, transport=transport)
 
     def ask(self, path: str, content: Any = None) -> Any:
         """POST to Prefect's API; the JSON that comes back."""

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from tinygptv.errors import UserError
+from tinygptv.files import read_json
 from tinygptv.services import settings, stack
 from tinygptv.services.environment import prefect_environment
 from tinygptv.services.stores import login_for
@@ -58,7 +60,7 @@ def test_the_password_goes_to_the_own_server_alone(tmp_path):
 
 def test_what_opens_mlflow_goes_to_the_own_server_alone(tmp_path):
     assert login_for(tmp_path, {}) == {}  # no server was ever started
-    user, _, password = settings.make(tmp_path, {}).auth.partition(":")
+    user, _, password = settings.make(tmp_path, {}).mlflow_auth.partition(":")
     login = {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password}
     for uri in ("http://127.0.0.1:5000", "http://localhost:5000/", f"sqlite:///{tmp_path}/mlflow.db"):
         assert login_for(tmp_path, {"MLFLOW_TRACKING_URI": uri}) == login
@@ -75,7 +77,19 @@ def test_mlflow_is_started_with_users_and_no_secret_on_its_command_line(tmp_path
     made = settings.make(tmp_path, {})
     mlflow, *_ = stack.services(made, {})
     assert mlflow.command[mlflow.command.index("--app-name") + 1] == "basic-auth"
-    assert mlflow.environment["MLFLOW_AUTH_ADMIN_PASSWORD"] == made.auth.partition(":")[2]
-    assert not any(made.auth.partition(":")[2] in word for word in mlflow.command)
+    password = made.mlflow_auth.partition(":")[2]
+    assert mlflow.environment["MLFLOW_AUTH_ADMIN_PASSWORD"] == password
+    assert not any(password in word for word in mlflow.command)
+    assert not any(made.auth.partition(":")[2] in value for value in mlflow.environment.values())
     users = made.folder / "mlflow-users.ini"
     assert "database_uri = sqlite:///" in users.read_text() and users.stat().st_mode & 0o777 == 0o600
+
+
+def test_settings_of_an_earlier_version_get_a_password_for_mlflow(tmp_path):
+    made = settings.make(tmp_path, {})
+    path = made.folder / "settings.json"
+    path.write_text(json.dumps({key: value for key, value in read_json(path).items() if key != "mlflow_auth"}))
+    assert login_for(tmp_path, {}) == {}
+    again = settings.make(tmp_path, {})
+    assert again.mlflow_auth.startswith("tinygptv:") and (again.auth, again.mark) == (made.auth, made.mark)
+    assert login_for(tmp_path, {})["MLFLOW_TRACKING_PASSWORD"] == again.mlflow_auth.partition(":")[2]

@@ -24,7 +24,7 @@ def up(root: RootOption = None) -> None:
     folder = checkout(root)
     statuses = services.up(folder, os.environ, _say)
     print(table(statuses))
-    print("Both pages ask for what `auth` in .state/services/settings.json has: USER:PASSWORD.")
+    print("Prefect's page asks for the text of `auth` in .state/services/settings.json, MLflow's for `mlflow_auth`.")
 
 
 def down(root: RootOption = None) -> None:

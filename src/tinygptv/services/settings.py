@@ -29,9 +29,11 @@ class Settings:
     mlflow_port: int
     prefect_port: int
     auth: str
-    """``user:password`` that both servers' APIs and pages ask for; a team's MLflow has users of its own."""
+    """``user:password`` that Prefect's API and page ask for."""
     mark: str
     """In the environment of all that ``up`` starts, so that ``down`` finds it whatever was killed in between."""
+    mlflow_auth: str = ""
+    """The same for MLflow; another one, for Prefect's lets run code. A team's MLflow has users of its own."""
 
     @property
     def folder(self) -> Path:
@@ -76,6 +78,7 @@ def read(root: Path) -> Settings | None:
             prefect_port=int(content["prefect_port"]),
             auth=str(content["auth"]),
             mark=str(content["mark"]),
+            mlflow_auth=str(content.get("mlflow_auth", "")),  # of an earlier version: MLflow asked nobody
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error!r}); remove it and run `tinygptv up`") from None
@@ -88,11 +91,10 @@ def make(root: Path, env: Mapping[str, str]) -> Settings:
         UserError: the file is damaged, or a variable names no port.
     """
     former = read(root)
-    chosen = former or Settings(
-        root, MLFLOW_PORT, PREFECT_PORT, f"{USER}:{secrets.token_urlsafe(24)}", secrets.token_hex(8)
-    )
+    chosen = former or Settings(root, MLFLOW_PORT, PREFECT_PORT, _password(), secrets.token_hex(8))
     chosen = replace(
         chosen,
+        mlflow_auth=chosen.mlflow_auth or _password(),
         mlflow_port=port_of(env, MLFLOW_VARIABLE, chosen.mlflow_port),
         prefect_port=port_of(env, PREFECT_VARIABLE, chosen.prefect_port),
     )
@@ -103,6 +105,10 @@ def make(root: Path, env: Mapping[str, str]) -> Settings:
         del content["root"]
         write_secret(chosen.folder / "settings.json", content)
     return chosen
+
+
+def _password() -> str:
+    return f"{USER}:{secrets.token_urlsafe(24)}"
 
 
 def mlflow_address(root: Path) -> str:

@@ -147,13 +147,13 @@ def forget(root: Path) -> None:
 def _files(settings: Settings) -> Stores:
     root = settings.root
     database = f"sqlite:///{root / 'mlflow.db'}"
-    user, _, password = settings.auth.partition(":")
+    user, _, password = settings.mlflow_auth.partition(":")
     return Stores(
         shared=False,
         options=("--backend-store-uri", database, "--artifacts-destination", str(root / "mlartifacts"), *WITH_USERS),
         mlflow=_users(settings, f"sqlite:///{users_database(root)}", user, password, secrets.token_urlsafe(32)),
         client={"MLFLOW_TRACKING_URI": database},
-        login=_login(user, password),
+        login=_login(user, password) if password else {},
     )
 
 
