@@ -279,3 +279,14 @@ def test_damaged_at_any_place_is_read_or_refused_in_one_line():
                     assert read_image(tried).mode == "RGB"
                 except ImageError as error:
                     assert "\n" not in str(error)
+
+
+def test_a_reason_that_pillow_leaves_empty_is_at_least_named(monkeypatch):
+    def end(*_: object) -> None:
+        raise EOFError
+
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, format="PNG")
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.verify", end)
+    with pytest.raises(ImageError, match=r"cannot be decoded \(EOFError\)"):
+        read_image(picture.getvalue(), "x")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageCms
 
-from tinygptv.errors import DataError, from_os_error
+from tinygptv.errors import DataError, brief, from_os_error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -106,7 +106,7 @@ def _decode(content: bytes, name: str, formats: Iterable[str]) -> Image.Image:
     except ImageError:
         raise
     except Exception as error:  # for damaged files Pillow has many
-        reason = " ".join(str(error).split())[:200]
+        reason = brief(error)  # some of them say nothing
         reason = "unknown format" if "cannot identify" in reason else reason
         raise ImageError(f"the image cannot be decoded ({reason}); PNG, JPEG and WebP are known", name) from None
 

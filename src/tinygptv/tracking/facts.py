@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tinygptv.config import STEPS
-from tinygptv.errors import complain
+from tinygptv.errors import brief, complain
 from tinygptv.files import canonical
 
 CONFIG_TAG = "config.sha256"
@@ -54,7 +54,7 @@ def environment() -> dict[str, Any]:
         try:
             return dict(runtime.environment())
         except Exception as problem:  # a GPU that has just failed, for one: the record must not hide the step's error
-            complain("tracking", f"the environment cannot be described in full ({problem})")
+            complain("tracking", f"the environment cannot be described in full ({brief(problem)})")
     from tinygptv.runtime import software
 
     return dict(software())
