@@ -114,10 +114,10 @@ class SealedFolder:
         Raises:
             DataError: they are not.
         """
-        folder = Path(pretrained_model_name_or_path)
-        if folder.is_dir():
-            check(folder)
-        return super().from_pretrained(pretrained_model_name_or_path, *arguments, **named)  # type: ignore[misc]
+        source = pretrained_model_name_or_path  # or a name on the hub, or None
+        if isinstance(source, str | os.PathLike) and Path(source).is_dir():
+            check(Path(source))
+        return super().from_pretrained(source, *arguments, **named)  # type: ignore[misc]
 
     def save_pretrained(self, save_directory: Any, *arguments: Any, **named: Any) -> Any:
         """Write a folder as transformers does, and the digests of all its files."""

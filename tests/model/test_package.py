@@ -223,6 +223,12 @@ def test_the_auto_classes_refuse_it_too(sealed) -> None:
             auto.from_pretrained(sealed)
 
 
+def test_a_model_may_be_built_of_tensors_alone(make_model) -> None:
+    model = make_model()
+    built = type(model).from_pretrained(None, config=model.config, state_dict=model.state_dict())
+    assert built.state_dict().keys() == model.state_dict().keys()
+
+
 @pytest.mark.parametrize("command", ["ask", "serve"])
 @pytest.mark.parametrize("name", ["1,000 bytes of weights", "no template", "config without keys", "a tensor less"])
 def test_a_command_ends_with_one_line(sealed, tmp_path, capfd, command, name) -> None:

@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from tinygptv.errors import UserError
+
 Key = TypeVar("Key", bound=Hashable)
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -127,7 +129,7 @@ class Batcher(Generic[Key, Task, Result]):
             results = await loop.run_in_executor(self._worker, self._work, key, [item.task for item in batch])
         except Exception as error:
             if len(batch) == 1:
-                log.exception("a question could not be answered")
+                log.warning("a question could not be answered: %s", error, exc_info=not isinstance(error, UserError))
                 _settle(batch[0], error=error)
                 return
             log.warning("a batch of %d failed (%s); its questions are tried one by one", len(batch), error)
