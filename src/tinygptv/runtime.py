@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import random
@@ -78,6 +79,15 @@ def autocast(model: nn.Module) -> AbstractContextManager[object]:
         if parameter.dtype in (torch.bfloat16, torch.float16):
             return torch.autocast(parameter.device.type, dtype=parameter.dtype)
     return nullcontext()
+
+
+def free_memory() -> None:
+    """Give back what is no longer used: models hold themselves in cycles, torch keeps the memory of a device."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def quiet_libraries() -> None:

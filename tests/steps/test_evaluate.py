@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,10 @@ from tinygptv.data.summary import tars
 from tinygptv.evaluation.benchmarks import BENCHMARKS
 from tinygptv.promotion.decide import Decision, on_report
 from tinygptv.results import results_table
+from tinygptv.runtime import free_memory
+from tinygptv.steps import evaluate, quantize
+from tinygptv.steps.children import child, event
+from tinygptv.steps.evaluate import open_stage
 
 PICTURES = ("loss.png", "stages.png", "answers.png")
 
@@ -96,3 +101,45 @@ def test_nothing_to_ask(trained, run, capfd, tasks):
     assert (quantized["benchmarks"], quantized["agreement"]["value"]) == ({}, None)
     assert all((trained.root / "reports" / "smoke" / name).stat().st_size for name in PICTURES)
     assert not Decision(on_report(quantized, 1, trained.config.register_.gate)).passed
+
+
+@pytest.fixture
+def alive(monkeypatch):
+    """Which stages' models are in memory whenever another is opened, and when ``quantize`` lets its package answer."""
+    opened, found = [], []
+
+    def look():
+        found.append([stage for stage, reference in opened if reference() is not None])
+
+    def watched(context, stage):
+        look()
+        model = open_stage(context, stage)
+        opened.append((stage, weakref.ref(model.model)))
+        return model
+
+    class Told:
+        def __init__(self):
+            self.event = event()
+
+        def set(self):
+            look()
+            self.event.set()
+
+    for step in (evaluate, quantize):
+        monkeypatch.setattr(step, "open_stage", watched)
+    monkeypatch.setattr(quantize, "event", Told)
+    monkeypatch.setattr(quantize, "child", lambda target, job, told: child(target, job, told.event))
+    return found
+
+
+def test_evaluate_has_one_model_in_memory_at_a_time(trained, run, alive):
+    assert run(trained, "evaluate") == 0
+    assert alive == [[]] * 4
+
+
+@pytest.mark.pipeline
+def test_quantize_has_one_model_in_memory_at_a_time(trained, run, alive):
+    assert run(trained, "evaluate") == 0
+    free_memory()  # as its process would by its end
+    assert run(trained, "quantize") == 0
+    assert alive[4:] == [[], []]

@@ -19,7 +19,7 @@ def run(context: StepContext) -> None:
     if not isinstance(settings, EasyVQA):
         raise ConfigError(
             f"download.source of profile {context.profile.name} is {settings.source}: this version does not fetch the "
-            "paper's data sets; set it to easy_vqa, or train on shards of your own (docs/records.md)"
+            "paper's data sets; set it to easy_vqa, with tasks in the mixtures (shards of your own: docs/records.md)"
         )
     package = sources.find_package()
     files = sources.read_files(package.data)

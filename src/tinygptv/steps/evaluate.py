@@ -69,6 +69,9 @@ def run(context: StepContext) -> None:
         by_stage[stage] = benchmarks.score(slice_, [answer.text for answer in said], training)
         log_values(context, f"{stage}.", by_stage[stage])
         print(f"{stage}, held-out slice: {line(by_stage[stage])}")
+        if stage != LAST:  # one model at a time, as `tinygptv plan` counts
+            del model
+            runtime.free_memory()
 
     started = time.monotonic()
     said = answering.ask(

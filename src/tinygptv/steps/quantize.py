@@ -82,6 +82,8 @@ def run(context: StepContext) -> None:
             outlier_threshold=settings.outlier_threshold,
             max_new_tokens=config.evaluate.max_new_tokens,
         )
+        del model
+        runtime.free_memory()
         complete.set()
     measured, predictions = read_json(job.measured), read_json(job.answers)
     questions = benchmarks.list_questions(read_records(tars(shards, "test-*.tar")))
