@@ -290,18 +290,40 @@ def test_local_folder(tracking, root, name, tmp_path, monkeypatch):
     assert not (tmp_path / "none.db").exists()
 
 
-def test_step(tracking, root, name, profile, step_run, tmp_path, capsys):
-    config = profile.config.model_copy(update={"register_": settings(name)})
-    profile = type(profile)(profile.name, profile.seed, config)
-    package(root / "data/tiny/quantize/model", name)
-    write_json(root / "reports/tiny/quantize.json", report(0.5))
-    write_json(root / "reports/tiny/evaluate.json", report(0.99))
-    run = step_run("register")
-    context = StepContext(
-        step="register", profile=profile, root=root, run=run, stop=StopRequest(), staging=tmp_path / "staging"
-    )
-    with run:
-        step.run(context)
+@pytest.fixture
+def run_step(root, name, profile, step_run, tmp_path):
+    """Run the step with a package whose answers are right so often."""
+
+    def run(value: float):
+        config = profile.config.model_copy(update={"register_": settings(name)})
+        changed = type(profile)(profile.name, profile.seed, config)
+        shutil.rmtree(root / "data", ignore_errors=True)
+        package(root / "data/tiny/quantize/model", name)
+        write_json(root / "reports/tiny/quantize.json", report(value))
+        write_json(root / "reports/tiny/evaluate.json", report(0.99))
+        made = step_run("register")
+        staging = tmp_path / "staging"
+        with made:
+            step.run(
+                StepContext(step="register", profile=changed, root=root, run=made, stop=StopRequest(), staging=staging)
+            )
+        return made
+
+    return run
+
+
+def test_the_step_of_an_experiment_moves_no_alias(tracking, name, run_step, monkeypatch, capsys):
+    monkeypatch.setenv("DVC_EXP_NAME", "wide-lora")  # as DVC and the flow tell it
+    run = run_step(0.99)
+    assert capsys.readouterr().out.startswith(f"{name} version 1 (registered), an experiment: no alias moves; ")
+    assert version_by_alias(tracking, name, "champion") is None
+    tags = tracking.mlflow.get_run(run.run_id).data.tags
+    assert (tags["dvc.exp.name"], tags["model.version"], tags["model.aliases"]) == ("wide-lora", f"{name}/1", "")
+    assert "gate.passed" not in tags
+
+
+def test_step(tracking, name, run_step, capsys):
+    run = run_step(0.5)
     told = capsys.readouterr().out
     assert told == f"{name} version 1 (registered), challenger; not made champion: easy_vqa: 0.5000 is below 0.9000\n"
     found = tracking.mlflow.get_run(run.run_id)
