@@ -50,6 +50,20 @@ def test_a_better_model_becomes_champion_and_says_why(world):
     assert (again.decision, again.line()) == (None, f"{world.name} version 3 is the champion already")
 
 
+def test_an_experiment_becomes_champion_when_it_is_told_to_by_its_number(world):
+    before = {alias: world.alias(alias) for alias in ("challenger", "champion", "previous")}
+    tried = world.register(99, experiment={"dvc.exp.name": "wide-lora"})
+    assert {alias: world.alias(alias) for alias in before} == before
+    assert promote(world.root, world.profile, None, examine).version == before["challenger"]
+    done = promote(world.root, world.profile, tried.version, examine)
+    assert done.promoted, done.decision.reasons
+    found = world.client.get_model_version(world.name, tried.version)
+    assert (world.alias("champion"), world.alias("challenger")) == (tried.version, before["challenger"])
+    assert (found.tags["dvc.exp.name"], found.tags["gate.passed"]) == ("wide-lora", "true")
+    assert found.description.startswith("## Decision of the gate")
+    assert "Gate: passed. Champion: by " in found.description
+
+
 @drill(32, "a worse model: refused, with the table")
 def test_a_worse_metric(world):
     (reason,) = reasons(world, "2")

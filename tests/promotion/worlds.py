@@ -85,13 +85,20 @@ class World:
     def tags(self, version: str) -> dict[str, str]:
         return dict(self.client.get_model_version(self.name, version).tags)
 
-    def register(self, right: int, told: Mapping[str, Any] | None = None, pipeline: Recorded | None = None) -> Any:
+    def register(
+        self,
+        right: int,
+        told: Mapping[str, Any] | None = None,
+        pipeline: Recorded | None = None,
+        experiment: Mapping[str, str] | None = None,
+    ) -> Any:
         """Let a pipeline end in a package that gets so many of a hundred questions right.
 
         Args:
             right: that number.
             told: what the report says of ``easy_vqa`` in place of the truth.
             pipeline: whose earlier steps it goes on from.
+            experiment: the tags that name it, if it is one.
         """
         runs = pipeline or self.pipeline
         data = self.root / "data" / "tiny"
@@ -116,7 +123,13 @@ class World:
         running = mine.run("register", seconds=300, status="RUNNING")
         report = {"benchmarks": {"easy_vqa": truth}, "agreement": {"value": 1.0, "n": len(questions)}}
         lineage = Lineage(
-            profile="tiny", git_sha=COMMIT, digests=md5, quantized=report, unquantized=report, run_id=running
+            profile="tiny",
+            git_sha=COMMIT,
+            digests=md5,
+            quantized=report,
+            unquantized=report,
+            run_id=running,
+            experiment=experiment or {},
         )
         done: Registration = register_package(
             self.root, data / "quantize" / "model", self.profile, lineage, examine=examine
