@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
+from tests.limits import without_override
 from tinygptv import files
 from tinygptv.errors import DataError, NoSpaceError, from_write_error
 
@@ -149,3 +153,77 @@ def test_a_tree_s_digest_is_of_names_and_contents(tmp_path):
     digests = {files.sha256_tree(make(tmp_path / f"c{n}", **other)) for n, other in enumerate(others)}
     assert digest not in digests
     assert len(digests) == len(others)
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """The system's temporary folder, for the test and its processes alone."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
+USER = (
+    "import os, signal, sys\n"
+    "from tinygptv.files import scratch_folder\n"
+    "with scratch_folder() as folder:\n"
+    "    (folder / 'copy').write_bytes(bytes(1000))\n"
+    "    print(folder, flush=True)\n"
+    "    sys.stdin.readline()\n"
+    "    os.kill(os.getpid(), signal.SIGKILL)\n"
+)
+
+
+def test_scratch_folders_go_with_their_block_and_those_of_killed_processes_with_the_next(temporary):
+    with files.scratch_folder() as one, files.scratch_folder() as other:
+        (one / "file").write_text("one")
+        assert one != other and not list(other.iterdir())
+        assert (one / "file").read_text() == "one"  # that another process's start would not remove
+    assert not list(temporary.iterdir())
+    with pytest.raises(KeyError), files.scratch_folder():
+        raise KeyError("an error in the block")
+    assert not list(temporary.iterdir())
+    process = subprocess.Popen([sys.executable, "-c", USER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    left = Path(process.stdout.readline().strip()) / "copy"
+    with files.scratch_folder():
+        assert left.is_file()  # at work
+    process.communicate("\n")
+    assert process.returncode == -9 and left.is_file()
+    stranger = temporary / "tinygptv-of-something-else"
+    stranger.mkdir()
+    with files.scratch_folder():
+        assert not left.exists()
+    assert list(temporary.iterdir()) == [stranger]
+
+
+@pytest.mark.parametrize("mode", [0o555, 0])
+def test_a_temporary_folder_that_does_not_let_itself_be_used_is_named(temporary, monkeypatch, mode):
+    """tempfile looks for another one, and says only that it found none."""
+
+    def none():
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    temporary.chmod(mode)
+    with without_override(), pytest.raises(PermissionError) as caught, files.scratch_folder():
+        pass
+    assert str(temporary) in str(from_write_error(caught.value, "copying"))
+
+
+def test_a_temporary_folder_that_is_full_is_named(temporary, monkeypatch):
+    def none():
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    class Full:
+        def __init__(self, **_):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    monkeypatch.setattr(tempfile, "TemporaryFile", Full)
+    with pytest.raises(NoSpaceError) as caught, files.scratch_folder():
+        pass
+    assert f"no space left on the disk of {temporary}: 4,096 bytes are needed" in str(
+        from_write_error(caught.value, "copying")
+    )

@@ -73,6 +73,10 @@ class NotFiniteError(UserError):
     exit_code = 1
 
 
+class RefusedError(UserError):
+    """The system or a server does not let it: no space, no permission, a limit, no access. Nothing need be missing."""
+
+
 class BusyError(UserError):
     """The same step runs already. It may do so for hours, so this is not taken for a passing fault."""
 
@@ -170,21 +174,28 @@ def from_os_error(error: OSError, doing: str) -> UserError:
         sizes = ""
         if isinstance(error, NoSpaceError):
             sizes = f": {error.needed:,} bytes are needed, {free_bytes(where):,} are free"
-        return UserError(f"{doing}: no space left on the disk of {where}{sizes}; free some and run the command again")
+        return RefusedError(
+            f"{doing}: no space left on the disk of {where}{sizes}; free some and run the command again"
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        closed = Path(where).exists() and not os.access(where, os.R_OK)
+        closed = Path(str(where)).exists() and not may(where, os.R_OK)
         what, able = ("read", "readable") if closed else ("write", "writable")
-        return UserError(f"{doing}: no permission to {what} {where}; make it {able} for this user")
+        return RefusedError(f"{doing}: no permission to {what} {where}; make it {able} for this user")
     if error.errno == errno.EFBIG:
-        return UserError(f"{doing}: a file of {where} would pass this user's size limit; raise it (`ulimit -f`)")
+        return RefusedError(f"{doing}: a file of {where} would pass this user's size limit; raise it (`ulimit -f`)")
     if error.errno == errno.EMFILE:
-        return UserError(f"{doing}: this process may not open more files at once; raise the limit (`ulimit -n`)")
+        return RefusedError(f"{doing}: this process may not open more files at once; raise the limit (`ulimit -n`)")
     if error.errno == errno.ENOENT:
         return UserError(f"{doing}: {where} does not exist; run the step that makes it, or check the path")
     named = where if error.filename is not None else f"{where}, or a file that was read"
     if passes(error):
         return PassingError(f"{doing}: {said} ({named}); run the command again when that disk or network is back")
-    return UserError(f"{doing}: {said} ({named}); see what is wrong there, and run the command again")
+    return RefusedError(f"{doing}: {said} ({named}); see what is wrong there, and run the command again")
+
+
+def may(path: str | Path, mode: int) -> bool:
+    """Whether this process may read (``os.R_OK``) or write (``os.W_OK``) a path, found without opening it."""
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def free_bytes(path: str | Path) -> int:

@@ -30,7 +30,8 @@ def read_yaml(path: Path) -> Any:
     try:
         return from_yaml(path.read_text(), str(path))
     except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist; profiles are {known_profiles(path.parent)}") from None
+        others = f"; profiles are {known_profiles(path.parent)}" if path.parent.name == "configs" else ""
+        raise ConfigError(f"{path} does not exist{others}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from tinygptv.config import Loader
 from tinygptv.data.loading import load
 from tinygptv.data.records import RecordError
-from tinygptv.errors import DataError
+from tinygptv.errors import DataError, PassingError
 
 
 def settings(workers: int) -> Loader:
@@ -54,3 +55,17 @@ def test_a_damaged_record_is_one_line_also_from_a_worker(workers: int) -> None:
     with pytest.raises(DataError) as refused:
         list(load(damaged, 0, 4, settings(workers)))
     assert str(refused.value) == "train-7: is damaged"
+
+
+def of_a_disk(step: int) -> int:
+    if step == 2:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "/mnt/shards/train-000007.tar")
+    return step
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_disk_that_does_not_answer_stays_a_passing_fault_also_from_a_worker(workers: int) -> None:
+    with pytest.raises(PassingError) as refused:
+        list(load(of_a_disk, 0, 4, settings(workers)))
+    assert "Input/output error (/mnt/shards/train-000007.tar)" in str(refused.value)
+    assert "Traceback" not in str(refused.value)

@@ -10,9 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.drills import aftermath
 from tests.limits import may_mount
+from tests.tracking.artifact_server import artifact_server
+from tinygptv.tracking.client import Tracking
+from tinygptv.tracking.registry import Lineage, add_package
 
 ROOT = Path(__file__).resolve().parents[2]
 OFFLINE = (
@@ -99,3 +103,50 @@ def test_no_room_in_the_cache(checkout, tmp_path, monkeypatch):
     full(line, "shards", r"/\.dvc/cache")
     dvc(root, "checkout", "shards")  # DVC removes an output before its step runs
     assert checkout.outputs() == before
+
+
+@pytest.mark.drill(4, "temporary folder full while a model of the registry is opened")
+@pytest.mark.parametrize("command", ["serve", "ask"])
+def test_no_room_for_a_copy_of_a_model(registered, tmp_path, command):
+    """A store on a server, as `ask` copies from it, and the copy that `serve` makes of any store."""
+    root, name, far = registered
+    temporary = tmp_path / "temporary"
+    image = tmp_path / "x.png"
+    Image.new("RGB", (8, 8)).save(image)
+    source = f"models:/{name}/{2 if command == 'ask' else 1}"
+    arguments = {"serve": ["serve", source, "--port", "0"], "ask": ["ask", str(image), "what?", "--model", source]}
+    program = [sys.executable, "-m", "tinygptv.cli", *arguments[command]]
+    done = with_small_disk(temporary, "64k", root, "env", f"TMPDIR={temporary}", *program)
+    assert done.returncode == 2, done.stdout + done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("tinygptv: ")]
+    assert re.fullmatch(
+        rf"tinygptv: copying {source} to the temporary folder \(TMPDIR\): no space left on the disk of "
+        rf"{temporary}/\S+: [1-9][\d,]+ bytes are needed, [\d,]+ are free; free some and run the command again",
+        line,
+    ), line
+    assert "Traceback" not in done.stderr
+    assert not [path for path in (tmp_path / "temporary.kept").rglob("*") if path.is_file()]
+    assert far.bytes == 0
+
+
+@pytest.fixture
+def registered(tmp_path, monkeypatch):
+    """A checkout with a model: version 1 in the store of this disk, version 2 on a server; gives the server, too."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    root, package = tmp_path / "checkout", tmp_path / "package"
+    shutil.copytree(ROOT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    (root / "dvc.yaml").write_text("stages: {}\n")
+    package.mkdir()
+    (package / "model.safetensors").write_bytes(bytes(200_000))
+    tracking, name = Tracking.connect(root), "tinygptv-full"
+    add_package(
+        tracking,
+        name,
+        package,
+        Lineage(profile="tiny", git_sha="c" * 40, digests={}, quantized={}, unquantized={}, run_id=""),
+    )
+    (described,) = (root / "mlartifacts").rglob("MLmodel")
+    with artifact_server(described.parent) as server:
+        tracking.mlflow.create_model_version(name, server.url)
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield root, name, server

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,22 @@ def killed() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def for_later() -> None:
+    raise PassingError("later")
+
+
+def of_a_disk() -> None:
+    Path("/proc/self/mem").read_bytes()  # EIO
+
+
+def stopped() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def crashed() -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
 def wrong() -> None:
     raise RuntimeError("a bug")
 
@@ -33,6 +50,10 @@ def wrong() -> None:
         (mendable, UserError, 2),
         (not_finite, NotFiniteError, 1),
         (killed, PassingError, 75),
+        (for_later, PassingError, 75),
+        (of_a_disk, PassingError, 75),
+        (stopped, UserError, 2),
+        (crashed, RuntimeError, None),
         (wrong, RuntimeError, None),
     ],
 )
@@ -42,4 +63,4 @@ def test_a_step_fails_as_its_part_did(part, kind, code, capfd):
     assert type(caught.value) is kind
     assert getattr(caught.value, "exit_code", None) == code
     lines = capfd.readouterr().err.splitlines()
-    assert len(lines) == {mendable: 1, not_finite: 1, killed: 0}.get(part, len(lines))
+    assert len(lines) == {wrong: len(lines), killed: 0, stopped: 0, crashed: 0}.get(part, 1)

@@ -48,8 +48,8 @@ def test_a_package_that_was_changed_is_refused(tracking, root, name, tmp_path, m
     registry = Registry()
     found = registry.find(f"models:/{name}/1")
     stored = [path for path in (root / "mlartifacts").rglob("model.safetensors") if name not in str(path)]
-    original = (tmp_path / "package" / "model.safetensors").read_text()
-    mine = [path for path in stored if path.read_text() == original]
+    original = (tmp_path / "package" / "model.safetensors").read_bytes()
+    mine = [path for path in stored if path.read_bytes() == original]
     assert len(mine) == 1
     mine[0].write_text("other weights")
     with pytest.raises(DataError, match="was changed after it was registered"):

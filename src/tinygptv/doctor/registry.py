@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tinygptv.doctor.findings import Check
-from tinygptv.errors import ConfigError, UserError
+from tinygptv.errors import ConfigError, PassingError, UserError
 from tinygptv.profiles import Profile, read_profile
 from tinygptv.tracking.client import SQLITE, reachable, tracking_uri
 from tinygptv.tracking.registered import held_for_done, lacks_package
@@ -26,7 +26,9 @@ def versions(root: Path) -> Iterator[Check]:
     try:
         count, lost = _look(root, profile)
     except UserError as error:
-        yield Check("registry", "warning", str(error), "start MLflow's server, or unset MLFLOW_TRACKING_URI")
+        passing = isinstance(error, PassingError)
+        fix = "start MLflow's server, or unset MLFLOW_TRACKING_URI" if passing else "mend that, and look again"
+        yield Check("registry", "warning", str(error), fix)
         return
     if not lost:
         yield Check("registry", "ok", f"{count} versions of {name}")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.data.tasks import as_instruction
-from tinygptv.errors import CheckpointError, DataError, UserError, from_os_error
+from tinygptv.errors import CheckpointError, DataError, PassingError, RefusedError, UserError, from_os_error
 from tinygptv.files import scratch_folder
 from tinygptv.serving.requests import RequestError
 from tinygptv.tracking import REGISTRY_SCHEME, local_folder
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 IMAGES_AT_ONCE = 16
 """Images of one pass through the tower: its memory is that of so many, and on a CPU more are no faster."""
+
+FAULTS = (DataError, CheckpointError, RefusedError, PassingError)
+"""What keeps a model that is there from being served."""
 
 log = logging.getLogger(__name__)
 
@@ -184,6 +187,12 @@ class Models:
 
     def _open(self, source: str) -> Loaded:
         """The model of an address: one that is in memory already, or a newly loaded one."""
+        try:
+            return self._found(source)
+        except OSError as error:
+            raise from_os_error(error, f"loading {source}") from None
+
+    def _found(self, source: str) -> Loaded:
         if not source.startswith(REGISTRY_SCHEME):
             with local_folder(source) as folder:
                 return self._known(source) or Loaded(source, self._load(folder, self._device))
@@ -197,16 +206,13 @@ class Models:
             return known
         # Of a copy: its digest is checked, and a registry that is tidied up later cannot pull weights away that are
         # mapped into memory. The system keeps a mapped file whose name is gone.
-        try:
-            with scratch_folder() as folder:
-                package = self._registry.download(version, folder)
-                return Loaded(version.address, self._load(package, self._device))
-        except OSError as error:
-            raise from_os_error(error, f"loading {version.address} from a copy in the temporary folder") from None
+        with scratch_folder() as folder:
+            package = self._registry.download(version, folder)
+            return Loaded(version.address, self._load(package, self._device))
 
     def _missing(self, source: str, error: UserError) -> bool:
         """An optional model is not there, which is no fault; one that is there and damaged is one."""
-        return source in self._optional and not isinstance(error, DataError | CheckpointError)
+        return source in self._optional and not isinstance(error, FAULTS)
 
     def _known(self, version: str) -> Loaded | None:
         return next((loaded for loaded in self._loaded.values() if loaded.version == version), None)

@@ -207,10 +207,11 @@ def reachable(root: Path) -> Iterator[Tracking]:
         PassingError: it cannot be reached just now.
     """
     prepare_environment(root)
+    uri = tracking_uri(root)
+    faults.require_readable(uri, f"MLflow at {uri}")
     try:
         yield Tracking.connect(root)
     except faults.kinds() as error:
-        uri = tracking_uri(root)
         raise faults.explain(error, f"MLflow at {uri}", uri, faults.START) from error
 
 

@@ -9,9 +9,20 @@ import errno
 import os
 import re
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 
-from tinygptv.errors import DataError, PassingError, UserError, brief, chain, from_os_error, passes, system_error
+from tinygptv.errors import (
+    PassingError,
+    RefusedError,
+    UserError,
+    brief,
+    chain,
+    from_os_error,
+    may,
+    passes,
+    system_error,
+)
 
 LOCKED, OF_THE_DISK = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED), (sqlite3.SQLITE_IOERR,)
 FULL = sqlite3.SQLITE_FULL
@@ -54,14 +65,19 @@ def explain(error: Exception, doing: str, uri: str, fix: str) -> UserError:
     reason = brief(_root(error))
     if may_pass(error):
         return PassingError(f"{doing}: {reason}; {fix}")
-    return UserError(f"{doing}: {reason}; {CREDENTIALS if _refuses_user(error) else fix}")
+    return RefusedError(f"{doing}: {reason}; {CREDENTIALS if _refuses_user(error) else fix}")
 
 
 def of_version(error: Exception, source: str, uri: str) -> UserError:
-    """One line for an error where a version of the registry was looked for, or its files."""
-    if getattr(error, "error_code", None) in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-        return DataError(f"{source} is not in {uri}: {brief(error)}; `dvc repro -f -s register` fills it")
+    """One line for an error where a version of the registry was looked for; a plain ``UserError``: it is absent."""
+    if absent(error):
+        return UserError(f"{source} is not in {uri}: {brief(error)}; `dvc repro -f -s register` fills it")
     return explain(error, f"reading {source} from {uri}", uri, START)
+
+
+def absent(error: Exception) -> bool:
+    """Whether MLflow says that what was asked for is not there, or no name for anything."""
+    return getattr(error, "error_code", None) in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 def may_pass(error: BaseException) -> bool:
@@ -112,8 +128,30 @@ def _of_sqlite(error: BaseException, doing: str, uri: str, fix: str) -> UserErro
         return from_os_error(OSError(errno.EIO, os.strerror(errno.EIO), path), doing)
     if code == FULL:
         return from_os_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path), doing)
-    try:  # it tells that it cannot open or write the file, and not why
-        with Path(path).open("r+b"):
-            return UserError(f"{doing}: {reason}; {fix}")
-    except OSError as problem:
-        return from_os_error(problem, doing)
+    # SQLite tells that it cannot open or write the file, and not why; its journal lies beside
+    found = hindrance({Path(path): os.R_OK | os.W_OK, Path(path).parent: os.W_OK | os.X_OK})
+    return from_os_error(found, doing) if found is not None else RefusedError(f"{doing}: {reason}; {fix}")
+
+
+def require_readable(uri: str, doing: str) -> None:
+    """Refuse a database that this process may not read: MLflow would try for minutes, and not say why.
+
+    Raises:
+        UserError: the system does not let it be read.
+    """
+    database = Path(uri.partition(":///")[2])
+    if uri.startswith("sqlite:") and database.exists() and (found := hindrance({database: os.R_OK})) is not None:
+        raise from_os_error(found, doing)
+
+
+def hindrance(modes: Mapping[Path, int]) -> OSError | None:
+    """Why this process may not do so with paths. They are not opened: closing a database would free the locks on it."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+        for path, mode in modes.items():
+            path.stat()
+            if not may(path, mode):
+                return PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    except OSError as error:
+        return error
+    return None

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tinygptv.errors import DataError, UserError, from_os_error
+from tinygptv.errors import DataError, UserError, brief, from_os_error
 from tinygptv.files import require_room, scratch_folder
 from tinygptv.tracking import faults
 from tinygptv.tracking.client import SQLITE, prepare_environment, tracking_uri
@@ -49,6 +49,7 @@ def find(source: str, root: Path | None) -> tuple[str, Any]:
     uri = tracking_uri(root)
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
         raise UserError(f"{source}: {uri} does not exist; run `dvc repro -f -s register`, or set MLFLOW_TRACKING_URI")
+    faults.require_readable(uri, f"reading {source} from {uri}")
     prepare_environment(root)
     import mlflow
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -105,6 +106,8 @@ def _copying(source: str, uri: str) -> Iterator[None]:
     try:
         yield
     except faults.kinds() as error:
+        if faults.absent(error):  # the version itself was found
+            raise DataError(f"{source}: its files in {uri} are gone or damaged ({brief(error)})") from None
         raise faults.of_version(error, source, uri) from None
     except OSError as error:
         raise from_os_error(error, f"copying {source} to the temporary folder (TMPDIR)") from None

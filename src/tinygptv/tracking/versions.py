@@ -102,6 +102,7 @@ class Registry:
             raise UserError(
                 f"{source}: {self.uri} does not exist; run `dvc repro -f -s register`, or set MLFLOW_TRACKING_URI"
             )
+        faults.require_readable(self.uri, f"reading {source} from {self.uri}")
         if self._client is None:
             prepare_environment(self.root)
             import mlflow
