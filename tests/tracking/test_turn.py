@@ -72,6 +72,16 @@ def test_who_wakes_up_can_neither_go_on_nor_take_the_mark_of_the_next(shared, mo
     assert (changes, marks(shared)) == (["first", "second"], [])
 
 
+def test_who_changed_last_and_lost_the_turn_is_told_at_its_end(shared, monkeypatch):
+    monkeypatch.setattr(turn, "STALE_SECONDS", 0.0)
+    with pytest.raises(UserError, match="another promotion"), turn.turn(shared, NAME) as first:
+        first.do(list)
+        with turn.turn(shared, NAME):
+            pass
+    with turn.turn(shared, NAME), turn.turn(shared, NAME):
+        pass  # nothing was changed, so nothing can be wrong
+
+
 def test_who_works_is_not_taken_for_dead(shared, monkeypatch):
     monkeypatch.setattr(turn, "STALE_SECONDS", SHORT)
     said = []

@@ -114,7 +114,7 @@ def test_a_registry_without_a_record_keeps_what_was_there(tracking, root, name, 
 
 
 def test_a_move_that_somebody_wrote_into_the_registry_is_not_finished(tracking, root, name, two):
-    move = Move("2", None, "1", None, False)
+    move = Move(champion="2", previous=None, former="1", before=None, back=False)
     tracking.mlflow.set_registered_model_tag(name, "aliases.move.9999999999999", canonical(asdict(move)))
     with pytest.raises(UserError, match="has no previous champion"):
         rollback(root, name)

@@ -67,10 +67,12 @@ def make_champion(tracking: Tracking, name: str, version: str, former: str | Non
     with moves(tracking, name) as (mine, _):
         require_champion(tracking, name, former)
         before = version_by_alias(tracking, name, PREVIOUS)
-        make(tracking, name, mine, Move(version, before if former is None else former, former, before, False))
+        previous = before if former is None else former
+        move = Move(champion=version, previous=previous, former=former, before=before, back=False)
+        make(tracking, name, mine, move)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
     """Where the aliases go; kept with the model before the first of them moves, so that a kill can be made good."""
 

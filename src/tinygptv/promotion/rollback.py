@@ -63,7 +63,8 @@ def _rollback(tracking: Tracking, name: str) -> Restored:
     with moves(tracking, name) as (mine, _):
         require_champion(tracking, name, bad)
         earlier = _earlier(tracking, name, target)
-        make(tracking, name, mine, Move(target, earlier, bad, target, True))
+        move = Move(champion=target, previous=earlier, former=bad, before=target, back=True)
+        make(tracking, name, mine, move)
     return Restored(name, target, bad, earlier)
 
 

@@ -35,6 +35,8 @@ class Turn:
         self._client = client
         self._name = name
         self._mark = ""
+        self.changed = False
+        """Whether anything was changed in this turn."""
         self.began = time.time_ns() // 1_000_000
         """Milliseconds since 1970, by the clock of a server that has marks: a later turn has a greater number."""
 
@@ -46,6 +48,7 @@ class Turn:
         """
         if self._mark and not _there(lambda: self._client.update_registered_model(self._mark, NOTE)):
             raise self.lost()
+        self.changed = True
         call(*arguments)
 
     def lost(self) -> TurnLostError:
@@ -110,7 +113,7 @@ def turn(tracking: Tracking, name: str) -> Iterator[Turn]:
 
     Raises:
         MlflowException: the server cannot be reached, or this user may not remove what another one's kill left.
-        TurnLostError: it was taken before its end.
+        TurnLostError: it was taken before its end, so that its last change may have come too late.
     """
     mine = Turn(tracking.mlflow, name)
     try:
@@ -120,7 +123,7 @@ def turn(tracking: Tracking, name: str) -> Iterator[Turn]:
     except BaseException:
         mine.give_back()
         raise
-    if not mine.give_back():
+    if not mine.give_back() and mine.changed:
         raise mine.lost()
 
 
