@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 
 from tinygptv import runtime
 from tinygptv.config import STAGES
+from tinygptv.errors import EXIT_USER_ERROR, complain
 from tinygptv.evaluation.ablations import Ablation, change, curves, markdown_table
 from tinygptv.files import read_json, write_json, write_text
 from tinygptv.profiles import read_yaml
@@ -80,7 +81,8 @@ def main() -> None:
     variants: dict[str, dict[str, Any]] = read_yaml(VARIANTS)
     chosen = sys.argv[1:] or list(variants)
     if unknown := [name for name in chosen if name not in variants]:
-        sys.exit(f"no variant {unknown[0]!r} in {VARIANTS}; there are: {', '.join(variants)}")
+        complain("ablations", f"no variant {unknown[0]!r} in {VARIANTS}; there are {', '.join(variants)}")
+        sys.exit(EXIT_USER_ERROR)
     results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"variants": {}}
     results["environment"] = runtime.environment()
     for name in chosen:

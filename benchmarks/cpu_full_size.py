@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tinygptv.arguments import Parser
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "cpu_full_size.json"
 QUESTION = "what is in the image?"
@@ -185,7 +187,7 @@ def main() -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB
         print(json.dumps(figures | {"seconds": time.perf_counter() - started, "peak_rss_gib": peak}))
         return
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", default="paper", help="whose sizes (smoke for a trial)")
     parser.add_argument("--rounds", type=int, default=3, help="times that each form is opened and asked")
     parser.add_argument("--tokens", type=int, default=24, help="tokens of the timed decoding")

@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tinygptv.arguments import Parser
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "determinism.json"
 STEPS_OF_A_ROUND = 50
@@ -69,7 +71,7 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", help="default: the one in params.yaml")
     parser.add_argument("--stage", default="stage4", choices=("stage1", "stage2", "stage3", "stage4"))
     parser.add_argument("--rounds", type=int, default=15, help="of each variant")

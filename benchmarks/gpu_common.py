@@ -21,6 +21,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
+from tinygptv.arguments import Parser  # noqa: E402
 from tinygptv.files import write_json  # noqa: E402
 from tinygptv.planning.compute import PEAK_TFLOPS  # noqa: E402
 from tinygptv.steps import STAGES  # noqa: E402
@@ -72,7 +73,7 @@ VARIANTS = {
 }
 
 
-def options(description: str | None, name: str, variants: Sequence[str]) -> argparse.ArgumentParser:
+def options(description: str | None, name: str, variants: Sequence[str]) -> Parser:
     """The options of both scripts.
 
     Args:
@@ -80,7 +81,7 @@ def options(description: str | None, name: str, variants: Sequence[str]) -> argp
         name: of the results.
         variants: what it measures unless told otherwise.
     """
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="the sizes of configs/smoke.yaml: a trial of the script")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import os
+from argparse import ArgumentTypeError
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from tinygptv.addresses import without_secrets
 from tinygptv.services.environment import prefect_environment
+
+
+def server_address(text: str) -> str:
+    """The address of a Prefect API, as ``--server`` takes it."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ArgumentTypeError(f"{without_secrets(text)!r} is no address; such as http://127.0.0.1:4200/api")
+    return text
 
 
 def isolated(env: Mapping[str, str], root: Path, server: str | None = None) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from tinygptv.errors import UserError
+from tinygptv.errors import UserError, meant
 from tinygptv.profiles import read_yaml
 
 
@@ -108,7 +108,7 @@ def select(stages: list[Stage], first: str | None, last: str | None, force: list
     names = [stage.name for stage in stages]
     for option, value in (("--from", first), ("--to", last), *(("--force", name) for name in force)):
         if value is not None and value not in names:
-            raise UserError(f"{option} {value}: no such step; the steps are {', '.join(names)}")
+            raise UserError(f"{option} {value}: no such step; the steps are {', '.join(names)}{meant(value, names)}")
     upstream = {stage.name: stage.upstream for stage in stages}
     chosen = set(names)
     if first is not None:

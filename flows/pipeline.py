@@ -7,7 +7,6 @@ and ends everything below it whatever happens. Exit codes: 0 done, 1 a step fail
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -17,13 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from flows import experiments
-from flows.environment import isolated
+from flows.environment import isolated, server_address
 from flows.graph import Plan, read_graph, select
 from flows.runner import Outcome, read_outcomes
 from tinygptv import worktree
-from tinygptv.errors import EXIT_USER_ERROR, UserError
+from tinygptv.arguments import Parser
+from tinygptv.errors import EXIT_USER_ERROR, UserError, meant
 from tinygptv.processes import GRACE_SECONDS, run_guarded
-from tinygptv.profiles import known_profiles, read_yaml
+from tinygptv.profiles import profile_names, read_yaml
 from tinygptv.startup import outlive_readers
 from tinygptv.steps.harness import find_root
 from tinygptv.tables import plain_table
@@ -68,8 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
     return _keep(root, plan, environment) if plan.experiment and not code else code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m flows.pipeline", description="Run the pipeline: DVC decides what has to run, Prefect shows it."
     )
     parser.add_argument("--from", dest="first", metavar="STEP", help="this step and all that depends on it")
@@ -87,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
         help="an experiment with another value of the profile, or seed=N; may be given several times",
     )
     parser.add_argument("--name", help="the experiment's name in DVC and MLflow (default: one that is made up)")
-    parser.add_argument("--server", metavar="URL", help="a Prefect API, such as http://127.0.0.1:4200/api")
+    parser.add_argument(
+        "--server", metavar="URL", type=server_address, help="a Prefect API, such as http://127.0.0.1:4200/api"
+    )
     parser.add_argument(
         "--no-parent-run", action="store_true", help="open no MLflow run of the pipeline; steps record themselves alone"
     )
@@ -130,11 +132,12 @@ def make_plan(
     """
     params = read_yaml(root / "params.yaml")
     active = str(params["profile"]) if isinstance(params, dict) and "profile" in params else ""
-    profile = profile or active
+    profile = profile if profile is not None else active
     if name is not None and not settings:
         raise UserError(f"--name {name} names an experiment; add --set KEY=VALUE")
-    if not (root / "configs" / f"{profile}.yaml").is_file():
-        raise UserError(f"no profile `{profile}` in configs/; there are {known_profiles(root / 'configs')}")
+    names = profile_names(root / "configs")
+    if profile not in names:
+        raise UserError(f"no profile `{profile}` in configs/; there are {', '.join(names)}{meant(profile, names)}")
     where, experiment, what = root, "", f"profile {profile}"
     if settings:
         where, experiment = experiments.begin(root, profile, settings, name)

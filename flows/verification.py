@@ -5,7 +5,6 @@ Whoever imports it imports Prefect; a deployment names ``flows/verification.py:v
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import signal
@@ -23,6 +22,7 @@ from prefect.states import Completed, Failed
 
 from flows.command import MEND, environment, say, stream
 from flows.naming import Profile, Steps, run_name
+from tinygptv.arguments import Parser
 from tinygptv.errors import EXIT_USER_ERROR
 from tinygptv.profiles import read_yaml
 from tinygptv.steps.harness import find_root
@@ -113,7 +113,7 @@ def _record(root: Path, file: Path) -> str:
 
 def main() -> int:
     """Run the flow with the launcher's arguments."""
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     parser.add_argument("steps", nargs="*")
     parser.add_argument("--profile")
     options = parser.parse_args()

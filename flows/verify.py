@@ -6,15 +6,19 @@ codes: 0 all equal, 1 something differs or a step failed, 2 something the user c
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
 
-from flows.environment import isolated
+from flows.environment import isolated, server_address
+from tinygptv.arguments import Parser
 from tinygptv.errors import EXIT_USER_ERROR, UserError
 from tinygptv.processes import GRACE_SECONDS, run_guarded
+from tinygptv.profiles import active_profile, profile_file
+from tinygptv.provenance.recorded import read_lock
+from tinygptv.provenance.verify import LOCK, select
 from tinygptv.steps.harness import find_root
+from tinygptv.worktree import folder_of
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,6 +26,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         root = find_root(Path.cwd())
+        lock = root / LOCK
+        if options.profile is not None and profile_file(root, options.profile).stem != active_profile(root):
+            lock = folder_of(root, options.profile) / LOCK
+        select(read_lock(lock), options.steps, lock)  # now: below, it would take Prefect's start to say what is wrong
     except UserError as error:
         print(f"verify: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
@@ -31,11 +39,13 @@ def main(arguments: list[str] | None = None) -> int:
     return run_guarded(flow, env=isolated(os.environ, root, options.server), cwd=root, grace=4 * GRACE_SECONDS)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m flows.verify", description="Run steps again and compare them.")
+def _parser() -> Parser:
+    parser = Parser(prog="python -m flows.verify", description="Run steps again and compare them.")
     parser.add_argument("steps", metavar="STEP", nargs="*", help="steps (default: all that have outputs)")
     parser.add_argument("--profile", metavar="NAME", help="the lock of that profile's worktree, not the checkout's")
-    parser.add_argument("--server", metavar="URL", help="a Prefect API, such as http://127.0.0.1:4200/api")
+    parser.add_argument(
+        "--server", metavar="URL", type=server_address, help="a Prefect API, such as http://127.0.0.1:4200/api"
+    )
     return parser
 
 

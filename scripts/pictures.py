@@ -25,6 +25,7 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
+from tinygptv.arguments import Parser
 from tinygptv.services import settings as services
 from tinygptv.serving.settings import WEB_PORT
 
@@ -218,7 +219,7 @@ def web(page: Page, out: Path, image: Path) -> None:
 
 def main() -> int:
     """Take the pictures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--profile", default="tiny")
     parser.add_argument("--model", default="tinygptv")

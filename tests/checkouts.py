@@ -116,6 +116,19 @@ def new_root(folder: Path) -> Path:
     return folder
 
 
+def bare_clone(folder: Path) -> Path:
+    """A clone in which nothing was made: configuration, graph, an empty lock, an empty folder ``docs``, one commit."""
+    (folder / "docs").mkdir()
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, folder)
+    (folder / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@t"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *command], cwd=folder, check=True)
+    return folder
+
+
 def first_images() -> dict[str, bytes]:
     """The first images of easy-VQA with their questions, named as in the package."""
     data = sources.find_package().data

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tinygptv.cli import main
 
@@ -91,12 +92,13 @@ def test_outside_a_checkout(tmp_path, monkeypatch, capsys):
     ("arguments", "named"),
     [
         (["ask", "nix.png", "what?"], "nix.png"),
-        (["ask", "params.yaml", " "], "question"),
-        (["ask", "params.yaml", "what?"], "make demo"),
-        (["ask", "params.yaml", "what?", "--model", "no-folder"], "no-folder"),
+        (["ask", "image.png", " "], "question"),
+        (["ask", "image.png", "what?"], "make demo"),
+        (["ask", "image.png", "what?", "--model", "no-folder"], "no-folder"),
     ],
 )
 def test_ask_names_what_is_missing(checkout, capsys, arguments, named):
+    Image.new("RGB", (8, 8)).save(checkout / "image.png")
     assert main(arguments) == 2
     assert named in one_error_line(capsys)
 
@@ -109,7 +111,7 @@ def test_ask_prints_the_answer(checkout, capsys, monkeypatch):
 
     seen = []
     monkeypatch.setattr("tinygptv.load", lambda source, device: seen.append((source, device)) or Model())
-    (checkout / "image.png").touch()
+    Image.new("RGB", (8, 8)).save(checkout / "image.png")
     folder = checkout / "data" / "tiny" / "quantize" / "model"
     folder.mkdir(parents=True)
     assert main(["ask", "image.png", "what?"]) == 0

@@ -29,8 +29,9 @@ def load(source: str, device: str = "cpu") -> VisionLanguageModel:
         UserError: the folder or the model version does not exist or is incomplete, or cannot be read.
         PassingError: the registry cannot be reached just now.
     """
-    from tinygptv.model.inference import VisionLanguageModel
     from tinygptv.tracking import local_folder
 
-    with local_folder(source) as folder:  # the system keeps weights that are mapped into memory when a copy goes
-        return VisionLanguageModel.from_folder(folder, device)
+    with local_folder(source) as folder:  # first: what does not exist is told before seconds of imports
+        from tinygptv.model.inference import VisionLanguageModel
+
+        return VisionLanguageModel.from_folder(folder, device)  # the system keeps mapped weights when a copy goes

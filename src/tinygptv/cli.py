@@ -13,15 +13,23 @@ from typing import Annotated
 
 import typer
 
-from tinygptv.commands import promotion, services, serving, team
-from tinygptv.commands.options import ProfileOption, RootOption, checkout, profile_name
-from tinygptv.errors import UserError, complain, from_write_error
+from tinygptv.commands import promotion, services, serving, team, weights
+from tinygptv.commands.options import (
+    PATH,
+    DeviceOption,
+    ProfileOption,
+    RootOption,
+    checkout,
+    finite,
+    profile_name,
+    require_file,
+)
+from tinygptv.errors import EXIT_USER_ERROR, UserError, complain, from_write_error
 from tinygptv.startup import begin
 
 app = typer.Typer(
     help="TinyGPT-V: ask the trained model, read its results, check the machine, plan, exchange weights.",
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -29,22 +37,22 @@ app = typer.Typer(
 
 @app.command()
 def ask(
-    image: Annotated[Path, typer.Argument(help="A picture: PNG, JPEG or WebP.")],
+    image: Annotated[Path, typer.Argument(help="A picture: PNG, JPEG or WebP.", **PATH)],
     question: Annotated[str, typer.Argument(help='Such as "what shape is in the image?".')],
     model: Annotated[
         str | None, typer.Option(help="A folder, or models:/tinygptv@champion (default: the profile's 8-bit model).")
     ] = None,
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda or auto.")] = "cpu",
+    device: DeviceOption = "cpu",
 ) -> None:
     """Answer a question about a picture."""
-    if not image.is_file():
-        raise UserError(f"{image} does not exist; name a picture")
+    import tinygptv
+    from tinygptv.data.images import read_image
     from tinygptv.data.tasks import check_question
 
+    require_file(image, "a picture")
     check_question(question)
     source = model if model is not None else str(_default_model())
-    import tinygptv
-
+    read_image(image, str(image))  # now, for loading a model takes seconds
     print(tinygptv.load(source, device).answer([image], [question])[0])
 
 
@@ -62,13 +70,16 @@ def doctor(
     root: RootOption = None,
     deep: Annotated[bool, typer.Option("--deep", help="Read DVC's whole cache and every output.")] = False,
     manifest: Annotated[
-        Path | None, typer.Option(help="Only compare the environment with the one this manifest.json records.")
+        Path | None, typer.Option(help="Only compare the environment with the one this manifest.json records.", **PATH)
     ] = None,
 ) -> None:
     """Check versions, machine and checkout, and say what to do about each problem."""
     from tinygptv.doctor import examine, has_problem, report
 
-    checks = examine(checkout(root), deep=deep, manifest=manifest)
+    folder = checkout(root)
+    if manifest is not None:
+        require_file(manifest, "the manifest.json of a step")
+    checks = examine(folder, deep=deep, manifest=manifest)
     print(report(checks))
     if has_problem(checks):
         raise typer.Exit(1)
@@ -79,7 +90,8 @@ def plan(
     root: RootOption = None,
     profile: ProfileOption = None,
     gpu: Annotated[
-        float | None, typer.Option(min=0.1, help="GB of a GPU's memory (default: the device that training would use).")
+        float | None,
+        typer.Option(min=0.1, callback=finite, help="GB of a GPU's memory (default: that of the device of training)."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON, in bytes.")] = False,
 ) -> None:
@@ -116,68 +128,14 @@ def lineage(
         raise typer.Exit(1)
 
 
-@app.command("import-checkpoint")
-def import_checkpoint(
-    out: Annotated[Path, typer.Argument(help="The folder to make.")],
-    phi: Annotated[Path, typer.Option(help="Phi-2: the authors', Microsoft's or Hugging Face's file or folder.")],
-    vision: Annotated[Path, typer.Option(help="EVA-CLIP (eva_vit_g.pth), or a folder of BLIP-2.")],
-    qformer: Annotated[Path, typer.Option(help="BLIP-2 (blip2_pretrained_flant5xxl.pth), or a folder of BLIP-2.")],
-    tokenizer: Annotated[Path, typer.Option(help="A folder with Phi-2's tokenizer.json.")],
-    image_size: Annotated[int, typer.Option(help="Pixels of a side: 448 in stage 4, 224 before.")],
-    text_heads: Annotated[int, typer.Option(help="Attention heads of the language model: 32 in Phi-2.")],
-    vision_heads: Annotated[int, typer.Option(help="Attention heads of the tower: 16 in ViT-g.")],
-    qformer_heads: Annotated[int, typer.Option(help="Attention heads of the Q-Former: 12 in BLIP-2.")],
-    checkpoint: Annotated[Path | None, typer.Option(help="What the authors trained; without it, base weights.")] = None,
-    lora_alpha: Annotated[int, typer.Option(help="Scale of the adapters times their rank.")] = 16,
-    layout: Annotated[str | None, typer.Option(help="interleaved or thirds, where names do not tell it.")] = None,
-    template: Annotated[str | None, typer.Option(help="Prompt with {} for the instruction; see the docs.")] = None,
-) -> None:
-    """Make a Hugging Face folder of the authors' weights, with an account of every tensor."""
-    from tinygptv.model.authors.folder import import_folder
-
-    files = {"phi": phi, "vision": vision, "qformer": qformer, "checkpoint": checkpoint, "tokenizer": tokenizer}
-    heads = {"text": text_heads, "vision": vision_heads, "qformer": qformer_heads}
-    print(import_folder(files, out, image_size, heads, lora_alpha, layout, template))
-
-
-@app.command("export-checkpoint")
-def export_checkpoint(
-    folder: Annotated[Path, typer.Argument(help="A folder of import-checkpoint, or of a model that is not in 8 bits.")],
-    out: Annotated[Path, typer.Argument(help="The folder to make.")],
-    form: Annotated[str, typer.Option(help="authors: their files and names; folder: Hugging Face's form; 8bit.")],
-    outlier_threshold: Annotated[float, typer.Option(min=0.0, help="Of 8bit; 6 as published, 0: no outliers.")] = 6.0,
-) -> None:
-    """Write a model with the authors' names, bit for bit, as a standard Hugging Face folder, or in 8 bits."""
-    from tinygptv.model.authors.folder import export
-
-    export(folder, out, form, outlier_threshold)
-
-
-@app.command("import-stage")
-def import_stage(
-    folder: Annotated[Path, typer.Argument(help="A folder of import-checkpoint.")],
-    stage: Annotated[str, typer.Argument(help="The stage that it has behind it: stage1 to stage4.")],
-    root: RootOption = None,
-    profile: ProfileOption = None,
-) -> None:
-    """Make imported weights the profile's backbones and the checkpoint of a stage, so that the next one goes on."""
-    from tinygptv.config import STAGES
-    from tinygptv.model.authors.stage import export_stage
-    from tinygptv.profiles import read_profile
-
-    if stage not in STAGES:
-        raise UserError(f"stage {stage!r} is none of {', '.join(STAGES)}")
-    home = checkout(root)
-    chosen = read_profile(home, profile)
-    export_stage(folder, home / "data" / chosen.name, stage, chosen)
-
-
 @app.command()
 def verify(
     steps: Annotated[
         list[str] | None, typer.Argument(metavar="[STEP]...", help="Steps (default: all with outputs).")
     ] = None,
-    lock: Annotated[Path | None, typer.Option("--from", help="A lock file (default: the checkout's dvc.lock).")] = None,
+    lock: Annotated[
+        Path | None, typer.Option("--from", help="A lock file (default: the checkout's dvc.lock).", **PATH)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON; lines go to stderr.")] = False,
     committed: Annotated[
         bool, typer.Option("--committed", help="Take the last commit, whatever is changed in the checkout.")
@@ -211,7 +169,9 @@ def diff(
 def replay(
     stage: Annotated[str, typer.Argument(help="stage1 to stage4.")],
     step: Annotated[int, typer.Option("--step", help="The optimizer step, counted from 1 as in the loss curve.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for the files (default: .state/<profile>/replay).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the files (default: .state/<profile>/replay).", **PATH)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the JSON instead of a summary.")] = False,
     root: RootOption = None,
     profile: ProfileOption = None,
@@ -223,6 +183,7 @@ def replay(
         raise typer.Exit(1)
 
 
+weights.add_to(app)
 services.add_to(app)
 promotion.add_to(app)
 serving.add_to(app)
@@ -233,7 +194,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; what a user can mend becomes one line instead of a traceback."""
     begin()
     try:
-        app(args=arguments, prog_name="tinygptv")
+        code = app(args=arguments, prog_name="tinygptv", standalone_mode=False)
+    except typer.TyperException as error:
+        complain("tinygptv", usage(error))
+        return EXIT_USER_ERROR
     except UserError as error:
         complain("tinygptv", error)
         return error.exit_code
@@ -241,9 +205,16 @@ def main(arguments: list[str] | None = None) -> int:
         told = from_write_error(problem, "reading or writing files")
         complain("tinygptv", told)
         return told.exit_code
-    except SystemExit as end:  # how typer ends, also for its own usage errors
+    except SystemExit as end:  # how typer ends where nobody reads the output
         return end.code if isinstance(end.code, int) else 0
-    return 0
+    return code if isinstance(code, int) else 0
+
+
+def usage(error: typer.TyperException) -> str:
+    """What is wrong with a command line, and where the right one is explained."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "tinygptv"
+    return f"{error.format_message().rstrip('.')}; see `{command} --help`"
 
 
 def _default_model() -> Path:

@@ -5,7 +5,6 @@ The configuration reference comes from the schema, the README's results from ``r
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import json
 import sys
@@ -16,7 +15,9 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from tinygptv.arguments import Parser
 from tinygptv.config import Config
+from tinygptv.errors import EXIT_USER_ERROR, UserError, complain
 from tinygptv.files import read_json, write_text
 from tinygptv.profiles import read_yaml
 from tinygptv.results import markdown_results
@@ -59,12 +60,17 @@ def readme(root: Path) -> str:
 
 def main() -> int:
     """Write the generated parts, or check that the written ones are current."""
-    parser = argparse.ArgumentParser(prog="python -m tinygptv.docs", description=(__doc__ or "").splitlines()[0])
+    parser = Parser(prog="python -m tinygptv.docs", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the file is stale")
     arguments = parser.parse_args()
-    root = find_root(Path.cwd())
+    try:
+        root = find_root(Path.cwd())
+        written = ((REFERENCE, reference(root)), (README, readme(root)))
+    except UserError as error:
+        complain("docs", error)
+        return EXIT_USER_ERROR
     stale = []
-    for name, text in ((REFERENCE, reference(root)), (README, readme(root))):
+    for name, text in written:
         path = root / name
         if path.is_file() and path.read_text() == text:
             continue
@@ -72,7 +78,7 @@ def main() -> int:
         if not arguments.check:
             write_text(path, text)
     if stale and arguments.check:
-        print(f"{', '.join(stale)} stale; run `python -m tinygptv.docs`", file=sys.stderr)
+        complain("docs", f"{', '.join(stale)} stale; run `python -m tinygptv.docs`")
         return 1
     return 0
 

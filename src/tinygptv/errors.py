@@ -9,7 +9,8 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 
 from tinygptv.addresses import without_secrets
@@ -94,6 +95,12 @@ def brief(problem: object, longest: int = 200) -> str:
 def complain(who: str, problem: object) -> None:
     """Print a problem as one line on stderr, after the name of the program or step."""
     print(f"{who}: {one_line(str(problem))}", file=sys.stderr)
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """A guess at what somebody meant, for the end of a message; empty where nothing is close."""
+    close = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 class NoSpaceError(OSError):

@@ -103,6 +103,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise DataError(f"{path} is missing; run the step that makes it") from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder; name a file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not valid JSON ({error}); make it again") from None
 

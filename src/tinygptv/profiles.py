@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tinygptv.config import Config
-from tinygptv.errors import ConfigError
+from tinygptv.errors import ConfigError, meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ def read_yaml(path: Path) -> Any:
     except FileNotFoundError:
         others = f"; profiles are {known_profiles(path.parent)}" if path.parent.name == "configs" else ""
         raise ConfigError(f"{path} does not exist{others}") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path} is a folder; name a file") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
 
@@ -63,6 +65,31 @@ def profile_names(folder: Path) -> list[str]:
 def known_profiles(folder: Path) -> str:
     """Their names for messages."""
     return ", ".join(profile_names(folder)) or "none here"
+
+
+def profile_file(root: Path, name: str) -> Path:
+    """``configs/<name>.yaml`` of a checkout.
+
+    Raises:
+        ConfigError: there is no such profile.
+    """
+    folder = root / "configs"
+    path = folder / f"{name}.yaml"
+    if name not in (names := profile_names(folder)):
+        raise ConfigError(f"{path} does not exist; profiles are {known_profiles(folder)}{meant(name, names)}")
+    return path
+
+
+def active_profile(root: Path) -> str:
+    """The name of the profile in ``params.yaml``; the configuration itself is not needed here.
+
+    Raises:
+        ConfigError: it names none.
+    """
+    params = read_yaml(root / "params.yaml")
+    if not isinstance(params, dict) or "profile" not in params:
+        raise ConfigError(f"{root / 'params.yaml'} has no key `profile`")
+    return str(params["profile"])
 
 
 def read_config(path: Path) -> Config:
@@ -101,7 +128,7 @@ def read_profile(root: Path, name: str | None = None) -> Profile:
     path = root / "params.yaml"
     params = check_params(read_yaml(path), str(path))
     chosen = name if name is not None else params["profile"]
-    return Profile(str(chosen), params["seed"], read_config(root / "configs" / f"{chosen}.yaml"))
+    return Profile(str(chosen), params["seed"], read_config(profile_file(root, str(chosen))))
 
 
 def check_params(params: Any, source: str) -> dict[str, Any]:

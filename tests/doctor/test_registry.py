@@ -12,6 +12,17 @@ def test_an_empty_registry_beside_a_finished_register_step(checkout, found):
     assert not (checkout / "mlflow.db").exists()  # looking creates nothing
 
 
+def test_where_the_package_is_not_here_either_registering_alone_cannot_help(checkout, found):
+    """A fresh clone: DVC knows the package by its digest alone."""
+    out = "{path: data/tiny/quantize, hash: md5, md5: 0123456789abcdef0123456789abcdef.dir, size: 1, nfiles: 1}"
+    (checkout / "dvc.lock").write_text(
+        f"schema: '2.0'\nstages:\n  quantize:\n    cmd: x\n    outs:\n    - {out}\n  register:\n    cmd: x\n"
+    )
+    assert found(checkout, "registry").fix == "make demo"
+    (checkout / "data" / "tiny" / "quantize").mkdir(parents=True)
+    assert found(checkout, "registry").fix == "dvc repro -f -s register"
+
+
 def test_a_filled_registry(checkout, found, monkeypatch):
     (checkout / "dvc.lock").write_text("schema: '2.0'\nstages:\n  register:\n    cmd: x\n")
     monkeypatch.setattr(registry, "_look", lambda root, profile: (2, False))

@@ -146,7 +146,7 @@ def test_other_environment_code_and_configuration_are_told_before(project, run, 
     assert lines[1] == "stage1: src/code.py is another version than the lock's (modified)"
     assert lines[2] == (
         'stage1: other environment: gpu missing (lock), "H100" (here); torch "1.0" (lock), "2.0" (here); '
-        "differences are expected"
+        "differences are expected, unless the lock is of results made here (`dvc repro -f`)"
     )
     assert lines[3].split()[:2] == ["shards", "differs"]
     assert lines[4] == "  data/tiny/shards/train.safetensors: tensor layer.weight: F32 [8] (lock), F32 [9] (now)"
@@ -181,14 +181,22 @@ def test_a_user_error_is_one_line(project, here, names, lock, message):
     assert message in str(error.value)
 
 
-@pytest.mark.parametrize(
-    "name", ["src/code.py", "src/new.py", "configs/tiny.yaml", "params.yaml", "dvc.yaml", "dvc.lock"]
-)
+@pytest.mark.parametrize("name", ["src/code.py", "src/new.py", "configs/tiny.yaml", "params.yaml", "dvc.yaml"])
 def test_a_dirty_tree_is_refused(project, here, name):
     with (project / name).open("a") as file:
         file.write("\n")
     with pytest.raises(UserError, match=f"^{name} differs from the last commit"):
         verify.run(project, ["stage2"], None, as_json=False)
+
+
+def test_results_that_were_just_made_here_are_compared_with_their_own_lock(project, run, here, monkeypatch):
+    """As after `make demo` on a processor other than that of the committed lock."""
+    monkeypatch.setenv("DRIFT", "stage1 evaluate")
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "-q", "-f"], cwd=project, check=True)
+    code, lines = run("stage2", "evaluate")
+    assert lines[0] == "dvc.lock is not the committed one: compared is with what was made here since"
+    assert [line.split()[:2] for line in lines[1:]] == [["stage2", "equal"], ["evaluate", "equal"]]
+    assert code == 0
 
 
 def test_the_last_commit_is_taken_where_it_is_asked_for(project, run):

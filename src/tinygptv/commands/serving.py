@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from socket import socket
 from typing import Annotated
 
 import typer
 
+from tinygptv.commands.options import DeviceOption, finite
 from tinygptv.errors import UserError
 from tinygptv.serving.settings import CHALLENGER, CHAMPION, SERVE_PORT, WEB_PORT, Settings
 
 DEFAULTS = Settings()
-DeviceOption = Annotated[str, typer.Option(help="Where to compute: cpu, cuda or auto.")]
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the loopback; 0: a free one.")]
 
 
@@ -31,17 +32,17 @@ def serve(
     batch: Annotated[int, typer.Option(min=1, help="Questions of a forward pass.")] = DEFAULTS.max_batch,
     queue: Annotated[int, typer.Option(min=1, help="Requests at once; beyond it: 429.")] = DEFAULTS.max_requests,
     poll: Annotated[
-        float, typer.Option(min=0.1, help="Seconds between looks whether an alias has moved.")
+        float, typer.Option(min=0.1, callback=finite, help="Seconds between looks whether an alias has moved.")
     ] = DEFAULTS.poll_seconds,
 ) -> None:
     """Answer over HTTP in OpenAI's form, on this machine's loopback, until Ctrl-C (docs/serving.md)."""
+    listener = _listen(port, sources or [CHAMPION])
     from tinygptv.serving import server
     from tinygptv.serving.app import create_app
     from tinygptv.serving.engine import Engine
     from tinygptv.serving.models import Models
 
     settings = Settings(max_batch=batch, max_requests=queue, poll_seconds=poll)
-    listener = server.bind(port)
     models = Models(sources or [CHAMPION], device)
     models.load()
     app = create_app(Engine(models, settings))
@@ -59,14 +60,25 @@ def web(
     """Show a page to ask about images, with the service of `serve` beside it, until Ctrl-C (docs/serving.md)."""
     if find_spec("gradio") is None:
         raise UserError("the page needs gradio; run `pip install -c constraints.txt -e '.[web]'`")
+    listener = _listen(port, sources or [CHAMPION])
     from tinygptv.serving import server
     from tinygptv.serving.engine import Engine
     from tinygptv.serving.models import Models
     from tinygptv.web.page import create_app
 
     settings = Settings()
-    listener = server.bind(port)
     models = Models(sources or [CHAMPION, CHALLENGER], device, optional=() if sources else [CHAMPION, CHALLENGER])
     models.load()
     with create_app(Engine(models, settings)) as app:
         server.serve(app, listener, settings.stop_seconds, models.versions())
+
+
+def _listen(port: int, sources: list[str]) -> socket:
+    """The port, where it is free and there is something to serve on it: both are told before anything is loaded."""
+    from tinygptv.serving import server
+    from tinygptv.tracking import check_source
+
+    listener = server.bind(port)
+    for source in sources:
+        check_source(source)
+    return listener

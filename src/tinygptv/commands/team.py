@@ -12,7 +12,7 @@ from tinygptv.commands.options import RootOption, checkout
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    team = typer.Typer(no_args_is_help=True, help="MLflow and Prefect on PostgreSQL and S3, with passwords.")
+    team = typer.Typer(help="MLflow and Prefect on PostgreSQL and S3, with passwords.")
     for command in (up, down, status, env):
         team.command()(command)
     app.add_typer(team, name="team")

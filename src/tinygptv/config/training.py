@@ -18,6 +18,11 @@ class Schedule(Section):
     warmup_steps: Annotated[int, Field(ge=0)] = Field(description="Steps of the warm-up.")
 
 
+def one_place(template: str) -> bool:
+    """Whether a prompt's template has one place for the instruction, or is empty."""
+    return not template or template.count("{}") == 1
+
+
 class Prompt(Section):
     """How instruction and answer become one text."""
 
@@ -28,7 +33,7 @@ class Prompt(Section):
 
     @model_validator(mode="after")
     def _one_place_for_the_instruction(self) -> Self:
-        if self.template and self.template.count("{}") != 1:
+        if not one_place(self.template):
             raise ValueError(f"template: {self.template!r} needs `{{}}` exactly once, or must be empty")
         if not self.end_mark:
             raise ValueError("end_mark: must not be empty, or answers never end")

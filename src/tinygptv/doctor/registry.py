@@ -8,8 +8,11 @@ from pathlib import Path
 from tinygptv.doctor.findings import Check
 from tinygptv.errors import ConfigError, PassingError, UserError
 from tinygptv.profiles import Profile, read_profile
-from tinygptv.tracking.client import SQLITE, reachable, tracking_uri
+from tinygptv.steps.harness import data_folder
+from tinygptv.tracking.client import reachable, store_is_missing
+from tinygptv.tracking.content import lock_md5
 from tinygptv.tracking.registered import held_for_done, lacks_package
+from tinygptv.tracking.version_tags import PACKAGE_STEP
 
 
 def versions(root: Path) -> Iterator[Check]:
@@ -34,13 +37,15 @@ def versions(root: Path) -> Iterator[Check]:
         yield Check("registry", "ok", f"{count} versions of {name}")
         return
     what = f"{count} versions of {name}, none of the package in dvc.lock" if count else f"empty ({name})"
-    yield Check("registry", "problem", f"{what}, though DVC holds `register` for done", "dvc repro -f -s register")
+    package = data_folder(root, profile.name) / PACKAGE_STEP
+    absent = lock_md5(root, package) is not None and not package.is_dir()
+    fix = "make demo" if absent else "dvc repro -f -s register"  # which needs the package here
+    yield Check("registry", "problem", f"{what}, though DVC holds `register` for done", fix)
 
 
 def _look(root: Path, profile: Profile) -> tuple[int, bool]:
     """How many versions there are, and whether the package of ``dvc.lock`` is missing among them."""
-    uri = tracking_uri(root)
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
+    if store_is_missing(root):
         return 0, True  # connecting would create the database
     with reachable(root) as tracking:
         count = len(tracking.mlflow.search_model_versions(f"name = '{profile.config.register_.model_name}'"))

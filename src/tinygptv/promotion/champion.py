@@ -20,7 +20,7 @@ from tinygptv.promotion.decide import Check, Credentials, Decision, Registered, 
 from tinygptv.promotion.materials import output
 from tinygptv.promotion.promote import outputs_of, own_registered, package_of
 from tinygptv.promotion.record import markdown
-from tinygptv.tracking.client import Tracking, reachable
+from tinygptv.tracking.client import Tracking, reachable, require_store
 from tinygptv.tracking.registry import CHAMPION, chain_of, find_version, version_by_alias
 
 RUN_NAME = "evaluate-champion"
@@ -58,6 +58,7 @@ def evaluate_champion(root: Path, profile: Profile, examine: Examine = contest.e
         UserError: there is no champion, or something that is needed is missing.
     """
     name = profile.config.register_.model_name
+    require_store(root, name)
     with reachable(root) as tracking:
         version = version_by_alias(tracking, name, CHAMPION)
         if version is None:

@@ -5,6 +5,7 @@ Numbers in tags are compared with what is measured here and never used in its pl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -29,7 +30,7 @@ from tinygptv.promotion.decide import (
 from tinygptv.promotion.materials import output
 from tinygptv.tracking import facts
 from tinygptv.tracking.chain import Chain
-from tinygptv.tracking.client import Tracking, reachable
+from tinygptv.tracking.client import Tracking, reachable, require_store
 from tinygptv.tracking.packages import opened_package
 from tinygptv.tracking.registry import (
     CHALLENGER,
@@ -44,6 +45,8 @@ from tinygptv.tracking.version_tags import report_of
 PACKAGE_FOLDER = "model"
 """Where the step ``quantize`` puts the package."""
 METRIC = "metric."
+WANTED = re.compile(r"\d+|@?[A-Za-z_][\w-]*", re.ASCII)
+"""A version's number, or an alias as MLflow allows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,9 @@ def promote(root: Path, profile: Profile, wanted: str | None, examine: Examine =
         UserError: no such version, another promotion runs, or something that the contest needs is missing.
     """
     name = profile.config.register_.model_name
+    if wanted is not None and not WANTED.fullmatch(wanted):
+        raise UserError(f"{wanted!r} is no version; name its number or alias, or nothing for the {CHALLENGER}")
+    require_store(root, name)
     with only_promotion(root, name), reachable(root) as tracking:
         with moves(tracking, name) as (_, left):
             pass
@@ -119,7 +125,7 @@ def version_named(tracking: Tracking, name: str, wanted: str | None) -> str:
         return str(find_version(tracking, name, text).version)
     found = version_by_alias(tracking, name, text.removeprefix("@"))
     if found is None:
-        raise UserError(f"{name} has no version @{text.removeprefix('@')} in {tracking.uri}; `dvc repro` registers one")
+        raise UserError(f"{name} has no version @{text.removeprefix('@')} in {tracking.uri}; `make demo` registers one")
     return found
 
 

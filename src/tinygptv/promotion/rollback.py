@@ -9,7 +9,7 @@ from typing import Any
 from tinygptv.errors import UserError
 from tinygptv.promotion.aliases import FORMER_TAG, Move, make, moves, only_promotion, require_champion
 from tinygptv.promotion.promote import package_of
-from tinygptv.tracking.client import Tracking, reachable
+from tinygptv.tracking.client import Tracking, reachable, require_store
 from tinygptv.tracking.registry import CHAMPION, PREVIOUS, find_version, version_by_alias
 
 
@@ -45,6 +45,7 @@ def rollback(root: Path, name: str) -> Restored:
     Raises:
         UserError: there is no previous one, it is damaged, or a promotion is running.
     """
+    require_store(root, name)
     with only_promotion(root, name), reachable(root) as tracking:
         return _rollback(tracking, name)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tinygptv.config import STEPS
-from tinygptv.errors import UserError
+from tinygptv.errors import UserError, meant
+from tinygptv.profiles import active_profile, profile_file
 from tinygptv.provenance.compare import differences
 from tinygptv.provenance.values import Point, differing_keys, first_step, read_points, side
 from tinygptv.provenance.words import DamagedError, Names, pair
@@ -42,10 +43,10 @@ def run(root: Path, first: str, second: str, profile: str | None) -> bool:
         UserError: one of them is none of these, or holds no output of a step.
     """
     with TemporaryDirectory() as scratch:
-        folders = []
-        for name, given in zip(NAMES, (first, second), strict=True):
-            folders.append(find(root, given, profile, Path(scratch) / name))
-            print(f"{name}  {given}")
+        folders = [
+            find(root, given, profile, Path(scratch) / name) for name, given in zip(NAMES, (first, second), strict=True)
+        ]
+        print(f"{NAMES[0]}  {first}\n{NAMES[1]}  {second}")
         sections = compare(*folders)
     for title, lines in sections.items():
         print(f"\n{title}", *lines, sep="\n  ")
@@ -87,15 +88,21 @@ def find(root: Path, given: str, profile: str | None, download: Path) -> Path:
     """
     folder = Path(given)
     if given in STEPS:
-        from tinygptv.profiles import read_profile
-
-        folder = root / "data" / (profile or read_profile(root).name) / given
+        folder = root / "data" / (profile if profile is not None else active_profile(root)) / given
+        if not folder.is_dir():
+            if profile is not None and (root / "configs").is_dir():
+                profile_file(root, profile)
+            raise UserError(f"{given} is no folder yet: {folder} is missing; run `dvc repro {given}`, or `dvc pull`")
     elif not folder.exists() and RUN_ID.fullmatch(given):
         from tinygptv.tracking.artifacts import download_artifacts
 
         return download_artifacts(root, given, FILES, download)
-    if not folder.is_dir():
-        raise UserError(f"{given} is no folder, no step with an output ({', '.join(STEPS[:-1])}) and no MLflow run id")
+    if not given or not folder.is_dir():
+        known = STEPS[:-1]
+        what = (
+            f"{given or 'an empty name'} is no folder, no step with an output ({', '.join(known)}) and no MLflow run id"
+        )
+        raise UserError(f"{what}{meant(given, known)}")
     return folder
 
 

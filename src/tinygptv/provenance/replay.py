@@ -9,21 +9,18 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tinygptv.config import STAGES
-from tinygptv.data.batches import batch_digest
-from tinygptv.data.prompts import end_mark_id
-from tinygptv.data.records import ImageSample
 from tinygptv.errors import DataError, UserError
 from tinygptv.files import read_json, sha256_file, write_bytes, write_json
-from tinygptv.model.checkpoint import MANIFEST, TOKENIZER, TRACE
-from tinygptv.model.processing import read_tokenizer
 from tinygptv.profiles import Profile, read_profile
-from tinygptv.provenance.batch_view import Reader, Row, read_images
+from tinygptv.provenance.diff import MANIFEST, TRACE
+from tinygptv.steps import require_stage
 from tinygptv.steps.harness import data_folder, state_folder
-from tinygptv.training.batches import stage_batches, train_shards
-from tinygptv.training.resume import differing_keys
+
+if TYPE_CHECKING:
+    from tinygptv.data.records import ImageSample
+    from tinygptv.provenance.batch_view import Row
 
 STAGE_KEYS = (
     "image_size",
@@ -115,14 +112,20 @@ def replay(root: Path, profile_name: str | None, stage: str, step: int) -> Repla
     Raises:
         UserError: no such stage or step, or an input is missing or damaged.
     """
-    if stage not in STAGES:
-        raise UserError(f"stage {stage!r} is none of {', '.join(STAGES)}")
+    require_stage(stage)
     profile = read_profile(root, profile_name)
     settings = profile.config.stage(stage)
     if not 1 <= step <= settings.steps:
         raise UserError(f"--step {step}: {stage} of the profile {profile.name} has the steps 1 to {settings.steps}")
     data = data_folder(root, profile.name)
     shards, backbones, features = (_made(data / name) for name in ("shards", "backbones", "features"))
+    # now, for it takes seconds: what is wrong with the arguments has been told
+    from tinygptv.data.batches import batch_digest
+    from tinygptv.data.prompts import end_mark_id
+    from tinygptv.model.processing import read_tokenizer
+    from tinygptv.provenance.batch_view import Reader, read_images
+    from tinygptv.training.batches import stage_batches, train_shards
+
     batches = stage_batches(profile.config, stage, profile.seed, shards=shards, backbones=backbones, features=features)
     drawn = [(draw, batches.example(draw)) for draw in batches.draws(step - 1)]
     micro_batches = batches.batch(step - 1)
@@ -142,7 +145,7 @@ def replay(root: Path, profile_name: str | None, stage: str, step: int) -> Repla
         seed=profile.seed,
         batch=batch_digest(micro_batches),
         recorded=recorded_step(data / stage / TRACE, step),
-        changed=_changed(profile, stage, data / stage / MANIFEST, backbones / TOKENIZER),
+        changed=_changed(profile, stage, data / stage / MANIFEST, backbones),
         micro_batches=rows,
         texts=tuple(reader.decoded(row) for part in rows for row in part),
         images={key: sample for key, (_, sample) in images.items()},
@@ -231,8 +234,11 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _changed(profile: Profile, stage: str, manifest: Path, tokenizer: Path) -> dict[str, str]:
+def _changed(profile: Profile, stage: str, manifest: Path, backbones: Path) -> dict[str, str]:
     """What decides a batch, as the stage's manifest has it, against the present."""
+    from tinygptv.model.checkpoint import TOKENIZER
+    from tinygptv.training.resume import differing_keys
+
     if not manifest.is_file():
         return {}
     recorded = read_json(manifest)
@@ -246,7 +252,7 @@ def _changed(profile: Profile, stage: str, manifest: Path, tokenizer: Path) -> d
                 "qformer": {"num_query_tokens": model.qformer.num_query_tokens},
             },
         },
-        "backbones": {TOKENIZER: sha256_file(tokenizer)},
+        "backbones": {TOKENIZER: sha256_file(backbones / TOKENIZER)},
     }
     return differing_keys(_like(recorded, present), present)
 

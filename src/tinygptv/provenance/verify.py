@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tinygptv import worktree
-from tinygptv.errors import UserError
+from tinygptv.errors import UserError, meant
 from tinygptv.files import sha256_file
 from tinygptv.provenance.recorded import Copies, LockedStep, read_lock
 from tinygptv.provenance.rerun import Scratch, StepResult, committed_folder, environment_differences
@@ -27,6 +27,7 @@ from tinygptv.tracking.runs import WHAT_DECIDES_RESULTS
 
 LOCK = "dvc.lock"
 SHOWN_FILES = 8
+EXPECTED = "differences are expected, unless the lock is of results made here (`dvc repro -f`)"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,7 +103,9 @@ def verify(root: Path, names: Sequence[str], lock: Path | None, lines: TextIO, *
     steps = read_lock(given)
     chosen = select(steps, names, given)
     if not committed:
-        refuse_changes(root, (*WHAT_DECIDES_RESULTS, *([LOCK] if lock is None else [])))
+        refuse_changes(root)
+    if lock is None and not committed and worktree.changed_files(root, LOCK):
+        print(f"{LOCK} is not the committed one: compared is with what was made here since", file=lines, flush=True)
     with stoppable() as stop, only_one(root / ".state" / "locks" / "verify.lock", "verify"):
         try:
             scratch = prepare(root, given, steps)
@@ -168,7 +171,7 @@ def select(steps: Mapping[str, LockedStep], names: Sequence[str], lock: Path) ->
     known = ", ".join(step.name for step in with_outputs)
     for name in names:
         if name not in steps:
-            raise UserError(f"{name}: {lock} has no such step; it has {known or 'none'}")
+            raise UserError(f"{name}: {lock} has no such step; it has {known or 'none'}{meant(name, steps)}")
         if not steps[name].outputs:
             raise UserError(f"{name} has no outputs that could be compared; steps that have are {known}")
     if not with_outputs:
@@ -176,19 +179,18 @@ def select(steps: Mapping[str, LockedStep], names: Sequence[str], lock: Path) ->
     return [step for step in with_outputs if not names or step.name in names]
 
 
-def refuse_changes(root: Path, paths: Sequence[str]) -> None:
-    """What is verified is the last commit.
+def refuse_changes(root: Path) -> None:
+    """What runs is the last commit. The lock is what it is compared with: a pipeline here has just written it anew.
 
     Raises:
-        UserError: code, configuration, graph or lock differ from it.
+        UserError: code, configuration or graph differ from the last commit.
     """
     worktree.last_commit(root)
-    changed = worktree.changed_files(root, *paths)
+    changed = worktree.changed_files(root, *WHAT_DECIDES_RESULTS)
     if changed:
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-        hint = f", or name it: --from {LOCK}" if changed == [LOCK] else ""
         what = f"{changed[0]}{more} differs from the last commit"
-        raise UserError(f"{what}, and verify runs what is committed; commit or restore it, or add --committed{hint}")
+        raise UserError(f"{what}, and verify runs what is committed; commit or restore it, or add --committed")
 
 
 def prepare(root: Path, lock: Path, steps: Mapping[str, LockedStep]) -> Scratch:
@@ -224,7 +226,7 @@ def environment_here() -> dict[str, Any]:
 def _other_environment(scratch: Scratch, step: LockedStep, report: Report) -> list[str]:
     recorded = scratch.recorded_environment(step)
     found = environment_differences(recorded, report.environment) if recorded is not None else []
-    return [f"other environment: {'; '.join(found)}; differences are expected"] if found else []
+    return [f"other environment: {'; '.join(found)}; {EXPECTED}"] if found else []
 
 
 @contextmanager

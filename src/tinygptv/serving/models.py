@@ -155,7 +155,7 @@ class Models:
                     raise
                 log.info("%s is not served: %s", source, error)
         if not self._loaded:
-            raise UserError(f"none of {', '.join(self.sources)} is there; `dvc repro -f -s register` registers one")
+            raise UserError(f"none of {', '.join(self.sources)} is there; `make demo` registers one")
 
     def refresh(self) -> int:
         """Look whether aliases have moved, and put new models in place; for a thread of its own.

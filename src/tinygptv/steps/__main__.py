@@ -6,11 +6,11 @@ itself (one line), 128+n stopped by signal n.
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from safetensors import SafetensorError
 
+from tinygptv.arguments import Parser
 from tinygptv.config import STAGES, STEPS
 from tinygptv.errors import EXIT_PASSING, EXIT_USER_ERROR, UserError, brief, complain, from_write_error
 from tinygptv.startup import begin
@@ -24,7 +24,7 @@ WORKER_KILLED = "is killed by signal: Killed"
 def main() -> int:
     """Run the step named on the command line."""
     begin()
-    parser = argparse.ArgumentParser(prog="python -m tinygptv.steps", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m tinygptv.steps", description=__doc__.splitlines()[0])
     parser.add_argument("step", choices=STEPS)
     parser.add_argument("--profile", help="configs/<profile>.yaml (default: the one in params.yaml)")
     parser.add_argument(

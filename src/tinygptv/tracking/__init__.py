@@ -5,11 +5,36 @@ Importing this package is cheap, and so are ``content`` and ``spool``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 REGISTRY_SCHEME = "models:/"
+ADDRESS = re.compile(r"models:/(?P<name>[^/@:']+)(@(?P<alias>[^/@:']+)|/(?P<version>\d+))")
+
+
+def check_source(source: str, root: Path | None = None) -> None:
+    """Refuse at once what ``local_folder`` could not find: before MLflow is imported, and without making its store.
+
+    Args:
+        source: as of ``local_folder``.
+        root: the checkout whose store is asked; None for the one around this folder.
+
+    Raises:
+        UserError: there is no such folder, the address is of another form, or there is no store to ask.
+    """
+    from tinygptv.errors import DataError, UserError
+
+    if source.startswith(REGISTRY_SCHEME):
+        from tinygptv.tracking.client import require_store, store_root
+
+        if ADDRESS.fullmatch(source) is None:
+            raise UserError(f"{source}: an address is models:/<name>@<alias> or models:/<name>/<version>")
+        require_store(root or store_root(), source)
+    elif not source or not Path(source).expanduser().is_dir():
+        what = source or "an empty name"
+        raise DataError(f"{what} is not a folder; run `dvc repro quantize`, or name a folder with weights")
 
 
 @contextmanager
@@ -24,8 +49,9 @@ def local_folder(source: str) -> Iterator[Path]:
         UserError: the folder or the model version does not exist, or this machine does not let it be read.
         PassingError: the registry cannot be reached just now.
     """
-    from tinygptv.errors import DataError, from_os_error
+    from tinygptv.errors import from_os_error
 
+    check_source(source)
     try:
         if source.startswith(REGISTRY_SCHEME):
             from tinygptv.tracking.packages import opened_package
@@ -33,9 +59,6 @@ def local_folder(source: str) -> Iterator[Path]:
             with opened_package(source) as folder:
                 yield folder
             return
-        folder = Path(source).expanduser()
-        if not folder.is_dir():
-            raise DataError(f"{folder} is not a folder; run `dvc repro quantize`, or name a folder with weights")
-        yield folder
+        yield Path(source).expanduser()
     except OSError as error:
         raise from_os_error(error, f"opening {source}") from None

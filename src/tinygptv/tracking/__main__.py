@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 from pathlib import Path
 
+from tinygptv.arguments import Parser
 from tinygptv.errors import UserError, complain
+from tinygptv.files import read_json
 from tinygptv.profiles import read_profile
 from tinygptv.startup import begin
 from tinygptv.steps.harness import find_root, state_folder
@@ -37,8 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tinygptv.tracking")
+def _parser() -> Parser:
+    parser = Parser(prog="python -m tinygptv.tracking")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("ship", help="ship the spools that steps had to leave")
     opening = commands.add_parser(
@@ -91,6 +92,7 @@ def _close(root: Path, identifier: str, status: str, profile: str | None, skippe
 def _record(root: Path, file: Path) -> None:
     from tinygptv.tracking.verification import record
 
+    read_json(file)  # before a store is made for what is no result
     with reachable(root) as tracking:
         print(record(tracking, file, os.environ.get("PREFECT_FLOW_RUN_ID")))
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinygptv.errors import UserError
-from tinygptv.tracking.client import SQLITE, reachable, tracking_uri
+from tinygptv.tracking.client import reachable, require_store, tracking_uri
 from tinygptv.tracking.transfers import time_for
 
 
@@ -26,8 +26,7 @@ def download_artifacts(root: Path, run: str, names: Sequence[str], target: Path)
         UserError: the store cannot be reached, has no such run, or the run has none of the files.
     """
     uri = tracking_uri(root)
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
-        raise UserError(f"run {run}: {uri} does not exist; set MLFLOW_TRACKING_URI")
+    require_store(root, f"run {run}")
     with reachable(root) as tracking:
         client = tracking.mlflow
         from mlflow.exceptions import MlflowException

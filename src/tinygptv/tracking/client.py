@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygptv.addresses import split_user
+from tinygptv.errors import UserError
 from tinygptv.services.settings import mlflow_address
 from tinygptv.services.stores import THROUGH_SERVER, login_for
 from tinygptv.tracking import facts, faults, transfers
@@ -34,6 +35,37 @@ def tracking_uri(root: Path) -> str:
     if uri.startswith(SQLITE) and not uri.startswith(f"{SQLITE}/"):
         uri = f"{SQLITE}{root.resolve() / uri.removeprefix(SQLITE)}"
     return uri
+
+
+def store_root() -> Path:
+    """The checkout whose store is meant where none is named: that around this folder, if the store is a file of it.
+
+    Raises:
+        UserError: there is none.
+    """
+    from tinygptv.steps.harness import find_root
+
+    return Path.cwd() if os.environ.get("MLFLOW_TRACKING_URI") else find_root(Path.cwd())
+
+
+def store_is_missing(root: Path) -> bool:
+    """Whether the store is a file that does not exist: connecting would create it."""
+    uri = tracking_uri(root)
+    return uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file()
+
+
+def require_store(root: Path, wanted: str) -> None:
+    """Refuse to look for something where nothing was ever recorded, without creating the store.
+
+    Args:
+        root: the checkout.
+        wanted: what is looked for.
+
+    Raises:
+        UserError: the store is a file that does not exist.
+    """
+    if store_is_missing(root):
+        raise UserError(f"{wanted}: {tracking_uri(root)} does not exist; run `make demo`, or set MLFLOW_TRACKING_URI")
 
 
 def credentials(env: Mapping[str, str]) -> dict[str, str]:

@@ -71,7 +71,8 @@ def explain(error: Exception, doing: str, uri: str, fix: str) -> UserError:
 def of_version(error: Exception, source: str, uri: str) -> UserError:
     """One line for an error where a version of the registry was looked for; a plain ``UserError``: it is absent."""
     if absent(error):
-        return UserError(f"{source} is not in {uri}: {brief(error)}; `dvc repro -f -s register` fills it")
+        fix = "`make demo`, or `dvc repro -f -s register` with its package here, fills it"
+        return UserError(f"{source} is not in {uri}: {brief(error)}; {fix}")
     return explain(error, f"reading {source} from {uri}", uri, START)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,13 @@ from tinygptv.config import STEPS
 from tinygptv.errors import UserError
 from tinygptv.files import sha256_tree
 from tinygptv.profiles import read_yaml
-from tinygptv.tracking import REGISTRY_SCHEME, facts
+from tinygptv.tracking import ADDRESS, REGISTRY_SCHEME, facts
 from tinygptv.tracking.chain import Chain, Link, Start
-from tinygptv.tracking.client import SQLITE, Tracking, reachable, tracking_uri
+from tinygptv.tracking.client import Tracking, reachable, store_is_missing, tracking_uri
 from tinygptv.tracking.content import dvc_md5, lock_md5
 from tinygptv.tracking.lineage import MD5, Graph, every, search, walk
 from tinygptv.tracking.version_tags import PACKAGE_STEP
 
-VERSION = re.compile(r"models:/(?P<name>[^/@:']+)(@(?P<alias>[^/@:']+)|/(?P<version>\d+))")
 FORMS = (
     "models:/<name>@<alias>, models:/<name>/<version>, a folder such as data/tiny/stage4, the id of an MLflow run, or "
     "an md5 of dvc.lock"
@@ -37,11 +35,11 @@ def trace(root: Path, subject: str) -> Chain:
     Raises:
         UserError: the name is of no known form or nothing is known of it, or MLflow cannot be reached.
     """
-    folder = _folder(root, subject)
-    if folder is None and not VERSION.fullmatch(subject) and not MD5.fullmatch(subject):
-        raise UserError(f"{subject} is no folder, version, run or md5; name {FORMS}")
+    folder = _folder(root, subject) if subject else None
+    if folder is None and not ADDRESS.fullmatch(subject) and not MD5.fullmatch(subject):
+        raise UserError(f"{subject or 'an empty name'} is no folder, version, run or md5; name {FORMS}")
     uri = tracking_uri(root)
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
+    if store_is_missing(root):
         return _without_store(subject, folder, uri)
     with reachable(root) as tracking:
         return walk(tracking.mlflow, graph_of(root), _start(tracking, root, subject, folder))
@@ -66,7 +64,7 @@ def _folder(root: Path, subject: str) -> Path | None:
 
 
 def _without_store(subject: str, folder: Path | None, uri: str) -> Chain:
-    problem = f"{uri} does not exist; run the pipeline, or set MLFLOW_TRACKING_URI to where its runs are"
+    problem = f"{uri} does not exist; run `make demo`, or set MLFLOW_TRACKING_URI to where its runs are"
     place = _place(folder) if folder is not None else None
     if folder is None or place is None:
         return Chain(subject=subject, problems=(problem,))
@@ -90,7 +88,7 @@ def _of_version(tracking: Tracking, subject: str) -> Start:
 
     from tinygptv.tracking.registry import version_by_alias
 
-    parts = VERSION.fullmatch(subject)
+    parts = ADDRESS.fullmatch(subject)
     assert parts is not None
     name, alias, version = parts["name"], parts["alias"], parts["version"]
     if alias is not None:
@@ -102,7 +100,7 @@ def _of_version(tracking: Tracking, subject: str) -> Start:
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-    raise UserError(f"{subject} is not in the registry of {tracking.uri}; `dvc repro -f -s register` fills it")
+    raise UserError(f"{subject} is not in the registry of {tracking.uri}; `make demo` registers one")
 
 
 def _of_folder(tracking: Tracking, subject: str, folder: Path) -> Start:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tinygptv.errors import DataError, UserError, brief, from_os_error
+from tinygptv.errors import DataError, brief, from_os_error
 from tinygptv.files import require_room, scratch_folder
 from tinygptv.tracking import faults
-from tinygptv.tracking.client import SQLITE, prepare_environment, tracking_uri
+from tinygptv.tracking.client import prepare_environment, require_store, store_root, tracking_uri
 from tinygptv.tracking.saved import PACKAGE
 from tinygptv.tracking.transfers import time_for
 
@@ -41,14 +40,9 @@ def opened_package(source: str, root: Path | None = None) -> Iterator[Path]:
 
 def find(source: str, root: Path | None) -> tuple[str, Any]:
     """The store, and where MLflow keeps the files of a version."""
-    from tinygptv.steps.harness import find_root
-
-    configured = os.environ.get("MLFLOW_TRACKING_URI")
-    if root is None:
-        root = Path.cwd() if configured else find_root(Path.cwd())
+    root = root or store_root()
+    require_store(root, source)
     uri = tracking_uri(root)
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
-        raise UserError(f"{source}: {uri} does not exist; run `dvc repro -f -s register`, or set MLFLOW_TRACKING_URI")
     faults.require_readable(uri, f"reading {source} from {uri}")
     prepare_environment(root)
     import mlflow

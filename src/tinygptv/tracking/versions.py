@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tinygptv.errors import DataError, UserError
 from tinygptv.files import sha256_tree
-from tinygptv.tracking import faults, promoted
-from tinygptv.tracking.client import SQLITE, prepare_environment, tracking_uri
+from tinygptv.tracking import ADDRESS, faults, promoted
+from tinygptv.tracking.client import prepare_environment, require_store, store_root, tracking_uri
 from tinygptv.tracking.registry import CHAMPION, DIGEST_TAG, weights_folder
-
-_ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +27,7 @@ class Registry:
     """A connection that stays open between questions."""
 
     def __init__(self) -> None:
-        from tinygptv.steps.harness import find_root
-
-        self.root = Path.cwd() if os.environ.get("MLFLOW_TRACKING_URI") else find_root(Path.cwd())
+        self.root = store_root()
         self.uri = tracking_uri(self.root)
         self._client: Any = None
         self._seen: dict[str, str | None] = {}
@@ -46,7 +40,7 @@ class Registry:
             UserError: the address is of another form, there is no such version, or the registry does not answer.
             DataError: it is not the version that was promoted, or registered, here.
         """
-        parts = _ADDRESS.fullmatch(source)
+        parts = ADDRESS.fullmatch(source)
         if parts is None:
             raise UserError(f"{source}: an address is models:/<name>@<alias> or models:/<name>/<version>")
         client = self._connect(source)
@@ -98,10 +92,7 @@ class Registry:
         return folder
 
     def _connect(self, source: str) -> Any:
-        if self.uri.startswith(SQLITE) and not Path(self.uri.removeprefix(SQLITE)).is_file():
-            raise UserError(
-                f"{source}: {self.uri} does not exist; run `dvc repro -f -s register`, or set MLFLOW_TRACKING_URI"
-            )
+        require_store(self.root, source)
         faults.require_readable(self.uri, f"reading {source} from {self.uri}")
         if self._client is None:
             prepare_environment(self.root)

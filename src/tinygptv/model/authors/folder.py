@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygptv import digests
+from tinygptv.config.training import one_place
 from tinygptv.errors import CheckpointError
 from tinygptv.files import read_json, replace_folder, write_json
 from tinygptv.model.authors.building import Origin, build, get_origin, own_state, set_origin
@@ -57,7 +58,7 @@ def import_folder(
     """
     quiet_libraries()
     refuse_existing(out)  # before minutes of work
-    if template is not None and template and template.count("{}") != 1:
+    if template is not None and not one_place(template):
         raise CheckpointError(f"the template {template!r} needs {{}} exactly once, or must be empty")
     prompt = PROMPT if template is None else PROMPT.model_copy(update={"template": template})
     sources = {part: path for part, path in files.items() if path is not None}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
 
+from tinygptv.arguments import Parser
 from tinygptv.config import Published
-from tinygptv.errors import ConfigError, UserError
+from tinygptv.errors import ConfigError, UserError, complain
 from tinygptv.model.upstream.lock import LOCK
 from tinygptv.model.upstream.resolve import fill_in
 from tinygptv.profiles import read_profile
@@ -17,7 +17,7 @@ from tinygptv.steps.harness import find_root
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tinygptv.model.upstream")
+    parser = Parser(prog="python -m tinygptv.model.upstream")
     command = parser.add_subparsers(dest="command", required=True).add_parser(
         "lock", help=f"ask the hub for revision, sizes and digests of what a profile uses; write {LOCK}"
     )
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
             size = sum(pin.size or 0 for pin in entry.files.values())
             print(f"{name} at {entry.revision}: {len(entry.files)} files, {size / 1e9:.2f} GB")
     except UserError as error:
-        print(f"lock: {error}", file=sys.stderr)
+        complain("lock", error)
         return error.exit_code
     return 0
 

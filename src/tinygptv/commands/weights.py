@@ -1,0 +1,124 @@
+"""``import-checkpoint``, ``export-checkpoint`` and ``import-stage``: weights of others, in and out.
+
+What can be seen of the arguments is looked at here: below ``tinygptv.model`` torch is imported first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tinygptv.commands.options import (
+    PATH,
+    ProfileOption,
+    RootOption,
+    checkout,
+    finite,
+    one_of,
+    require_folder,
+    require_new,
+)
+from tinygptv.errors import UserError
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command("import-checkpoint")(import_checkpoint)
+    app.command("export-checkpoint")(export_checkpoint)
+    app.command("import-stage")(import_stage)
+
+
+def template_of(text: str | None) -> str | None:
+    """A prompt's template."""
+    from tinygptv.config.training import one_place
+
+    if text is not None and not one_place(text):
+        raise typer.BadParameter(f"{text!r} needs {{}} exactly once, or must be empty")
+    return text
+
+
+def import_checkpoint(
+    out: Annotated[Path, typer.Argument(help="The folder to make.", **PATH)],
+    phi: Annotated[
+        Path, typer.Option(help="Phi-2: the authors', Microsoft's or Hugging Face's file or folder.", **PATH)
+    ],
+    vision: Annotated[Path, typer.Option(help="EVA-CLIP (eva_vit_g.pth), or a folder of BLIP-2.", **PATH)],
+    qformer: Annotated[
+        Path, typer.Option(help="BLIP-2 (blip2_pretrained_flant5xxl.pth), or a folder of BLIP-2.", **PATH)
+    ],
+    tokenizer: Annotated[Path, typer.Option(help="A folder with Phi-2's tokenizer.json.", **PATH)],
+    image_size: Annotated[int, typer.Option(min=1, help="Pixels of a side: 448 in stage 4, 224 before.")],
+    text_heads: Annotated[int, typer.Option(min=1, help="Attention heads of the language model: 32 in Phi-2.")],
+    vision_heads: Annotated[int, typer.Option(min=1, help="Attention heads of the tower: 16 in ViT-g.")],
+    qformer_heads: Annotated[int, typer.Option(min=1, help="Attention heads of the Q-Former: 12 in BLIP-2.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="What the authors trained; without it, base weights.", **PATH)
+    ] = None,
+    lora_alpha: Annotated[int, typer.Option(min=1, help="Scale of the adapters times their rank.")] = 16,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            callback=one_of("interleaved", "thirds", "separate"),
+            help="interleaved or thirds, where names do not tell it.",
+        ),
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(callback=template_of, help="Prompt with {} for the instruction; see the docs.")
+    ] = None,
+) -> None:
+    """Make a Hugging Face folder of the authors' weights, with an account of every tensor."""
+    require_new(out)
+    require_folder(tokenizer, "the folder with Phi-2's tokenizer.json")
+    files = {"phi": phi, "vision": vision, "qformer": qformer, "checkpoint": checkpoint, "tokenizer": tokenizer}
+    for name, path in files.items():
+        if path is not None and not path.exists():
+            raise UserError(f"--{name} {path} does not exist; name its file or folder (docs/checkpoints.md)")
+    from tinygptv.model.authors.folder import import_folder
+
+    heads = {"text": text_heads, "vision": vision_heads, "qformer": qformer_heads}
+    print(import_folder(files, out, image_size, heads, lora_alpha, layout, template))
+
+
+def export_checkpoint(
+    folder: Annotated[
+        Path, typer.Argument(help="A folder of import-checkpoint, or of a model that is not in 8 bits.", **PATH)
+    ],
+    out: Annotated[Path, typer.Argument(help="The folder to make.", **PATH)],
+    form: Annotated[
+        str,
+        typer.Option(
+            callback=one_of("authors", "folder", "8bit"),
+            help="authors: their files and names; folder: Hugging Face's form; 8bit.",
+        ),
+    ],
+    outlier_threshold: Annotated[
+        float, typer.Option(min=0.0, callback=finite, help="Of 8bit; 6 as published, 0: no outliers.")
+    ] = 6.0,
+) -> None:
+    """Write a model with the authors' names, bit for bit, as a standard Hugging Face folder, or in 8 bits."""
+    require_folder(folder, "a folder of import-checkpoint, or of a model")
+    require_new(out)
+    from tinygptv.model.authors.folder import export
+
+    export(folder, out, form, outlier_threshold)
+
+
+def import_stage(
+    folder: Annotated[Path, typer.Argument(help="A folder of import-checkpoint.", **PATH)],
+    stage: Annotated[str, typer.Argument(help="The stage that it has behind it: stage1 to stage4.")],
+    root: RootOption = None,
+    profile: ProfileOption = None,
+) -> None:
+    """Make imported weights the profile's backbones and the checkpoint of a stage, so that the next one goes on."""
+    from tinygptv.profiles import read_profile
+    from tinygptv.steps import require_stage
+
+    require_stage(stage)
+    home = checkout(root)
+    chosen = read_profile(home, profile)
+    require_folder(folder, "a folder of import-checkpoint")
+    from tinygptv.model.authors.stage import export_stage
+
+    export_stage(folder, home / "data" / chosen.name, stage, chosen)
