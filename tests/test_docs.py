@@ -226,3 +226,24 @@ def test_adding_a_task_names_every_file_that_names_one():
         assert (ROOT / "src" / "tinygptv" / name).is_file(), name
     for profile in ("tiny", "smoke"):
         assert set(read_config(ROOT / "configs" / f"{profile}.yaml").stage4.mixture) == tasks
+
+
+YOURS = {"configs/mine.yaml"}
+"""Files that a page tells its reader to make."""
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])
+def test_what_a_page_names_is_there(page):
+    """Files of the project, links and their headings, the project's variables; the changelog is about the past."""
+    text = (ROOT / page).read_text()
+    named = re.findall(r"`((?:src|tests|docs|benchmarks|flows|configs|scripts|deploy)/[\w./-]+)`", text)
+    assert [name for name in named if name not in YOURS and not (ROOT / name).exists()] == []
+    for link, _, heading in re.findall(r"\]\((?!https?:)([^)#]*)(#([^)]*))?\)", text):
+        target = (ROOT / page).parent / link if link else ROOT / page
+        assert target.exists(), link
+        heads = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if heading else []
+        assert not heading or heading in {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+    code = "".join(
+        path.read_text() for path in [*ROOT.glob("src/**/*.py"), *ROOT.glob("flows/*.py"), ROOT / "Makefile"]
+    )
+    assert [name for name in re.findall(r"`(TINYGPTV_[A-Z0-9_]+)`", text) if name not in code] == []
