@@ -1,8 +1,11 @@
-"""Plain aligned tables for the terminal."""
+"""Plain aligned tables for the terminal, and lists in a sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+
+SHOWN = 8
+"""Names in a sentence; the others are counted."""
 
 
 def plain_table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> str:
@@ -22,3 +25,8 @@ def plain_table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Seq
         ).rstrip()
         for line in lines
     )
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of many names in a sentence, and how many more there are."""
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -1,4 +1,4 @@
-"""``evaluate`` and ``quantize`` where tasks or whole splits have no record: the report has the rest."""
+"""What is missing, cut or too long for ``evaluate`` and the stages is said, and the rest is in the report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from tests.checkouts import Checkout, run_step
-from tinygptv.data.records import parse_sample
+from tinygptv.data.records import Turn, parse_sample
 from tinygptv.data.shards import read_samples, write_shards
 from tinygptv.data.summary import tars
 from tinygptv.evaluation.benchmarks import BENCHMARKS
@@ -85,6 +85,55 @@ def test_tasks_without_training_records_have_no_baseline(trained, run, capfd):
     assert found["benchmarks"]["easy_vqa_refer"]["trivial"] is None
     assert found["benchmarks"]["easy_vqa"]["majority"] is not None
     assert set(found["held_out"]["stage1"]) == {"easy_vqa"}
+
+
+def test_cut_answers_are_counted(trained, run, capfd):
+    """The smoke model has learned nothing, so that its answers go on until they are cut."""
+    assert run(trained, "evaluate") == 0
+    found = report(trained, "evaluate")
+    predictions = json.loads((trained.data / "evaluate" / "predictions.json").read_bytes())
+    for task, name in BENCHMARKS.items():
+        assert found["benchmarks"][name]["cut"] == sum(p["cut"] for p in predictions if p["task"] == task)
+    cut = found["benchmarks"]["easy_vqa"]["cut"]
+    assert cut > 0
+    assert f"{cut} cut at evaluate.max_new_tokens" in capfd.readouterr().out
+    assert all("cut" in entry for stage in found["held_out"].values() for entry in stage.values())
+    assert not any("\ufffd" in p["answer"][-1:] for p in predictions)
+
+
+def test_a_question_that_is_too_long_is_named_before_the_first_answer(trained, refused, monkeypatch):
+    from tinygptv.model.inference import VisionLanguageModel
+
+    def asked(*_, **__):
+        raise AssertionError
+
+    monkeypatch.setattr(VisionLanguageModel, "generate", asked)
+    folder = trained.data / "shards"
+    samples = list(read_samples(tars(folder, "test-*.tar")))
+    first, last = samples[-1].record.records[0], samples[-1].record.records[-1]
+    long = tuple(
+        replace(r, turns=(Turn("why? " * 150, "yes"),)) if r == first else r for r in samples[-1].record.records
+    )
+    talk = (*(Turn("what " * 9, "red " * 9) for _ in range(20)),)
+    record = replace(samples[-1].record, records=(*long, replace(last, id="talk", task="vqa", turns=talk)))
+    samples[-1] = parse_sample(record.key, record.to_json(), samples[-1].image_bytes)
+    write_shards(folder, "test", samples, images_per_shard=16)
+    refused(trained, "evaluate", f"the questions of 2 records are too long: {first.id}, talk;", "max_new_tokens")
+
+
+def test_training_counts_what_it_cuts(trained, run, capfd):
+    trained.edit("max_answer_tokens: 48", "max_answer_tokens: 3")
+    assert run(trained, "stage1") == 0
+    found = json.loads((trained.data / "stage1" / "cuts.json").read_bytes())
+    assert found == {"caption": {"answers": 32, "cut_answers": 32, "left_out_turns": 0}}
+    assert "stage1: 32 of 32 answers are cut, to max_answer_tokens 3" in capfd.readouterr().out
+
+
+def test_a_question_too_long_for_a_stage_is_named_before_its_first_step(trained, refused):
+    trained.edit("max_sequence_tokens: 256", "max_sequence_tokens: 12")
+    refused(
+        trained, "stage4", "records have a question that leaves no room for an answer", "stage4.max_sequence_tokens"
+    )
 
 
 @pytest.mark.pipeline

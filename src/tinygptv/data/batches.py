@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from tinygptv.data import prompts
+from tinygptv.data import fit, prompts
+from tinygptv.data.fit import QuestionTooLongError
 from tinygptv.data.order import Draw, SampleOrder
 from tinygptv.data.prompts import IGNORE_INDEX
 from tinygptv.data.tasks import instruction, record_task
 from tinygptv.errors import DataError
+from tinygptv.tables import some
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +36,10 @@ class Example:
     image_key: str
     input_ids: list[int]
     labels: list[int]
+    cut_answers: int
+    """Answers longer than ``max_answer_tokens``, or than what the sequence leaves for the first one."""
+    left_out_turns: int
+    """Later turns for which the sequence has no room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,7 @@ class StageBatches:
         seed: int,
     ) -> None:
         self._features = features
+        self._name = name
         self._tokenizer = tokenizer
         self._stage = stage
         self._image_token_id = image_token_id
@@ -102,6 +109,20 @@ class StageBatches:
         self._prompt_ids = lru_cache(maxsize=65536)(self._encode_prompt)
         self._answer_ids = lru_cache(maxsize=65536)(self._encode_answer)
 
+    def check(self) -> dict[str, dict[str, int]]:
+        """Look at all records before the first step; see ``fit.check``.
+
+        Raises:
+            DataError: an image has no features, or a question leaves no room for an answer.
+        """
+        keys = dict.fromkeys(key for of_task in self._records.values() for key, _ in of_task)
+        if absent := [key for key in keys if key not in self._features]:
+            raise DataError(f"no features of {len(absent)} images: {some(absent)}; run `dvc repro features`")
+        records = {
+            str(task): [record for _, record in self._records[record_task(task)]] for task in self._stage.mixture
+        }
+        return fit.check(self._name, self._stage, records, self._tokenizer, self._slots, self.example)
+
     def draws(self, step: int) -> list[Draw]:
         """What an optimizer step, counted from 0, takes, sample by sample."""
         places = range(step * self._places, (step + 1) * self._places)
@@ -117,28 +138,29 @@ class StageBatches:
         """A sample, tokenised; turns that would make it longer than ``max_sequence_tokens`` are left out.
 
         Raises:
-            DataError: the first question alone is as long as that.
+            QuestionTooLongError: the first question leaves no room for an answer.
         """
         image_key, record = self._records[record_task(draw.task)][draw.record]
         input_ids: list[int] = []
         labels: list[int] = []
+        cut = kept = 0
         for i, turn in enumerate(record.turns):
             asked = instruction(draw.task, turn.question, draw.template)
             question = self._prompt_ids(asked, i == 0)
-            answer = self._answer_ids(turn.answer)
+            whole = self._answer_ids(turn.answer)
+            answer = self._end(whole, self._stage.max_answer_tokens)
             room = self._stage.max_sequence_tokens - len(input_ids) - len(question)
             if len(answer) > room:
                 if i > 0:
                     break
                 if room < 2:
-                    raise DataError(
-                        f"record {record.id}: its question has {len(question)} tokens of {len(question) + room} that "
-                        "max_sequence_tokens of the stage allows"
-                    )
-                answer = [*answer[: room - 1], self._end_id]
+                    raise QuestionTooLongError(record.id, len(question), self._stage.max_sequence_tokens)
+                answer = self._end(whole, room)
+            cut += len(answer) <= len(whole)
             input_ids += question + answer
             labels += [IGNORE_INDEX] * len(question) + answer
-        return Example(record.id, image_key, input_ids, labels)
+            kept += 1
+        return Example(record.id, image_key, input_ids, labels, cut, len(record.turns) - kept)
 
     def _encode_prompt(self, asked: str, first: bool) -> list[int]:
         prompt = self._stage.prompt
@@ -152,9 +174,10 @@ class StageBatches:
         )
 
     def _encode_answer(self, answer: str) -> list[int]:
-        return prompts.encode_answer(
-            self._tokenizer, answer, end_id=self._end_id, max_tokens=self._stage.max_answer_tokens
-        )
+        return prompts.encode_text(self._tokenizer, answer)
+
+    def _end(self, answer_ids: list[int], max_tokens: int) -> list[int]:
+        return prompts.end_answer(self._tokenizer, answer_ids, end_id=self._end_id, max_tokens=max_tokens)
 
     def _collate(self, samples: list[Example]) -> Batch:
         import torch

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tinygptv.config import Prompt
 
 IMAGE_MARK = "<ImageHere>"
+UNFINISHED = "\ufffd"
+"""What a tokenizer makes of bytes that are no whole character."""
 IGNORE_INDEX = -100
 """Label of a token that carries no loss (torch's cross-entropy default)."""
 WRAPPED_IMAGE = f"<Img>{IMAGE_MARK}</Img> "
@@ -127,12 +129,28 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def encode_answer(tokenizer: PreTrainedTokenizerBase, answer: str, *, end_id: int, max_tokens: int | None) -> list[int]:
-    """Token ids of an answer, cut to ``max_tokens`` with its end mark; None: not cut.
+    """Token ids of an answer with its end mark; see ``end_answer``."""
+    return end_answer(tokenizer, encode_text(tokenizer, answer), end_id=end_id, max_tokens=max_tokens)
+
+
+def end_answer(
+    tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], *, end_id: int, max_tokens: int | None
+) -> list[int]:
+    """An answer's token ids with the end mark, cut to ``max_tokens`` together; None: not cut.
 
     The authors append the mark before they cut, so that a long answer loses it; here it is always learned.
     """
-    ids = encode_text(tokenizer, answer)
-    return [*(ids if max_tokens is None else ids[: max_tokens - 1]), end_id]
+    if max_tokens is None or len(ids) < max_tokens:
+        return [*ids, end_id]
+    return [*whole_characters(tokenizer, ids[: max_tokens - 1]), end_id]
+
+
+def whole_characters(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[int]:
+    """Token ids without those at the end that begin a character and do not finish it: a token may be a single byte."""
+    whole = list(ids)
+    while whole and tokenizer.decode(whole, clean_up_tokenization_spaces=False).endswith(UNFINISHED):
+        whole.pop()
+    return whole
 
 
 def check_room(tokens: int, answer: int, positions: int) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tinygptv.data.prompts import end_mark_id, turn_text
 from tinygptv.data.tasks import instruction
+from tinygptv.errors import DataError
+from tinygptv.tables import some
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +69,38 @@ def prompt_ids(
     )
 
 
+def check_room(
+    processor: TinyGPTVProcessor,
+    questions: Sequence[Question],
+    prompts: Mapping[str, Prompt],
+    max_answer_tokens: int,
+    positions: int,
+    max_new_tokens: int,
+) -> None:
+    """Find the questions that are too long before any is asked.
+
+    Raises:
+        DataError: names their records.
+    """
+    room = positions - max_new_tokens
+    around = {task: len(turn_text(p, instruction(task, ""), first=True).encode()) for task, p in prompts.items()}
+    long: dict[str, int] = {}
+    for q in questions:
+        # A byte-level tokenizer makes at most one token of a byte.
+        texts = [q.content, *(text for turn in q.earlier for text in (turn.question, turn.answer))]
+        most = sum(len(text.encode()) for text in texts) + (len(q.earlier) + 1) * (around[q.task] + 1)
+        if most + processor.num_query_tokens > room:
+            tokens = len(prompt_ids(processor, q, prompts[q.task], max_answer_tokens))
+            if tokens > room:
+                long[q.record] = max(tokens, long.get(q.record, 0))
+    if long:
+        raise DataError(
+            f"the questions of {len(long)} records are too long: {some(list(long))}; with evaluate.max_new_tokens "
+            f"{max_new_tokens} the longest needs {max(long.values()) + max_new_tokens} of the model's {positions} "
+            "positions (model.text.max_position_embeddings); lower the one, or ask in fewer words"
+        )
+
+
 def encode(model: VisionLanguageModel, samples: Sequence[ImageSample], batch_size: int) -> dict[str, torch.Tensor]:
     """Q-Former outputs [Q, D] of each image, by key."""
     if not samples:
@@ -75,9 +109,17 @@ def encode(model: VisionLanguageModel, samples: Sequence[ImageSample], batch_siz
     return {sample.key: query_QD for sample, query_QD in zip(samples, features_NQD, strict=True)}
 
 
-def predictions(questions: Sequence[Question], answers: Sequence[str]) -> list[dict[str, Any]]:
+def predictions(questions: Sequence[Question], said: Sequence[Generated]) -> list[dict[str, Any]]:
     """Questions with their answers, for the files that later steps and people read."""
     return [
-        {"record": q.record, "image": q.key, "task": q.task, "question": q.content, "truth": q.truth, "answer": answer}
-        for q, answer in zip(questions, answers, strict=True)
+        {
+            "record": q.record,
+            "image": q.key,
+            "task": q.task,
+            "question": q.content,
+            "truth": q.truth,
+            "answer": answer.text,
+            "cut": answer.cut,
+        }
+        for q, answer in zip(questions, said, strict=True)
     ]

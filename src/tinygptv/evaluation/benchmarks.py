@@ -142,18 +142,30 @@ def is_right(question: Question, answer: str) -> bool:
     return exact_match(answer, question.truth) if box is None else acc_at_iou(answer, box)
 
 
-def score(questions: Sequence[Question], answers: Sequence[str], baselines: Baselines) -> dict[str, Benchmark]:
+def score(
+    questions: Sequence[Question], answers: Sequence[str], baselines: Baselines, cut: Sequence[bool] = ()
+) -> dict[str, Benchmark]:
     """Name of a benchmark → its entry, for each task that was asked.
+
+    Args:
+        questions: what was asked.
+        answers: one for each.
+        baselines: answers that need no image.
+        cut: which answers were cut at the longest that was allowed; where it is known, an entry counts them (``cut``).
 
     Raises:
         ValueError: there is not one answer for each question.
     """
     pairs = _pairs(questions, answers)
-    return {
+    entries = {
         name: _score_task(task, [pair for pair in pairs if pair[0].task == task], baselines)
         for task, name in BENCHMARKS.items()
         if any(question.task == task for question in questions)
     }
+    if cut:
+        for name, entry in entries.items():
+            entry["cut"] = sum(now for q, now in zip(questions, cut, strict=True) if BENCHMARKS[q.task] == name)
+    return entries
 
 
 def score_by_type(questions: Sequence[Question], answers: Sequence[str], baselines: Baselines) -> dict[str, Benchmark]:

@@ -14,7 +14,7 @@ from typing import Any
 from tinygptv.data.records import Box, parse_box
 
 Benchmark = dict[str, Any]
-"""``{"metric", "value", "n", "ci95", "majority", "blind", "trivial"}``, as in the JSON reports."""
+"""``{"metric", "value", "n", "ci95", "majority", "blind", "trivial"}``, as in the JSON reports, which add ``cut``."""
 
 IOU_THRESHOLD = 0.5
 """Acc@0.5 of referring expressions counts boxes that overlap by more than this."""

@@ -27,6 +27,8 @@ IMAGE_ENCODER, LANGUAGE_MODEL, TOKENIZER = "image_encoder.safetensors", "languag
 TRAINED, MANIFEST, HISTORY = "trained.safetensors", "manifest.json", "history.json"
 TRACE = "trace.jsonl"
 """One line for each step; ``history.json`` has the means that the loss curve shows."""
+CUTS = "cuts.json"
+"""Entry of the mixture → answers, and how many of them a stage cuts or leaves out (``data/fit.py``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -161,11 +161,12 @@ class TinyGPTVProcessor(SealedFolder, ProcessorMixin):
         return message | {"content": parts}
 
     def decode_answers(self, new_ids_BT: torch.Tensor) -> list[str]:
-        """Texts of generated tokens, each cut at its end mark."""
+        """Texts of generated tokens, each cut at its end mark, or at its last whole character."""
         answers = []
         for ids in new_ids_BT.tolist():
             end = ids.index(self.end_mark_id) if self.end_mark_id in ids else len(ids)
-            answers.append(self.tokenizer.decode(ids[:end], skip_special_tokens=True).strip())
+            whole = prompts.whole_characters(self.tokenizer, ids[:end])
+            answers.append(self.tokenizer.decode(whole, skip_special_tokens=True).strip())
         return answers
 
     def post_process_image_text_to_text(self, generated_outputs: torch.Tensor, **kwargs: Any) -> list[str]:
@@ -180,7 +181,8 @@ class TinyGPTVProcessor(SealedFolder, ProcessorMixin):
                 ids.pop()
             if ids and ids[-1] == self.end_mark_id:
                 ids.pop()
-            texts.append(self.tokenizer.decode(ids, skip_special_tokens=True))
+            whole = prompts.whole_characters(self.tokenizer, ids)
+            texts.append(self.tokenizer.decode(whole, skip_special_tokens=True))
         return texts
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tinygptv.evaluation.metrics import Benchmark
     from tinygptv.evaluation.report import AnswerItem
     from tinygptv.model.inference import VisionLanguageModel
+    from tinygptv.model.processing import TinyGPTVProcessor
     from tinygptv.steps.harness import StepContext
 
 LAST = STAGES[-1]
@@ -49,6 +50,15 @@ def run(context: StepContext) -> None:
     questions = benchmarks.list_questions([sample.record for sample in test])
     for text in (*left_out("held-out slice", slice_, training), *left_out("test set", questions, all_training)):
         print(text)
+    for stage in STAGES:
+        answering.check_room(
+            processor_of(context, stage),
+            [*slice_, *(questions if stage == LAST else ())],
+            prompts_of(context, stage),
+            config.stage(stage).max_answer_tokens,
+            config.model.text.max_position_embeddings,
+            settings.max_new_tokens,
+        )
 
     by_stage: dict[str, dict[str, Benchmark]] = {}
     features: dict[int, dict[str, Any]] = {}
@@ -66,7 +76,9 @@ def run(context: StepContext) -> None:
             settings.batch_size,
             config.stage(stage).max_answer_tokens,
         )
-        by_stage[stage] = benchmarks.score(slice_, [answer.text for answer in said], training)
+        by_stage[stage] = benchmarks.score(
+            slice_, [answer.text for answer in said], training, [answer.cut for answer in said]
+        )
         log_values(context, f"{stage}.", by_stage[stage])
         print(f"{stage}, held-out slice: {line(by_stage[stage])}")
         if stage != LAST:  # one model at a time, as `tinygptv plan` counts
@@ -85,11 +97,11 @@ def run(context: StepContext) -> None:
     )
     context.run.metrics({"questions_per_second": len(questions) / (time.monotonic() - started)})
     answers = [answer.text for answer in said]
-    scores = benchmarks.score(questions, answers, all_training)
+    scores = benchmarks.score(questions, answers, all_training, [answer.cut for answer in said])
     log_values(context, "", scores)
     print(f"test set: {line(scores)}")
 
-    predictions = answering.predictions(questions, answers)
+    predictions = answering.predictions(questions, said)
     write_json(context.out / PREDICTIONS, predictions)
     content = {
         "benchmarks": scores,
@@ -142,21 +154,27 @@ def open_stage(context: StepContext, stage: str) -> VisionLanguageModel:
 
     from tinygptv.model import assembly, checkpoint
     from tinygptv.model.inference import VisionLanguageModel
-    from tinygptv.model.processing import build_processor, read_tokenizer
 
     config, backbones = context.config, context.input("backbones")
     model = assembly.assemble(config, backbones, with_tower=True)
     checkpoint.load_stage(model, context.input(stage), stage, config, backbones)
-    processor = build_processor(
-        read_tokenizer(backbones),
+    dtype = getattr(torch, config.runtime.dtype)
+    model = assembly.for_inference(model, dtype).to(runtime.resolve_device(config.runtime.device))
+    return VisionLanguageModel(model, processor_of(context, stage))
+
+
+def processor_of(context: StepContext, stage: str) -> TinyGPTVProcessor:
+    """The processor of a stage's model."""
+    from tinygptv.model.processing import build_processor, read_tokenizer
+
+    config = context.config
+    return build_processor(
+        read_tokenizer(context.input("backbones")),
         config.stage(stage).prompt,
         image_size=config.stage(stage).image_size,
         num_query_tokens=config.model.qformer.num_query_tokens,
         vocab_size=config.model.text.vocab_size,
     )
-    dtype = getattr(torch, config.runtime.dtype)
-    model = assembly.for_inference(model, dtype).to(runtime.resolve_device(config.runtime.device))
-    return VisionLanguageModel(model, processor)
 
 
 def prompts_of(context: StepContext, stage: str) -> dict[str, Prompt]:
@@ -166,8 +184,9 @@ def prompts_of(context: StepContext, stage: str) -> dict[str, Prompt]:
 
 
 def log_values(context: StepContext, prefix: str, scores: dict[str, Benchmark]) -> None:
-    """Send the value of each benchmark to the step's run."""
+    """Send the value of each benchmark, and its count of cut answers, to the step's run."""
     context.run.metrics({f"{prefix}{name}": value for name, value in metrics_of(scores).items()})
+    context.run.metrics({f"{prefix}{name}.cut": score["cut"] for name, score in scores.items()})
 
 
 def metrics_of(scores: dict[str, Benchmark]) -> dict[str, float]:
@@ -180,7 +199,8 @@ def line(scores: dict[str, Benchmark]) -> str:
     parts = []
     for name, score in scores.items():
         others = [f"{kind} {score[kind]:.4f}" for kind in ("majority", "blind", "trivial") if score[kind] is not None]
-        parts.append(f"{name} {score['value']:.4f} ({', '.join(others)}, n {score['n']})")
+        others += [f"n {score['n']}"] + [f"{score['cut']} cut at evaluate.max_new_tokens"] * (score["cut"] > 0)
+        parts.append(f"{name} {score['value']:.4f} ({', '.join(others)})")
     return ", ".join(parts)
 
 

@@ -92,7 +92,7 @@ def run(context: StepContext) -> None:
     if [p["record"] for p in before] != [p["record"] for p in predictions]:
         raise DataError("evaluate and quantize asked different questions; run `dvc repro evaluate`")
     _, baselines = read_baselines(shards)
-    scores = benchmarks.score(questions, answers, baselines)
+    scores = benchmarks.score(questions, answers, baselines, [prediction["cut"] for prediction in predictions])
     former = [p["answer"] for p in before]
     agreement = metrics.agreement(answers, former) if answers else None
     by_benchmark = {
@@ -148,7 +148,7 @@ def test_package(job: Job, complete: Event) -> None:
     )
     seconds = time.monotonic() - started
     tokens = sum(answer.tokens + (not answer.cut) for answer in said)
-    write_json(job.answers, answering.predictions(questions, [answer.text for answer in said]))
+    write_json(job.answers, answering.predictions(questions, said))
     measured = {
         "questions_per_second": len(questions) / seconds,
         "tokens_per_second": tokens / seconds,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from tinygptv.data.fit import COUNTS
 from tinygptv.errors import DataError
 from tinygptv.files import read_json, sha256_file, sha256_tree, write_json, write_text
 from tinygptv.steps.progress import Progress
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from tinygptv.config import Config
+    from tinygptv.config import Config, Stage
     from tinygptv.model.adapters import FreezeTable
     from tinygptv.model.checkpoint import Manifest
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
@@ -42,12 +43,14 @@ def run(context: StepContext) -> None:
     shards, backbones, features = context.input("shards"), context.input("backbones"), context.input("features")
     check_features(read_json(features / "manifest.json"), checkpoint.backbone_digests(backbones))
     device = runtime.prepare(config.runtime, context.seed)
+    batches = stage_batches(config, name, context.seed, shards=shards, backbones=backbones, features=features)
+    cuts = batches.check()
     before = checkpoint.parent_of(name)
     folder = context.input(before) if before else None
     model, table, parent = load_model(config, name, backbones, folder, device)
     print(f"{name}: {table}")
+    log_cuts(context, stage, cuts)
 
-    batches = stage_batches(config, name, context.seed, shards=shards, backbones=backbones, features=features)
     manifest: dict[str, Any] = {
         "stage": name,
         "parent": {"stage": parent.stage, "sha256": parent.sha256} if parent else None,
@@ -81,8 +84,25 @@ def run(context: StepContext) -> None:
     checkpoint.save_stage(model, context.out, manifest, parent.groups if parent else ())
     write_json(context.out / checkpoint.HISTORY, loop.loss_curve(state.trace, stage))
     write_text(context.out / checkpoint.TRACE, "".join(f"{json.dumps(point)}\n" for point in state.trace))
-    for file in (checkpoint.MANIFEST, checkpoint.HISTORY, checkpoint.TRACE, checkpoint.TRAINED):
+    write_json(context.out / checkpoint.CUTS, cuts)
+    for file in (checkpoint.MANIFEST, checkpoint.HISTORY, checkpoint.TRACE, checkpoint.CUTS, checkpoint.TRAINED):
         context.run.artifact(context.out / file)
+
+
+def log_cuts(context: StepContext, stage: Stage, cuts: dict[str, dict[str, int]]) -> None:
+    """Say what will be cut, and send the sums to the step's run."""
+    sums = {key: sum(counts[key] for counts in cuts.values()) for key in COUNTS}
+    context.run.metrics(sums)
+    if sums["cut_answers"]:
+        print(
+            f"{context.step}: {sums['cut_answers']} of {sums['answers']} answers are cut, to max_answer_tokens "
+            f"{stage.max_answer_tokens} or what max_sequence_tokens {stage.max_sequence_tokens} leaves them"
+        )
+    if sums["left_out_turns"]:
+        print(
+            f"{context.step}: {sums['left_out_turns']} later turns are left out: max_sequence_tokens "
+            f"{stage.max_sequence_tokens} has no room for them"
+        )
 
 
 def load_model(

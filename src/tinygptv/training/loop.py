@@ -15,6 +15,7 @@ from tinygptv.data.batches import batch_digest
 from tinygptv.errors import UserError
 from tinygptv.model.modeling import token_loss
 from tinygptv.runtime import autocast
+from tinygptv.tables import some
 from tinygptv.training.optimizer import adamw, learning_rate, set_learning_rate
 
 if TYPE_CHECKING:
@@ -169,9 +170,8 @@ def batch_loss(
 def describe_failure(state: TrainingState, micro_batches: Sequence[Batch], loss: float) -> str:
     """Name the step, the records and the first tensor that is not finite."""
     records = [record for batch in micro_batches for record in batch.record_ids]
-    shown = ", ".join(records[:8]) + (f" and {len(records) - 8} more" if len(records) > 8 else "")
     broken = next(
         (name for name, p in state.parameters.items() if p.grad is not None and not p.grad.isfinite().all()), None
     )
     where = f"the gradient of {broken}" if broken else f"the loss ({loss})"
-    return f"step {state.step + 1}: {where} is not finite; nothing was updated. Records of the batch: {shown}"
+    return f"step {state.step + 1}: {where} is not finite; nothing was updated. Records of the batch: {some(records)}"
