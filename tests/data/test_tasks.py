@@ -48,6 +48,8 @@ def test_content_goes_in_once_and_as_it_is() -> None:
         ("", "empty"),
         (" \n\t", "empty"),
         ("\u200b\u00a0\x00", "empty"),
+        ("[vqa]", "empty"),
+        (" [refer] \n", "empty"),
         ("w" * 4001, "4001 characters; the limit is 4000"),
         ("why \ud800?", "half a character"),
     ],
@@ -60,7 +62,7 @@ def test_what_is_no_question_is_said_in_one_line(question: object, words: str) -
 
 
 def test_every_other_text_may_be_asked() -> None:
-    for question in ("?", "None", "nan", "was\tist\ndas?", "这是什么", "[caption]", "w" * 4000):
+    for question in ("?", "None", "nan", "was\tist\ndas?", "这是什么", "[caption]", "[other]", "[vqa] ?", "w" * 4000):
         assert check_question(question) == question
 
 

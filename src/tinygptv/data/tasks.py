@@ -5,6 +5,7 @@ Source: paper, appendix A and section 3.2; the authors' ``datasets/datasets/*.py
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from tinygptv.errors import DataError
@@ -12,6 +13,7 @@ from tinygptv.errors import DataError
 if TYPE_CHECKING:
     from tinygptv.config import Task
 
+_MARK = re.compile(r"\[(\w+)\]")
 MAX_TEXT = 4000
 """Characters of a question or an answer."""
 
@@ -103,7 +105,8 @@ def check_question(question: object, limit: int = MAX_TEXT) -> str:
         raise DataError("the question is missing; ask something")
     if not isinstance(question, str):
         raise DataError(f"the question must be text, not {type(question).__name__}")
-    if is_blank(question):
+    mark = _MARK.fullmatch(question.strip())
+    if is_blank(question) or (mark is not None and takes_question(mark[1])):
         raise DataError("the question is empty; ask something")
     if len(question) > limit:
         raise DataError(f"the question has {len(question)} characters; the limit is {limit}")
@@ -119,7 +122,7 @@ def is_blank(text: str) -> bool:
 
 def takes_question(task: str) -> bool:
     """Whether the task's instructions are about something, so that a record without a question asks nothing."""
-    return any("{}" in template for template in TEMPLATES[task])
+    return any("{}" in template for template in TEMPLATES.get(task, ()))
 
 
 def record_task(task: str) -> Task:
