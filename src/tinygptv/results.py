@@ -9,6 +9,7 @@ from typing import Any
 from tinygptv.errors import DataError
 from tinygptv.files import read_json
 from tinygptv.tables import plain_table
+from tinygptv.worktree import how_to_make
 
 MODELS = {"evaluate": "full", "quantize": "8 bits"}
 BASELINES = {"majority": "majority", "blind": "question only", "trivial": "trivial"}
@@ -52,7 +53,7 @@ def result_rows(root: Path, profile: str) -> list[tuple[str, ...]]:
         if path.is_file():
             rows += _rows(path, model)
     if not rows:
-        raise DataError(f"{folder} has no results yet; run `make demo`, or `dvc repro`")
+        raise DataError(f"{folder} has no results yet; run {how_to_make(root, profile)}")
     return sorted(rows, key=lambda row: row[0])
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tinygptv.errors import ConfigError, UserError, from_os_error
 from tinygptv.files import replace_folder, sha256_tree, write_text
-from tinygptv.profiles import read_yaml
+from tinygptv.profiles import active_profile, read_yaml
 from tinygptv.steps.harness import only_one
 
 SCRATCH = "verify"
@@ -34,6 +34,14 @@ _HELD: dict[Path, AbstractContextManager[None]] = {}
 def folder_of(root: Path, profile: str, *, nightly: bool = False) -> Path:
     """Where a profile's worktree lies: its own, or that of scheduled runs."""
     return root / ".state" / "worktrees" / (f"nightly-{profile}" if nightly else profile)
+
+
+def how_to_make(root: Path, profile: str, step: str = "") -> str:
+    """The command that makes a step of a profile, or all: `dvc repro` knows the one of ``params.yaml`` alone."""
+    if not (root / "params.yaml").is_file() or profile == active_profile(root):
+        return f"`dvc repro {step}`" if step else "`make demo`, or `dvc repro`"
+    only = f" --to {step}" if step else ""
+    return f"`python -m flows.pipeline --profile {profile}{only}`, which works in {folder_of(root, profile)} (--root)"
 
 
 def prepare(root: Path, profile: str, *, nightly: bool = False, say: Callable[[str], object] = print) -> Path:

@@ -66,6 +66,7 @@ NEEDED = {  # a command without its arguments, and with what is needed missing i
     "team env": "no team's servers here; run `tinygptv team up`",
 }
 VALUES: dict[str, list[tuple[str, str]]] = {
+    "results": [("--profile smoke", "run `python -m flows.pipeline --profile smoke`, which works in")],
     "ask": [
         ("nosuch.png 'what?'", "nosuch.png does not exist; name a picture"),
         ("docs 'what?'", "docs is a folder; name a picture"),
@@ -176,6 +177,10 @@ VALUES: dict[str, list[tuple[str, str]]] = {
         ("stage1 --step 99999999", "--step 99999999: stage1 of the profile tiny has the steps 1 to"),
         ("stage1 --step 1", "data/tiny/shards is missing; run `dvc repro shards`"),
         ("stage1 --step 1 --out ''", "'--out': it is empty"),
+        (
+            "stage1 --step 1 --profile smoke",
+            "run `python -m flows.pipeline --profile smoke --to shards`, which works in",
+        ),
         ("stage1 --step 1 --json=1", "--json"),
     ],
     "promote": [

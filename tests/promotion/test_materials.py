@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,8 @@ from tinygptv.errors import DataError
 from tinygptv.promotion import materials
 from tinygptv.promotion.materials import output
 from tinygptv.tracking.content import dvc_md5
+
+IDENTITY = ("-c", "user.name=t", "-c", "user.email=t@t")
 
 
 @pytest.fixture
@@ -42,6 +48,55 @@ def test_nobody_has_it(root):
         output(root, "tiny", "shards", "f" * 32 + ".dir"),
     ):
         pass
+
+
+def test_what_the_own_lock_records_can_be_pulled_or_made(root):
+    md5 = dvc_md5(root / "data" / "tiny" / "shards")
+    out = f"{{path: data/tiny/shards, hash: md5, md5: {md5}, size: 6, nfiles: 2}}"
+    (root / "dvc.lock").write_text(f"schema: '2.0'\nstages:\n  shards:\n    cmd: x\n    outs:\n    - {out}\n")
+    shutil.rmtree(root / "data")
+    with (
+        pytest.raises(DataError, match=r"is not in DVC's cache; `dvc pull`, or `dvc repro shards`$"),
+        output(root, "tiny", "shards", md5),
+    ):
+        pass
+
+
+def test_what_another_checkout_made_comes_as_the_message_says(tmp_path, monkeypatch):
+    """`dvc pull` and `dvc repro` here only know this checkout's own lock; the advice is carried out as it stands."""
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    there, here = tmp_path / "there", tmp_path / "here"
+
+    def run(folder: Path, *command: str) -> None:
+        program = [sys.executable, "-m", "dvc"] if command[0] == "dvc" else ["git", *IDENTITY]
+        subprocess.run(
+            [*program, *command[1:], "-q"], cwd=folder, check=True, env={**os.environ, "DVC_NO_ANALYTICS": "1"}
+        )
+
+    there.mkdir()
+    run(there, "git", "init")
+    run(there, "dvc", "init")
+    (tmp_path / "remote").mkdir()
+    run(there, "dvc", "remote", "add", "-d", "store", str(tmp_path / "remote"))
+    make = "mkdir -p data/tiny/shards; cp seed data/tiny/shards/a"
+    (there / "dvc.yaml").write_text(f"stages:\n  shards: {{cmd: '{make}', deps: [seed], outs: [data/tiny/shards]}}\n")
+    (there / "seed").write_text("one")
+    subprocess.run(["git", "add", "-A"], cwd=there, check=True)
+    run(there, "git", "commit", "-m", "start")
+    subprocess.run(["git", "clone", "-q", str(there), str(here)], check=True)
+    run(there, "dvc", "repro")
+    md5 = dvc_md5(there / "data" / "tiny" / "shards")
+
+    with pytest.raises(DataError, match=r"`dvc push` there") as told, output(here, "tiny", "shards", md5):
+        pass
+    assert "commit dvc.lock" in str(told.value) and "`git fetch` and `dvc fetch --all-commits` here" in str(told.value)
+    subprocess.run(["git", "add", "-A"], cwd=there, check=True)
+    run(there, "git", "commit", "-m", "made")
+    run(there, "dvc", "push")
+    run(here, "git", "fetch")
+    run(here, "dvc", "fetch", "--all-commits")
+    with output(here, "tiny", "shards", md5) as folder:
+        assert (folder / "a").read_text() == "one"
 
 
 @pytest.mark.parametrize("content", ["changed", None])

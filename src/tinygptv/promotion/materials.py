@@ -11,7 +11,7 @@ from typing import Any
 from tinygptv.errors import DataError
 from tinygptv.files import scratch_folder
 from tinygptv.steps.harness import data_folder
-from tinygptv.tracking.content import dvc_md5
+from tinygptv.tracking.content import dvc_md5, lock_md5
 from tinygptv.worktree import cache_folder
 
 
@@ -35,10 +35,20 @@ def output(root: Path, profile: str, step: str, md5: str) -> Iterator[Path]:
     with scratch_folder() as temporary:
         folder = temporary / step
         if not _link(cache_folder(root) / "files" / "md5", md5, folder):
-            raise DataError(f"the output {md5} of {step} is not in DVC's cache; `dvc pull`, or `dvc repro {step}`")
+            raise DataError(f"the output {md5} of {step} is not in DVC's cache; {_fix(root, own, md5)}")
         if dvc_md5(folder) != md5:
             raise DataError(f"the output {md5} of {step} is damaged in DVC's cache; see `tinygptv doctor --deep`")
         yield folder
+
+
+def _fix(root: Path, own: Path, md5: str) -> str:
+    """What brings an output: only what the checkout's own lock records can be pulled or made here."""
+    if lock_md5(root, own) == md5:
+        return f"`dvc pull`, or `dvc repro {own.name}`"
+    return (
+        "`dvc pull` cannot bring it, for another checkout or commit made it: commit dvc.lock and `dvc push` there, "
+        "then `git fetch` and `dvc fetch --all-commits` here, or promote there"
+    )
 
 
 def _link(cache: Path, md5: str, folder: Path) -> bool:

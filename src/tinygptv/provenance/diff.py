@@ -17,6 +17,7 @@ from tinygptv.provenance.compare import differences
 from tinygptv.provenance.values import Point, differing_keys, first_step, read_points, side
 from tinygptv.provenance.words import DamagedError, Names, pair
 from tinygptv.tables import plain_table
+from tinygptv.worktree import how_to_make
 
 NAMES: Names = ("A", "B")
 RUN_ID = re.compile(r"[0-9a-f]{32}")
@@ -88,11 +89,13 @@ def find(root: Path, given: str, profile: str | None, download: Path) -> Path:
     """
     folder = Path(given)
     if given in STEPS:
-        folder = root / "data" / (profile if profile is not None else active_profile(root)) / given
+        chosen = profile if profile is not None else active_profile(root)
+        folder = root / "data" / chosen / given
         if not folder.is_dir():
             if profile is not None and (root / "configs").is_dir():
                 profile_file(root, profile)
-            raise UserError(f"{given} is no folder yet: {folder} is missing; run `dvc repro {given}`, or `dvc pull`")
+            what = f"{given} is no folder yet: {folder} is missing"
+            raise UserError(f"{what}; run {how_to_make(root, chosen, given)}, or `dvc pull`")
     elif not folder.exists() and RUN_ID.fullmatch(given):
         from tinygptv.tracking.artifacts import download_artifacts
 

@@ -17,6 +17,7 @@ from tinygptv.profiles import Profile, read_profile
 from tinygptv.provenance.diff import MANIFEST, TRACE
 from tinygptv.steps import require_stage
 from tinygptv.steps.harness import data_folder, state_folder
+from tinygptv.worktree import how_to_make
 
 if TYPE_CHECKING:
     from tinygptv.data.records import ImageSample
@@ -118,7 +119,7 @@ def replay(root: Path, profile_name: str | None, stage: str, step: int) -> Repla
     if not 1 <= step <= settings.steps:
         raise UserError(f"--step {step}: {stage} of the profile {profile.name} has the steps 1 to {settings.steps}")
     data = data_folder(root, profile.name)
-    shards, backbones, features = (_made(data / name) for name in ("shards", "backbones", "features"))
+    shards, backbones, features = (_made(root, data / name) for name in ("shards", "backbones", "features"))
     # now, for it takes seconds: what is wrong with the arguments has been told
     from tinygptv.data.batches import batch_digest
     from tinygptv.data.prompts import end_mark_id
@@ -228,9 +229,10 @@ def recorded_step(path: Path, step: int) -> dict[str, Any] | None:
     return dict(point)
 
 
-def _made(folder: Path) -> Path:
+def _made(root: Path, folder: Path) -> Path:
     if not folder.is_dir():
-        raise DataError(f"{folder} is missing; run `dvc repro {folder.name}`, or `dvc pull`")
+        making = how_to_make(root, folder.parent.name, folder.name)
+        raise DataError(f"{folder} is missing; run {making}, or `dvc pull`")
     return folder
 
 
