@@ -116,6 +116,16 @@ def test_answers_are_cut_at_the_end_mark(processor: TinyGPTVProcessor) -> None:
     assert processor.decode_answers(torch.tensor([ended, open_end, empty])) == ["a red circle", "a red circle", ""]
 
 
+@pytest.mark.parametrize("text", ["café", "a \U0001f7e5", "一二三", "\U0001f469\u200d\U0001f4bb"])
+def test_a_cut_answer_shows_whole_characters(processor: TinyGPTVProcessor, text: str) -> None:
+    ids = prompts.encode_text(processor.tokenizer, text)
+    assert any(prompts.UNFINISHED in processor.tokenizer.decode(ids[:length]) for length in range(len(ids)))
+    shown = [processor.decode_answers(torch.tensor([ids[:length]]))[0] for length in range(len(ids) + 1)]
+    piped = [processor.post_process_image_text_to_text(torch.tensor([ids[:n]]))[0] for n in range(len(ids) + 1)]
+    assert all(text.startswith(part) for part in (*shown, *piped))
+    assert shown[-1] == piped[-1] == text
+
+
 def test_a_saved_processor_is_the_same(processor: TinyGPTVProcessor, tmp_path: Path) -> None:
     processor.save_pretrained(tmp_path)
     loaded: Any = AutoProcessor.from_pretrained(tmp_path)

@@ -13,7 +13,7 @@ class Evaluate(Section):
     """Greedy answers, strictly matched."""
 
     batch_size: Count = Field(description="Questions of a forward pass.")
-    max_new_tokens: Count = Field(description="Longest answer.")
+    max_new_tokens: Count = Field(description="Longest answer in tokens; those that reach it are counted (`cut`).")
     held_out_questions: Count = Field(description="Questions of each task asked on the held-out slice.")
     grid_images: Count = Field(description="Test images of the picture with answers.")
 

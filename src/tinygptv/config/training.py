@@ -62,8 +62,12 @@ class Stage(Section):
     weight_decay: Rate = Field(description="AdamW's decay of matrices.")
     betas: tuple[Rate, Rate] = Field(description="AdamW's averaging of gradient and square.")
     max_grad_norm: Positive = Field(description="Gradients above this norm are scaled down to it; `.inf`: none are.")
-    max_answer_tokens: Count = Field(description="Longer answers are cut; the end mark is kept.")
-    max_sequence_tokens: Count = Field(description="Longest sequence, visual tokens included; later turns are dropped.")
+    max_answer_tokens: Count = Field(
+        description="Longer answers are cut and counted (`cuts.json`); the end mark is kept."
+    )
+    max_sequence_tokens: Count = Field(
+        description="Longest sequence, visual tokens included; later turns are dropped and counted (`cuts.json`)."
+    )
     gradient_checkpointing: bool = Field(description="Blocks are computed again in the backward pass: less memory.")
     label_only_logits: bool = Field(description="The head runs only where a token carries loss: less memory.")
     base_8bit: bool = Field(description="Frozen matrices of the language model in 8 bits (LLM.int8()): less memory.")
