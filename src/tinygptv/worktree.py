@@ -261,7 +261,9 @@ def _share_cache(folder: Path, cache: Path) -> None:
 def _git(folder: Path, *arguments: str, why: str = "") -> str:
     try:
         done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if error.filename != "git":
+            raise from_os_error(error, f"git {arguments[0]}") from None
         raise UserError("git is not installed; a worktree needs it") from None
     if done.returncode:
         reason = done.stderr.strip().splitlines()
