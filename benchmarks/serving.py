@@ -103,11 +103,11 @@ def read_questions(shards: Path, count: int) -> list[tuple[bytes, str]]:
 
     found = []
     for sample in itertools.islice(read_samples(tars(shards, "test-*.tar")), count):
-        questions = list_questions([sample.record])
-        chosen = questions[len(found) % len(questions)]
-        found.append((sample.image_bytes, instruction(chosen.task, chosen.content)))
+        if questions := list_questions([sample.record]):
+            chosen = questions[len(found) % len(questions)]
+            found.append((sample.image_bytes, instruction(chosen.task, chosen.content)))
     if not found:
-        raise DataError(f"{shards} has no test images; run `dvc repro shards`")
+        raise DataError(f"{shards} has no test images that anything is asked about; run `dvc repro shards`")
     return found
 
 

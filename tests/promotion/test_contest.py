@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tinygptv.data.records import parse_sample
+from tinygptv.data.shards import read_samples, write_shards
+from tinygptv.data.summary import tars
 from tinygptv.errors import DataError, UserError
 from tinygptv.files import read_json, write_json
 from tinygptv.promotion import contest
@@ -31,7 +35,6 @@ def exam(smoke, small_shards) -> Exam:
 
 def test_a_package_answers_as_the_step_quantize_lets_it(exam, package, tmp_path):
     """The contest's numbers are those of ``quantize.json``: equal prompts, batches and longest answers."""
-    from tinygptv.data.shards import read_samples
     from tinygptv.evaluation import answering
     from tinygptv.model.inference import VisionLanguageModel
 
@@ -80,3 +83,27 @@ def test_the_small_test_set_was_not_trained_with(small_shards, tmp_path):
     assert contest.seen_images(small_shards) == 0
     with pytest.raises(DataError, match=r"has no train-\*\.tar; run `dvc repro shards`"):
         contest.seen_images(tmp_path)
+
+
+def test_without_a_held_out_split_the_training_images_are_those_of_the_training_split(small_shards, tmp_path):
+    for split in ("train", "test"):
+        samples = list(read_samples(tars(small_shards, f"{split}-*.tar")))
+        write_shards(tmp_path, split, samples, images_per_shard=16)
+    assert contest.seen_images(tmp_path) == 0
+    write_shards(tmp_path, "train", read_samples(tars(tmp_path, "test-*.tar")), images_per_shard=16)
+    assert contest.seen_images(tmp_path) == len(samples)
+
+
+def test_a_test_set_without_questions_is_refused(exam, tmp_path):
+    write_shards(tmp_path, "test", [], images_per_shard=16)
+    with pytest.raises(DataError, match=r"has no test-\*\.tar"):
+        contest.questions_of(replace(exam, shards=tmp_path))
+    samples = []
+    for sample in read_samples(tars(exam.shards, "test-*.tar")):
+        records = tuple(record for record in sample.record.records if record.task == "identify")
+        if records:
+            record = replace(sample.record, records=records)
+            samples.append(parse_sample(record.key, record.to_json(), sample.image_bytes))
+    write_shards(tmp_path, "test", samples, images_per_shard=16)
+    with pytest.raises(DataError, match="has no question of the tasks vqa, refer, caption"):
+        contest.questions_of(replace(exam, shards=tmp_path))

@@ -9,7 +9,8 @@ import signal
 import pytest
 from safetensors.torch import load_file, save_file
 
-from tinygptv.data.shards import write_shards
+from tinygptv.data.shards import read_samples, write_shards
+from tinygptv.data.summary import tars
 from tinygptv.files import sha256_file, write_json
 from tinygptv.steps.harness import StepContext
 from tinygptv.training import resume
@@ -285,6 +286,21 @@ def test_no_training_shards(checkout, refused):
     refused(checkout, "features", f"{path} is missing", "dvc checkout", "dvc repro -f -s shards")
     write_shards(folder, "train", [], images_per_shard=16)
     refused(checkout, "features", "data/smoke/shards holds no train-*.tar", "dvc repro shards")
+
+
+def test_shards_of_ones_own_are_trained_on(checkout, run):
+    """What `write_shards` leaves is what the steps after `shards` ask for; a second, smaller write is what counts."""
+    folder = checkout.data / "shards"
+    samples = list(read_samples(tars(folder, "train-*.tar")))
+    shutil.rmtree(folder)
+    for some in (samples, samples[:12]):
+        write_shards(folder, "train", some, images_per_shard=4)
+    for step in ("features", "stage1"):
+        assert run(checkout, step) == 0
+    assert json.loads((checkout.data / "features" / "manifest.json").read_bytes())["images"] == 12
+    trained = json.loads((checkout.data / "stage1" / "cuts.json").read_bytes())
+    captions = [r for sample in samples[:12] for r in sample.record.records if r.task == "caption"]
+    assert trained["caption"]["answers"] == len(captions)
 
 
 def test_a_loss_that_is_not_finite_stops_the_stage(checkout, refused, monkeypatch):
