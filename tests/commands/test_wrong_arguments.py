@@ -280,13 +280,17 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def clean_environment() -> dict[str, str]:
+    """Without an address of a store or server."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "TINYGPTV_"))}
+
+
 @pytest.fixture(scope="module")
 def told(checkout: Path) -> dict[str, dict[str, object]]:
     """Command line → how the command ended."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "TINYGPTV_"))}
     lines = [shlex.split(line) for line, _ in ROWS]
     command = [sys.executable, str(Path(__file__).with_name("wrong.py")), json.dumps(lines)]
-    done = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=checkout, env=clean_environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return dict(zip((line for line, _ in ROWS), json.loads(done.stdout), strict=True))
 
@@ -299,6 +303,24 @@ def test_a_wrong_command_line_is_one_line_at_once(told, line, said):
     assert str(found["err"]).startswith("tinygptv: ") and str(found["err"]).count("\n") == 1
     assert said in str(found["err"])
     assert found["heavy"] == [] and found["made"] == []
+
+
+READERS = (
+    *("results", "doctor", "plan --gpu 24", "lineage models:/tinygptv@champion", "diff docs docs", "status", "down"),
+    *("team status", "team down", "team env", "--help"),
+)
+"""Commands that only look, and those that end what was never started."""
+
+
+def test_what_only_reads_leaves_nothing(checkout):
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("wrong.py")),
+        json.dumps([line.split() for line in READERS]),
+    ]
+    done = subprocess.run(command, cwd=checkout, env=clean_environment(), capture_output=True, text=True, check=True)
+    for line, found in zip(READERS, json.loads(done.stdout), strict=True):
+        assert (found["made"], found["code"] in (0, 1, 2)) == ([], True), f"{line}: {found}"
 
 
 def test_every_command_and_every_parameter_has_a_row():
@@ -316,8 +338,7 @@ def test_every_command_and_every_parameter_has_a_row():
 
 @pytest.mark.parametrize("line", ["results --profile nosuch", "replay nosuch --step 1", "promote"])
 def test_the_program_itself_says_it_so(checkout, line):
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "TINYGPTV_"))}
     command = [sys.executable, "-m", "tinygptv.cli", *shlex.split(line)]
-    done = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=checkout, env=clean_environment(), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("tinygptv: ")

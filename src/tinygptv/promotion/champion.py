@@ -58,7 +58,7 @@ def evaluate_champion(root: Path, profile: Profile, examine: Examine = contest.e
         UserError: there is no champion, or something that is needed is missing.
     """
     name = profile.config.register_.model_name
-    require_store(root, name)
+    require_store(root, f"no model {name}")
     with reachable(root) as tracking:
         version = version_by_alias(tracking, name, CHAMPION)
         if version is None:

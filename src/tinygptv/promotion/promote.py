@@ -104,7 +104,7 @@ def promote(root: Path, profile: Profile, wanted: str | None, examine: Examine =
     name = profile.config.register_.model_name
     if wanted is not None and not WANTED.fullmatch(wanted):
         raise UserError(f"{wanted!r} is no version; name its number or alias, or nothing for the {CHALLENGER}")
-    require_store(root, name)
+    require_store(root, f"no model {name}")
     with only_promotion(root, name), reachable(root) as tracking:
         with moves(tracking, name) as (_, left):
             pass

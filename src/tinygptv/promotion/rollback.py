@@ -45,7 +45,7 @@ def rollback(root: Path, name: str) -> Restored:
     Raises:
         UserError: there is no previous one, it is damaged, or a promotion is running.
     """
-    require_store(root, name)
+    require_store(root, f"no model {name}")
     with only_promotion(root, name), reachable(root) as tracking:
         return _rollback(tracking, name)
 

@@ -57,11 +57,11 @@ def up(root: Path, env: Mapping[str, str], say: Say) -> list[Status]:
 
 def down(root: Path, env: Mapping[str, str], say: Say) -> int:
     """End the servers, then the stores; data and passwords stay. Returns how many processes there were."""
+    chosen = settings.read(root)
+    if chosen is None:
+        return services.down(root, env, say)
     with _only_one(root):
         count = services.down(root, env, say)
-        chosen = settings.read(root)
-        if chosen is None:
-            return count
         for store in reversed(stores(chosen, env)):
             ended = store.end()
             count += ended
