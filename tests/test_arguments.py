@@ -39,6 +39,11 @@ WRONG = {
         ("--profile nosuch", "no profile `nosuch` in configs/; there are paper, smoke, tiny"),
         ("--profile ''", "no profile `` in configs/"),
         ("--profile '../x\ny'", "no profile `../x\\ny` in configs/"),
+        ("--set x", "--set x: it must be KEY=VALUE"),
+        ("--set nosuch=1", "--set nosuch=1: unknown key `nosuch`"),
+        ("--set stage4.epochs=nan", "--set stage4.epochs=nan: "),
+        ("--set ''", "--set : it must be KEY=VALUE"),
+        ("--name x", "--name x names an experiment; add --set KEY=VALUE"),
         ("--server nosuch", "'nosuch' is no address"),
         ("--server ''", "'' is no address"),
         ("--server ftp://user:t0ken@h", "'ftp://h' is no address"),
@@ -102,12 +107,17 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def files(folder: Path) -> set[Path]:
+    """What lies there, but for git's and DVC's own, and the worktree in which an experiment's values are looked at."""
+    return {path for path in folder.rglob("*") if not {".git", ".dvc", ".state"} & {*path.relative_to(folder).parts}}
+
+
 def call(folder: Path, program: str, line: str) -> tuple[str, str]:
     """Run a program in a folder; gives its code with what it imported, and what it said on stderr."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "TINYGPTV_", "DVC_"))}
     paths = os.pathsep.join((str(ROOT), str(ROOT / "src")))
     name = str(ROOT / program) if program.endswith(".py") else program
-    before = {path for path in folder.rglob("*") if ".git" not in path.parts and ".dvc" not in path.parts}
+    before = files(folder)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, name, *shlex.split(line)],
         cwd=folder,
@@ -116,7 +126,7 @@ def call(folder: Path, program: str, line: str) -> tuple[str, str]:
         text=True,
         check=False,
     )
-    assert {path for path in folder.rglob("*") if ".git" not in path.parts and ".dvc" not in path.parts} == before
+    assert files(folder) == before
     return done.stdout, done.stderr
 
 

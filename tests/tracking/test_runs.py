@@ -253,7 +253,7 @@ def test_a_pipeline_s_run_tells_what_it_did_and_one_that_did_nothing_is_not_list
     monkeypatch.chdir(root)
     busy, idle = uuid.uuid4().hex, uuid.uuid4().hex
     reports = root / "reports" / "tiny"
-    reports.mkdir(parents=True)
+    reports.mkdir(parents=True, exist_ok=True)
     (reports / "full.json").write_text('{"easy_vqa": 0.5}')
     (reports / "8bit.json").write_text('{"easy_vqa": 0.25}')
     runs, urls = {}, []
