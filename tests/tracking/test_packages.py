@@ -17,7 +17,7 @@ import tinygptv
 from tests.limits import without_override
 from tests.tracking.artifact_server import artifact_server
 from tinygptv import files
-from tinygptv.errors import EXIT_USER_ERROR, DataError, PassingError, RefusedError, UserError
+from tinygptv.errors import EXIT_USER_ERROR, DataError, NoSpaceError, PassingError, RefusedError, UserError
 from tinygptv.model.inference import VisionLanguageModel
 from tinygptv.serving.models import Models
 from tinygptv.tracking.client import reachable
@@ -260,3 +260,30 @@ def test_files_that_are_gone_from_the_store(name, model, temporary):
     (model / "MLmodel").unlink()
     with pytest.raises(DataError, match="holds no 8-bit package"), opened_package(f"models:/{name}/1"):
         pass
+
+
+def test_registering_asks_for_room_first_and_mlflow_s_own_copy_lies_in_ours(
+    tracking, name, temporary, tmp_path, monkeypatch
+):
+    import mlflow.pyfunc.model as writer
+
+    places = []
+
+    class Watched(writer.TempDir):
+        def __enter__(self):
+            places.append(Path(super().__enter__().path()))
+            return self
+
+    monkeypatch.setattr(writer, "TempDir", Watched)
+    (tmp_path / "package" / "config.json").write_text("{}")  # other content: another version
+    experiment = tracking.experiment("tiny")
+    before = len(tracking.mlflow.search_logged_models([experiment]))
+    with monkeypatch.context() as full:
+        full.setattr(files, "free_bytes", lambda folder: 10)
+        with pytest.raises(NoSpaceError):
+            add_package(tracking, name, tmp_path / "package", LINEAGE)
+    assert len(tracking.mlflow.search_logged_models([experiment])) == before
+    assert add_package(tracking, name, tmp_path / "package", LINEAGE) == ("2", True)
+    assert places and all(place.relative_to(temporary).parts[0].startswith("tinygptv-") for place in places)
+    assert not list(temporary.iterdir())
+    assert tempfile.tempdir == str(temporary)

@@ -166,9 +166,9 @@ def _add_version(tracking: Tracking, name: str, digest: str, folder: Path, linea
     from mlflow.models import Model
 
     client, run_id = tracking.mlflow, lineage.run_id or None
-    logged = client.create_logged_model(tracking.experiment(lineage.profile), name=name, source_run_id=run_id)
     with scratch_folder() as temporary:
         require_room(temporary, tree_size(folder))
+        logged = client.create_logged_model(tracking.experiment(lineage.profile), name=name, source_run_id=run_id)
         saved = temporary / "model"
         save(saved, folder, Model(model_id=logged.model_id, run_id=run_id))
         with time_for(tree_size(saved)):

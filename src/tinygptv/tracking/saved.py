@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
@@ -32,16 +33,20 @@ def save(path: Path, package: Path, model: Any) -> None:
     """Write the model in MLflow's format, with its code and without a pickle."""
     from mlflow.pyfunc import save_model
 
-    save_model(
-        path=str(path),
-        mlflow_model=model,
-        python_model=str(Path(__file__).with_name("pyfunc.py")),
-        artifacts={PACKAGE: str(package)},
-        code_paths=[str(Path(tinygptv.__file__).parent)],
-        signature=_signature(),
-        input_example=_example(),
-        pip_requirements=[f"{name}=={installed_version(name).split('+')[0]}" for name in REQUIREMENTS],
-    )
+    former, tempfile.tempdir = tempfile.tempdir, str(path.parent)  # MLflow's copy goes with ours, also after a kill
+    try:
+        save_model(
+            path=str(path),
+            mlflow_model=model,
+            python_model=str(Path(__file__).with_name("pyfunc.py")),
+            artifacts={PACKAGE: str(package)},
+            code_paths=[str(Path(tinygptv.__file__).parent)],
+            signature=_signature(),
+            input_example=_example(),
+            pip_requirements=[f"{name}=={installed_version(name).split('+')[0]}" for name in REQUIREMENTS],
+        )
+    finally:
+        tempfile.tempdir = former
 
 
 def _signature() -> Any:
