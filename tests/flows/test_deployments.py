@@ -62,7 +62,8 @@ def test_forms_offer_steps_and_profiles_as_choices():
     [
         ({"profile": "smoke"}, "nightly", "smoke {} nightly"),
         ({"profile": None}, "verify", "tiny {} verify"),
-        ({"plan": SimpleNamespace(profile="smoke")}, None, "smoke {}"),
+        ({"plan": SimpleNamespace(profile="smoke", experiment="")}, None, "smoke {}"),
+        ({"plan": SimpleNamespace(profile="smoke", experiment="longer")}, None, "smoke {} longer"),
     ],
 )
 def test_a_run_is_named_after_what_it_does(monkeypatch, given, name, expected):
