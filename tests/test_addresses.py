@@ -153,6 +153,28 @@ def test_tracebacks_and_log_lines_of_libraries_hold_no_secret():
     assert "u5er" not in done.stderr and "t0ken" not in done.stderr
 
 
+BUG = """
+import sys
+from tinygptv import cli, results
+
+def fail(*arguments):
+    raise RuntimeError("no answer from https://u5er:t0ken@host/x")
+
+results.results_table = fail
+sys.exit(cli.main(["results"]))
+"""
+
+
+def test_a_bug_in_a_command_shows_its_traceback_without_secrets(tmp_path):
+    """typer would put a hook of its own in the place of ours."""
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    (tmp_path / "params.yaml").write_text("profile: tiny\nseed: 7\n")
+    done = subprocess.run([sys.executable, "-c", BUG], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback") and "no answer from https://host/x" in done.stderr
+    assert "u5er" not in done.stderr and "t0ken" not in done.stderr
+
+
 def test_formatters_still_find_the_values_of_a_record():
     """uvicorn's access lines are made of them."""
     from tinygptv.startup import keep_secrets

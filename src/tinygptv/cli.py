@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.main import get_command
 
 from tinygptv.commands import promotion, services, serving, team, weights
 from tinygptv.commands.options import (
@@ -194,7 +195,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; what a user can mend becomes one line instead of a traceback."""
     begin()
     try:
-        code = app(args=arguments, prog_name="tinygptv", standalone_mode=False)
+        # not `app` itself, which puts a hook for tracebacks in the place of ours (startup.py)
+        code = get_command(app)(args=arguments, prog_name="tinygptv", standalone_mode=False)
     except typer.TyperException as error:
         complain("tinygptv", usage(error))
         return EXIT_USER_ERROR

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinygptv.addresses import split_user
+from tinygptv.addresses import split_user, without_secrets
 from tinygptv.errors import UserError
 from tinygptv.services.settings import mlflow_address
 from tinygptv.services.stores import THROUGH_SERVER, login_for
@@ -191,7 +191,7 @@ class Tracking:
     def url(self, experiment: str, run: str) -> str:
         """Where the run can be looked at; for a SQLite store, once ``tinygptv up`` runs in the checkout it lies in."""
         if self.uri.startswith("http"):
-            base = self.uri.rstrip("/")
+            base = without_secrets(self.uri).rstrip("/")
         else:
             home = Path(self.uri.removeprefix(SQLITE)).parent if self.uri.startswith(SQLITE) else self.root
             base = mlflow_address(home)  # a worktree writes to the main checkout's database
