@@ -69,6 +69,16 @@ def test_equal_runs(stage, checkout, capsys):
     assert capsys.readouterr().out == "A  stage2\nB  copy\n\nequal\n"
 
 
+def test_counts_of_cuts_are_compared_where_both_have_them(stage):
+    """A run of an earlier version, or one fetched from MLflow, has none."""
+    one, two = stage("one"), stage("two")
+    (one / checkpoint.CUTS).write_text('{"vqa": {"answers": 3}}')
+    assert diff.CUTS == checkpoint.CUTS
+    assert diff.compare(one, two) == {}
+    (two / checkpoint.CUTS).write_text('{"vqa": {"answers": 4}}')
+    assert list(diff.compare(one, two)) == ["files"]
+
+
 def test_different_runs_are_told_apart_in_the_order_in_which_it_happened(stage, checkout, capsys):
     changed = {
         "parent": {"stage": "stage1", "sha256": "c" * 64},

@@ -24,7 +24,9 @@ RUN_ID = re.compile(r"[0-9a-f]{32}")
 MANIFEST, TRACE, HISTORY, TRAINED = "manifest.json", "trace.jsonl", "history.json", "trained.safetensors"
 """As ``model/checkpoint.py`` has them, whose import takes seconds."""
 FILES = (MANIFEST, TRACE, HISTORY, TRAINED)
-"""What a stage leaves, and its MLflow run keeps."""
+"""What a stage leaves, and ``diff`` fetches of its MLflow run."""
+CUTS = "cuts.json"
+"""Counts that follow from the data; earlier versions wrote none."""
 POINT_KEYS = ("batch", "loss", "grad_norm", "lr")
 
 
@@ -59,6 +61,8 @@ def run(root: Path, first: str, second: str, profile: str | None) -> bool:
 def compare(first: Path, second: Path) -> dict[str, list[str]]:
     """Title → lines, for all that differs; empty where every byte is equal."""
     left = {found.path: found for found in differences(first, second, NAMES)}
+    if not all((folder / CUTS).is_file() for folder in (first, second)):
+        left.pop(CUTS, None)
     sections: dict[str, list[str]] = {}
     if MANIFEST in left and (lines := manifest_lines(first / MANIFEST, second / MANIFEST)):
         sections["manifest"] = lines
