@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,16 @@ def test_help_is_quick_because_nothing_heavy_is_imported():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert all(command in done.stdout for command in ("ask", "results", "doctor"))
+
+
+@pytest.mark.parametrize("group", [[], ["team"]])
+def test_each_command_has_a_line_that_is_not_cut_in_80_columns(group):
+    environment = {**os.environ, "COLUMNS": "80"}
+    command = [sys.executable, "-m", "tinygptv", *group, "--help"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    lines = done.stdout.partition("Commands:\n")[2].splitlines()
+    assert len(lines) > 3
+    assert [line for line in lines if not line.endswith(".") or line.endswith("...") or len(line) > 80] == []
 
 
 def test_results_are_shown_beside_their_baselines(checkout, capsys):

@@ -59,7 +59,7 @@ def ask(
 
 @app.command()
 def results(root: RootOption = None, profile: ProfileOption = None) -> None:
-    """Show the accuracies of the last evaluation beside their baselines."""
+    """Show the last evaluation beside its baselines."""
     from tinygptv.results import results_table
 
     folder = checkout(root)
@@ -74,7 +74,7 @@ def doctor(
         Path | None, typer.Option(help="Only compare the environment with the one this manifest.json records.", **PATH)
     ] = None,
 ) -> None:
-    """Check versions, machine and checkout, and say what to do about each problem."""
+    """Check this machine and checkout; name each fix."""
     from tinygptv.doctor import examine, has_problem, report
 
     folder = checkout(root)
@@ -118,7 +118,10 @@ def lineage(
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,
     root: RootOption = None,
 ) -> None:
-    """Show what a version, folder, run or DVC md5 was made of, back to the data. Exit code 1: a link is broken."""
+    """Show what a version, folder, run or md5 is made of.
+
+    Link by link, back to the data. Exit code 1: a link is broken.
+    """
     import json
 
     from tinygptv.tracking import lineage_start, lineage_view
@@ -143,7 +146,10 @@ def verify(
     ] = False,
     root: RootOption = None,
 ) -> None:
-    """Run steps again in a scratch worktree and compare every output with the lock. Exit code 1: something differs."""
+    """Run steps again elsewhere, compare every output.
+
+    In a scratch worktree, against dvc.lock. Exit code 1: something differs.
+    """
     from tinygptv.provenance import verify
 
     if code := verify.run(checkout(root), steps or [], lock, as_json=as_json, committed=committed):
@@ -159,7 +165,10 @@ def diff(
     root: RootOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Show where two runs of a step part: settings, batch, loss, tensor. Exit code 1: they differ."""
+    """Show where two runs of a step part.
+
+    By settings, batch, loss, tensor. Exit code 1: they differ.
+    """
     from tinygptv.provenance import diff
 
     if not diff.run(checkout(root), first, second, profile):
@@ -177,7 +186,10 @@ def replay(
     root: RootOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Show the exact batch of a training step as a picture and as JSON. Exit code 1: the stage saw another one."""
+    """Draw the exact batch of a training step.
+
+    As a picture and as JSON. Exit code 1: the stage saw another one.
+    """
     from tinygptv.provenance import replay
 
     if not replay.run(checkout(root), profile, stage, step, out, as_json=as_json):

@@ -26,7 +26,10 @@ def promote(
     root: RootOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Make a version champion if it passes the gate beside the present champion. Exit code 1: it was refused."""
+    """Make a version champion if it passes the gate.
+
+    It is compared with the present champion. Exit code 1: it was refused.
+    """
     import json
 
     from tinygptv.profiles import read_profile
@@ -57,7 +60,10 @@ def rollback(as_json: JsonOption = False, root: RootOption = None, profile: Prof
 
 
 def evaluate_champion(as_json: JsonOption = False, root: RootOption = None, profile: ProfileOption = None) -> None:
-    """Ask the champion its test set again and record the numbers. Exit code 1: it misses a limit of its gate."""
+    """Ask the champion its test set again.
+
+    The numbers are recorded. Exit code 1: it misses a limit of its gate.
+    """
     import json
 
     from tinygptv.profiles import read_profile

@@ -17,7 +17,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def up(root: RootOption = None) -> None:
-    """Start MLflow, Prefect and its worker on this machine, and apply the schedules of prefect.yaml."""
+    """Start MLflow, Prefect and its worker here.
+
+    The schedules of prefect.yaml are applied.
+    """
     from tinygptv.services import up as services
     from tinygptv.services.status import table
 
@@ -28,7 +31,10 @@ def up(root: RootOption = None) -> None:
 
 
 def down(root: RootOption = None) -> None:
-    """End what `up` started, runs at work included: their steps save their state."""
+    """End what `up` started, runs at work included.
+
+    Their steps save their state.
+    """
     from tinygptv.services import up as services
 
     if not services.down(checkout(root), os.environ, _say):

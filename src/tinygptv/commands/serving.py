@@ -35,7 +35,10 @@ def serve(
         float, typer.Option(min=0.1, callback=finite, help="Seconds between looks whether an alias has moved.")
     ] = DEFAULTS.poll_seconds,
 ) -> None:
-    """Answer over HTTP in OpenAI's form, on this machine's loopback, until Ctrl-C (docs/serving.md)."""
+    """Answer over HTTP in OpenAI's form, until Ctrl-C.
+
+    On this machine's loopback (docs/serving.md).
+    """
     listener = _listen(port, sources or [CHAMPION])
     from tinygptv.serving import server
     from tinygptv.serving.app import create_app
@@ -57,7 +60,10 @@ def web(
     port: PortOption = WEB_PORT,
     device: DeviceOption = "cpu",
 ) -> None:
-    """Show a page to ask about images, with the service of `serve` beside it, until Ctrl-C (docs/serving.md)."""
+    """Show a page to ask about images, until Ctrl-C.
+
+    The service of `serve` is beside it (docs/serving.md).
+    """
     if find_spec("gradio") is None:
         raise UserError("the page needs gradio; run `pip install -c constraints.txt -e '.[web]'`")
     listener = _listen(port, sources or [CHAMPION])

@@ -12,14 +12,14 @@ from tinygptv.commands.options import RootOption, checkout
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    team = typer.Typer(help="MLflow and Prefect on PostgreSQL and S3, with passwords.")
+    team = typer.Typer(help="Run MLflow and Prefect on PostgreSQL and S3.")
     for command in (up, down, status, env):
         team.command()(command)
     app.add_typer(team, name="team")
 
 
 def up(root: RootOption = None) -> None:
-    """Start PostgreSQL and an S3 server, and MLflow, Prefect and its worker on them."""
+    """Start PostgreSQL, S3, MLflow, Prefect, its worker."""
     from tinygptv.services.status import table
     from tinygptv.team import up as team
 
@@ -49,7 +49,10 @@ def status(root: RootOption = None) -> None:
 
 
 def env(root: RootOption = None) -> None:
-    """Print lines for a shell: addresses and passwords of MLflow, Prefect and the DVC remote."""
+    """Print addresses and passwords as lines for a shell.
+
+    Of MLflow, Prefect and the DVC remote.
+    """
     from tinygptv.team import up as team
 
     for name, value in team.exports(checkout(root)).items():

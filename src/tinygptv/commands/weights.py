@@ -68,7 +68,10 @@ def import_checkpoint(
         str | None, typer.Option(callback=template_of, help="Prompt with {} for the instruction; see the docs.")
     ] = None,
 ) -> None:
-    """Make a Hugging Face folder of the authors' weights, with an account of every tensor."""
+    """Make a Hugging Face folder of the authors' weights.
+
+    With an account of every tensor.
+    """
     require_new(out)
     require_folder(tokenizer, "the folder with Phi-2's tokenizer.json")
     files = {"phi": phi, "vision": vision, "qformer": qformer, "checkpoint": checkpoint, "tokenizer": tokenizer}
@@ -97,7 +100,10 @@ def export_checkpoint(
         float, typer.Option(min=0.0, callback=finite, help="Of 8bit; 6 as published, 0: no outliers.")
     ] = 6.0,
 ) -> None:
-    """Write a model with the authors' names, bit for bit, as a standard Hugging Face folder, or in 8 bits."""
+    """Write a model as the authors do, or in 8 bits.
+
+    With the authors' names, bit for bit; as a standard Hugging Face folder; or in 8 bits.
+    """
     require_folder(folder, "a folder of import-checkpoint, or of a model")
     require_new(out)
     from tinygptv.model.authors.folder import export
@@ -111,7 +117,10 @@ def import_stage(
     root: RootOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Make imported weights the profile's backbones and the checkpoint of a stage, so that the next one goes on."""
+    """Make imported weights a stage of the profile.
+
+    They become its backbones and the stage's checkpoint, so that the next stage goes on from there.
+    """
     from tinygptv.profiles import read_profile
     from tinygptv.steps import require_stage
 
