@@ -44,7 +44,7 @@ def show(plan: Plan, outcomes: Mapping[str, Outcome], run_url: str) -> None:
     _steps(plan, outcomes)
     if any(step in outcomes and outcomes[step].ok for step in EVALUATED):
         _results(plan)
-    if run_url:
+    if run_url and not all(outcome.skipped for outcome in outcomes.values()):  # else MLflow keeps no run of it
         text = "the pipeline's run in MLflow"
         create_link_artifact(key="mlflow-run", link=run_url, link_text=text, description="With those of the steps")
     evaluate, register = outcomes.get("evaluate"), outcomes.get("register")

@@ -174,7 +174,7 @@ def _close_in_prefect(plan: Plan, environment: Mapping[str, str]) -> None:
 def close_parent_run(plan: Plan, outcomes: list[Outcome], code: int, environment: Mapping[str, str]) -> str:
     """Say in MLflow how the pipeline ended and what DVC skipped; return the run's URL."""
     status = "FINISHED" if code == 0 else "FAILED" if code == 1 else "KILLED"
-    skipped = ",".join(outcome.step for outcome in outcomes if outcome.state in ("UpToDate", "Cached"))
+    skipped = ",".join(outcome.step for outcome in outcomes if outcome.skipped)
     command = plan.tracking_command("close-pipeline", "--status", status, "--skipped", skipped)
     try:
         done = subprocess.run(

@@ -56,6 +56,11 @@ class Outcome:
     """Whether the same may succeed though nobody mends anything."""
 
     @property
+    def skipped(self) -> bool:
+        """Whether DVC had the result already."""
+        return self.state in ("UpToDate", "Cached")
+
+    @property
     def ok(self) -> bool:
         """Whether what depends on the step may run."""
         return self.state in ("Completed", "Cached", "UpToDate")

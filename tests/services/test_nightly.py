@@ -91,7 +91,9 @@ def test_results_loss_and_links_are_under_its_artifacts(night):
     assert (picture.status_code, picture.headers["content-type"]) == (200, "image/png")
     run_id = shown["mlflow-run"]["data"].partition("](")[2].partition(")")[0].rpartition("/")[2]
     run = night.mlflow("runs/get", run_id=run_id)["run"]
-    assert (run["info"]["run_name"], run["info"]["status"]) == ("pipeline", "FINISHED")
+    assert run["info"]["run_name"].startswith("pipeline smoke ")
+    assert run["info"]["status"] == "FINISHED"
+    assert night.run["name"].startswith("smoke ") and night.run["name"].endswith(" nightly")
     assert f"/#/models/{MODEL}/versions/1" in shown["model-version"]["data"]
     champion = night.mlflow("registered-models/alias", name=MODEL, alias="champion")["model_version"]
     assert champion["version"] == "1"
