@@ -11,12 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL.Image import Image
 from transformers import BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
 
 from tinygptv.data import prompts
 from tinygptv.data.data_urls import from_base64, from_data_url, is_data_url
-from tinygptv.data.images import read_image
 from tinygptv.digests import SealedFolder
 from tinygptv.errors import CheckpointError
 from tinygptv.files import read_json
@@ -102,6 +100,10 @@ class TinyGPTVProcessor(SealedFolder, ProcessorMixin):
 
     def _seen(self, images: Any) -> Any:
         """Pictures and files as ``tinygptv.load(...).answer`` sees them; tensors and arrays are pixels already."""
+        from PIL.Image import Image  # a machine that only trains on cached features may lack Pillow
+
+        from tinygptv.data.images import read_image
+
         if isinstance(images, list | tuple):
             return [self._seen(image) for image in images]
         if isinstance(images, str) and images.startswith(("http://", "https://")):
