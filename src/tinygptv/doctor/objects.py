@@ -130,7 +130,8 @@ def _damage(root: Path, path: Path, output: Output | None) -> Check:
 def for_profile(root: Path, output: Output, command: str) -> str:
     """A command of DVC's as it must be given for an output: ``dvc.yaml`` has those of the present profile only."""
     place, *profile = output.path.relative_to(root).parts[:2]
-    present = (read_yaml(root / "params.yaml") or {}).get("profile")
+    params = root / "params.yaml"  # a project without one has no profiles
+    present = (read_yaml(params) or {}).get("profile") if params.is_file() else "".join(profile)
     if place not in ("data", "reports") or profile == [present]:
         return command
     return f"with `profile: {profile[0]}` in params.yaml: {command}"
