@@ -148,7 +148,7 @@ def passes(error: BaseException) -> bool | None:
             return isinstance(found, PassingError)
         status = _http_status(found)
         if status is not None:
-            return status >= 500 or status in (408, 425, 429)
+            return status_passes(status)
         if _of_ssl(found):
             return type(found).__name__ in ("SSLEOFError", "SSLZeroReturnError")  # the connection ended
         if isinstance(found, ConnectionError | TimeoutError | gaierror) or type(found).__name__ in CUT_OFF:
@@ -157,6 +157,11 @@ def passes(error: BaseException) -> bool | None:
             return found.errno in PASSING
     told = system_error(error)
     return told.errno in PASSING if told is not None else None
+
+
+def status_passes(status: int) -> bool:
+    """Whether a server that answers so may answer otherwise the next time: a fault of its own, or a matter of time."""
+    return status >= 500 or status in (408, 425, 429)
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,14 +15,6 @@ from tinygptv.promotion.champion import evaluate_champion
 from tinygptv.promotion.promote import promote
 from tinygptv.promotion.rollback import rollback
 from tinygptv.tracking import packages
-
-
-@pytest.fixture
-def temporary(tmp_path, monkeypatch):
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
 
 
 @pytest.fixture

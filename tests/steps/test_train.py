@@ -54,7 +54,8 @@ def test_a_stopped_stage_goes_on_and_ends_with_the_same_bytes(checkout, with_sta
         assert again.read_bytes() == once.read_bytes(), name
 
 
-def test_a_stage_with_adapters_goes_on_with_the_same_bytes(checkout, run, capfd):
+def goes_on_with_the_same_bytes(checkout, run, capfd):
+    """Stage 2 once whole, and once stopped in the middle."""
     assert run(checkout, "stage2") == 0
     once = sha256_file(checkout.data / "stage2" / "trained.safetensors")
     shutil.rmtree(checkout.data / "stage2")
@@ -64,6 +65,10 @@ def test_a_stage_with_adapters_goes_on_with_the_same_bytes(checkout, run, capfd)
     assert run(checkout, "stage2") == 0
     assert "going on after step 7" in capfd.readouterr().out
     assert sha256_file(checkout.data / "stage2" / "trained.safetensors") == once
+
+
+def test_a_stage_with_adapters_goes_on_with_the_same_bytes(checkout, run, capfd):
+    goes_on_with_the_same_bytes(checkout, run, capfd)
     manifest = json.loads((checkout.data / "stage2" / "manifest.json").read_bytes())
     parent = sha256_file(checkout.data / "stage1" / "trained.safetensors")
     assert manifest["parent"] == {"stage": "stage1", "sha256": parent}
@@ -75,15 +80,7 @@ def test_a_stage_with_adapters_goes_on_with_the_same_bytes(checkout, run, capfd)
 def test_a_stage_stopped_on_a_gpu_goes_on_with_the_same_bytes(checkout, run, capfd, base_8bit):
     checkout.edit("device: cpu", "device: cuda")
     checkout.edit("base_8bit: false", f"base_8bit: {base_8bit}")
-    assert run(checkout, "stage2") == 0
-    once = sha256_file(checkout.data / "stage2" / "trained.safetensors")
-    shutil.rmtree(checkout.data / "stage2")
-    with pytest.MonkeyPatch.context() as patch:
-        stop_after(patch, 7)
-        assert run(checkout, "stage2") == 143
-    assert run(checkout, "stage2") == 0
-    assert "going on after step 7" in capfd.readouterr().out
-    assert sha256_file(checkout.data / "stage2" / "trained.safetensors") == once
+    goes_on_with_the_same_bytes(checkout, run, capfd)
 
 
 def stopped(checkout, run, capfd, step=5):

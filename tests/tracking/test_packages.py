@@ -29,15 +29,6 @@ WEIGHTS = "weights" * 1000
 
 
 @pytest.fixture
-def temporary(tmp_path, monkeypatch):
-    """The system's temporary folder, for the test alone."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
-
-
-@pytest.fixture
 def name(tracking, root, tmp_path, monkeypatch):
     """A registered model with one version, in the store of this disk."""
     folder = tmp_path / "package"

@@ -21,6 +21,7 @@ from tinygptv.errors import (
     from_os_error,
     may,
     passes,
+    status_passes,
     system_error,
 )
 
@@ -87,7 +88,7 @@ def may_pass(error: BaseException) -> bool:
     if told is not None:
         return told
     if (status := _status(error)) is not None:
-        return status >= 500 or status in (408, 425, 429)
+        return status_passes(status)
     if any(type(found).__name__ == "OperationalError" and hasattr(found, "pgcode") for found in chain(error)):
         return GONE.search(str(error)) is None
     return CUT.search(str(error)) is not None
