@@ -16,11 +16,12 @@ from typing import Any
 from tests.serving.helpers import TOKENS, strong_model
 from tinygptv.model.inference import VisionLanguageModel
 from tinygptv.model.int8 import save_quantized
-from tinygptv.promotion.aliases import make_champion
+from tinygptv.promotion.aliases import make_champion, only_promotion
 from tinygptv.tracking.client import Tracking
 from tinygptv.tracking.registry import CHAMPION, Lineage, add_package, version_by_alias
 
 NAME = "tinygptv"
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,10 @@ class Store:
 
     def promote(self, version: str) -> None:
         """As `tinygptv promote` does once the gate is passed."""
-        former = version_by_alias(self.tracking, NAME, CHAMPION)
-        if former != version:
-            make_champion(self.tracking, NAME, version, former)
+        with only_promotion(self.root, NAME, PATIENCE):
+            former = version_by_alias(self.tracking, NAME, CHAMPION)
+            if former != version:
+                make_champion(self.tracking, NAME, version, former)
 
     def move_alias(self, version: str) -> None:
         """As somebody who can write into the registry."""
