@@ -21,10 +21,13 @@ from tests.checkouts import Checkout, run_step
 from tests.drills.faulty_proxy import FAULTS, FaultyProxy
 from tests.drills.mlflow_server import MlflowServer, mlflow_server
 from tests.drills.projects import record
+from tinygptv.data.fit import COUNTS
+from tinygptv.errors import EXIT_PASSING
 from tinygptv.files import read_json
 from tinygptv.tracking import runs, shelf
 from tinygptv.tracking import spool as spools
 from tinygptv.tracking.client import Tracking
+from tinygptv.tracking.machine import PREFIX
 
 POINTS = 12
 PARTS = {"beginning": (0, 4), "middle": (4, 8), "end": (8, POINTS + 1), "whole": (0, POINTS + 1)}
@@ -163,7 +166,8 @@ def check_records(checkout: Checkout) -> None:
     run = found[0]
     curve = read_json(checkout.data / "stage1" / "history.json")
     assert len(curve) == POINTS
-    assert run.data.metrics.keys() == {"loss", "lr", "grad_norm", "seconds"}
+    measured = {event["name"] for event in events if event["kind"] == "metric" and event["name"].startswith(PREFIX)}
+    assert run.data.metrics.keys() == {"loss", "lr", "grad_norm", "seconds", *COUNTS} | measured
     for name in ("loss", "lr", "grad_norm"):
         history = tracking.mlflow.get_metric_history(run.info.run_id, name)
         assert [(point.step, point.value) for point in history] == [(point["step"], point[name]) for point in curve]
@@ -203,7 +207,7 @@ def test_every_answer_is_lost_once(untrained, reference, start, proxy):
     attempt = partial(wait_for_traffic, proxy)
     train(untrained, start, "whole", lambda on: setattr(proxy, "mode", "lost once"), attempt)
     for _ in range(10):
-        if ship(untrained.root, codes=(0, 2)) == 0:
+        if ship(untrained.root, codes=(0, EXIT_PASSING)) == 0:
             break
     assert {f"/api/2.0/mlflow/runs/{name}" for name in ("create", "log-batch", "log-inputs", "update")} <= proxy.lost
     proxy.mode = "pass"

@@ -162,7 +162,8 @@ class StepRun:
             closing = self._closing.is_set()
             try:
                 if not closing:
-                    self.metrics(machine.sample(), step=self._spool.age)
+                    for name, value in machine.sample().items():
+                        self._append("metric", name=name, value=value, step=self._spool.age)
                 if self._advance():
                     break
             except Exception as problem:
