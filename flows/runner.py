@@ -206,14 +206,24 @@ def _fingerprint(plan: Plan, step: str) -> str:
 def _why(lines: list[str], code: int) -> str:
     """The line for a failure: what DVC found wrong, the signal that killed the step, or the step's last line."""
     said = [line for line in lines if not line.startswith(FAILURE) and not DVC_CHATTER.match(line)]
-    last = (said or lines or [f"dvc repro ended with exit code {code}"])[-1]
+    silent = f"dvc repro ended with exit code {code}"
+    last = (said or lines or [silent])[-1]
     found = next((line.partition("': ")[2] for line in lines if line.startswith(FAILURE)), "")
     ended = re.search(r"exited with (-?\d+)$", found)
     if ended is None:
         return found or last
     number = int(ended[1])
     number = -number if number < 0 else number - 128  # as DVC tells it, and as shells do
-    return f"killed by {signal.Signals(number).name}; its last line: {last}" if number in KILLING else last
+    if number not in KILLING:
+        return last
+    own = [line for line in said if not _is_of_the_shell(line, number)]
+    return f"killed by {signal.Signals(number).name}; its last line: {(own or [silent])[-1]}"
+
+
+def _is_of_the_shell(line: str, number: int) -> bool:
+    """Whether a shell tells with this line that a signal killed what it ran: ``Killed``, ``sh: line 1: 77 Killed …``."""
+    told = re.escape(str(signal.strsignal(number)))
+    return re.match(rf"(\S+: )?((line )?\d+: +)?(\d+ +)?{told}( \(core dumped\))?( {{2,}}.*)?$", line) is not None
 
 
 def _may_pass(lines: list[str], code: int) -> bool:

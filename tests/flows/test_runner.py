@@ -104,11 +104,33 @@ def test_a_step_that_was_forced_and_lacks_its_input_names_it(run):
     assert run("last", force=("last",)).reason == "dependency 'data/tiny/middle' does not exist"
 
 
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
 @pytest.mark.parametrize(("number", "name"), [(9, "SIGKILL"), (11, "SIGSEGV")])
-def test_a_step_that_was_killed_says_so(project, run, number, name):
-    """Its last line is of its work and no reason."""
+def test_a_step_that_was_killed_says_so(project, run, monkeypatch, number, name, shell):
+    """Its last line is of its work and no reason; DVC's shell adds words of its own, or none."""
+    monkeypatch.setenv("SHELL", shell)
     (project / "kill-zebra").write_text(str(number))
     assert run("zebra").reason == f"killed by {name}; its last line: zebra at work"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Killed",
+        "sh: line 1: 41027 Killed                  ./step.sh zebra tiny",
+        "/bin/bash: line 1:  1234 Killed                     python -m tinygptv.steps zebra",
+        "/bin/sh: 1: Killed",
+        "Killed (core dumped)",
+    ],
+)
+def test_the_words_of_a_shell_are_not_those_of_the_step(words):
+    lines = ["zebra at work", words, "ERROR: failed to reproduce 'zebra': failed to run: x, exited with 137"]
+    assert runner._why(lines, 255) == "killed by SIGKILL; its last line: zebra at work"
+
+
+def test_a_step_that_speaks_of_a_kill_keeps_its_words():
+    lines = ["Killed by a friend", "ERROR: failed to reproduce 'zebra': failed to run: x, exited with 137"]
+    assert runner._why(lines, 255) == "killed by SIGKILL; its last line: Killed by a friend"
 
 
 def test_a_busy_dvc_is_tried_again(plan, monkeypatch):
