@@ -68,9 +68,10 @@ test-gpu: $(STAMP)  ## the tests that need a CUDA device of 24 GB or more (minut
 drills: $(STAMP)  ## every fault drill, with a table in reports/drills.json (hours)
 	@$(BIN)/python -m pytest -q -m "drills or drill" --drill-report reports/drills.json
 
-lint: $(STAMP)  ## style: ruff check and ruff format
+lint: $(STAMP)  ## style (ruff), and imports that run one way (import-linter, pyproject.toml)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache --no-logo
 
 types: $(STAMP)  ## mypy --strict on src and flows
 	@$(BIN)/mypy

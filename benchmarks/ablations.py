@@ -19,12 +19,12 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from tinygptv import runtime
-from tinygptv.config import STAGES
-from tinygptv.errors import EXIT_USER_ERROR, complain
 from tinygptv.evaluation.ablations import Ablation, change, curves, markdown_table
-from tinygptv.files import read_json, write_json, write_text
-from tinygptv.profiles import read_yaml
+from tinygptv.ground import runtime
+from tinygptv.ground.errors import EXIT_USER_ERROR, complain
+from tinygptv.ground.files import read_json, write_json, write_text
+from tinygptv.ground.names import STAGES
+from tinygptv.ground.yaml_files import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 VARIANTS = ROOT / "configs" / "ablations" / "tiny.yaml"

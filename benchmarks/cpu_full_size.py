@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tinygptv.arguments import Parser
+from tinygptv.ground.arguments import Parser
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "cpu_full_size.json"
@@ -35,12 +35,12 @@ def build(profile: str, folder: Path) -> dict[str, Any]:
     from accelerate import init_empty_weights
     from transformers import PreTrainedTokenizerFast
 
+    from tinygptv.config.profiles import read_config
+    from tinygptv.ground.runtime import quiet_libraries
     from tinygptv.model import TinyGPTVForConditionalGeneration
     from tinygptv.model.configuration import from_profile
     from tinygptv.model.processing import build_processor
     from tinygptv.pretraining.documents import END_OF_TEXT, train_tokenizer
-    from tinygptv.profiles import read_config
-    from tinygptv.runtime import quiet_libraries
 
     quiet_libraries()
     config = read_config(ROOT / "configs" / f"{profile}.yaml")
@@ -74,8 +74,8 @@ def build(profile: str, folder: Path) -> dict[str, Any]:
 
 def quantize(profile: str, source: Path, folder: Path) -> dict[str, Any]:
     """Quantize a folder while loading it."""
+    from tinygptv.config.profiles import read_config
     from tinygptv.model.int8 import quantize_folder
-    from tinygptv.profiles import read_config
 
     config = read_config(ROOT / "configs" / f"{profile}.yaml")
     quantize_folder(
@@ -135,7 +135,7 @@ def in_process(*arguments: object) -> dict[str, Any]:
 
 def measure(profile: str, scratch: Path, rounds: int, tokens: int) -> dict[str, Any]:
     """Build, quantize, and ask both forms in turn."""
-    from tinygptv import runtime
+    from tinygptv.ground import runtime
 
     folders = {"bfloat16": scratch / "bfloat16", "int8": scratch / "int8"}
     result: dict[str, Any] = {"profile": profile, "environment": runtime.environment()}

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tinygptv.arguments import Parser
+from tinygptv.ground.arguments import Parser
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "determinism.json"
@@ -32,11 +32,11 @@ VARIANTS = ("plain", "deterministic", "resume points")
 def main() -> int:
     """Measure, print the table, write the results."""
     options = parse_arguments()
-    from tinygptv import runtime
-    from tinygptv.errors import UserError
-    from tinygptv.files import write_json
-    from tinygptv.profiles import read_profile
-    from tinygptv.tables import plain_table
+    from tinygptv.config.profiles import read_profile
+    from tinygptv.ground import runtime
+    from tinygptv.ground.errors import UserError
+    from tinygptv.ground.files import write_json
+    from tinygptv.ground.tables import plain_table
 
     try:
         profile = read_profile(ROOT, options.profile)
@@ -85,9 +85,9 @@ def measure(profile: Any, name: str, rounds: int) -> tuple[dict[str, list[float]
     """
     import torch
 
-    from tinygptv import runtime
-    from tinygptv.model import adapters, checkpoint
-    from tinygptv.steps.harness import data_folder
+    from tinygptv.ground import runtime
+    from tinygptv.ground.folders import data_folder
+    from tinygptv.model import adapters, weights
     from tinygptv.steps.train import load_model
     from tinygptv.training import loop
     from tinygptv.training.batches import stage_batches
@@ -96,7 +96,7 @@ def measure(profile: Any, name: str, rounds: int) -> tuple[dict[str, list[float]
     data, config = data_folder(ROOT, profile.name), profile.config
     stage = config.stage(name).model_copy(update={"steps_per_epoch": STEPS_OF_A_ROUND, "epochs": 1, "repeats": 1})
     device = runtime.prepare(config.runtime, profile.seed)
-    parent = checkpoint.parent_of(name)
+    parent = weights.parent_of(name)
     model, *_ = load_model(config, name, data / "backbones", data / parent if parent else None, device)
     batches = stage_batches(
         config, name, profile.seed, shards=data / "shards", backbones=data / "backbones", features=data / "features"

@@ -21,10 +21,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from tinygptv.arguments import Parser  # noqa: E402
-from tinygptv.files import write_json  # noqa: E402
+from tinygptv.ground.arguments import Parser  # noqa: E402
+from tinygptv.ground.files import write_json  # noqa: E402
+from tinygptv.ground.names import STAGES  # noqa: E402
 from tinygptv.planning.compute import PEAK_TFLOPS  # noqa: E402
-from tinygptv.steps import STAGES  # noqa: E402
 
 GB = 10**9
 WORKER = Path(__file__).with_name("gpu_worker.py")

@@ -27,7 +27,7 @@ from typing import Any
 
 from gpu_common import Measurements, check, gigabytes, options, result, save
 
-from tinygptv.tables import plain_table
+from tinygptv.ground.tables import plain_table
 
 NAME = "gpu_memory"
 

@@ -28,7 +28,7 @@ from typing import Any
 
 from gpu_common import Measurements, check, options, peak_operations, result, save
 
-from tinygptv.tables import plain_table
+from tinygptv.ground.tables import plain_table
 
 NAME = "gpu_step"
 PLAIN = "cached"

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from gpu_common import GB, ROOT, read_profile  # puts the project on the path
 
-from tinygptv import runtime
 from tinygptv.data.batches import Batch
 from tinygptv.data.prompts import IGNORE_INDEX
+from tinygptv.ground import runtime
 from tinygptv.model import adapters, assembly, int8
 from tinygptv.model.configuration import from_profile
 from tinygptv.model.modeling import TinyGPTVForConditionalGeneration, TinyGPTVProjector

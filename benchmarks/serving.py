@@ -25,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tinygptv.arguments import Parser
+from tinygptv.ground.arguments import Parser
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "serving.json"
@@ -40,12 +40,12 @@ def main() -> int:
     """Measure, print the table, write the results."""
     options = parse_arguments()
     import tinygptv
-    from tinygptv import runtime
-    from tinygptv.errors import UserError
-    from tinygptv.files import write_json
-    from tinygptv.profiles import read_profile
+    from tinygptv.config.profiles import read_profile
+    from tinygptv.ground import runtime
+    from tinygptv.ground.errors import UserError
+    from tinygptv.ground.files import write_json
+    from tinygptv.ground.tables import plain_table
     from tinygptv.serving.settings import Settings
-    from tinygptv.tables import plain_table
 
     try:
         data = options.data or ROOT / "data" / read_profile(ROOT, options.profile).name
@@ -98,8 +98,8 @@ def read_questions(shards: Path, count: int) -> list[tuple[bytes, str]]:
     from tinygptv.data.shards import read_samples
     from tinygptv.data.summary import tars
     from tinygptv.data.tasks import instruction
-    from tinygptv.errors import DataError
     from tinygptv.evaluation.benchmarks import list_questions
+    from tinygptv.ground.errors import DataError
 
     found = []
     for sample in itertools.islice(read_samples(tars(shards, "test-*.tar")), count):

@@ -20,10 +20,10 @@ from prefect.artifacts import (
 
 from flows.graph import Plan
 from flows.runner import Outcome
-from tinygptv.errors import DataError
-from tinygptv.files import read_json
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.files import read_json
+from tinygptv.ground.folders import reports_folder
 from tinygptv.results import markdown_results
-from tinygptv.steps.harness import reports_folder
 from tinygptv.tracking.client import credentials
 
 EVALUATED = ("evaluate", "quantize")

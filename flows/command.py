@@ -7,9 +7,9 @@ import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tinygptv.addresses import without_secrets
-from tinygptv.processes import GRACE_SECONDS, guarded
-from tinygptv.startup import outlive_readers
+from tinygptv.ground.addresses import without_secrets
+from tinygptv.ground.processes import GRACE_SECONDS, guarded
+from tinygptv.ground.startup import outlive_readers
 
 MEND = "MendMe"
 """Name of the state where the user has to do something first."""

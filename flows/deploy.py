@@ -18,13 +18,13 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 
 from flows import automations
-from tinygptv.addresses import without_secrets
-from tinygptv.errors import EXIT_USER_ERROR, UserError
-from tinygptv.files import canonical
-from tinygptv.profiles import read_yaml
+from tinygptv.ground.addresses import without_secrets
+from tinygptv.ground.errors import EXIT_USER_ERROR, UserError
+from tinygptv.ground.files import canonical
+from tinygptv.ground.folders import find_root
+from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.services import applied
 from tinygptv.services.stack import POOL
-from tinygptv.steps.harness import find_root
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tinygptv.addresses import without_secrets
+from tinygptv.ground.addresses import without_secrets
 from tinygptv.services.environment import prefect_environment
 
 

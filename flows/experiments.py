@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from flows.graph import Plan
-from tinygptv import worktree
-from tinygptv.errors import UserError
-from tinygptv.files import write_text
-from tinygptv.overrides import override
+from tinygptv.config.overrides import override
+from tinygptv.ground import worktree
+from tinygptv.ground.errors import UserError
+from tinygptv.ground.files import write_text
 
 AUTHOR = {
     f"GIT_{role}_{field}": value

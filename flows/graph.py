@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from tinygptv.errors import UserError, meant
-from tinygptv.profiles import read_yaml
+from tinygptv.ground.errors import UserError, meant
+from tinygptv.ground.yaml_files import read_yaml
 
 
 class Stage(BaseModel):

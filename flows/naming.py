@@ -10,8 +10,8 @@ from typing import Annotated, Any
 from prefect.runtime import deployment, flow_run
 from pydantic import WithJsonSchema
 
-from tinygptv.profiles import profile_names, read_yaml
-from tinygptv.steps.harness import find_root
+from tinygptv.ground.folders import find_root
+from tinygptv.ground.yaml_files import profile_names, read_yaml
 
 ROOT = find_root(Path.cwd())
 STAGES = list(read_yaml(ROOT / "dvc.yaml")["stages"])

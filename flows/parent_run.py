@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from flows.graph import Plan
-from tinygptv.marks import held
+from tinygptv.ground.marks import held
 from tinygptv.tracking.pipelines import mark_of
 
 LONGEST_WAIT = 60.0

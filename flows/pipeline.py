@@ -19,14 +19,14 @@ from flows import experiments
 from flows.environment import isolated, server_address
 from flows.graph import Plan, read_graph, select
 from flows.runner import Outcome, read_outcomes
-from tinygptv import worktree
-from tinygptv.arguments import Parser
-from tinygptv.errors import EXIT_USER_ERROR, UserError, meant
-from tinygptv.processes import GRACE_SECONDS, run_guarded
-from tinygptv.profiles import profile_names, read_yaml
-from tinygptv.startup import outlive_readers
-from tinygptv.steps.harness import find_root
-from tinygptv.tables import plain_table
+from tinygptv.ground import worktree
+from tinygptv.ground.arguments import Parser
+from tinygptv.ground.errors import EXIT_USER_ERROR, UserError, meant
+from tinygptv.ground.folders import find_root
+from tinygptv.ground.processes import GRACE_SECONDS, run_guarded
+from tinygptv.ground.startup import outlive_readers
+from tinygptv.ground.tables import plain_table
+from tinygptv.ground.yaml_files import profile_names, read_yaml
 
 CLOSE_SECONDS = 120.0
 STOPPED = (130, 143)

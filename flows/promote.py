@@ -21,8 +21,8 @@ from prefect.states import Completed, Failed
 
 from flows.command import MEND, say, stream
 from flows.naming import Profile, run_name
-from tinygptv.errors import EXIT_USER_ERROR
-from tinygptv.steps.harness import find_root
+from tinygptv.ground.errors import EXIT_USER_ERROR
+from tinygptv.ground.folders import find_root
 
 REFUSED = "Refused"
 """Name of the state where the gate said no, which is a result and no failure."""

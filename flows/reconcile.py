@@ -20,7 +20,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
 from prefect.states import Crashed
 
 from flows.graph import Plan
-from tinygptv.marks import abandoned, held
+from tinygptv.ground.marks import abandoned, held
 
 MESSAGE = "the flow's process was killed, or could not reach the server at its end"
 

@@ -17,11 +17,11 @@ from typing import Any
 
 from flows.graph import Plan, Stage
 from flows.terminal import LineSplitter, StepView
-from tinygptv.addresses import without_secrets
-from tinygptv.errors import EXIT_PASSING, passes
-from tinygptv.files import read_json, write_json
-from tinygptv.processes import GRACE_SECONDS, guarded
-from tinygptv.profiles import read_yaml
+from tinygptv.ground.addresses import without_secrets
+from tinygptv.ground.errors import EXIT_PASSING, passes
+from tinygptv.ground.files import read_json, write_json
+from tinygptv.ground.processes import GRACE_SECONDS, guarded
+from tinygptv.ground.yaml_files import read_yaml
 
 BUSY = ("is busy, it is being blocked", "Unable to acquire lock")
 BUSY_TRIES, BUSY_SECONDS = 5, 3.0
@@ -221,7 +221,7 @@ def _why(lines: list[str], code: int) -> str:
 
 
 def _is_of_the_shell(line: str, number: int) -> bool:
-    """Whether a shell tells with this line that a signal killed what it ran: ``Killed``, ``sh: line 1: 77 Killed …``."""
+    """Whether a shell tells with this line that a signal killed what it ran: ``Killed``, ``sh: 1: Killed``."""
     told = re.escape(str(signal.strsignal(number)))
     return re.match(rf"(\S+: )?((line )?\d+: +)?(\d+ +)?{told}( \(core dumped\))?( {{2,}}.*)?$", line) is not None
 

@@ -18,8 +18,8 @@ from flows.naming import Profile, Step, Steps, run_name
 from flows.pipeline import close_parent_run, make_plan
 from flows.runner import read_outcomes
 from flows.tasks import carry_out
-from tinygptv.errors import UserError
-from tinygptv.steps.harness import find_root
+from tinygptv.ground.errors import UserError
+from tinygptv.ground.folders import find_root
 
 STOPPED = 143
 """What a stopped flow ends with, as shells report it."""

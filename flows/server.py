@@ -11,7 +11,7 @@ import os
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from prefect.server.api import server
 
-from tinygptv.services.settings import NAMES
+from tinygptv.ground.servers import NAMES
 
 HOSTS_VARIABLE = "TINYGPTV_PREFECT_HOSTS"
 """Further names of the server, with spaces between them; for containers, which know it by another one."""

@@ -24,7 +24,7 @@ from flows.graph import Plan, Stage
 from flows.naming import run_name
 from flows.parent_run import parent_run
 from flows.runner import Outcome, run_step, save_outcomes
-from tinygptv.startup import begin, outlive_readers
+from tinygptv.ground.startup import begin, outlive_readers
 
 for _name in ("prefect.flow_runs", "prefect.task_runs"):
     logging.getLogger(_name).propagate = False  # to the server only: the terminal shows the lines themselves

@@ -22,11 +22,11 @@ from prefect.states import Completed, Failed
 
 from flows.command import MEND, environment, say, stream
 from flows.naming import Profile, Steps, run_name
-from tinygptv.arguments import Parser
-from tinygptv.errors import EXIT_USER_ERROR
-from tinygptv.profiles import read_yaml
-from tinygptv.steps.harness import find_root
-from tinygptv.worktree import folder_of
+from tinygptv.ground.arguments import Parser
+from tinygptv.ground.errors import EXIT_USER_ERROR
+from tinygptv.ground.folders import find_root
+from tinygptv.ground.worktree import folder_of
+from tinygptv.ground.yaml_files import read_yaml
 
 RECORD_SECONDS = 120.0
 

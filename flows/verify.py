@@ -11,14 +11,14 @@ import sys
 from pathlib import Path
 
 from flows.environment import isolated, server_address
-from tinygptv.arguments import Parser
-from tinygptv.errors import EXIT_USER_ERROR, UserError
-from tinygptv.processes import GRACE_SECONDS, run_guarded
-from tinygptv.profiles import active_profile, profile_file
+from tinygptv.ground.arguments import Parser
+from tinygptv.ground.errors import EXIT_USER_ERROR, UserError
+from tinygptv.ground.folders import find_root
+from tinygptv.ground.processes import GRACE_SECONDS, run_guarded
+from tinygptv.ground.worktree import folder_of
+from tinygptv.ground.yaml_files import active_profile, profile_file
 from tinygptv.provenance.recorded import read_lock
 from tinygptv.provenance.verify import LOCK, select
-from tinygptv.steps.harness import find_root
-from tinygptv.worktree import folder_of
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -25,8 +25,8 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-from tinygptv.arguments import Parser
-from tinygptv.services import settings as services
+from tinygptv.ground import servers as services
+from tinygptv.ground.arguments import Parser
 from tinygptv.serving.settings import WEB_PORT
 
 ROOT = Path(__file__).resolve().parents[1]

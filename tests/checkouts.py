@@ -19,12 +19,12 @@ from typing import Any
 
 import pytest
 
-import tinygptv
 from tinygptv.config import Config
+from tinygptv.config.profiles import read_config
 from tinygptv.data import sources
-from tinygptv.profiles import read_config
+from tinygptv.ground.signals import PR_SET_PDEATHSIG
 from tinygptv.steps import __main__ as entry
-from tinygptv.steps.signals import PR_SET_PDEATHSIG
+from tinygptv.steps import harness
 from tinygptv.tracking import runs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,7 +90,7 @@ def run_step(root: Path, step: str, monkeypatch: pytest.MonkeyPatch, *options: s
     with monkeypatch.context() as patch:
         patch.setenv("DVC_ROOT", str(root))
         patch.delenv("TINYGPTV_PIPELINE_ID", raising=False)
-        patch.setattr(tinygptv, "__file__", str(root / "src" / "tinygptv" / "__init__.py"))
+        patch.setattr(harness, "__file__", str(root / "src" / "tinygptv" / "steps" / "harness.py"))
         patch.setattr(runs, "StepRun", OfflineRun)
         patch.setattr(sys, "argv", ["steps", step, "--profile", "smoke", *options])
         before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tinygptv.config.profiles import read_config
 from tinygptv.data import easy_vqa, shards
-from tinygptv.profiles import read_config
-from tinygptv.startup import spare_collector
+from tinygptv.ground.startup import spare_collector
 from tinygptv.steps.shards import sift
 
 if TYPE_CHECKING:
@@ -136,12 +136,12 @@ def backbones(
     tokenizer: PreTrainedTokenizerFast,
 ) -> Path:
     """What the step ``backbones`` leaves, with the weights of ``make_model(5)``."""
-    from tinygptv.model import checkpoint
+    from tinygptv.model import weights
 
     folder = tmp_path / "backbones"
     folder.mkdir()
     model = make_model(seed=5)
-    checkpoint.save_weights(folder / checkpoint.IMAGE_ENCODER, model.image_encoder.state_dict())
-    checkpoint.save_weights(folder / checkpoint.LANGUAGE_MODEL, model.language_model.state_dict())
+    weights.save_weights(folder / weights.IMAGE_ENCODER, model.image_encoder.state_dict())
+    weights.save_weights(folder / weights.LANGUAGE_MODEL, model.language_model.state_dict())
     tokenizer.save_pretrained(folder)
     return folder

@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-from tinygptv.config import STEPS
+from tinygptv.ground.names import STEPS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for place in ("*.md", "docs/*.md") for path in ROOT.glob(place))

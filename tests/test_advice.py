@@ -18,7 +18,7 @@ from dvc.cli import DvcParserError
 from dvc.cli.parser import get_main_parser
 
 from tinygptv.cli import app
-from tinygptv.steps import STEPS
+from tinygptv.ground.names import STEPS
 
 ROOT = Path(__file__).resolve().parents[1]
 PARSED = {"tinygptv.tracking": "tinygptv.tracking.__main__", "flows.pipeline": "flows.pipeline"}

@@ -18,8 +18,8 @@ import pytest
 
 from tests.documents import PAGES, blocks, cells, check, commands, tables
 from tinygptv.config import Config, Task
+from tinygptv.config.profiles import read_config
 from tinygptv.docs import REFERENCE, RESULTS_BEGIN, RESULTS_END, main, reference
-from tinygptv.profiles import read_config
 
 ROOT = Path(__file__).parents[1]
 

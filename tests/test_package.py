@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import tinygptv
-from tinygptv.errors import UserError
+from tinygptv.ground.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,7 +20,9 @@ def test_the_version_is_that_of_the_project():
     assert tinygptv.__version__ == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
-@pytest.mark.parametrize("module", ["tinygptv", "tinygptv.profiles", "tinygptv.steps.__main__", "tinygptv.steps.train"])
+@pytest.mark.parametrize(
+    "module", ["tinygptv", "tinygptv.config.profiles", "tinygptv.steps.__main__", "tinygptv.steps.train"]
+)
 def test_light_modules_import_nothing_heavy(module):
     code = (
         f"import sys, {module}; print(*({{'torch', 'transformers', 'mlflow', 'prefect', 'peft'}} & sys.modules.keys()))"

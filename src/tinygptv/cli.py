@@ -25,8 +25,8 @@ from tinygptv.commands.options import (
     profile_name,
     require_file,
 )
-from tinygptv.errors import EXIT_USER_ERROR, UserError, complain, from_write_error
-from tinygptv.startup import begin
+from tinygptv.ground.errors import EXIT_USER_ERROR, UserError, complain, from_write_error
+from tinygptv.ground.startup import begin
 
 app = typer.Typer(
     help="TinyGPT-V: ask the trained model, read its results, check the machine, plan, exchange weights.",
@@ -99,8 +99,8 @@ def plan(
     """Show the memory, disk and time that each stage needs. Exit code 1: a stage does not fit."""
     import json
 
+    from tinygptv.config.profiles import read_profile
     from tinygptv.planning import plan, table
-    from tinygptv.profiles import read_profile
 
     chosen = read_profile(checkout(root), profile)
     made = plan.make_plan(chosen.config, chosen.name, *plan.device_of(gpu, chosen.config.runtime))

@@ -15,13 +15,13 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from tinygptv.arguments import Parser
 from tinygptv.config import Config
-from tinygptv.errors import EXIT_USER_ERROR, UserError, complain
-from tinygptv.files import read_json, write_text
-from tinygptv.profiles import read_yaml
+from tinygptv.ground.arguments import Parser
+from tinygptv.ground.errors import EXIT_USER_ERROR, UserError, complain
+from tinygptv.ground.files import read_json, write_text
+from tinygptv.ground.folders import find_root
+from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.results import markdown_results
-from tinygptv.steps.harness import find_root
 
 PROFILES = ("tiny", "paper")
 """Profiles whose values are shown, where their files exist."""

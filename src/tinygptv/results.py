@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tinygptv.errors import DataError
-from tinygptv.files import read_json
-from tinygptv.tables import plain_table
-from tinygptv.worktree import how_to_make
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.files import read_json
+from tinygptv.ground.tables import plain_table
+from tinygptv.ground.worktree import how_to_make
 
 MODELS = {"evaluate": "full", "quantize": "8 bits"}
 BASELINES = {"majority": "majority", "blind": "question only", "trivial": "trivial"}

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tinygptv.config import STAGES
-from tinygptv.profiles import read_config
+from tinygptv.config.profiles import read_config
+from tinygptv.ground.names import STAGES
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"

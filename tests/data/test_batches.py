@@ -11,14 +11,14 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.data.conftest import QUERIES, SLOT
 from tinygptv.config import Config
-from tinygptv.data.batches import Example, StageBatches
+from tinygptv.data.batches import StageBatches
 from tinygptv.data.order import Draw, SampleOrder
-from tinygptv.data.prompts import IGNORE_INDEX, IMAGE_MARK, prompt_text
+from tinygptv.data.prompts import IGNORE_INDEX, IMAGE_MARK, Example, prompt_text
 from tinygptv.data.records import ImageInfo, ImageRecord, Record, Turn
 from tinygptv.data.tasks import instruction, record_task
-from tinygptv.errors import DataError
 from tinygptv.evaluation import answering
 from tinygptv.evaluation.benchmarks import list_questions
+from tinygptv.ground.errors import DataError
 from tinygptv.model.inference import VisionLanguageModel
 from tinygptv.model.processing import build_processor
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tinygptv.data import sources
-from tinygptv.errors import DataError
+from tinygptv.ground.errors import DataError
 from tinygptv.steps import download
 
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from tinygptv.data import easy_vqa, sources
 from tinygptv.data.easy_vqa import Facts, derive_facts, pixel_box, read_candidates
 from tinygptv.data.records import TASKS, RecordError
-from tinygptv.errors import DataError
+from tinygptv.ground.errors import DataError
 
 TEMPLATES = [
     ("what is the red shape?", "circle", "circle", "red"),

@@ -10,7 +10,7 @@ from safetensors.torch import save
 
 from tinygptv.data.features import FeatureReader, write_features
 from tinygptv.data.shards import write_members
-from tinygptv.errors import DataError
+from tinygptv.ground.errors import DataError
 
 
 @pytest.fixture

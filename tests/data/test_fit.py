@@ -15,7 +15,7 @@ from tinygptv.data.order import Draw
 from tinygptv.data.prompts import IGNORE_INDEX, encode_answer, encode_text, whole_characters
 from tinygptv.data.records import ImageInfo, ImageRecord, Record, Turn
 from tinygptv.data.tasks import TEMPLATES
-from tinygptv.errors import DataError
+from tinygptv.ground.errors import DataError
 
 TEXTS = (
     "caf\u00e9 au lait",

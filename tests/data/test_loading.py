@@ -11,7 +11,7 @@ import torch
 from tinygptv.config import Loader
 from tinygptv.data.loading import load
 from tinygptv.data.records import RecordError
-from tinygptv.errors import DataError, PassingError
+from tinygptv.ground.errors import DataError, PassingError
 
 
 def settings(workers: int) -> Loader:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygptv.data.order import Draw, SampleOrder, quotas
-from tinygptv.errors import DataError
+from tinygptv.ground.errors import DataError
 
 SIZES = {"vqa": 23, "caption": 5, "refer": 7}
 WEIGHTS = {"vqa": 72.0, "caption": 3.0, "refer": 14.0}

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tinygptv.config import Prompt
 from tinygptv.data import prompts
-from tinygptv.errors import DataError
+from tinygptv.ground.errors import DataError
 
 CHAT = Prompt(template="###Human: {} ###Assistant: ", end_mark="###", bos_in_training=True, bos_at_inference=True)
 BARE = Prompt(template="", end_mark="\n", bos_in_training=True, bos_at_inference=True)

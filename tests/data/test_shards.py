@@ -10,8 +10,8 @@ import pytest
 
 from tinygptv.data import shards
 from tinygptv.data.shards import read_records, read_samples, tar_index, write_shards
-from tinygptv.errors import DataError
-from tinygptv.files import sha256_file, write_json
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.files import sha256_file, write_json
 
 
 @pytest.fixture

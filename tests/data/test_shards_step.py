@@ -8,8 +8,8 @@ import pytest
 
 from tinygptv.data import sources
 from tinygptv.data.shards import read_samples
-from tinygptv.errors import DataError
-from tinygptv.files import sha256_file
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.files import sha256_file
 from tinygptv.steps import shards as step
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from tinygptv.data.shards import read_records, read_samples, write_shards
 from tinygptv.data.summary import tars
-from tinygptv.errors import DataError, UserError
-from tinygptv.files import read_json, sha256_file
+from tinygptv.ground.errors import DataError, UserError
+from tinygptv.ground.files import read_json, sha256_file
 from tinygptv.steps.train import shards_digest
 
 

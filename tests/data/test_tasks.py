@@ -7,7 +7,7 @@ import pytest
 from tinygptv.config import Task
 from tinygptv.data.records import TASKS
 from tinygptv.data.tasks import TEMPLATES, as_instruction, check_question, instruction, record_task, takes_question
-from tinygptv.errors import DataError
+from tinygptv.ground.errors import DataError
 
 COUNTS = {"vqa": 2, "caption": 17, "refer": 7, "identify": 7, "grounding": 4, "detection": 1, "align": 4}
 

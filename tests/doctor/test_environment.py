@@ -83,7 +83,7 @@ def test_the_present_environment_is_that_of_the_manifests(monkeypatch):
         "import sys\n"
         "from tinygptv.doctor import environment\n"
         "assert 'torch' not in sys.modules\n"
-        "from tinygptv.runtime import environment as recorded\n"
+        "from tinygptv.ground.runtime import environment as recorded\n"
         "assert environment.present() == recorded()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from tests.checkouts import Checkout
-from tinygptv.files import sha256_file
+from tinygptv.ground.files import sha256_file
 from tinygptv.tracking import shelf, spool
 
 LEFT_OVER = re.compile(r"^\..*\.(tmp|former|new)$|\.tmp$")

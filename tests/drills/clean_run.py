@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tests import checkouts
 from tests.drills import zygote
-from tinygptv.config import STEPS
-from tinygptv.files import sha256_file
+from tinygptv.ground.files import sha256_file
+from tinygptv.ground.names import STEPS
 
 RUN = STEPS[1:-1]
 """Without ``download``, whose result is taken from the package, and ``register``, which has no outputs."""

@@ -133,7 +133,7 @@ class Watch:
         Operations().__enter__()
 
     def _install_writes(self) -> None:
-        """Files written by safetensors; files that ``tinygptv.files`` writes aside; lines of the spool."""
+        """Files written by safetensors; files that ``tinygptv.ground.files`` writes aside; lines of the spool."""
         from safetensors import torch as safetensors
 
         fsync, write, save_file = os.fsync, os.write, safetensors.save_file

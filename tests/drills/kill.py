@@ -25,7 +25,7 @@ from pathlib import Path
 from tests.checkouts import Checkout
 from tests.drills import aftermath, zygote
 from tests.drills.instants import COMPUTING, PLACES, Instant, Watch
-from tinygptv.config import STAGES
+from tinygptv.ground.names import STAGES
 
 AGAIN = 0.35
 """How likely a restarted stage is stopped again."""

@@ -21,8 +21,8 @@ from typing import Any
 import psutil
 
 from tests.drills.aftermath import LEFT_OVER
-from tinygptv.config import STEPS
-from tinygptv.profiles import read_yaml
+from tinygptv.ground.names import STEPS
+from tinygptv.ground.yaml_files import read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 VICTIMS = ("group", "dvc", "step")

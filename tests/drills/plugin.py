@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tinygptv.files import write_json
+from tinygptv.ground.files import write_json
 
 ASKED_FOR = (*range(1, 18), *range(20, 25), 26, 27, *range(29, 33))
 """Drills that ``make drills`` must have a test for."""
@@ -124,7 +124,7 @@ class Table:
         """Write the table; a drill that no test ran makes ``make drills`` fail."""
         if self.path is None or hasattr(self.config, "workerinput"):
             return
-        from tinygptv.runtime import environment
+        from tinygptv.ground.runtime import environment
 
         write_json(self.path.absolute(), {"drills": self.rows(), "environment": environment()})
         if session.exitstatus == pytest.ExitCode.OK and any(row["result"] != PASS for row in self.rows()):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tinygptv.tracking.content import dvc_md5
+from tinygptv.ground.dvc import dvc_md5
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("src", "scripts", "flows", "configs/backbones.lock.json", "dvc.yaml")

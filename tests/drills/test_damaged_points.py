@@ -14,7 +14,7 @@ NEWEST, BEFORE = 11, 8
 
 def stopped(checkout, run, monkeypatch):
     """Stop stage 1 after step 11: its points are of step 8 and of step 11."""
-    from tinygptv.steps.signals import StopRequest
+    from tinygptv.ground.signals import StopRequest
     from tinygptv.training import loop
 
     compute = loop.optimizer_step

@@ -12,7 +12,7 @@ import pytest
 
 from tests.drills.projects import dvc, record, with_dvc
 from tinygptv.doctor import Check, locks, objects
-from tinygptv.tracking.content import dvc_md5
+from tinygptv.ground.dvc import dvc_md5
 
 GRAPH = """
 stages:

@@ -16,7 +16,8 @@ from tests.drills import aftermath
 from tests.limits import may_mount
 from tests.tracking.artifact_server import artifact_server
 from tinygptv.tracking.client import Tracking
-from tinygptv.tracking.registry import Lineage, add_package
+from tinygptv.tracking.registry import add_package
+from tinygptv.tracking.version_tags import Lineage
 
 ROOT = Path(__file__).resolve().parents[2]
 OFFLINE = (

@@ -20,7 +20,7 @@ MOST_MB, MOST_SECONDS = 512, 2.0
 
 LOOK = """
 import json, pathlib, sys, time
-from tinygptv.errors import DataError
+from tinygptv.ground.errors import DataError
 from tinygptv.data import images, shards
 results = {}
 for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.checkouts import Checkout
-from tinygptv.files import read_json, sha256_file, write_json
-from tinygptv.model.checkpoint import MANIFEST, TRAINED
+from tinygptv.ground.files import read_json, sha256_file, write_json
+from tinygptv.model.weights import MANIFEST, TRAINED
 from tinygptv.tracking import shelf
 from tinygptv.tracking.spool import read_events
 

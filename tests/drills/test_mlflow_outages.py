@@ -22,8 +22,8 @@ from tests.drills.faulty_proxy import FAULTS, FaultyProxy
 from tests.drills.mlflow_server import MlflowServer, mlflow_server
 from tests.drills.projects import record
 from tinygptv.data.fit import COUNTS
-from tinygptv.errors import EXIT_PASSING
-from tinygptv.files import read_json
+from tinygptv.ground.errors import EXIT_PASSING
+from tinygptv.ground.files import read_json
 from tinygptv.tracking import runs, shelf
 from tinygptv.tracking import spool as spools
 from tinygptv.tracking.client import Tracking

@@ -45,7 +45,7 @@ def test_tied_to_none():
 
 PLAY = """
 import sys, pytest
-from tinygptv import runtime
+from tinygptv.ground import runtime
 runtime.environment = lambda: {"torch": "2"}  # the real one imports torch, which takes seconds
 sys.exit(pytest.main(sys.argv[1:]))
 """

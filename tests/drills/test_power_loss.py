@@ -11,7 +11,7 @@ import pytest
 from tests.checkouts import Checkout
 from tests.drills import aftermath
 from tests.drills.power import Disk
-from tinygptv import files
+from tinygptv.ground import files
 
 MIXTURES = 4
 """Mixtures of surviving and lost changes that are drawn for each moment."""

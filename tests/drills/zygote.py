@@ -21,8 +21,8 @@ import pytest
 
 from tests import checkouts
 from tests.drills.instants import Watch
-from tinygptv.config import STAGES
-from tinygptv.runtime import quiet_libraries
+from tinygptv.ground.names import STAGES
+from tinygptv.ground.runtime import quiet_libraries
 
 LONGEST_S = 120.0
 IMPORTED_LATE = (
@@ -38,7 +38,7 @@ IMPORTED_LATE = (
     "tinygptv.data.loading",
     "tinygptv.model.adapters",
     "tinygptv.model.assembly",
-    "tinygptv.model.checkpoint",
+    "tinygptv.model.weights",
     "tinygptv.model.int8",
     "tinygptv.model.processing",
     "tinygptv.planning.plan",

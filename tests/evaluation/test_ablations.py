@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tinygptv.config import STAGES
-from tinygptv.errors import ConfigError
+from tinygptv.config.profiles import read_config
 from tinygptv.evaluation.ablations import PAPER, Ablation, change, curves, final_losses, markdown_table
-from tinygptv.profiles import read_config, read_yaml
+from tinygptv.ground.errors import ConfigError
+from tinygptv.ground.names import STAGES
+from tinygptv.ground.yaml_files import read_yaml
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 VARIANTS = read_yaml(CONFIGS / "ablations" / "tiny.yaml")

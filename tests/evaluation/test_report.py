@@ -78,7 +78,7 @@ def test_right_and_wrong_look_different(tmp_path):
 
 
 def test_the_committed_pipeline_picture_has_every_step():
-    from tinygptv.config import STEPS
     from tinygptv.evaluation.diagram import BOXES
+    from tinygptv.ground.names import STEPS
 
     assert [name for row in BOXES for name, _ in row] == list(STEPS)

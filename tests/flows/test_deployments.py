@@ -15,7 +15,7 @@ from flows.promote import evaluate_champion, promote
 from flows.scheduled import nightly
 from flows.verification import verify
 from tests.flows.conftest import ROOT
-from tinygptv.profiles import read_yaml
+from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.services.stack import POOL
 
 DEPLOYMENTS = {entry["name"]: entry for entry in read_yaml(ROOT / "prefect.yaml")["deployments"]}

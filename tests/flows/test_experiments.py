@@ -15,8 +15,8 @@ from flows import experiments
 from flows.pipeline import make_plan
 from tests.flows.conftest import ROOT, call_git
 from tests.flows.test_pipeline import flow, states
-from tinygptv.errors import ConfigError, UserError
-from tinygptv.profiles import read_yaml
+from tinygptv.ground.errors import ConfigError, UserError
+from tinygptv.ground.yaml_files import read_yaml
 
 STEP = """\
 #!/bin/sh

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from flows.graph import Stage, read_graph, select
-from tinygptv.errors import UserError
+from tinygptv.ground.errors import UserError
 
 
 def stages(**upstream: tuple[str, ...]) -> list[Stage]:

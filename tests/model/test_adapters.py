@@ -12,7 +12,7 @@ import torch
 from torch.testing import assert_close
 
 from tinygptv.config import Config, Part
-from tinygptv.errors import CheckpointError
+from tinygptv.ground.errors import CheckpointError
 from tinygptv.model.adapters import (
     GROUPS,
     add_lora,

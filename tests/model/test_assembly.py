@@ -11,8 +11,8 @@ from bitsandbytes.nn import Linear8bitLt
 from transformers import AutoModelForImageTextToText
 
 from tinygptv.config import Config
-from tinygptv.errors import CheckpointError
-from tinygptv.model import assembly, checkpoint
+from tinygptv.ground.errors import CheckpointError
+from tinygptv.model import assembly, weights
 from tinygptv.model.adapters import add_lora, freeze
 from tinygptv.model.int8 import quantize_folder
 from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
@@ -43,10 +43,10 @@ def test_without_the_tower_the_encoder_takes_no_memory(backbones: Path, smoke: C
 
 
 def test_backbones_that_do_not_fit_are_refused_by_tensor(backbones: Path, smoke: Config) -> None:
-    tensors = checkpoint.load_weights(backbones / checkpoint.LANGUAGE_MODEL)
+    tensors = weights.load_weights(backbones / weights.LANGUAGE_MODEL)
     tensors["lm_head.bias"] = torch.zeros(3)
     tensors["more"] = tensors.pop("lm_head.weight")
-    checkpoint.save_weights(backbones / checkpoint.LANGUAGE_MODEL, tensors)
+    weights.save_weights(backbones / weights.LANGUAGE_MODEL, tensors)
     expected = r"missing: lm_head\.weight; unknown: more; of another shape: lm_head\.bias"
     with pytest.raises(CheckpointError, match=expected):
         assembly.assemble(smoke, backbones, with_tower=False)
@@ -104,6 +104,6 @@ def test_a_folder_is_opened_in_the_formats_that_it_was_saved_in(
 
 
 def test_missing_backbones_are_named_when_assembling(backbones: Path, smoke: Config) -> None:
-    (backbones / checkpoint.IMAGE_ENCODER).unlink()
-    with pytest.raises(CheckpointError, match=checkpoint.IMAGE_ENCODER):
+    (backbones / weights.IMAGE_ENCODER).unlink()
+    with pytest.raises(CheckpointError, match=weights.IMAGE_ENCODER):
         assembly.assemble(smoke, backbones, with_tower=True)

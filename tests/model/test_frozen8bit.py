@@ -9,8 +9,8 @@ import pytest
 import torch
 from bitsandbytes.nn import Int8Params, Linear8bitLt
 
+from tinygptv.ground.runtime import quiet_libraries
 from tinygptv.model.frozen8bit import FrozenLinear8bit
-from tinygptv.runtime import quiet_libraries
 
 
 def layer(kind: type[Linear8bitLt], threshold: float = 0.0) -> Linear8bitLt:

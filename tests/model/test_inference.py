@@ -13,7 +13,7 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, GenerationConfig, pipeline
 
 from tests.serving.helpers import TOKENS, strong_model
-from tinygptv.errors import CheckpointError, DataError, UserError
+from tinygptv.ground.errors import CheckpointError, DataError, UserError
 from tinygptv.model.inference import VisionLanguageModel
 from tinygptv.model.int8 import SKIPPED, save_quantized
 from tinygptv.model.modeling import TinyGPTVForConditionalGeneration

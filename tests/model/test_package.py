@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import tinygptv
-from tinygptv import digests
 from tinygptv.cli import main
-from tinygptv.errors import DataError, UserError
+from tinygptv.ground import digests
+from tinygptv.ground.errors import DataError, UserError
 from tinygptv.model.inference import VisionLanguageModel
 
 RELEASED = Path(__file__).parents[1] / "drills" / "formats" / "v1" / "package"

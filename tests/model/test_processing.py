@@ -15,7 +15,7 @@ from transformers import AutoProcessor, PreTrainedTokenizerFast
 
 from tinygptv.config import Config, Prompt
 from tinygptv.data import prompts
-from tinygptv.errors import CheckpointError
+from tinygptv.ground.errors import CheckpointError
 from tinygptv.model.processing import TinyGPTVProcessor, build_processor, read_tokenizer
 
 HOSTILE = (

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tests.pipeline.test_promotion import NAME, STAGE4, aliases, call, clone  # noqa: F401 (a fixture)
-from tinygptv.config import STEPS
+from tinygptv.ground.names import STEPS
 
 pytestmark = pytest.mark.pipeline
 BETTER = ("--set", "stage4.steps_per_epoch=60", "--name", "longer")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tinygptv.config import STEPS
-from tinygptv.files import sha256_tree
-from tinygptv.profiles import read_yaml
+from tinygptv.ground.files import sha256_tree
+from tinygptv.ground.names import STEPS
+from tinygptv.ground.yaml_files import read_yaml
 
 pytestmark = pytest.mark.pipeline
 

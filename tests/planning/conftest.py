@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from tinygptv.config import Config
+from tinygptv.config.profiles import read_config
 from tinygptv.data.batches import Batch
 from tinygptv.data.prompts import IGNORE_INDEX
 from tinygptv.model import TinyGPTVForConditionalGeneration, adapters, assembly, int8
 from tinygptv.model.configuration import from_profile
-from tinygptv.profiles import read_config
 from tinygptv.training import loop
 
 STAGE = "stage3"

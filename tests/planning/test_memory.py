@@ -46,8 +46,8 @@ def test_checkpoints(small, tmp_path):
     """Of a profile whose later stages train less than its first."""
     from tinygptv.model import TinyGPTVForConditionalGeneration
     from tinygptv.model.adapters import freeze
-    from tinygptv.model.checkpoint import TRAINED, save_stage
     from tinygptv.model.configuration import from_profile
+    from tinygptv.model.weights import TRAINED, save_stage
 
     config = small()
     trainable = {

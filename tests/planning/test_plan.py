@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tinygptv.config import STAGES
-from tinygptv.errors import UserError
+from tinygptv.ground.errors import UserError
+from tinygptv.ground.names import STAGES
 from tinygptv.planning import plan
 from tinygptv.planning.memory import StageMemory, stage_memory
 from tinygptv.planning.plan import GB, changed, check, make_plan

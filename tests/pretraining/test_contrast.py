@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from tinygptv.config import Config
 from tinygptv.data import shards
 from tinygptv.data.records import ImageInfo, ImageRecord, ImageSample, Record, Turn
-from tinygptv.errors import DataError
+from tinygptv.ground.errors import DataError
 from tinygptv.model.configuration import from_profile
 from tinygptv.model.vision import TinyGPTVImageEncoder
 from tinygptv.pretraining import contrast

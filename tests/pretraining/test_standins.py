@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tinygptv.config import Published
-from tinygptv.errors import DataError
-from tinygptv.files import read_json
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.files import read_json
 from tinygptv.pretraining import standins
 
 

@@ -21,7 +21,7 @@ PROGRAM = """
 import os, sys, time
 from pathlib import Path
 from tests.promotion.worlds import examine, profile_of
-from tinygptv.errors import UserError
+from tinygptv.ground.errors import UserError
 from tinygptv.promotion import promote
 import mlflow, dvc_data.hashfile.tree  # all of them are ready when the first begins
 root, model, version, there, count = Path(sys.argv[1]), sys.argv[2], sys.argv[3], Path(sys.argv[4]), int(sys.argv[5])

@@ -17,7 +17,7 @@ from tinygptv.promotion import champion, promote
 def call(world, monkeypatch, capsys):
     """Run a command in the world's checkout: exit code and stdout."""
     monkeypatch.chdir(world.root)
-    monkeypatch.setattr("tinygptv.profiles.read_profile", lambda root, name: world.profile)
+    monkeypatch.setattr("tinygptv.config.profiles.read_profile", lambda root, name: world.profile)
     monkeypatch.setattr(promote.promote, "__defaults__", (examine,))
     monkeypatch.setattr(champion.evaluate_champion, "__defaults__", (examine,))
     app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)

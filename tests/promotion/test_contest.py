@@ -10,8 +10,8 @@ import pytest
 from tinygptv.data.records import parse_sample
 from tinygptv.data.shards import read_samples, write_shards
 from tinygptv.data.summary import tars
-from tinygptv.errors import DataError, UserError
-from tinygptv.files import read_json, write_json
+from tinygptv.ground.errors import DataError, UserError
+from tinygptv.ground.files import read_json, write_json
 from tinygptv.promotion import contest
 from tinygptv.promotion.contest import Answers, Exam, Job
 

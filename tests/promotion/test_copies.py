@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.promotion.worlds import examine
-from tinygptv.errors import UserError
+from tinygptv.ground.errors import UserError
 from tinygptv.promotion import promote as promoting
 from tinygptv.promotion.champion import evaluate_champion
 from tinygptv.promotion.promote import promote

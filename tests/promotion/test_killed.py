@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.promotion.worlds import World, examine
-from tinygptv.errors import UserError
+from tinygptv.ground.errors import UserError
 from tinygptv.promotion import aliases
 from tinygptv.promotion.promote import promote
 from tinygptv.promotion.rollback import rollback

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.promotion.worlds import cache_of, put, store
-from tinygptv.errors import DataError
+from tinygptv.ground.dvc import dvc_md5
+from tinygptv.ground.errors import DataError
 from tinygptv.promotion import materials
 from tinygptv.promotion.materials import output
-from tinygptv.tracking.content import dvc_md5
 
 IDENTITY = ("-c", "user.name=t", "-c", "user.email=t@t")
 

@@ -11,8 +11,8 @@ import pytest
 
 from tests.promotion.worlds import World, earlier_steps, examine
 from tinygptv.data.shards import read_samples, write_shards
-from tinygptv.errors import UserError
-from tinygptv.files import sha256_tree
+from tinygptv.ground.errors import UserError
+from tinygptv.ground.files import sha256_tree
 from tinygptv.promotion.aliases import only_promotion
 from tinygptv.promotion.promote import promote
 

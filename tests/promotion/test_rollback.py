@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.promotion.worlds import examine
-from tinygptv.errors import UserError
+from tinygptv.ground.errors import UserError
 from tinygptv.promotion.promote import promote
 from tinygptv.promotion.rollback import rollback
 

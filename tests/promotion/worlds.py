@@ -18,14 +18,14 @@ from typing import Any
 
 from tests.tracking.pipelines import COMMIT, Recorded
 from tinygptv.config import Config, Evaluate, Gate, Quantize, Register, Runtime
-from tinygptv.files import write_json, write_text
-from tinygptv.profiles import Profile
+from tinygptv.config.profiles import Profile
+from tinygptv.ground.dvc import dvc_md5
+from tinygptv.ground.files import write_json, write_text
 from tinygptv.promotion.contest import Answers, Exam, asked, questions_of
 from tinygptv.promotion.register import Registration, register_package
 from tinygptv.tracking.client import Tracking
-from tinygptv.tracking.content import dvc_md5
-from tinygptv.tracking.registry import Lineage, version_by_alias, weights_folder
-from tinygptv.tracking.version_tags import outputs_of
+from tinygptv.tracking.registry import version_by_alias, weights_folder
+from tinygptv.tracking.version_tags import Lineage, outputs_of
 
 ROOT = Path(__file__).resolve().parents[2]
 GATE = Gate(

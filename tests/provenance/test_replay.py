@@ -10,7 +10,7 @@ import pytest
 
 from tinygptv.cli import main
 from tinygptv.data.shards import read_records
-from tinygptv.files import sha256_file
+from tinygptv.ground.files import sha256_file
 from tinygptv.provenance.replay import Replay, replay
 from tinygptv.training.batches import train_shards
 

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from tests.provenance.conftest import HERE
-from tinygptv.errors import UserError
-from tinygptv.profiles import read_yaml
+from tinygptv.ground.errors import UserError
+from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.provenance import verify
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"

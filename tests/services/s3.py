@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinygptv.processes import PR_SET_PDEATHSIG
+from tinygptv.ground.processes import PR_SET_PDEATHSIG
 from tinygptv.team import s3
 
 ACCESS_KEY, SECRET_KEY = "a-key-of-the-tests", "a-secret-of-the-tests"

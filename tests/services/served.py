@@ -18,7 +18,8 @@ from tinygptv.model.inference import VisionLanguageModel
 from tinygptv.model.int8 import save_quantized
 from tinygptv.promotion.aliases import make_champion, only_promotion
 from tinygptv.tracking.client import Tracking
-from tinygptv.tracking.registry import CHAMPION, Lineage, add_package, version_by_alias
+from tinygptv.tracking.registry import CHAMPION, add_package, version_by_alias
+from tinygptv.tracking.version_tags import Lineage
 
 NAME = "tinygptv"
 PATIENCE = 60.0

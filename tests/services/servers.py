@@ -18,8 +18,9 @@ import psutil
 from tests.drills.prefect_server import free_port
 from tests.drills.projects import ROOT, git
 from tests.services.clones import logs_of, run_module
-from tinygptv.services import processes, settings
-from tinygptv.services.settings import Settings
+from tinygptv.ground import servers as settings
+from tinygptv.ground.servers import Settings
+from tinygptv.services import processes
 
 LOCKED_SECONDS = 30.0
 STAGES = ("first", "second", "third")

@@ -12,8 +12,8 @@ import psutil
 
 from tests.services.clones import Clone
 from tests.services.servers import Servers
+from tinygptv.ground import servers as services_settings
 from tinygptv.services import processes
-from tinygptv.services import settings as services_settings
 from tinygptv.team import s3, settings
 
 

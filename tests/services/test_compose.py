@@ -26,8 +26,8 @@ import pytest
 from tests.services.clones import FOREIGN, ROOT
 from tests.services.others import KNOCK, another_user
 from tests.services.servers import make_project, until
-from tinygptv.profiles import read_yaml
-from tinygptv.services.settings import HOST, USER
+from tinygptv.ground.servers import HOST, USER
+from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.team import s3, settings, stack
 
 pytestmark = pytest.mark.services

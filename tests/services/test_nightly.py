@@ -13,7 +13,7 @@ import pytest
 from tests.drills.prefect_server import free_port
 from tests.services.clones import MODEL, Clone, smoke_clone
 from tests.services.servers import Servers, until
-from tinygptv.config import STEPS
+from tinygptv.ground.names import STEPS
 
 pytestmark = pytest.mark.services
 EVERY_MINUTE = {"active": True, "schedule": {"cron": "* * * * *", "timezone": "UTC"}}

@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from tinygptv.cli import main
-from tinygptv.services import processes, settings, stack
+from tinygptv.ground import servers
+from tinygptv.services import processes, stack
 from tinygptv.services.status import ENDED, RUNNING, SILENT, STOPPED, look
 
 PARENT = """\
@@ -30,7 +31,7 @@ time.sleep(600)
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     monkeypatch.chdir(tmp_path)
-    for name in (settings.MLFLOW_VARIABLE, settings.PREFECT_VARIABLE):
+    for name in (servers.MLFLOW_VARIABLE, servers.PREFECT_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 
@@ -74,9 +75,9 @@ def test_a_number_that_is_used_again_is_another_process():
 
 def test_what_became_of_a_service(checkout, monkeypatch):
     with socket.socket() as silent:  # it listens, and never says anything
-        silent.bind((settings.HOST, 0))
+        silent.bind((servers.HOST, 0))
         silent.listen()
-        chosen = settings.make(checkout, {"TINYGPTV_MLFLOW_PORT": str(silent.getsockname()[1])})
+        chosen = servers.make(checkout, {"TINYGPTV_MLFLOW_PORT": str(silent.getsockname()[1])})
         mlflow, _, worker = stack.services(chosen, {})
         monkeypatch.setattr("tinygptv.services.status.ANSWER_SECONDS", 0.2)
         assert look(mlflow).state == STOPPED
@@ -94,29 +95,29 @@ def test_commands_where_nothing_runs(checkout, capsys):
     assert "nothing was started here yet" in capsys.readouterr().out
     assert main(["down"]) == 0
     assert capsys.readouterr().out == "nothing runs\n"
-    settings.make(checkout, {})
+    servers.make(checkout, {})
     assert main(["status"]) == 1
     assert capsys.readouterr().out.count("stopped") == 3
 
 
 def test_a_taken_port_is_one_line(checkout, capsys, monkeypatch):
     with socket.socket() as taken:
-        taken.bind((settings.HOST, 0))
+        taken.bind((servers.HOST, 0))
         taken.listen()
         port = taken.getsockname()[1]
-        monkeypatch.setenv(settings.MLFLOW_VARIABLE, str(port))
+        monkeypatch.setenv(servers.MLFLOW_VARIABLE, str(port))
         assert main(["up"]) == 2
     error = capsys.readouterr().err
     assert error == (
-        f"tinygptv: port {port} of mlflow is in use; stop what listens there, or set {settings.MLFLOW_VARIABLE}\n"
+        f"tinygptv: port {port} of mlflow is in use; stop what listens there, or set {servers.MLFLOW_VARIABLE}\n"
     )
-    assert not list(settings.folder_of(checkout).glob("*.log"))
+    assert not list(servers.folder_of(checkout).glob("*.log"))
 
 
 def test_two_at_once_are_refused(checkout, capsys):
     from tinygptv.services import up
 
-    settings.make(checkout, {})
+    servers.make(checkout, {})
     with up._only_one(checkout):
         assert main(["up"]) == 2
         assert main(["down"]) == 2
@@ -124,7 +125,7 @@ def test_two_at_once_are_refused(checkout, capsys):
 
 
 def test_the_servers_are_told_to_stay_at_home(tmp_path):
-    chosen = settings.make(tmp_path, {})
+    chosen = servers.make(tmp_path, {})
     foreign = {"MLFLOW_TRACKING_URI": "http://foreign", "PREFECT_API_URL": "http://foreign", "HOME": "/home/user"}
     mlflow, prefect, worker = stack.services(chosen, foreign)
     for service in (mlflow, prefect):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.services import s3
-from tinygptv.profiles import read_yaml
+from tinygptv.ground.yaml_files import read_yaml
 
 DVC_YAML = """\
 stages:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.services.others import KNOCK, OPEN, another_user, is_another
 from tests.services.s3 import BUCKET, S3Server, serve
-from tinygptv.services.settings import HOST
+from tinygptv.ground.servers import HOST
 from tinygptv.team import s3
 
 pytestmark = pytest.mark.services

@@ -19,7 +19,8 @@ from flows.automations import START_SECONDS
 from tests.drills.projects import git
 from tests.services.others import OPEN, another_user, is_another
 from tests.services.servers import STAGES, Servers, until
-from tinygptv.services import processes, settings
+from tinygptv.ground import servers as settings
+from tinygptv.services import processes
 from tinygptv.tracking.client import Tracking
 
 pytestmark = pytest.mark.services

@@ -19,10 +19,11 @@ import pytest
 from tests.services.clones import MODEL, Clone, logs_of, smoke_clone
 from tests.services.servers import until
 from tests.services.teams import Team, read_exports
-from tinygptv.config import STEPS
-from tinygptv.files import sha256_tree
-from tinygptv.services import processes, stores
-from tinygptv.services.settings import HOST, USER
+from tinygptv.ground import stores
+from tinygptv.ground.files import sha256_tree
+from tinygptv.ground.names import STEPS
+from tinygptv.ground.servers import HOST, USER
+from tinygptv.services import processes
 from tinygptv.team import s3, settings
 from tinygptv.tracking.registry import weights_folder
 

@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from tinygptv.commands import serving
-from tinygptv.errors import UserError
+from tinygptv.ground.errors import UserError
 
 
 def run(*arguments: str) -> None:

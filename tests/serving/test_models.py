@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 from tests.serving.helpers import pictures, post_all, question, said, talk
-from tinygptv.errors import DataError, UserError
+from tinygptv.ground.errors import DataError, UserError
 from tinygptv.serving.models import Models
 from tinygptv.serving.requests import RequestError
 from tinygptv.serving.settings import Settings

@@ -18,9 +18,9 @@ from transformers import (
     PhiForCausalLM,
 )
 
-from tinygptv.files import sha256_file
+from tinygptv.ground.files import sha256_file
+from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.model.upstream.lock import COMMAND, LOCK
-from tinygptv.profiles import read_yaml
 
 LANGUAGE_MODEL, IMAGE_ENCODER, REVISION = "somebody/phi", "somebody/blip2", "a" * 40
 PUBLISHED = {"source": "hub", "language_model": LANGUAGE_MODEL, "image_encoder": IMAGE_ENCODER, "folder": "weights"}

@@ -18,8 +18,8 @@ import pytest
 from safetensors import SafetensorError
 
 from tests.limits import files_up_to, may_mount, without_override
-from tinygptv.errors import from_os_error, from_write_error
-from tinygptv.files import write_bytes
+from tinygptv.ground.errors import from_os_error, from_write_error
+from tinygptv.ground.files import write_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,11 +14,11 @@ from tinygptv.data.records import Turn, parse_sample
 from tinygptv.data.shards import read_samples, write_shards
 from tinygptv.data.summary import tars
 from tinygptv.evaluation.benchmarks import BENCHMARKS
+from tinygptv.ground.children import child, event
+from tinygptv.ground.runtime import free_memory
 from tinygptv.promotion.decide import Decision, on_report
 from tinygptv.results import results_table
-from tinygptv.runtime import free_memory
 from tinygptv.steps import evaluate, quantize
-from tinygptv.steps.children import child, event
 from tinygptv.steps.evaluate import open_stage
 
 PICTURES = ("loss.png", "stages.png", "answers.png")

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tinygptv.errors import DataError
-from tinygptv.steps import signals
-from tinygptv.steps.signals import Interrupted, StopRequest
+from tinygptv.ground import signals
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.signals import Interrupted, StopRequest
 
 ROOT = Path(__file__).resolve().parents[2]
 OFFLINE = (
@@ -109,7 +109,7 @@ def test_a_step_that_runs_already(shards_checkout, refused, run):
 
 def test_other_steps_may_run_beside_it(shards_checkout, step, run):
     def while_running(context):
-        from tinygptv.steps.harness import only_one
+        from tinygptv.ground.locks import only_one
 
         with only_one(context.state.parent / "locks" / "features.lock", "features"):
             (context.out / "done").touch()

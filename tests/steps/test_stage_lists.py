@@ -12,13 +12,14 @@ import torch
 from torch.testing import assert_close
 
 from tests.steps.test_train import stop_after
-from tinygptv.config import STAGES, Part
-from tinygptv.files import sha256_file
-from tinygptv.model import assembly, checkpoint, int8
+from tinygptv.config import Part
+from tinygptv.ground.files import sha256_file
+from tinygptv.ground.names import STAGES
+from tinygptv.ground.yaml_files import read_yaml
+from tinygptv.model import assembly, int8, weights
 from tinygptv.model.adapters import merge_lora, trainable_parameters
 from tinygptv.model.folders import write_folder
 from tinygptv.model.inference import VisionLanguageModel
-from tinygptv.profiles import read_yaml
 from tinygptv.steps.evaluate import open_stage
 from tinygptv.steps.train import load_model
 from tinygptv.training import loop
@@ -66,7 +67,7 @@ def with_lists(config, lists):
 def reopened(config, stage, folder, backbones):
     torch.manual_seed(999)  # a projection or adapters that were drawn again would be others
     model = assembly.assemble(config, backbones, with_tower=False)
-    checkpoint.load_stage(model, folder, stage, config, backbones)
+    weights.load_stage(model, folder, stage, config, backbones)
     return model
 
 
@@ -74,8 +75,8 @@ def save(model, table, earlier, folder, backbones):
     """A stage's checkpoint, as the step writes it."""
     folder.mkdir()
     manifest = {"stage": folder.name, "parent": None, "features": "", "seed": 0, "config": {}, "environment": {}}
-    manifest |= {"backbones": checkpoint.backbone_digests(backbones), "trainable": table.trainable, "changes": []}
-    checkpoint.save_stage(model, folder, manifest, earlier.groups if earlier else ())
+    manifest |= {"backbones": weights.backbone_digests(backbones), "trainable": table.trainable, "changes": []}
+    weights.save_stage(model, folder, manifest, earlier.groups if earlier else ())
     return folder
 
 
@@ -94,10 +95,10 @@ def test_a_chain_of_checkpoints_holds_what_every_stage_trained(part, kind, smoke
         parent = save(model, table, earlier, tmp_path / name, backbones)
         learned |= set(table.trainable)
         assert_close(logits(reopened(config, name, parent, backbones)), before, rtol=0, atol=0)
-        written = checkpoint.read_manifest(parent, name)
+        written = weights.read_manifest(parent, name)
         assert set(written.trainable) == set(config.stage(name).trainable)
         assert set(written.held) == {*learned, "projection"}
-        stored = checkpoint.load_weights(parent / checkpoint.TRAINED)
+        stored = weights.load_weights(parent / weights.TRAINED)
         assert sum(written.held.values()) == sum(tensor.numel() for tensor in stored.values())
 
 
@@ -115,7 +116,7 @@ def test_a_base_in_fewer_bits_changes_nothing_of_what_is_handed_on(smoke, backbo
             parameter.data += 0.1 * torch.randn(parameter.shape)
             learned[own] = parameter.detach().clone()
         parent = save(model, table, earlier, tmp_path / name, backbones)
-        stored = checkpoint.load_weights(parent / checkpoint.TRAINED)
+        stored = weights.load_weights(parent / weights.TRAINED)
         assert stored.keys() == learned.keys()
         assert all(torch.equal(stored[own], value) for own, value in learned.items())
 
@@ -172,18 +173,18 @@ def test_a_stage_that_trains_less_goes_on_after_a_kill_with_the_same_bytes(check
     content["stage2"]["trainable"] = ["final_norm"]
     checkout.config_path.write_text(json.dumps(content))
     assert run(checkout, "stage2") == 0
-    once = sha256_file(checkout.data / "stage2" / checkpoint.TRAINED)
+    once = sha256_file(checkout.data / "stage2" / weights.TRAINED)
     shutil.rmtree(checkout.data / "stage2")
     with pytest.MonkeyPatch.context() as patch:
         stop_after(patch, 7)
         assert run(checkout, "stage2") == 143
     assert run(checkout, "stage2") == 0
-    assert sha256_file(checkout.data / "stage2" / checkpoint.TRAINED) == once
-    before = checkpoint.load_weights(checkout.data / "stage1" / checkpoint.TRAINED)
-    after = checkpoint.load_weights(checkout.data / "stage2" / checkpoint.TRAINED)
+    assert sha256_file(checkout.data / "stage2" / weights.TRAINED) == once
+    before = weights.load_weights(checkout.data / "stage1" / weights.TRAINED)
+    after = weights.load_weights(checkout.data / "stage2" / weights.TRAINED)
     assert {name for name in after if not torch.equal(after[name], before[name])} == {
         "language_model.model.final_layernorm.weight"
     }
-    manifest = json.loads((checkout.data / "stage2" / checkpoint.MANIFEST).read_bytes())
+    manifest = json.loads((checkout.data / "stage2" / weights.MANIFEST).read_bytes())
     assert manifest["trainable"].keys() == {"final_norm"}
     assert manifest["held"].keys() == set(checkout.config.stage1.trainable)

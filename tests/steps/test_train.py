@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from tinygptv.data.shards import read_samples, write_shards
 from tinygptv.data.summary import tars
-from tinygptv.files import sha256_file, write_json
+from tinygptv.ground.files import sha256_file, write_json
 from tinygptv.steps.harness import StepContext
 from tinygptv.training import resume
 
@@ -107,7 +107,7 @@ def change_the_data(checkout):
 def change_the_code(checkout):
     """As if the stage had been trained by another version of the loop."""
     graph = checkout.root / "dvc.yaml"
-    graph.write_text(graph.read_text().replace("- src/tinygptv/training\n", "- src/tinygptv/files.py\n", 1))
+    graph.write_text(graph.read_text().replace("- src/tinygptv/training\n", "- src/tinygptv/ground/files.py\n", 1))
 
 
 CHANGES = {

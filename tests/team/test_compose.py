@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tinygptv.profiles import read_yaml
-from tinygptv.services.stores import USERS_SETTINGS
+from tinygptv.ground.stores import USERS_SETTINGS
+from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.team import settings
 
 ROOT = Path(__file__).resolve().parents[2]

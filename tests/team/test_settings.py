@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tinygptv.errors import UserError
-from tinygptv.services import settings as services_settings
-from tinygptv.services import stack, stores
+from tinygptv.ground import servers as services_settings
+from tinygptv.ground import stores
+from tinygptv.ground.errors import UserError
+from tinygptv.services import stack
 from tinygptv.team import postgres, s3, settings, up
 
 

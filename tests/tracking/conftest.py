@@ -12,7 +12,7 @@ import pytest
 
 from tests.tracking.pipelines import Recorded, record
 from tinygptv.config import Config, EasyVQA, Runtime
-from tinygptv.profiles import Profile
+from tinygptv.config.profiles import Profile
 from tinygptv.tracking.client import Tracking
 from tinygptv.tracking.runs import StepRun
 

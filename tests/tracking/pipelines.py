@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tinygptv.config import STEPS
-from tinygptv.files import canonical
+from tinygptv.ground.files import canonical
+from tinygptv.ground.graph import graph_of
+from tinygptv.ground.names import STEPS
 from tinygptv.tracking import facts
 from tinygptv.tracking.client import Tracking
-from tinygptv.tracking.lineage_start import graph_of
 
 ROOT = Path(__file__).resolve().parents[2]
 GRAPH = graph_of(ROOT)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tinygptv.errors import UserError
+from tinygptv.ground.errors import UserError
 from tinygptv.tracking.artifacts import download_artifacts
 
 

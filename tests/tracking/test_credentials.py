@@ -23,8 +23,8 @@ STEP = """
 import sys
 from pathlib import Path
 from tinygptv.config import Config, EasyVQA, Runtime
-from tinygptv.profiles import Profile
-from tinygptv.startup import begin
+from tinygptv.config.profiles import Profile
+from tinygptv.ground.startup import begin
 from tinygptv.steps.harness import find_root
 from tinygptv.tracking.runs import StepRun
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from tinygptv import runtime
-from tinygptv.files import canonical
+from tinygptv.ground import runtime
+from tinygptv.ground.files import canonical
 from tinygptv.tracking import facts
 
 LIGHT = """

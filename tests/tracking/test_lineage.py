@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.tracking.pipelines import COMMIT, ENVIRONMENT, GRAPH, NEW_TAGS, some_md5
-from tinygptv.config import STEPS
+from tinygptv.ground.names import STEPS
 from tinygptv.tracking import facts
 from tinygptv.tracking.chain import Start
 from tinygptv.tracking.lineage import walk

@@ -8,10 +8,10 @@ import pytest
 
 from tests.tracking.pipelines import ROOT, some_md5
 from tinygptv.cli import main
-from tinygptv.config import STEPS
-from tinygptv.errors import EXIT_PASSING
-from tinygptv.files import sha256_tree
-from tinygptv.tracking.content import dvc_md5
+from tinygptv.ground.dvc import dvc_md5
+from tinygptv.ground.errors import EXIT_PASSING
+from tinygptv.ground.files import sha256_tree
+from tinygptv.ground.names import STEPS
 
 
 @pytest.fixture

@@ -16,13 +16,14 @@ import pytest
 import tinygptv
 from tests.limits import without_override
 from tests.tracking.artifact_server import artifact_server
-from tinygptv import files
-from tinygptv.errors import EXIT_USER_ERROR, DataError, NoSpaceError, PassingError, RefusedError, UserError
+from tinygptv.ground import files
+from tinygptv.ground.errors import EXIT_USER_ERROR, DataError, NoSpaceError, PassingError, RefusedError, UserError
 from tinygptv.model.inference import VisionLanguageModel
 from tinygptv.serving.models import Models
 from tinygptv.tracking.client import reachable
 from tinygptv.tracking.packages import opened_package
-from tinygptv.tracking.registry import Lineage, add_package
+from tinygptv.tracking.registry import add_package
+from tinygptv.tracking.version_tags import Lineage
 
 LINEAGE = Lineage(profile="tiny", git_sha="c" * 40, digests={}, quantized={}, unquantized={}, run_id="")
 WEIGHTS = "weights" * 1000

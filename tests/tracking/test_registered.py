@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tinygptv.profiles import Profile, read_config
+from tinygptv.config.profiles import Profile, read_config
 from tinygptv.tracking import __main__ as command
 from tinygptv.tracking import registered
 

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 import tinygptv.tracking
-from tinygptv import digests
 from tinygptv.config import Config, Gate, Register
-from tinygptv.errors import UserError
-from tinygptv.files import sha256_tree, write_json
-from tinygptv.profiles import Profile
+from tinygptv.config.profiles import Profile
+from tinygptv.ground import digests
+from tinygptv.ground.errors import UserError
+from tinygptv.ground.files import sha256_tree, write_json
+from tinygptv.ground.signals import StopRequest
 from tinygptv.promotion.register import register_package
 from tinygptv.steps import register as step
 from tinygptv.steps.harness import StepContext
-from tinygptv.steps.signals import StopRequest
-from tinygptv.tracking.registry import Lineage, version_by_alias, weights_folder
-from tinygptv.tracking.version_tags import outputs_of
+from tinygptv.tracking.registry import version_by_alias, weights_folder
+from tinygptv.tracking.version_tags import Lineage, outputs_of
 
 
 def settings(name):
@@ -237,7 +237,7 @@ def test_registered_model_answers_and_holds_no_pickle(tracking, root, name, tmp_
 RELEASED = Path(__file__).parents[1] / "drills" / "formats" / "v1" / "package"
 LOADS = """
 import sys, mlflow, tinygptv
-from tinygptv.errors import UserError
+from tinygptv.ground.errors import UserError
 for load in (tinygptv.load, mlflow.pyfunc.load_model):
     try:
         print("loaded", type(load(sys.argv[1])).__name__)

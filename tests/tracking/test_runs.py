@@ -10,8 +10,8 @@ import uuid
 
 import pytest
 
-from tinygptv.errors import EXIT_PASSING
-from tinygptv.steps.signals import Interrupted
+from tinygptv.ground.errors import EXIT_PASSING
+from tinygptv.ground.signals import Interrupted
 from tinygptv.tracking import __main__ as command
 from tinygptv.tracking import machine, shelf
 from tinygptv.tracking import runs as step_runs
@@ -223,7 +223,7 @@ def test_the_next_pipeline_closes_the_run_of_one_that_was_killed(tracking, root,
     monkeypatch.chdir(root)
     dead, living, new = (uuid.uuid4().hex for _ in range(3))
     hold = (
-        "import sys; from pathlib import Path; from tinygptv.marks import held\n"
+        "import sys; from pathlib import Path; from tinygptv.ground.marks import held\n"
         "with held(Path(sys.argv[1])): print(flush=True); input()"
     )
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tinygptv.errors import UserError
+from tinygptv.ground.errors import UserError
 from tinygptv.tracking import turn
 
 SHORT = 0.5

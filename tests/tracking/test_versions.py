@@ -7,11 +7,12 @@ from dataclasses import asdict
 
 import pytest
 
-from tinygptv.errors import DataError, UserError
-from tinygptv.files import canonical
+from tinygptv.ground.errors import DataError, UserError
+from tinygptv.ground.files import canonical
 from tinygptv.promotion.aliases import Move, make_champion
 from tinygptv.promotion.rollback import rollback
-from tinygptv.tracking.registry import Lineage, add_package, version_by_alias
+from tinygptv.tracking.registry import add_package, version_by_alias
+from tinygptv.tracking.version_tags import Lineage
 from tinygptv.tracking.versions import Registry
 
 LINEAGE = Lineage(profile="tiny", git_sha="c" * 40, digests={}, quantized={}, unquantized={}, run_id="")

@@ -14,7 +14,7 @@ import torch
 
 from tinygptv.config import Stage
 from tinygptv.data.batches import Batch
-from tinygptv.errors import DataError
+from tinygptv.ground.errors import DataError
 from tinygptv.model.adapters import trainable_parameters
 from tinygptv.training import resume
 from tinygptv.training.loop import TrainingState, new_state, train

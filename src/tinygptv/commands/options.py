@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tinygptv.errors import UserError, meant
+from tinygptv.ground.errors import UserError, meant
 
 DEVICES = re.compile(r"cpu|auto|cuda(:\d+)?")
 
@@ -65,7 +65,7 @@ def checkout(given: Path | None) -> Path:
     Raises:
         UserError: there is none.
     """
-    from tinygptv.steps.harness import find_root
+    from tinygptv.ground.folders import find_root
 
     if given is not None and not given.is_dir():
         raise UserError(f"--root {given}: there is no such folder; name the checkout, or leave --root out")
@@ -78,7 +78,7 @@ def profile_name(root: Path, given: str | None) -> str:
     Raises:
         UserError: ``params.yaml`` names none, or there is no profile of the given name.
     """
-    from tinygptv.profiles import active_profile, profile_file
+    from tinygptv.ground.yaml_files import active_profile, profile_file
 
     return active_profile(root) if given is None else profile_file(root, given).stem
 

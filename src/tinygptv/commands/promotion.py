@@ -32,7 +32,7 @@ def promote(
     """
     import json
 
-    from tinygptv.profiles import read_profile
+    from tinygptv.config.profiles import read_profile
     from tinygptv.promotion import promote, record
 
     folder = checkout(root)
@@ -51,7 +51,7 @@ def rollback(as_json: JsonOption = False, root: RootOption = None, profile: Prof
     """Make the previous champion champion again."""
     import json
 
-    from tinygptv.profiles import read_profile
+    from tinygptv.config.profiles import read_profile
     from tinygptv.promotion import rollback
 
     folder = checkout(root)
@@ -66,7 +66,7 @@ def evaluate_champion(as_json: JsonOption = False, root: RootOption = None, prof
     """
     import json
 
-    from tinygptv.profiles import read_profile
+    from tinygptv.config.profiles import read_profile
     from tinygptv.promotion import champion, record
 
     folder = checkout(root)

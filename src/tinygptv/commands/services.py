@@ -7,6 +7,7 @@ import os
 import typer
 
 from tinygptv.commands.options import RootOption, checkout
+from tinygptv.ground import servers
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,11 +44,11 @@ def down(root: RootOption = None) -> None:
 
 def status(root: RootOption = None) -> None:
     """Show state, PID, address and log of each server. Exit code 1: one of them does not run."""
-    from tinygptv.services import settings, stack
+    from tinygptv.services import stack
     from tinygptv.services.status import look, table
 
     folder = checkout(root)
-    chosen = settings.read(folder)
+    chosen = servers.read(folder)
     if chosen is None:
         print("nothing was started here yet; run `tinygptv up`")
         raise typer.Exit(1)

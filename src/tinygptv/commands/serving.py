@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tinygptv.commands.options import DeviceOption, finite
-from tinygptv.errors import UserError
+from tinygptv.ground.errors import UserError
 from tinygptv.serving.settings import CHALLENGER, CHAMPION, SERVE_PORT, WEB_PORT, Settings
 
 DEFAULTS = Settings()

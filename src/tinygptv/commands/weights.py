@@ -20,7 +20,7 @@ from tinygptv.commands.options import (
     require_folder,
     require_new,
 )
-from tinygptv.errors import UserError
+from tinygptv.ground.errors import UserError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -121,8 +121,8 @@ def import_stage(
 
     They become its backbones and the stage's checkpoint, so that the next stage goes on from there.
     """
-    from tinygptv.profiles import read_profile
-    from tinygptv.steps import require_stage
+    from tinygptv.config.profiles import read_profile
+    from tinygptv.ground.names import require_stage
 
     require_stage(stage)
     home = checkout(root)

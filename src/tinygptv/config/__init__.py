@@ -23,7 +23,7 @@ from tinygptv.config.data import Download, EasyVQA, Features, Loader, PaperSets,
 from tinygptv.config.evaluation import Evaluate, Gate, Quantize, Register
 from tinygptv.config.model import Lora, Model, QFormer, Runtime, Text, Vision
 from tinygptv.config.training import Prompt, Schedule, Stage
-from tinygptv.steps import STAGES, STEPS
+from tinygptv.ground.names import STAGES, STEPS
 
 __all__ = [
     "STAGES",

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from tinygptv.data import fit, prompts
 from tinygptv.data.fit import QuestionTooLongError
 from tinygptv.data.order import Draw, SampleOrder
-from tinygptv.data.prompts import IGNORE_INDEX
+from tinygptv.data.prompts import IGNORE_INDEX, Example
 from tinygptv.data.tasks import instruction, record_task
-from tinygptv.errors import DataError
-from tinygptv.tables import some
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.tables import some
 
 if TYPE_CHECKING:
     import torch
@@ -26,20 +26,6 @@ if TYPE_CHECKING:
     from tinygptv.config import Stage
     from tinygptv.data.features import FeatureReader
     from tinygptv.data.records import ImageRecord, Record
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One sample before padding."""
-
-    record_id: str
-    image_key: str
-    input_ids: list[int]
-    labels: list[int]
-    cut_answers: int
-    """Answers longer than ``max_answer_tokens``, or than what the sequence leaves for the first one."""
-    left_out_turns: int
-    """Later turns for which the sequence has no room."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,8 @@ from tinygptv.data.records import (
     format_box,
 )
 from tinygptv.data.shards import read_members
-from tinygptv.errors import DataError
-from tinygptv.files import read_json
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.files import read_json
 
 SOURCE = "easy-VQA 1.0"
 LICENCE = "MIT"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tinygptv.data.shards import tar_index, write_members
 from tinygptv.data.summary import tars
-from tinygptv.errors import DataError
+from tinygptv.ground.errors import DataError
 
 if TYPE_CHECKING:
     import torch

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from tinygptv.data import prompts
 from tinygptv.data.order import Draw
 from tinygptv.data.tasks import TEMPLATES
-from tinygptv.errors import DataError
-from tinygptv.tables import some
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.tables import some
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from tinygptv.config import Prompt, Stage
-    from tinygptv.data.batches import Example
+    from tinygptv.data.prompts import Example
     from tinygptv.data.records import Record
 
 COUNTS = ("answers", "cut_answers", "left_out_turns")

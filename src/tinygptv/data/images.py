@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageCms
 
-from tinygptv.errors import DataError, brief, from_os_error
+from tinygptv.ground.errors import DataError, brief, from_os_error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygptv.errors import DataError
+from tinygptv.ground.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)

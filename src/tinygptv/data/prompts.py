@@ -9,9 +9,10 @@ Source: the authors' ``minigpt_base.py`` (prompt_wrap, prepare_texts, forward).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tinygptv.errors import DataError
+from tinygptv.ground.errors import DataError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -24,6 +25,20 @@ UNFINISHED = "\ufffd"
 IGNORE_INDEX = -100
 """Label of a token that carries no loss (torch's cross-entropy default)."""
 WRAPPED_IMAGE = f"<Img>{IMAGE_MARK}</Img> "
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One sample before padding."""
+
+    record_id: str
+    image_key: str
+    input_ids: list[int]
+    labels: list[int]
+    cut_answers: int
+    """Answers longer than ``max_answer_tokens``, or than what the sequence leaves for the first one."""
+    left_out_turns: int
+    """Later turns for which the sequence has no room."""
 
 
 def prompt_text(prompt: Prompt, instruction: str) -> str:

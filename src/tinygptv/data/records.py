@@ -17,7 +17,7 @@ from PIL import Image
 from tinygptv.config import Task
 from tinygptv.data.images import ImageError, read_image
 from tinygptv.data.tasks import MAX_TEXT, is_blank, takes_question
-from tinygptv.errors import DataError
+from tinygptv.ground.errors import DataError
 
 TASKS: tuple[Task, ...] = get_args(Task)
 BOX_TASKS = frozenset({"grounding", "refer", "identify", "detection"})

@@ -27,8 +27,8 @@ from tinygptv.data.records import (
     parse_sample,
 )
 from tinygptv.data.summary import SUMMARY, mend, read_digests, read_summary, replace_split
-from tinygptv.errors import DataError, UserError
-from tinygptv.files import needing, sha256_file, sync_tree
+from tinygptv.ground.errors import DataError, UserError
+from tinygptv.ground.files import needing, sha256_file, sync_tree
 
 SAMPLE_EXTENSIONS = frozenset({"json", *IMAGE_FORMATS})
 _MEMBER = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)\.([a-z0-9]+)")

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinygptv.errors import DataError
-from tinygptv.files import write_bytes, write_json
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.files import write_bytes, write_json
 
 MODULE = "easy_vqa"
 DISTRIBUTION = "easy-vqa"

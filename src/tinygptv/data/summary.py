@@ -11,9 +11,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from tinygptv.config import STEPS
-from tinygptv.errors import DataError
-from tinygptv.files import read_json, write_json
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.files import read_json, write_json
+from tinygptv.ground.names import STEPS
 
 SUMMARY = "summary.json"
 DIGESTS = "digests"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tinygptv.errors import DataError
+from tinygptv.ground.errors import DataError
 
 if TYPE_CHECKING:
     from tinygptv.config import Task

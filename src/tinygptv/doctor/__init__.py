@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tinygptv.doctor import environment, locks, lost, machine, objects, packages, registry, remotes
 from tinygptv.doctor.findings import Check
-from tinygptv.tables import plain_table
+from tinygptv.ground.tables import plain_table
 
 __all__ = ["Check", "examine", "has_problem", "report"]
 

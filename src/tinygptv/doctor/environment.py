@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tinygptv.doctor.findings import Check
-from tinygptv.errors import DataError
-from tinygptv.files import read_json
-from tinygptv.profiles import read_yaml
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.files import read_json
+from tinygptv.ground.yaml_files import read_yaml
 
 NAME = "environment"
 KEY = "environment"
@@ -68,7 +68,7 @@ def difference(manifest: Path) -> str:
 @cache
 def present() -> Mapping[str, str | int]:
     """This environment."""
-    from tinygptv.runtime import environment
+    from tinygptv.ground.runtime import environment
 
     return environment()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tinygptv.doctor.findings import Check, Level
 from tinygptv.doctor.objects import Output, ask_dvc, for_profile, is_sound, objects_of, outputs_of, store
-from tinygptv.profiles import read_yaml
+from tinygptv.ground.yaml_files import read_yaml
 
 NAME = "lost outputs"
 

@@ -19,8 +19,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from tinygptv.doctor.findings import Check
-from tinygptv.errors import DataError
-from tinygptv.profiles import read_yaml
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.yaml_files import read_yaml
 
 NAME = "DVC's cache"
 QUICK_BYTES = 200_000_000
@@ -139,7 +139,7 @@ def for_profile(root: Path, output: Output, command: str) -> str:
 
 def is_sound(output: Output) -> bool:
     """Whether the workspace has an output as ``dvc.lock`` records it; reads it whole."""
-    from tinygptv.tracking.content import dvc_md5
+    from tinygptv.ground.dvc import dvc_md5
 
     try:
         return dvc_md5(output.path) == output.md5

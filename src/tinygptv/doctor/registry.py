@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from tinygptv.config.profiles import Profile, read_profile
 from tinygptv.doctor.findings import Check
-from tinygptv.errors import ConfigError, PassingError, UserError
-from tinygptv.profiles import Profile, read_profile
-from tinygptv.steps.harness import data_folder
+from tinygptv.ground.dvc import lock_md5
+from tinygptv.ground.errors import ConfigError, PassingError, UserError
+from tinygptv.ground.folders import data_folder
 from tinygptv.tracking.client import reachable, store_is_missing
-from tinygptv.tracking.content import lock_md5
 from tinygptv.tracking.registered import held_for_done, lacks_package
 from tinygptv.tracking.version_tags import PACKAGE_STEP
 

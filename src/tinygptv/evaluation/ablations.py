@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinygptv.config import STAGES
-from tinygptv.errors import ConfigError
 from tinygptv.evaluation.drawing import BLUE, GREEN, INK, ORANGE, PURPLE, QUIET, VERMILLION, figure
 from tinygptv.evaluation.report import STAGE_TITLES
+from tinygptv.ground.errors import ConfigError
+from tinygptv.ground.names import STAGES
 
 COLOURS = (INK, BLUE, ORANGE, GREEN, VERMILLION, PURPLE)
 VANISHED = "V"

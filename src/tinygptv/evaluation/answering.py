@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tinygptv.data.prompts import end_mark_id, turn_text
 from tinygptv.data.tasks import instruction
-from tinygptv.errors import DataError
-from tinygptv.tables import some
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.tables import some
 
 if TYPE_CHECKING:
     import torch

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinygptv.files import write_bytes
+from tinygptv.ground.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tinygptv.errors import CheckpointError
-from tinygptv.runtime import quiet_libraries
+from tinygptv.ground.errors import CheckpointError
+from tinygptv.ground.runtime import quiet_libraries
 
 if TYPE_CHECKING:
     import torch

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinygptv.errors import CheckpointError
-from tinygptv.model.checkpoint import IMAGE_ENCODER, LANGUAGE_MODEL, load_weights
+from tinygptv.ground.errors import CheckpointError
+from tinygptv.model.weights import IMAGE_ENCODER, LANGUAGE_MODEL, load_weights
 
 if TYPE_CHECKING:
     import torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinygptv.errors import CheckpointError
+from tinygptv.ground.errors import CheckpointError
 
 if TYPE_CHECKING:
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration

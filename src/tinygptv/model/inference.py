@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tinygptv import runtime
 from tinygptv.data.images import ImageSource, read_image
 from tinygptv.data.prompts import check_room
 from tinygptv.data.tasks import as_instruction
-from tinygptv.errors import UserError
+from tinygptv.ground import runtime
+from tinygptv.ground.errors import UserError
 from tinygptv.model.package import new_tokens, open_folder
 
 if TYPE_CHECKING:

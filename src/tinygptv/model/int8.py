@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tinygptv.ground.runtime import quiet_libraries
 from tinygptv.model.adapters import has_lora
 from tinygptv.model.folders import write_folder
-from tinygptv.runtime import quiet_libraries
 
 if TYPE_CHECKING:
     import torch

@@ -15,8 +15,8 @@ from transformers import Cache, GenerationMixin, LogitsProcessor, LogitsProcesso
 from transformers.utils import ModelOutput
 
 from tinygptv.data.prompts import IGNORE_INDEX
-from tinygptv.digests import SealedFolder
-from tinygptv.errors import CheckpointError, NotFiniteError
+from tinygptv.ground.digests import SealedFolder
+from tinygptv.ground.errors import CheckpointError, NotFiniteError
 from tinygptv.model.configuration import TinyGPTVConfig
 from tinygptv.model.phi import TinyGPTVPhiForCausalLM
 from tinygptv.model.vision import TinyGPTVImageEncoder

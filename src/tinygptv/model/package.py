@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinygptv import digests, runtime
-from tinygptv.errors import CheckpointError, UserError, brief, true_cause
-from tinygptv.files import read_json
+from tinygptv.ground import digests, runtime
+from tinygptv.ground.errors import CheckpointError, UserError, brief, true_cause
+from tinygptv.ground.files import read_json
 from tinygptv.model.assembly import check_fit
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from transformers import BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
 
 from tinygptv.data import prompts
 from tinygptv.data.data_urls import from_base64, from_data_url, is_data_url
-from tinygptv.digests import SealedFolder
-from tinygptv.errors import CheckpointError
-from tinygptv.files import read_json
+from tinygptv.ground.digests import SealedFolder
+from tinygptv.ground.errors import CheckpointError
+from tinygptv.ground.files import read_json
 
 if TYPE_CHECKING:
     import torch

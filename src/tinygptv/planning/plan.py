@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tinygptv.config import STAGES, Config, Runtime, Stage
-from tinygptv.errors import UserError
+from tinygptv.config import Config, Runtime, Stage
+from tinygptv.ground.errors import UserError
+from tinygptv.ground.names import STAGES
 from tinygptv.planning.activations import Device
 from tinygptv.planning.compute import PEAK_TFLOPS, Compute, encoder_forward, stage_compute
 from tinygptv.planning.memory import DiskUse, StageMemory, StepMemory, disk, other_steps, stage_memory, stage_pass
@@ -148,7 +149,7 @@ def device_here(settings: Runtime) -> tuple[Device, int]:
     Raises:
         UserError: CUDA is asked for and absent.
     """
-    from tinygptv.runtime import resolve_device
+    from tinygptv.ground.runtime import resolve_device
 
     device = resolve_device(settings.device)
     if device.type == "cuda":

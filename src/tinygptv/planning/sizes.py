@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tinygptv.steps import STAGES
+from tinygptv.ground.names import STAGES
 
 if TYPE_CHECKING:
     from torch import nn

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from tinygptv.ground.tables import plain_table
 from tinygptv.planning.compute import PEAK_TFLOPS, UTILISATION
 from tinygptv.planning.memory import RESERVE
 from tinygptv.planning.plan import GB, Plan, StagePlan, gigabytes
-from tinygptv.tables import plain_table
 
 MEMORY: dict[str, Callable[[StagePlan], int]] = {
     "  weights": lambda stage: stage.memory.weights,

@@ -21,7 +21,7 @@ from torch.nn import functional as F  # noqa: N812 (torch's usual name)
 
 from tinygptv.config import VisionPretraining
 from tinygptv.data.records import ImageSample
-from tinygptv.errors import DataError
+from tinygptv.ground.errors import DataError
 from tinygptv.model.vision import TinyGPTVImageEncoder
 from tinygptv.pretraining.optimizers import MuonAdamW
 

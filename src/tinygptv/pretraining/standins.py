@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinygptv import runtime
 from tinygptv.config import Config, Pretrained
 from tinygptv.data.summary import tars
-from tinygptv.errors import DataError
-from tinygptv.files import read_json, write_json
-from tinygptv.steps.children import child
-from tinygptv.steps.progress import Progress
+from tinygptv.ground import runtime
+from tinygptv.ground.children import child
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.files import read_json, write_json
+from tinygptv.ground.progress import Progress
 
 TOKENIZER_TEXTS = 1000
 """Documents of each task that the tokenizer is trained on."""
@@ -77,10 +77,10 @@ def pretrain_vision(job: Job) -> None:
     import torch
 
     from tinygptv.data.shards import read_samples
-    from tinygptv.model.checkpoint import IMAGE_ENCODER, save_weights
     from tinygptv.model.configuration import from_profile
     from tinygptv.model.processing import build_image_processor
     from tinygptv.model.vision import TinyGPTVImageEncoder
+    from tinygptv.model.weights import IMAGE_ENCODER, save_weights
     from tinygptv.pretraining import contrast
 
     runtime.prepare(job.config.runtime, job.seed, job.threads)
@@ -106,9 +106,9 @@ def pretrain_text(job: Job) -> None:
     from transformers import PreTrainedTokenizerFast
 
     from tinygptv.data.shards import read_records
-    from tinygptv.model.checkpoint import LANGUAGE_MODEL, save_weights
     from tinygptv.model.configuration import from_profile
     from tinygptv.model.phi import TinyGPTVPhiForCausalLM
+    from tinygptv.model.weights import LANGUAGE_MODEL, save_weights
     from tinygptv.pretraining import language
     from tinygptv.pretraining.documents import END_OF_TEXT, Documents, describe, train_tokenizer
 

@@ -9,9 +9,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from tinygptv.errors import BusyError, DataError, UserError
-from tinygptv.files import canonical
-from tinygptv.steps.harness import only_one
+from tinygptv.ground.errors import BusyError, DataError, UserError
+from tinygptv.ground.files import canonical
+from tinygptv.ground.locks import only_one
 from tinygptv.tracking import facts, promoted
 from tinygptv.tracking.client import SQLITE, Tracking, tracking_uri
 from tinygptv.tracking.registry import CHAMPION, DIGEST_TAG, PREVIOUS, find_version, model_tags, version_by_alias

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinygptv.errors import UserError
-from tinygptv.profiles import Profile
+from tinygptv.config.profiles import Profile
+from tinygptv.ground.errors import UserError
 from tinygptv.promotion import contest
 from tinygptv.promotion.contest import Exam, Examine
 from tinygptv.promotion.decide import Check, Credentials, Decision, Registered, on_contest, on_credentials

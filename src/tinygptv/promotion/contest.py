@@ -13,10 +13,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.config import Config
-from tinygptv.errors import DataError
-from tinygptv.files import read_json, tree_size, write_json
+from tinygptv.ground.children import child
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.files import read_json, tree_size, write_json
 from tinygptv.promotion.decide import Asked, Measured
-from tinygptv.steps.children import child
 
 if TYPE_CHECKING:
     from tinygptv.evaluation.benchmarks import Question
@@ -122,11 +122,11 @@ def answer_all(job: Job) -> None:
 
     import torch
 
-    from tinygptv import runtime
     from tinygptv.data.shards import read_samples
     from tinygptv.data.tasks import instruction
     from tinygptv.evaluation.answering import encode
     from tinygptv.evaluation.benchmarks import evenly_spaced, list_questions
+    from tinygptv.ground import runtime
     from tinygptv.model.inference import VisionLanguageModel
 
     config = job.exam.config

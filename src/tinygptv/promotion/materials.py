@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tinygptv.errors import DataError
-from tinygptv.files import scratch_folder
-from tinygptv.steps.harness import data_folder
-from tinygptv.tracking.content import dvc_md5, lock_md5
-from tinygptv.worktree import cache_folder
+from tinygptv.ground.dvc import dvc_md5, lock_md5
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.files import scratch_folder
+from tinygptv.ground.folders import data_folder
+from tinygptv.ground.worktree import cache_folder
 
 
 @contextmanager

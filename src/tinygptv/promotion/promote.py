@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tinygptv.errors import DataError, UserError
-from tinygptv.files import sha256_tree
-from tinygptv.profiles import Profile
+from tinygptv.config.profiles import Profile
+from tinygptv.ground.errors import DataError, UserError
+from tinygptv.ground.files import sha256_tree
 from tinygptv.promotion import contest, record
 from tinygptv.promotion.aliases import ROLLED_BACK_TAGS, make_champion, moves, only_promotion, require_champion
 from tinygptv.promotion.contest import Exam, Examine

@@ -8,9 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tinygptv.files import write_json, write_text
+from tinygptv.ground.files import write_json, write_text
+from tinygptv.ground.tables import plain_table
 from tinygptv.promotion.decide import Check, Decision
-from tinygptv.tables import plain_table
 from tinygptv.tracking import facts
 from tinygptv.tracking.card import fit
 from tinygptv.tracking.chain import Version

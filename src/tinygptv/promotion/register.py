@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinygptv import digests
-from tinygptv.errors import DataError
-from tinygptv.files import tree_size
-from tinygptv.profiles import Profile
+from tinygptv.config.profiles import Profile
+from tinygptv.ground import digests
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.files import tree_size
 from tinygptv.promotion import contest, record
 from tinygptv.promotion.aliases import make_champion, moves, only_promotion
 from tinygptv.promotion.contest import Examine
@@ -23,7 +23,6 @@ from tinygptv.promotion.promote import consider
 from tinygptv.tracking.client import Tracking, reachable
 from tinygptv.tracking.registry import (
     CHAMPION,
-    Lineage,
     add_package,
     aliases_of,
     card,
@@ -31,6 +30,7 @@ from tinygptv.tracking.registry import (
     find_version,
     version_by_alias,
 )
+from tinygptv.tracking.version_tags import Lineage
 
 PATIENCE = 1800.0
 """Seconds that the step waits for a promotion that somebody has started."""

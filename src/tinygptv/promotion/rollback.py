@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tinygptv.errors import UserError
+from tinygptv.ground.errors import UserError
 from tinygptv.promotion.aliases import FORMER_TAG, Move, make, moves, only_promotion, require_champion
 from tinygptv.promotion.promote import package_of
 from tinygptv.tracking.client import Tracking, reachable, require_store

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from tinygptv.data.prompts import IGNORE_INDEX
 from tinygptv.data.records import ImageSample, RecordError, parse_sample
 from tinygptv.data.shards import tar_index
-from tinygptv.errors import DataError
+from tinygptv.ground.errors import DataError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from tinygptv.data.batches import Batch, Example
+    from tinygptv.data.batches import Batch
     from tinygptv.data.order import Draw
+    from tinygptv.data.prompts import Example
 
 TEXT, IMAGE, END = "text", "image", "end"
 """Kinds of tokens; ``END`` is the mark that an answer ends with."""

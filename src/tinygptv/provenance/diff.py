@@ -10,19 +10,19 @@ import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tinygptv.config import STEPS
-from tinygptv.errors import UserError, meant
-from tinygptv.profiles import active_profile, profile_file
+from tinygptv.ground.errors import UserError, meant
+from tinygptv.ground.names import STEPS
+from tinygptv.ground.tables import plain_table
+from tinygptv.ground.worktree import how_to_make
+from tinygptv.ground.yaml_files import active_profile, profile_file
 from tinygptv.provenance.compare import differences
 from tinygptv.provenance.values import Point, differing_keys, first_step, read_points, side
 from tinygptv.provenance.words import DamagedError, Names, pair
-from tinygptv.tables import plain_table
-from tinygptv.worktree import how_to_make
 
 NAMES: Names = ("A", "B")
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 MANIFEST, TRACE, HISTORY, TRAINED = "manifest.json", "trace.jsonl", "history.json", "trained.safetensors"
-"""As ``model/checkpoint.py`` has them, whose import takes seconds."""
+"""As ``model/weights.py`` has them, whose import takes seconds."""
 FILES = (MANIFEST, TRACE, HISTORY, TRAINED)
 """What a stage leaves, and ``diff`` fetches of its MLflow run."""
 CUTS = "cuts.json"

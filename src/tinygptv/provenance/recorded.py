@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tinygptv.errors import DataError, UserError
-from tinygptv.profiles import read_yaml
+from tinygptv.ground.dvc import dvc_md5
+from tinygptv.ground.errors import DataError, UserError
+from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.provenance.compare import Difference, file_difference
-from tinygptv.tracking.content import dvc_md5
 
 DIR = ".dir"
 

@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinygptv.errors import DataError, UserError
-from tinygptv.files import read_json, sha256_file, write_bytes, write_json
-from tinygptv.profiles import Profile, read_profile
+from tinygptv.config.profiles import Profile, read_profile
+from tinygptv.ground.errors import DataError, UserError
+from tinygptv.ground.files import read_json, sha256_file, write_bytes, write_json
+from tinygptv.ground.folders import data_folder, state_folder
+from tinygptv.ground.names import require_stage
+from tinygptv.ground.worktree import how_to_make
 from tinygptv.provenance.diff import MANIFEST, TRACE
-from tinygptv.steps import require_stage
-from tinygptv.steps.harness import data_folder, state_folder
-from tinygptv.worktree import how_to_make
 
 if TYPE_CHECKING:
     from tinygptv.data.records import ImageSample
@@ -238,7 +238,7 @@ def _made(root: Path, folder: Path) -> Path:
 
 def _changed(profile: Profile, stage: str, manifest: Path, backbones: Path) -> dict[str, str]:
     """What decides a batch, as the stage's manifest has it, against the present."""
-    from tinygptv.model.checkpoint import TOKENIZER
+    from tinygptv.model.weights import TOKENIZER
     from tinygptv.training.resume import differing_keys
 
     if not manifest.is_file():

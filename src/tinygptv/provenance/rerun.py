@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tinygptv.errors import UserError
-from tinygptv.files import read_json
-from tinygptv.processes import GRACE_SECONDS, guarded
-from tinygptv.profiles import read_yaml
+from tinygptv.ground.errors import UserError
+from tinygptv.ground.files import read_json
+from tinygptv.ground.processes import GRACE_SECONDS, guarded
+from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.provenance.compare import Difference, differences
 from tinygptv.provenance.recorded import Copies, LockedStep, NoCopyError, Recorded, digest, remove
 from tinygptv.provenance.values import differing_keys, side, value_difference

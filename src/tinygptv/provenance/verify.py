@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from tinygptv import worktree
-from tinygptv.errors import UserError, meant
-from tinygptv.files import sha256_file
+from tinygptv.ground import worktree
+from tinygptv.ground.errors import UserError, meant
+from tinygptv.ground.files import sha256_file
+from tinygptv.ground.locks import only_one
+from tinygptv.ground.signals import Interrupted, StopRequest
 from tinygptv.provenance.recorded import Copies, LockedStep, read_lock
 from tinygptv.provenance.rerun import Scratch, StepResult, committed_folder, environment_differences
-from tinygptv.steps.harness import only_one
-from tinygptv.steps.signals import Interrupted, StopRequest
 from tinygptv.tracking.runs import WHAT_DECIDES_RESULTS
 
 LOCK = "dvc.lock"
@@ -217,7 +217,7 @@ def profile_of(steps: Mapping[str, LockedStep]) -> str | None:
 
 def environment_here() -> dict[str, Any]:
     """What decides bits on this machine."""
-    from tinygptv import runtime
+    from tinygptv.ground import runtime
 
     found: dict[str, Any] = json.loads(json.dumps(runtime.environment()))  # as it is read from a manifest
     return found

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tinygptv.files import read_json, write_json
-from tinygptv.profiles import profile_names
-from tinygptv.services.settings import folder_of
+from tinygptv.ground.files import read_json, write_json
+from tinygptv.ground.servers import folder_of
+from tinygptv.ground.yaml_files import profile_names
 
 PREFECT_YAML = "prefect.yaml"
 

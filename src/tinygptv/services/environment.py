@@ -6,9 +6,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tinygptv.addresses import split_user
-from tinygptv.services.settings import credentials_for
-from tinygptv.services.stores import login_for
+from tinygptv.ground.addresses import split_user
+from tinygptv.ground.servers import credentials_for
+from tinygptv.ground.stores import login_for
 
 KEPT_WITH_SERVER = ("PREFECT_API_AUTH_STRING", "PREFECT_API_KEY", "PREFECT_API_SSL_CERT_FILE")
 """Credentials that make sense only together with a server somebody asked for."""

@@ -20,8 +20,8 @@ from typing import Protocol
 
 import psutil
 
-from tinygptv.errors import UserError
-from tinygptv.files import read_json, write_json
+from tinygptv.ground.errors import UserError
+from tinygptv.ground.files import read_json, write_json
 
 MARK = "TINYGPTV_SERVICE"
 """The environment variable with the mark."""

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tinygptv.processes import GRACE_SECONDS
+from tinygptv.ground.processes import GRACE_SECONDS
+from tinygptv.ground.servers import HOST, MLFLOW_VARIABLE, NAMES, PREFECT_VARIABLE, Settings
+from tinygptv.ground.stores import FOREIGN, stores_of
 from tinygptv.services import processes
 from tinygptv.services.environment import prefect_environment
-from tinygptv.services.settings import HOST, MLFLOW_VARIABLE, NAMES, PREFECT_VARIABLE, Settings
-from tinygptv.services.stores import FOREIGN, stores_of
 
 POOL = "local"
 """The work pool of prefect.yaml."""

@@ -6,10 +6,10 @@ import http.client
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tinygptv.ground.servers import HOST
+from tinygptv.ground.tables import plain_table
 from tinygptv.services import processes
-from tinygptv.services.settings import HOST
 from tinygptv.services.stack import Service
-from tinygptv.tables import plain_table
 
 ANSWER_SECONDS = 2.0
 RUNNING, SILENT, ENDED, STOPPED = "running", "does not answer", "ended by itself", "stopped"

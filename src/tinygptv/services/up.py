@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tinygptv.errors import BusyError, UserError, brief
-from tinygptv.processes import guarded
-from tinygptv.services import applied, processes, settings, stack
-from tinygptv.services.settings import HOST, Settings
+from tinygptv.ground import servers
+from tinygptv.ground.errors import BusyError, UserError, brief
+from tinygptv.ground.processes import guarded
+from tinygptv.ground.servers import HOST, Settings
+from tinygptv.ground.stores import stores_of, users_database
+from tinygptv.services import applied, processes, stack
 from tinygptv.services.stack import Service
 from tinygptv.services.status import SILENT, Status, answers, look
-from tinygptv.services.stores import stores_of, users_database
 
 START_SECONDS = 180.0
 APPLY_SECONDS = 180.0
@@ -37,11 +38,11 @@ def up(root: Path, env: Mapping[str, str], say: Say) -> list[Status]:
         UserError: a port is taken, or a server ends or stays silent.
     """
     with _only_one(root):
-        former = settings.read(root)
+        former = servers.read(root)
         if former is not None and any(look(service).running for service in stack.services(former, env)):
             chosen = former  # other ports would lose those that run
         else:
-            chosen = settings.make(root, env)
+            chosen = servers.make(root, env)
         everything = stack.services(chosen, env)
         missing = [service for service in everything if not _runs(service)]
         if not missing:
@@ -69,7 +70,7 @@ def down(root: Path, env: Mapping[str, str], say: Say) -> int:
 
     Runs that are at work end, too: a step saves its state and goes on there in the next run.
     """
-    chosen = settings.read(root)
+    chosen = servers.read(root)
     if chosen is None:
         return 0
     with _only_one(root):
@@ -196,7 +197,7 @@ def _only_one(root: Path) -> Iterator[None]:
     Raises:
         BusyError: there is one.
     """
-    folder = settings.folder_of(root)
+    folder = servers.folder_of(root)
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     with (folder / "lock").open("a") as file:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from tinygptv.errors import UserError
+from tinygptv.ground.errors import UserError
 
 Key = TypeVar("Key", bound=Hashable)
 Task = TypeVar("Task")

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 
 from tinygptv.data.prompts import check_room
-from tinygptv.errors import DataError, NotFiniteError, UserError
+from tinygptv.ground.errors import DataError, NotFiniteError, UserError
 from tinygptv.serving.batching import Batcher
 from tinygptv.serving.metrics import Metrics
 from tinygptv.serving.models import Answer, Loaded, Models, Task

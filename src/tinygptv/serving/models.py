@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.data.tasks import as_instruction
-from tinygptv.errors import CheckpointError, DataError, PassingError, RefusedError, UserError, from_os_error
-from tinygptv.files import scratch_folder
+from tinygptv.ground.errors import CheckpointError, DataError, PassingError, RefusedError, UserError, from_os_error
+from tinygptv.ground.files import scratch_folder
 from tinygptv.serving.requests import RequestError
 from tinygptv.tracking import REGISTRY_SCHEME, local_folder
 

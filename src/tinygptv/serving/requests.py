@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 
 from tinygptv.data.data_urls import from_data_url, is_data_url
 from tinygptv.data.tasks import check_question
-from tinygptv.errors import DataError
+from tinygptv.ground.errors import DataError
 from tinygptv.serving.settings import Settings
 
 INVALID = "invalid_request_error"

@@ -16,7 +16,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from tinygptv.errors import UserError, from_os_error
+from tinygptv.ground.errors import UserError, from_os_error
 from tinygptv.serving.requests import error_content
 from tinygptv.serving.settings import HOST
 

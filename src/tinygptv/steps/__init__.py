@@ -1,17 +1,1 @@
 """The pipeline's steps: ``python -m tinygptv.steps STEP`` is what DVC calls."""
-
-from tinygptv.errors import UserError, meant
-
-STAGES = ("stage1", "stage2", "stage3", "stage4")
-"""The steps that train."""
-STEPS = ("download", "shards", "backbones", "features", *STAGES, "evaluate", "quantize", "register")
-
-
-def require_stage(name: str) -> None:
-    """Refuse what is no step that trains.
-
-    Raises:
-        UserError: the message names those that there are.
-    """
-    if name not in STAGES:
-        raise UserError(f"stage {name!r} is none of {', '.join(STAGES)}{meant(name, STAGES)}")

@@ -10,12 +10,12 @@ import sys
 
 from safetensors import SafetensorError
 
-from tinygptv.arguments import Parser
-from tinygptv.config import STAGES, STEPS
-from tinygptv.errors import EXIT_PASSING, EXIT_USER_ERROR, UserError, brief, complain, from_write_error
-from tinygptv.startup import begin
+from tinygptv.ground.arguments import Parser
+from tinygptv.ground.errors import EXIT_PASSING, EXIT_USER_ERROR, UserError, brief, complain, from_write_error
+from tinygptv.ground.names import STAGES, STEPS
+from tinygptv.ground.signals import Interrupted
+from tinygptv.ground.startup import begin
 from tinygptv.steps.harness import execute
-from tinygptv.steps.signals import Interrupted
 
 WORKER_KILLED = "is killed by signal: Killed"
 """How torch tells, wherever the step is, that the system killed a worker of its loader."""

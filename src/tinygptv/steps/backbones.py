@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from tinygptv import runtime
 from tinygptv.config import Published
-from tinygptv.files import write_json
-from tinygptv.steps.progress import Progress
+from tinygptv.ground import runtime
+from tinygptv.ground.files import write_json
+from tinygptv.ground.progress import Progress
 
 if TYPE_CHECKING:
     from tinygptv.steps.harness import StepContext
@@ -26,7 +26,7 @@ def run(context: StepContext) -> None:
         UserError: files are missing, are not the pinned ones, or are those of another model; or the shards hold too
             little to pretrain on.
     """
-    from tinygptv.model.checkpoint import backbone_digests
+    from tinygptv.model.weights import backbone_digests
 
     settings = context.config.backbones
     if isinstance(settings, Published):

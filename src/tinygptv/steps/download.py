@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinygptv.config import EasyVQA
 from tinygptv.data import sources
-from tinygptv.errors import ConfigError
+from tinygptv.ground.errors import ConfigError
 from tinygptv.steps.harness import StepContext
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from tinygptv import runtime
-from tinygptv.errors import DataError
-from tinygptv.files import sha256_file, write_json
-from tinygptv.steps.progress import Progress
+from tinygptv.ground import runtime
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.files import sha256_file, write_json
+from tinygptv.ground.progress import Progress
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,7 @@ def run(context: StepContext) -> None:
     from tinygptv.data.features import write_features
     from tinygptv.data.shards import read_samples
     from tinygptv.data.summary import DIGESTS, SUMMARY, tars
-    from tinygptv.model import assembly, checkpoint
+    from tinygptv.model import assembly, weights
     from tinygptv.model.processing import build_image_processor
 
     config, backbones = context.config, context.input("backbones")
@@ -57,9 +57,9 @@ def run(context: StepContext) -> None:
                 done += len(content)
                 progress.update(done)
         write_json(folder / SUMMARY, {DIGESTS: {path.name: sha256_file(path) for path in sorted(folder.glob("*.tar"))}})
-    encoder_digest = sha256_file(backbones / checkpoint.IMAGE_ENCODER)
+    encoder_digest = sha256_file(backbones / weights.IMAGE_ENCODER)
     manifest = context.out / "manifest.json"
-    write_json(manifest, {checkpoint.IMAGE_ENCODER: encoder_digest, "images": total})
+    write_json(manifest, {weights.IMAGE_ENCODER: encoder_digest, "images": total})
     context.run.artifact(manifest)
     context.run.metrics({"images": total})
 

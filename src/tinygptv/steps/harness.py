@@ -6,30 +6,25 @@ and the harness moves both into place only when the step has ended well.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
-import tinygptv
-from tinygptv.errors import BusyError, DataError, UserError
-from tinygptv.files import read_json, replace_folder, require_room, tree_size, write_json
-from tinygptv.graph import code_digests
-from tinygptv.profiles import Profile, read_profile
-from tinygptv.steps.signals import StopRequest
-from tinygptv.tracking.content import dvc_md5, lock_md5
+from tinygptv.config.profiles import Profile, read_profile
+from tinygptv.ground.dvc import dvc_md5, lock_md5
+from tinygptv.ground.errors import DataError, UserError
+from tinygptv.ground.files import read_json, replace_folder, require_room, tree_size, write_json
+from tinygptv.ground.folders import data_folder, find_root, reports_folder, state_folder
+from tinygptv.ground.graph import code_digests
+from tinygptv.ground.locks import only_one
+from tinygptv.ground.signals import StopRequest
 
 if TYPE_CHECKING:
     from tinygptv.config import Config
     from tinygptv.tracking.runs import StepRun
-
-SECONDS_FOR_ORPHANS = 10.0
-"""Workers of torch's loader share their parent's locks and notice within five seconds that it was killed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,72 +121,6 @@ def contents(folder: Path) -> dict[str, int]:
     return found
 
 
-def data_folder(root: Path, profile: str) -> Path:
-    """Outputs of the steps, versioned by DVC."""
-    return root / "data" / profile
-
-
-def reports_folder(root: Path, profile: str) -> Path:
-    """Reports in git."""
-    return root / "reports" / profile
-
-
-def state_folder(root: Path, profile: str) -> Path:
-    """What differs from run to run: resume points, locks, spools, timings."""
-    return root / ".state" / profile
-
-
-def find_root(start: Path) -> Path:
-    """The checkout: where ``dvc.yaml`` lies.
-
-    Raises:
-        UserError: no folder above has one.
-    """
-    for folder in (start, *start.parents):
-        if (folder / "dvc.yaml").is_file():
-            return folder
-    raise UserError(f"no dvc.yaml in {start} or above it; run the command inside the checkout")
-
-
-@contextmanager
-def only_one(lock: Path, step: str) -> Iterator[None]:
-    """Hold the step's lock; the kernel releases it when the process dies.
-
-    Raises:
-        BusyError: another process holds it; the message has its PID.
-    """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a+") as file:
-        deadline = time.monotonic() + SECONDS_FOR_ORPHANS
-        while not _take(file):
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            if _lives(holder) or time.monotonic() > deadline:
-                raise BusyError(f"{step} runs already (PID {holder}); wait for it, or stop it with `kill {holder}`")
-            time.sleep(0.02)  # it has not written its number yet, or it was killed and its loader's workers end
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-def _take(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _lives(pid: str) -> bool:
-    import psutil
-
-    try:
-        return psutil.Process(int(pid)).status() != psutil.STATUS_ZOMBIE
-    except (ValueError, psutil.NoSuchProcess):
-        return False
-
-
 def execute(step: str, profile_name: str | None = None, allowed_changes: tuple[str, ...] = ()) -> None:
     """Run one step of a profile in this process.
 
@@ -206,13 +135,13 @@ def execute(step: str, profile_name: str | None = None, allowed_changes: tuple[s
     """
     from importlib import import_module
 
-    from tinygptv.config import STAGES
+    from tinygptv.ground.names import STAGES
     from tinygptv.tracking.runs import StepRun
 
     root = find_root(Path(os.environ.get("DVC_ROOT", Path.cwd())))
-    own_code = Path(tinygptv.__file__).resolve()
+    own_code = Path(__file__).resolve().parents[1]
     if not own_code.is_relative_to(root.resolve()):
-        raise UserError(f"the code of {own_code.parent} would run in {root}; set PYTHONPATH={root / 'src'}")
+        raise UserError(f"the code of {own_code} would run in {root}; set PYTHONPATH={root / 'src'}")
     profile = read_profile(root, profile_name)
     state = state_folder(root, profile.name)
     with only_one(state / "locks" / f"{step}.lock", step):

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinygptv import digests
-from tinygptv.config import STAGES, Config
-from tinygptv.errors import DataError
-from tinygptv.files import read_json, sha256_tree, write_json, write_text
-from tinygptv.steps.children import child, event
+from tinygptv.config import Config
+from tinygptv.ground import digests
+from tinygptv.ground.children import child, event
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.files import read_json, sha256_tree, write_json, write_text
+from tinygptv.ground.names import STAGES
 from tinygptv.steps.evaluate import (
     LAST,
     PREDICTIONS,
@@ -51,10 +52,10 @@ def run(context: StepContext) -> None:
     Raises:
         UserError: an input is missing or does not fit.
     """
-    from tinygptv import runtime
     from tinygptv.data.shards import read_records
     from tinygptv.data.summary import tars
     from tinygptv.evaluation import benchmarks, metrics
+    from tinygptv.ground import runtime
     from tinygptv.model.adapters import merge_lora
     from tinygptv.model.int8 import save_quantized
 
@@ -124,10 +125,10 @@ def test_package(job: Job, complete: Event) -> None:
     """Open the package from disk, once it is complete, and answer the whole test set; runs in its own process."""
     import resource
 
-    from tinygptv import runtime
     from tinygptv.data.shards import read_samples
     from tinygptv.data.summary import tars
     from tinygptv.evaluation import answering, benchmarks
+    from tinygptv.ground import runtime
     from tinygptv.model.inference import VisionLanguageModel
 
     runtime.prepare(job.config.runtime, job.seed)
@@ -167,7 +168,7 @@ def agreed(content: dict[str, Any]) -> str:
 
 def card(context: StepContext, content: dict[str, Any]) -> str:
     """The package's model card: what it is, how it answers, and the digests that it was made from."""
-    from tinygptv.model.checkpoint import MANIFEST
+    from tinygptv.model.weights import MANIFEST
 
     rows = []
     for name, score in content["benchmarks"].items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tinygptv.files import read_json, write_json
+from tinygptv.ground.files import read_json, write_json
 
 if TYPE_CHECKING:
     from tinygptv.promotion.decide import Decision
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 def run(context: StepContext) -> None:
     """Register ``data/<profile>/quantize/model`` with the numbers of ``quantize.json`` and ``evaluate.json``."""
+    from tinygptv.ground.folders import reports_folder
     from tinygptv.promotion.register import register_package
-    from tinygptv.steps.harness import reports_folder
     from tinygptv.tracking import facts
     from tinygptv.tracking.card import step_digests
-    from tinygptv.tracking.registry import Lineage
     from tinygptv.tracking.runs import git_state
+    from tinygptv.tracking.version_tags import Lineage
 
     profile = context.profile.name
     reports = reports_folder(context.root, profile)

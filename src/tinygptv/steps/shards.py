@@ -8,8 +8,8 @@ from tinygptv.data.easy_vqa import Candidate, Rejection, read_candidates
 from tinygptv.data.records import TASKS, ImageSample
 from tinygptv.data.shards import write_shards
 from tinygptv.data.summary import SUMMARY, read_summary
-from tinygptv.errors import DataError
-from tinygptv.files import write_json
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.files import write_json
 from tinygptv.steps.harness import StepContext
 
 REJECTED = "rejected.json"

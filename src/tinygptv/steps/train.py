@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.data.fit import COUNTS
-from tinygptv.errors import DataError
-from tinygptv.files import read_json, sha256_file, sha256_tree, write_json, write_text
-from tinygptv.steps.progress import Progress
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.files import read_json, sha256_file, sha256_tree, write_json, write_text
+from tinygptv.ground.progress import Progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from tinygptv.config import Config, Stage
     from tinygptv.model.adapters import FreezeTable
-    from tinygptv.model.checkpoint import Manifest
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
+    from tinygptv.model.weights import Manifest
     from tinygptv.steps.harness import StepContext
     from tinygptv.training.loop import TrainingState
 
@@ -29,9 +29,9 @@ def run(context: StepContext) -> None:
     Raises:
         UserError: the device is too small, an input is missing or does not fit, or the loss is not finite.
     """
-    from tinygptv import runtime
     from tinygptv.data.loading import load
-    from tinygptv.model import adapters, checkpoint
+    from tinygptv.ground import runtime
+    from tinygptv.model import adapters, weights
     from tinygptv.planning import plan
     from tinygptv.training import loop
     from tinygptv.training.batches import stage_batches
@@ -41,11 +41,11 @@ def run(context: StepContext) -> None:
     stage = config.stage(name)
     plan.check(config, name, *plan.device_here(config.runtime))
     shards, backbones, features = context.input("shards"), context.input("backbones"), context.input("features")
-    check_features(read_json(features / "manifest.json"), checkpoint.backbone_digests(backbones))
+    check_features(read_json(features / "manifest.json"), weights.backbone_digests(backbones))
     device = runtime.prepare(config.runtime, context.seed)
     batches = stage_batches(config, name, context.seed, shards=shards, backbones=backbones, features=features)
     cuts = batches.check()
-    before = checkpoint.parent_of(name)
+    before = weights.parent_of(name)
     folder = context.input(before) if before else None
     model, table, parent = load_model(config, name, backbones, folder, device)
     print(f"{name}: {table}")
@@ -54,7 +54,7 @@ def run(context: StepContext) -> None:
     manifest: dict[str, Any] = {
         "stage": name,
         "parent": {"stage": parent.stage, "sha256": parent.sha256} if parent else None,
-        "backbones": checkpoint.backbone_digests(backbones),
+        "backbones": weights.backbone_digests(backbones),
         "features": sha256_tree(features / str(stage.image_size)),
         "trainable": table.trainable,
         "seed": context.seed,
@@ -81,11 +81,11 @@ def run(context: StepContext) -> None:
     with context.stop.safe_points(), progress:
         loop.train(state, load(batches.batch, state.step, stage.steps, config.loader), stage, on_step=on_step)
     manifest["changes"] = points.changes
-    checkpoint.save_stage(model, context.out, manifest, parent.groups if parent else ())
-    write_json(context.out / checkpoint.HISTORY, loop.loss_curve(state.trace, stage))
-    write_text(context.out / checkpoint.TRACE, "".join(f"{json.dumps(point)}\n" for point in state.trace))
-    write_json(context.out / checkpoint.CUTS, cuts)
-    for file in (checkpoint.MANIFEST, checkpoint.HISTORY, checkpoint.TRACE, checkpoint.CUTS, checkpoint.TRAINED):
+    weights.save_stage(model, context.out, manifest, parent.groups if parent else ())
+    write_json(context.out / weights.HISTORY, loop.loss_curve(state.trace, stage))
+    write_text(context.out / weights.TRACE, "".join(f"{json.dumps(point)}\n" for point in state.trace))
+    write_json(context.out / weights.CUTS, cuts)
+    for file in (weights.MANIFEST, weights.HISTORY, weights.TRACE, weights.CUTS, weights.TRAINED):
         context.run.artifact(context.out / file)
 
 
@@ -123,13 +123,13 @@ def load_model(
     Raises:
         CheckpointError: the parent is of another stage, or was trained on other backbones.
     """
-    from tinygptv.model import adapters, assembly, checkpoint, int8
+    from tinygptv.model import adapters, assembly, int8, weights
 
     stage, manifest = config.stage(name), None
     model = assembly.assemble(config, backbones, with_tower=False)
-    before = checkpoint.parent_of(name)
+    before = weights.parent_of(name)
     if before is not None and parent is not None:
-        manifest = checkpoint.load_stage(model, parent, before, config, backbones)
+        manifest = weights.load_stage(model, parent, before, config, backbones)
     if "lora" in stage.trainable and not adapters.has_lora(model):
         adapters.add_lora(model, config.model.lora)
     table = adapters.freeze(model, stage.trainable)
@@ -162,7 +162,7 @@ def check_features(manifest: dict[str, Any], backbones: dict[str, str]) -> None:
     Raises:
         DataError: they were computed by another one.
     """
-    from tinygptv.model.checkpoint import IMAGE_ENCODER
+    from tinygptv.model.weights import IMAGE_ENCODER
 
     if manifest.get(IMAGE_ENCODER) != backbones[IMAGE_ENCODER]:
         raise DataError("the cached features come from another image encoder; run `dvc repro features`")

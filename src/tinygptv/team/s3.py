@@ -14,9 +14,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tinygptv.errors import UserError
-from tinygptv.files import write_text
-from tinygptv.services.settings import HOST, write_secret
+from tinygptv.ground.errors import UserError
+from tinygptv.ground.files import write_secret, write_text
+from tinygptv.ground.servers import HOST
 
 INNER = ("master", "master_grpc", "volume", "volume_grpc", "filer", "filer_grpc", "s3_grpc")
 """Ports that only its own parts use."""

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from tinygptv.errors import UserError
-from tinygptv.files import read_json
-from tinygptv.services.settings import HOST, USER, folder_of, port_of, write_secret
-from tinygptv.services.stores import Team
+from tinygptv.ground.errors import UserError
+from tinygptv.ground.files import read_json, write_secret
+from tinygptv.ground.servers import HOST, USER, folder_of, port_of
+from tinygptv.ground.stores import Team
 
 POSTGRES_PORT, S3_PORT = 5433, 8333
 POSTGRES_VARIABLE, S3_VARIABLE = "TINYGPTV_POSTGRES_PORT", "TINYGPTV_S3_PORT"

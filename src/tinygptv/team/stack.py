@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinygptv.errors import UserError, brief
-from tinygptv.files import read_json, write_json
+from tinygptv.ground.errors import UserError, brief
+from tinygptv.ground.files import read_json, write_json
+from tinygptv.ground.servers import HOST
 from tinygptv.services import processes
-from tinygptv.services.settings import HOST
 from tinygptv.team import postgres, s3
 from tinygptv.team.settings import POSTGRES_VARIABLE, S3_VARIABLE, TeamSettings
 

@@ -7,17 +7,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tinygptv.errors import UserError
+from tinygptv.ground import servers as services_settings
+from tinygptv.ground import stores as services_stores
+from tinygptv.ground.errors import UserError
+from tinygptv.ground.locks import only_one
+from tinygptv.ground.servers import HOST
+from tinygptv.ground.tables import plain_table
 from tinygptv.services import processes
-from tinygptv.services import settings as services_settings
 from tinygptv.services import stack as services_stack
-from tinygptv.services import stores as services_stores
 from tinygptv.services import up as services
-from tinygptv.services.settings import HOST
 from tinygptv.services.status import Status, look
 from tinygptv.services.up import Say
-from tinygptv.steps.harness import only_one
-from tinygptv.tables import plain_table
 from tinygptv.team import settings
 from tinygptv.team.settings import REMOTE, TeamSettings
 from tinygptv.team.stack import Store, stores

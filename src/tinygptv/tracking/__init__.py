@@ -24,7 +24,7 @@ def check_source(source: str, root: Path | None = None) -> None:
     Raises:
         UserError: there is no such folder, the address is of another form, or there is no store to ask.
     """
-    from tinygptv.errors import DataError, UserError
+    from tinygptv.ground.errors import DataError, UserError
 
     if source.startswith(REGISTRY_SCHEME):
         from tinygptv.tracking.client import require_store, store_root
@@ -49,7 +49,7 @@ def local_folder(source: str) -> Iterator[Path]:
         UserError: the folder or the model version does not exist, or this machine does not let it be read.
         PassingError: the registry cannot be reached just now.
     """
-    from tinygptv.errors import from_os_error
+    from tinygptv.ground.errors import from_os_error
 
     check_source(source)
     try:

@@ -7,12 +7,12 @@ import os
 import sys
 from pathlib import Path
 
-from tinygptv.arguments import Parser
-from tinygptv.errors import UserError, complain
-from tinygptv.files import read_json
-from tinygptv.profiles import read_profile
-from tinygptv.startup import begin
-from tinygptv.steps.harness import find_root, state_folder
+from tinygptv.config.profiles import read_profile
+from tinygptv.ground.arguments import Parser
+from tinygptv.ground.errors import UserError, complain
+from tinygptv.ground.files import read_json
+from tinygptv.ground.folders import find_root, state_folder
+from tinygptv.ground.startup import begin
 from tinygptv.tracking import facts, pipelines, registered
 from tinygptv.tracking.client import Tracking, reachable
 from tinygptv.tracking.runs import git_state

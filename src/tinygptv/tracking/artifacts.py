@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tinygptv.errors import UserError
+from tinygptv.ground.errors import UserError
 from tinygptv.tracking.client import reachable, require_store, tracking_uri
 from tinygptv.tracking.transfers import time_for
 

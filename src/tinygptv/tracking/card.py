@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tinygptv.config import STEPS
+from tinygptv.ground.dvc import lock_md5
+from tinygptv.ground.names import STEPS
 from tinygptv.tracking.chain import Chain
-from tinygptv.tracking.content import lock_md5
 from tinygptv.tracking.lineage_view import gate, markdown, promotion
 
 LONGEST = 5000

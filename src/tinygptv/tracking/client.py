@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinygptv.addresses import split_user, without_secrets
-from tinygptv.errors import UserError
-from tinygptv.services.settings import mlflow_address
-from tinygptv.services.stores import THROUGH_SERVER, login_for
+from tinygptv.ground.addresses import split_user, without_secrets
+from tinygptv.ground.errors import UserError
+from tinygptv.ground.servers import mlflow_address
+from tinygptv.ground.stores import THROUGH_SERVER, login_for
 from tinygptv.tracking import facts, faults, transfers
 
 SQLITE = "sqlite:///"
@@ -43,7 +43,7 @@ def store_root() -> Path:
     Raises:
         UserError: there is none.
     """
-    from tinygptv.steps.harness import find_root
+    from tinygptv.ground.folders import find_root
 
     return Path.cwd() if os.environ.get("MLFLOW_TRACKING_URI") else find_root(Path.cwd())
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import getpass
 import hashlib
 import os
-import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from tinygptv.config import STEPS
-from tinygptv.errors import brief, complain
-from tinygptv.files import canonical
+from tinygptv.ground.errors import brief, complain
+from tinygptv.ground.files import canonical
+from tinygptv.ground.graph import inputs_of
 
 CONFIG_TAG = "config.sha256"
 INPUTS_TAG = "dvc.inputs"
@@ -49,21 +48,15 @@ def at_end() -> dict[str, str]:
 def environment() -> dict[str, Any]:
     """What decides the bits of the step: all of it where the step used torch, else without importing torch."""
     if "torch" in sys.modules:
-        from tinygptv import runtime
+        from tinygptv.ground import runtime
 
         try:
             return dict(runtime.environment())
         except Exception as problem:  # a GPU that has just failed, for one: the record must not hide the step's error
             complain("tracking", f"the environment cannot be described in full ({brief(problem)})")
-    from tinygptv.runtime import software
+    from tinygptv.ground.runtime import software
 
     return dict(software())
-
-
-def inputs_of(stage: Mapping[str, Any]) -> tuple[str, ...]:
-    """The steps whose outputs a stage of ``dvc.yaml`` reads, in the order of the pipeline."""
-    found = {match[1] for dep in stage.get("deps", ()) if (match := re.match(r"data/[^/]+/(\w+)", str(dep)))}
-    return tuple(step for step in STEPS if step in found)
 
 
 def source(name: str, git_sha: str) -> dict[str, str]:

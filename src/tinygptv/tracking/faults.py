@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
-from tinygptv.errors import (
+from tinygptv.ground.errors import (
     PassingError,
     RefusedError,
     UserError,

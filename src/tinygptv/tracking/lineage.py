@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tinygptv.config import STEPS
+from tinygptv.ground.names import STEPS
 from tinygptv.tracking import facts
 from tinygptv.tracking.chain import Chain, Link, Start, Version, version_of
 from tinygptv.tracking.version_tags import PACKAGE_STEP, outputs_of

@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tinygptv.config import STEPS
-from tinygptv.errors import UserError
-from tinygptv.files import sha256_tree
-from tinygptv.profiles import read_yaml
-from tinygptv.tracking import ADDRESS, REGISTRY_SCHEME, facts
+from tinygptv.ground.dvc import dvc_md5, lock_md5
+from tinygptv.ground.errors import UserError
+from tinygptv.ground.files import sha256_tree
+from tinygptv.ground.graph import graph_of
+from tinygptv.ground.names import STEPS
+from tinygptv.ground.yaml_files import read_yaml
+from tinygptv.tracking import ADDRESS, REGISTRY_SCHEME
 from tinygptv.tracking.chain import Chain, Link, Start
 from tinygptv.tracking.client import Tracking, reachable, store_is_missing, tracking_uri
-from tinygptv.tracking.content import dvc_md5, lock_md5
-from tinygptv.tracking.lineage import MD5, Graph, every, search, walk
+from tinygptv.tracking.lineage import MD5, every, search, walk
+from tinygptv.tracking.registry import version_by_alias
 from tinygptv.tracking.version_tags import PACKAGE_STEP
 
 FORMS = (
@@ -43,12 +45,6 @@ def trace(root: Path, subject: str) -> Chain:
         return _without_store(subject, folder, uri)
     with reachable(root) as tracking:
         return walk(tracking.mlflow, graph_of(root), _start(tracking, root, subject, folder))
-
-
-def graph_of(root: Path) -> Graph:
-    """Step → the steps whose outputs it reads, by the checkout's ``dvc.yaml``."""
-    stages = (read_yaml(root / "dvc.yaml") or {}).get("stages") or {}
-    return {step: facts.inputs_of(stage) for step, stage in stages.items()}
 
 
 def _folder(root: Path, subject: str) -> Path | None:
@@ -85,8 +81,6 @@ def _start(tracking: Tracking, root: Path, subject: str, folder: Path | None) ->
 
 def _of_version(tracking: Tracking, subject: str) -> Start:
     from mlflow.exceptions import MlflowException
-
-    from tinygptv.tracking.registry import version_by_alias
 
     parts = ADDRESS.fullmatch(subject)
     assert parts is not None

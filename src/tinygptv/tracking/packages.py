@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tinygptv.errors import DataError, brief, from_os_error
-from tinygptv.files import require_room, scratch_folder
+from tinygptv.ground.errors import DataError, brief, from_os_error
+from tinygptv.ground.files import require_room, scratch_folder
 from tinygptv.tracking import faults
 from tinygptv.tracking.client import prepare_environment, require_store, store_root, tracking_uri
 from tinygptv.tracking.saved import PACKAGE
@@ -68,7 +68,7 @@ def on_this_disk(files: Any) -> bool:
 
 def weights(source: str, uri: str, files: Any, target: Path | None) -> Path:
     """The package among the files of a version: in place, or copied where there is room for it."""
-    from tinygptv.profiles import read_yaml
+    from tinygptv.ground.yaml_files import read_yaml
 
     with _copying(source, uri):
         if target is None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tinygptv.files import read_json
-from tinygptv.marks import abandoned
-from tinygptv.steps.harness import reports_folder
+from tinygptv.ground.files import read_json
+from tinygptv.ground.folders import reports_folder
+from tinygptv.ground.marks import abandoned
 from tinygptv.tracking.client import PIPELINE_TAG, Tracking
 
 PARENT_TAG = "mlflow.parentRunId"

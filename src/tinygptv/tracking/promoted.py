@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from tinygptv.files import read_json
-from tinygptv.services.settings import write_secret
+from tinygptv.ground.files import read_json, write_secret
 from tinygptv.tracking.client import SQLITE
 
 

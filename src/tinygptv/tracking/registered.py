@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tinygptv.profiles import Profile, read_yaml
-from tinygptv.steps.harness import data_folder
+from tinygptv.config.profiles import Profile
+from tinygptv.ground.dvc import lock_md5
+from tinygptv.ground.folders import data_folder
+from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.tracking.client import Tracking
-from tinygptv.tracking.content import lock_md5
 from tinygptv.tracking.version_tags import PACKAGE_STEP
 
 STEP = "register"

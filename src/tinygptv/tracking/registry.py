@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tinygptv.errors import DataError, UserError
-from tinygptv.files import require_room, scratch_folder, sha256_tree, tree_size
+from tinygptv.ground.errors import DataError, UserError
+from tinygptv.ground.files import require_room, scratch_folder, sha256_tree, tree_size
+from tinygptv.ground.graph import graph_of
 from tinygptv.tracking import facts, packages
 from tinygptv.tracking.card import lineage_card
 from tinygptv.tracking.chain import Chain, Start
@@ -17,7 +16,7 @@ from tinygptv.tracking.client import Tracking
 from tinygptv.tracking.lineage import walk
 from tinygptv.tracking.saved import save
 from tinygptv.tracking.transfers import time_for
-from tinygptv.tracking.version_tags import PACKAGE_STEP, tags_of
+from tinygptv.tracking.version_tags import PACKAGE_STEP, Lineage, tags_of
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 DIGEST_TAG = "package.sha256"
@@ -31,24 +30,6 @@ DESCRIPTION = (
 UNDECIDED = {"gate.passed": "false", "gate.reasons": "not decided yet"}
 """From the first moment a version says what the gate thinks of it, whatever is killed later."""
 SECONDS_FOR_LEFTOVERS = 30.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lineage:
-    """Where a package comes from."""
-
-    profile: str
-    git_sha: str
-    digests: Mapping[str, str]
-    """Step → DVC digest of its output."""
-    quantized: Mapping[str, Any]
-    """``quantize.json``."""
-    unquantized: Mapping[str, Any]
-    """``evaluate.json``."""
-    run_id: str
-    """The MLflow run that registers; empty for none."""
-    experiment: Mapping[str, str] = field(default_factory=dict)
-    """Tags that name the experiment that made the package; empty for the pipeline itself."""
 
 
 def add_package(tracking: Tracking, name: str, folder: Path, lineage: Lineage) -> tuple[str, bool]:
@@ -209,7 +190,5 @@ def chain_of(tracking: Tracking, name: str, version: str, running: str | None = 
         version: its version.
         running: the id of the ``register`` run in which this is called.
     """
-    from tinygptv.tracking.lineage_start import graph_of
-
     start = Start(subject=f"models:/{name}/{version}", version=(name, version))
     return walk(tracking.mlflow, graph_of(tracking.root), start, running=running)

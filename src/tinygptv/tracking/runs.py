@@ -10,10 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from tinygptv.errors import brief, complain
-from tinygptv.graph import code_digests, input_digests, stage_of, taken_by_dvc
-from tinygptv.profiles import Profile
-from tinygptv.steps.signals import Interrupted
+from tinygptv.config.profiles import Profile
+from tinygptv.ground.errors import brief, complain
+from tinygptv.ground.graph import code_digests, input_digests, stage_of, taken_by_dvc
+from tinygptv.ground.signals import Interrupted
 from tinygptv.tracking import facts, shelf
 from tinygptv.tracking import spool as spools
 from tinygptv.tracking.machine import Machine

@@ -8,8 +8,6 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
-import tinygptv
-
 PACKAGE = "package"
 """The folder of the weights among the model's artifacts."""
 REQUIREMENTS = (
@@ -40,7 +38,7 @@ def save(path: Path, package: Path, model: Any) -> None:
             mlflow_model=model,
             python_model=str(Path(__file__).with_name("pyfunc.py")),
             artifacts={PACKAGE: str(package)},
-            code_paths=[str(Path(tinygptv.__file__).parent)],
+            code_paths=[str(Path(__file__).parents[1])],
             signature=_signature(),
             input_example=_example(),
             pip_requirements=[f"{name}=={installed_version(name).split('+')[0]}" for name in REQUIREMENTS],
@@ -55,7 +53,7 @@ def _signature() -> Any:
     from mlflow.types import ColSpec, Schema
     from mlflow.types.schema import AnyType
 
-    from tinygptv.serving import rows
+    from tinygptv.model import rows
 
     return ModelSignature(
         inputs=Schema([ColSpec(AnyType(), name) for name in (rows.IMAGE, rows.QUESTION)]),

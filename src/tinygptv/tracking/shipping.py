@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tinygptv.errors import DataError, brief, complain
-from tinygptv.files import tree_size
+from tinygptv.ground.errors import DataError, brief, complain
+from tinygptv.ground.files import tree_size
 from tinygptv.tracking import facts, shelf
 from tinygptv.tracking import spool as spools
 from tinygptv.tracking.client import SPOOL_TAG, Tracking

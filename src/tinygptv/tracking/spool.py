@@ -23,8 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tinygptv.addresses import without_secrets
-from tinygptv.files import needing
+from tinygptv.ground.addresses import without_secrets
+from tinygptv.ground.files import needing
 
 Kind = Literal["metric", "param", "tag", "artifact", "dataset", "status", "attempt", "shipped"]
 Event = dict[str, Any]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tinygptv.errors import UserError
+from tinygptv.ground.errors import UserError
 from tinygptv.tracking.client import SQLITE, Tracking
 
 STALE_SECONDS = 60.0

@@ -6,9 +6,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tinygptv.errors import DataError
-from tinygptv.files import read_json, write_json
-from tinygptv.profiles import read_profile
+from tinygptv.config.profiles import read_profile
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.files import read_json, write_json
 from tinygptv.tracking.client import Tracking
 
 RUN_NAME = "verify"

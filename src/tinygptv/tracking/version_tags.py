@@ -7,17 +7,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
-from tinygptv.files import canonical
-from tinygptv.steps import STEPS
-
-if TYPE_CHECKING:
-    from tinygptv.tracking.registry import Lineage
+from tinygptv.ground.files import canonical
+from tinygptv.ground.names import STEPS
 
 RECORD = "record"
 PACKAGE_STEP = "quantize"
 """The step that makes the registered package."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """Where a package comes from."""
+
+    profile: str
+    git_sha: str
+    digests: Mapping[str, str]
+    """Step → DVC digest of its output."""
+    quantized: Mapping[str, Any]
+    """``quantize.json``."""
+    unquantized: Mapping[str, Any]
+    """``evaluate.json``."""
+    run_id: str
+    """The MLflow run that registers; empty for none."""
+    experiment: Mapping[str, str] = field(default_factory=dict)
+    """Tags that name the experiment that made the package; empty for the pipeline itself."""
 
 
 def tags_of(lineage: Lineage) -> dict[str, str]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinygptv.errors import DataError, UserError
-from tinygptv.files import sha256_tree
+from tinygptv.ground.errors import DataError, UserError
+from tinygptv.ground.files import sha256_tree
 from tinygptv.tracking import ADDRESS, faults, promoted
 from tinygptv.tracking.client import prepare_environment, require_store, store_root, tracking_uri
 from tinygptv.tracking.registry import CHAMPION, DIGEST_TAG, weights_folder

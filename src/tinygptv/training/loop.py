@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypedDict
 
 from tinygptv.data.batches import batch_digest
-from tinygptv.errors import UserError
+from tinygptv.ground.errors import UserError
+from tinygptv.ground.runtime import autocast
+from tinygptv.ground.tables import some
 from tinygptv.model.modeling import token_loss
-from tinygptv.runtime import autocast
-from tinygptv.tables import some
 from tinygptv.training.optimizer import adamw, learning_rate, set_learning_rate
 
 if TYPE_CHECKING:

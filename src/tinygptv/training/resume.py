@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinygptv.errors import DataError
-from tinygptv.files import canonical, replace_folder, sha256_file, write_bytes
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.files import canonical, replace_folder, sha256_file, write_bytes
 from tinygptv.training.randomness import random_state, set_random_state
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests import checkouts
 from tests.drills import zygote
 from tests.drills.formats.look import look
-from tinygptv.config import STEPS
+from tinygptv.ground.names import STEPS
 
 TINY = {
     "hidden_size: 32": "hidden_size: 16",

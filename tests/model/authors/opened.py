@@ -11,7 +11,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import tinygptv
 import tinygptv.model  # the Auto classes
-from tinygptv.errors import UserError
+from tinygptv.ground.errors import UserError
 
 QUESTIONS = ["what color is the shape?", "[refer] circle", "[caption] A photo of"]
 

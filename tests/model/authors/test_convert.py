@@ -15,7 +15,7 @@ from transformers import (
     PhiForCausalLM,
 )
 
-from tinygptv.errors import CheckpointError
+from tinygptv.ground.errors import CheckpointError
 from tinygptv.model import TinyGPTVConfig, TinyGPTVTextConfig
 from tinygptv.model.authors import convert_image_encoder, convert_language_model
 from tinygptv.model.authors.convert import EVA_G_BLOCKS, EVA_G_USED, EVA_G_WIDTH

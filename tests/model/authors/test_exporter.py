@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tinygptv.errors import CheckpointError
+from tinygptv.ground.errors import CheckpointError
 from tinygptv.model.adapters import has_lora, merge_lora
 from tinygptv.model.authors.building import own_state
 from tinygptv.model.authors.exporter import FILES, export_authors, merged

@@ -14,9 +14,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import tinygptv
-from tinygptv import digests
 from tinygptv.cli import main
-from tinygptv.errors import CheckpointError
+from tinygptv.ground import digests
+from tinygptv.ground.errors import CheckpointError
 from tinygptv.model.authors.building import own_state
 from tinygptv.model.authors.folder import AUTHORS, open_import, whole_or_absent
 

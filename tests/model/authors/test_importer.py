@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from tinygptv.config import Prompt
-from tinygptv.errors import CheckpointError
+from tinygptv.ground.errors import CheckpointError
+from tinygptv.ground.runtime import autocast
 from tinygptv.model.adapters import has_lora
 from tinygptv.model.authors.building import own_state
 from tinygptv.model.authors.report import ImportReport
-from tinygptv.runtime import autocast
 
 Parts = dict[str, dict[str, torch.Tensor]]
 PREFIX = "llama_model.base_model.model."

@@ -13,17 +13,17 @@ import pytest
 from transformers import GenerationConfig
 
 from tests.serving.helpers import TOKENS, strong_model
-from tinygptv import digests
 from tinygptv.cli import main
-from tinygptv.errors import CheckpointError, DataError
-from tinygptv.files import read_json
+from tinygptv.config.profiles import Profile
+from tinygptv.ground import digests
+from tinygptv.ground.errors import CheckpointError, DataError
+from tinygptv.ground.files import read_json
 from tinygptv.model.adapters import add_lora
 from tinygptv.model.authors import open_tensors
 from tinygptv.model.authors.folder import save_import
 from tinygptv.model.authors.stage import export_stage
 from tinygptv.model.folders import longest_answer
 from tinygptv.model.int8 import save_quantized
-from tinygptv.profiles import Profile
 
 ROOT = Path(__file__).parents[3]
 

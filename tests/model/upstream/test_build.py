@@ -18,12 +18,12 @@ from tokenizers.models import WordLevel
 
 from tinygptv.config import Lora, Model, Published, QFormer, Text, Vision
 from tinygptv.data.prompts import IGNORE_INDEX
-from tinygptv.errors import CheckpointError, DataError
+from tinygptv.ground.errors import CheckpointError, DataError
 from tinygptv.model.adapters import add_lora, load_tensors
 from tinygptv.model.assembly import assemble
-from tinygptv.model.checkpoint import IMAGE_ENCODER, LANGUAGE_MODEL
 from tinygptv.model.upstream.build import END_OF_TEXT, build
 from tinygptv.model.upstream.lock import INDEX, TOKENIZER
+from tinygptv.model.weights import IMAGE_ENCODER, LANGUAGE_MODEL
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "mg4_stage3_lora"
 FACTS = json.loads((GOLDEN / "case.json").read_text())

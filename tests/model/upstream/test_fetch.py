@@ -8,7 +8,7 @@ import random
 import pytest
 
 from tests.model.upstream.conftest import use
-from tinygptv.errors import BusyError, DataError, PassingError
+from tinygptv.ground.errors import BusyError, DataError, PassingError
 from tinygptv.model.upstream import fetch
 from tinygptv.model.upstream.lock import Pin, Repository
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tinygptv.errors import DataError
+from tinygptv.ground.errors import DataError
 from tinygptv.model.upstream import lock
 from tinygptv.model.upstream.lock import INDEX, Pin, Repository
 
@@ -90,7 +90,7 @@ def test_shards_are_those_that_hold_the_tensors():
 
 def test_the_committed_file_has_the_repositories_of_the_published_profiles():
     from tinygptv.config import Published
-    from tinygptv.profiles import read_config
+    from tinygptv.config.profiles import read_config
 
     committed = lock.read_lock(ROOT / lock.LOCK)
     for path in sorted((ROOT / "configs").glob("*.yaml")):

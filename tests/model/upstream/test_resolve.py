@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tinygptv.config import Published
-from tinygptv.errors import EXIT_PASSING, DataError
+from tinygptv.ground.errors import EXIT_PASSING, DataError
 from tinygptv.model.upstream import __main__ as entry
 from tinygptv.model.upstream import fetch, lock, resolve
 from tinygptv.model.upstream.lock import INDEX, LOCK, Pin, Repository

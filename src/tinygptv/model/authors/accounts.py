@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tinygptv.errors import CheckpointError
+from tinygptv.ground.errors import CheckpointError
 
 if TYPE_CHECKING:
     import torch

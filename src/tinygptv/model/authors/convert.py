@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from tinygptv.errors import CheckpointError
+from tinygptv.ground.errors import CheckpointError
 from tinygptv.model.authors import layouts, names, sizes
 from tinygptv.model.authors.accounts import check, gather, origin_of, refuse
 

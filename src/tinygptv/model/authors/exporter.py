@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tinygptv.errors import CheckpointError
+from tinygptv.ground.errors import CheckpointError
 from tinygptv.model.adapters import GROUPS, has_lora, merge_lora
 from tinygptv.model.authors import names
 from tinygptv.model.authors.building import Origin, build, get_origin, lora_of, own_state
 from tinygptv.model.authors.convert import ADDED_NORMS
 from tinygptv.model.authors.trained import in_groups
-from tinygptv.model.checkpoint import save_weights
 from tinygptv.model.folders import longest_answer, write_folder
+from tinygptv.model.weights import save_weights
 
 if TYPE_CHECKING:
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration

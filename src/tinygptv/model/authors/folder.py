@@ -17,21 +17,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinygptv import digests
 from tinygptv.config.training import one_place
-from tinygptv.errors import CheckpointError
-from tinygptv.files import read_json, replace_folder, write_json
+from tinygptv.ground import digests
+from tinygptv.ground.errors import CheckpointError
+from tinygptv.ground.files import read_json, replace_folder, write_json
+from tinygptv.ground.runtime import quiet_libraries
 from tinygptv.model.authors.building import Origin, build, get_origin, own_state, set_origin
 from tinygptv.model.authors.exporter import MAX_NEW_TOKENS, export_authors, export_folder
 from tinygptv.model.authors.foreign import open_tensors
 from tinygptv.model.authors.importer import PROMPT, import_authors
 from tinygptv.model.authors.report import REPORT, ImportReport
 from tinygptv.model.authors.trained import lora_settings
-from tinygptv.model.checkpoint import save_weights
 from tinygptv.model.folders import longest_answer
 from tinygptv.model.int8 import quantize_folder
 from tinygptv.model.package import check_files, readable
-from tinygptv.runtime import quiet_libraries
+from tinygptv.model.weights import save_weights
 
 if TYPE_CHECKING:
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from tinygptv import digests
-from tinygptv.errors import (
+from tinygptv.ground import digests
+from tinygptv.ground.errors import (
     EXIT_MACHINE,
     EXIT_PASSING,
     EXIT_USER_ERROR,
@@ -26,7 +26,7 @@ from tinygptv.errors import (
     brief,
     true_cause,
 )
-from tinygptv.files import read_json, require_room, scratch_folder
+from tinygptv.ground.files import read_json, require_room, scratch_folder
 
 if TYPE_CHECKING:
     import torch

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from tinygptv.config import Prompt
-from tinygptv.errors import CheckpointError
+from tinygptv.ground.errors import CheckpointError
 from tinygptv.model.authors import names, sizes
 from tinygptv.model.authors.accounts import refuse
 from tinygptv.model.authors.building import Origin, build, set_origin
@@ -55,7 +55,7 @@ def import_authors(
     """Build the model of the authors' files, or of Microsoft's and Hugging Face's in their place.
 
     Matrices keep the format of their file (float16 for Phi-2 as published), all else is float32; a model of two
-    formats runs under ``tinygptv.runtime.autocast(model)``. Weights stay memory-mapped.
+    formats runs under ``tinygptv.ground.runtime.autocast(model)``. Weights stay memory-mapped.
 
     Args:
         phi: the language model: the authors', Microsoft's or transformers' file, or a Hugging Face folder.

@@ -17,7 +17,7 @@ from typing import Literal, get_args
 
 import torch
 
-from tinygptv.errors import CheckpointError
+from tinygptv.ground.errors import CheckpointError
 from tinygptv.model.authors import names
 from tinygptv.model.authors.accounts import refuse
 

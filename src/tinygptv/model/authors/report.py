@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from tinygptv.errors import CheckpointError
+from tinygptv.ground.errors import CheckpointError
 
 REPORT = "report.json"
 

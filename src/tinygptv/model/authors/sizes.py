@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from transformers import Blip2QFormerConfig, Blip2VisionConfig
 
-from tinygptv.errors import CheckpointError
+from tinygptv.ground.errors import CheckpointError
 from tinygptv.model.configuration import TinyGPTVConfig, TinyGPTVTextConfig
 
 if TYPE_CHECKING:

@@ -5,21 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinygptv import runtime
-from tinygptv.errors import CheckpointError
-from tinygptv.files import write_json
+from tinygptv.ground import runtime
+from tinygptv.ground.errors import CheckpointError
+from tinygptv.ground.files import write_json
+from tinygptv.ground.names import STAGES
 from tinygptv.model.adapters import freeze, held_groups
 from tinygptv.model.assembly import check_fit, formats_of
 from tinygptv.model.authors.building import lora_of, own_state
 from tinygptv.model.authors.folder import open_import, refuse_existing, whole_or_absent
-from tinygptv.model.checkpoint import HISTORY, IMAGE_ENCODER, LANGUAGE_MODEL, backbone_digests, save_stage
 from tinygptv.model.streaming import write_tensors
-from tinygptv.steps import STAGES
+from tinygptv.model.weights import HISTORY, IMAGE_ENCODER, LANGUAGE_MODEL, backbone_digests, save_stage
 
 if TYPE_CHECKING:
     from tinygptv.config import Config, Lora
+    from tinygptv.config.profiles import Profile
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
-    from tinygptv.profiles import Profile
 
 BACKBONES = "backbones"
 

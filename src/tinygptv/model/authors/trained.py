@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tinygptv.config import Lora
-from tinygptv.errors import CheckpointError
+from tinygptv.ground.errors import CheckpointError
 from tinygptv.model.adapters import GROUPS
 from tinygptv.model.authors import names
 from tinygptv.model.authors.accounts import gather, refuse

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from tinygptv.errors import (
+from tinygptv.ground.errors import (
     EXIT_MACHINE,
     EXIT_PASSING,
     EXIT_USER_ERROR,
@@ -35,7 +35,7 @@ from tinygptv.errors import (
     from_write_error,
     system_error,
 )
-from tinygptv.steps.signals import die_with_parent
+from tinygptv.ground.signals import die_with_parent
 
 GROWTH = 4
 """Bytes of tensors for a byte of the file, at most: tensors may share memory in a pickle and do not in safetensors."""

@@ -6,13 +6,13 @@ import os
 import sys
 from pathlib import Path
 
-from tinygptv.arguments import Parser
 from tinygptv.config import Published
-from tinygptv.errors import ConfigError, UserError, complain
+from tinygptv.config.profiles import read_profile
+from tinygptv.ground.arguments import Parser
+from tinygptv.ground.errors import ConfigError, UserError, complain
+from tinygptv.ground.folders import find_root
 from tinygptv.model.upstream.lock import LOCK
 from tinygptv.model.upstream.resolve import fill_in
-from tinygptv.profiles import read_profile
-from tinygptv.steps.harness import find_root
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygptv.config import Config
-from tinygptv.errors import CheckpointError, DataError
-from tinygptv.files import read_json
-from tinygptv.model.checkpoint import IMAGE_ENCODER, LANGUAGE_MODEL
+from tinygptv.ground.errors import CheckpointError, DataError
+from tinygptv.ground.files import read_json
 from tinygptv.model.upstream.lock import (
     IMAGE_ENCODER_TENSORS,
     INDEX,
@@ -23,6 +22,7 @@ from tinygptv.model.upstream.lock import (
     is_weights,
     needed_shards,
 )
+from tinygptv.model.weights import IMAGE_ENCODER, LANGUAGE_MODEL
 
 if TYPE_CHECKING:
     import torch

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tinygptv.errors import BusyError, DataError, PassingError, UserError, passes
-from tinygptv.files import sha256_file, sync_folder
+from tinygptv.ground.errors import BusyError, DataError, PassingError, UserError, passes
+from tinygptv.ground.files import sha256_file, sync_folder
 from tinygptv.model.upstream.lock import LOCK, Lock, Pin
 
 TIMEOUT_S = 15.0

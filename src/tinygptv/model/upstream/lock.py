@@ -12,8 +12,8 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from tinygptv.config.base import Section
-from tinygptv.errors import DataError
-from tinygptv.files import read_json, write_json
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.files import read_json, write_json
 
 LOCK = Path("configs") / "backbones.lock.json"
 """Where the lock file lies in the checkout."""

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinygptv.errors import DataError
-from tinygptv.files import read_json, sha256_file
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.files import read_json, sha256_file
 from tinygptv.model.upstream.fetch import TIMEOUT_S, NoNetworkError, compare, download, hub_errors
 from tinygptv.model.upstream.lock import (
     IMAGE_ENCODER_TENSORS,

@@ -1,0 +1,74 @@
+"""What ``dvc.yaml`` and ``dvc.lock`` say of a step: its code, its inputs, and whether DVC has its result."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tinygptv.ground.dvc import lock_md5
+from tinygptv.ground.files import sha256_file
+from tinygptv.ground.names import STEPS
+from tinygptv.ground.yaml_files import read_yaml
+
+
+def stage_of(root: Path, step: str) -> dict[str, Any]:
+    """The step's entry in ``dvc.yaml``; empty where it has none."""
+    return _entry(root / "dvc.yaml", step)
+
+
+def code_digests(root: Path, step: str) -> dict[str, str]:
+    """Source file → sha256, for the files that ``dvc.yaml`` lets the step depend on.
+
+    The files are those that run, which is what counts where another checkout is installed.
+    """
+    source = Path(__file__).resolve().parents[2]
+    found: dict[str, str] = {}
+    for dep in stage_of(root, step).get("deps", ()):
+        if str(dep).startswith("src/"):
+            path = source / str(dep).removeprefix("src/")
+            for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+                digest = sha256_file(file) if file.is_file() else "missing"  # DVC refuses the step and names the file
+                found[file.relative_to(source).as_posix()] = digest
+    return found
+
+
+def input_digests(root: Path, profile: str, step: str) -> dict[str, str]:
+    """Earlier step → DVC digest of its output, for the step's inputs, in the order of the pipeline."""
+    found = {name: lock_md5(root, Path("data") / profile / name) for name in inputs_of(stage_of(root, step))}
+    return {name: digest for name, digest in found.items() if digest is not None}
+
+
+def inputs_of(stage: Mapping[str, Any]) -> tuple[str, ...]:
+    """The steps whose outputs a stage of ``dvc.yaml`` reads, in the order of the pipeline."""
+    found = {match[1] for dep in stage.get("deps", ()) if (match := re.match(r"data/[^/]+/(\w+)", str(dep)))}
+    return tuple(step for step in STEPS if step in found)
+
+
+def graph_of(root: Path) -> dict[str, tuple[str, ...]]:
+    """Step → the steps whose outputs it reads, by the checkout's ``dvc.yaml``."""
+    stages = (read_yaml(root / "dvc.yaml") or {}).get("stages") or {}
+    return {step: inputs_of(stage) for step, stage in stages.items()}
+
+
+def taken_by_dvc(root: Path, profile: str, step: str, md5: str | None) -> bool:
+    """Whether ``dvc.lock`` records a result of the step.
+
+    Args:
+        root: the checkout.
+        profile: name of the profile.
+        step: the step.
+        md5: DVC's digest of the result; None for a step without outputs, which counts by its inputs.
+    """
+    entry = _entry(root / "dvc.lock", step)
+    if md5 is not None:
+        return any(out.get("md5") == md5 for out in entry.get("outs", ()))
+    recorded = {dep["path"]: dep.get("md5") for dep in entry.get("deps", ())}
+    inputs = input_digests(root, profile, step)
+    return bool(entry) and all(recorded.get(f"data/{profile}/{name}") == now for name, now in inputs.items())
+
+
+def _entry(path: Path, step: str) -> dict[str, Any]:
+    content: Mapping[str, Any] = (read_yaml(path) or {}) if path.is_file() else {}
+    return dict((content.get("stages") or {}).get(step, {}))

@@ -1,0 +1,168 @@
+"""The programs without typer: every kind of wrong command line is one line, exit code 2, and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.checkouts import bare_clone
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = """
+import runpy, sys
+name, *sys.argv[1:] = sys.argv[1:]
+try:
+    if name.endswith(".py"):
+        sys.argv[0] = name
+        sys.path.insert(0, name.rpartition("/")[0])
+        runpy.run_path(name, run_name="__main__")
+    else:
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
+    code = 0
+except SystemExit as end:
+    code = end.code
+print(code, [heavy for heavy in ("torch", "transformers", "mlflow", "prefect") if heavy in sys.modules])
+"""
+WRONG = {
+    "flows.pipeline": [
+        ("--nosuch", "unrecognized arguments: --nosuch; see `python -m flows.pipeline --help`"),
+        ("surplus", "unrecognized arguments: surplus"),
+        ("--from", "--from: expected one argument"),
+        ("--from nosuch", "--from nosuch: no such step; the steps are download"),
+        ("--to stge1", "did you mean stage1?"),
+        ("--force ''", "--force : no such step"),
+        ("--profile nosuch", "no profile `nosuch` in configs/; there are paper, smoke, tiny"),
+        ("--profile ''", "no profile `` in configs/"),
+        ("--profile '../x\ny'", "no profile `../x\\ny` in configs/"),
+        ("--set x", "--set x: it must be KEY=VALUE"),
+        ("--set nosuch=1", "--set nosuch=1: unknown key `nosuch`"),
+        ("--set stage4.epochs=nan", "--set stage4.epochs=nan: "),
+        ("--set ''", "--set : it must be KEY=VALUE"),
+        ("--name x", "--name x names an experiment; add --set KEY=VALUE"),
+        ("--server nosuch", "'nosuch' is no address"),
+        ("--server ''", "'' is no address"),
+        ("--server ftp://user:t0ken@h", "'ftp://h' is no address"),
+    ],
+    "flows.verify": [
+        ("--nosuch", "unrecognized arguments: --nosuch"),
+        ("nosuch", "has no such step"),
+        ("''", "has no such step"),
+        ("--profile nosuch", "configs/nosuch.yaml does not exist"),
+        ("--profile smoke", ".state/worktrees/smoke/dvc.lock does not exist"),
+        ("--server nosuch", "'nosuch' is no address"),
+    ],
+    "tinygptv.steps": [
+        ("", "the following arguments are required: step"),
+        ("nosuch", "invalid choice: 'nosuch'"),
+        ("''", "invalid choice: ''"),
+        ("stage1 surplus", "unrecognized arguments: surplus"),
+        ("stage1 --nosuch", "unrecognized arguments: --nosuch"),
+        ("shards --allow-changed x", "--allow-changed: shards has no resume points"),
+    ],
+    "tinygptv.tracking": [
+        ("", "the following arguments are required: command"),
+        ("nosuch", "invalid choice: 'nosuch'"),
+        ("ship surplus", "unrecognized arguments: surplus"),
+        ("open-pipeline", "the following arguments are required: --id"),
+        ("close-pipeline --id x --status nosuch", "invalid choice: 'nosuch'"),
+        ("record-verification --file nosuch.json", "nosuch.json is missing"),
+        ("record-verification --file docs", "docs is a folder"),
+        ("record-verification --file dvc.yaml", "dvc.yaml is not valid JSON"),
+    ],
+    "tinygptv.docs": [("--nosuch", "unrecognized arguments: --nosuch"), ("surplus", "unrecognized arguments: surplus")],
+    "tinygptv.model.upstream": [
+        ("", "the following arguments are required: command"),
+        ("nosuch", "invalid choice: 'nosuch'"),
+        ("lock --nosuch", "unrecognized arguments: --nosuch"),
+        ("lock --profile nosuch", "configs/nosuch.yaml does not exist"),
+        ("lock --profile tiny", "are not published ones: nothing to pin"),
+    ],
+    "scripts/pictures.py": [("", "the following arguments are required: out"), ("x --nosuch", "--nosuch")],
+    "benchmarks/ablations.py": [("nosuch", "no variant 'nosuch'")],
+    "benchmarks/serving.py": [("--rounds x", "invalid int value: 'x'")],
+    "benchmarks/determinism.py": [("--nosuch", "unrecognized arguments: --nosuch")],
+    "benchmarks/cpu_full_size.py": [("--nosuch", "unrecognized arguments: --nosuch")],
+    "benchmarks/gpu_step.py": [("--device nosuch", "invalid choice: 'nosuch'")],
+    "benchmarks/gpu_memory.py": [("--gpu x", "invalid float value: 'x'")],
+}
+TORCH_FIRST = ("tinygptv.model.upstream", "benchmarks/")
+"""Below ``tinygptv.model`` torch is imported first; benchmarks are about nothing else."""
+OUTSIDE = {"flows.pipeline": "", "flows.verify": "", "tinygptv.steps": "shards", "tinygptv.tracking": "ship"} | {
+    "tinygptv.docs": "--check",
+    "flows.deploy": "",
+}
+ROWS = [(program, line, said) for program, lines in WRONG.items() for line, said in lines]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone in which nothing was made."""
+    folder = bare_clone(tmp_path_factory.mktemp("checkout"))
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=folder, check=True)
+    return folder
+
+
+def files(folder: Path) -> set[Path]:
+    """What lies there, but for git's and DVC's own, and the worktree in which an experiment's values are looked at."""
+    return {path for path in folder.rglob("*") if not {".git", ".dvc", ".state"} & {*path.relative_to(folder).parts}}
+
+
+def call(folder: Path, program: str, line: str) -> tuple[str, str]:
+    """Run a program in a folder; gives its code with what it imported, and what it said on stderr."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "TINYGPTV_", "DVC_"))}
+    paths = os.pathsep.join((str(ROOT), str(ROOT / "src")))
+    name = str(ROOT / program) if program.endswith(".py") else program
+    before = files(folder)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, name, *shlex.split(line)],
+        cwd=folder,
+        env=env | {"PYTHONPATH": paths, "DVC_NO_ANALYTICS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert files(folder) == before
+    return done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(("program", "line", "said"), ROWS, ids=[f"{row[0]} {row[1]!r}" for row in ROWS])
+def test_a_wrong_command_line_is_one_line(checkout, program, line, said):
+    out, err = call(checkout, program, line)
+    assert err.count("\n") == 1 and said in err
+    assert out.startswith("2 [") and out.count("\n") == 1
+    assert out == "2 []\n" or program.startswith(TORCH_FIRST)
+
+
+@pytest.mark.parametrize("program", OUTSIDE)
+def test_outside_a_checkout(tmp_path, program):
+    out, err = call(tmp_path, program, OUTSIDE[program])
+    assert err.count("\n") == 1 and f"no dvc.yaml in {tmp_path}" in err
+    assert out.startswith("2 ")
+
+
+def test_every_program_has_its_rows():
+    """Whoever reads a command line with argparse."""
+    folders = ("flows", "src", "scripts", "benchmarks")
+    found = {path for folder in folders for path in (ROOT / folder).rglob("*.py") if "Parser(" in path.read_text()}
+    inner = {
+        "src/tinygptv/ground/arguments.py",  # the parser
+        "src/tinygptv/ground/processes.py",  # called by this project alone
+        "flows/verification.py",
+        "benchmarks/gpu_common.py",  # that of gpu_step and gpu_memory
+    }
+    names = {path.relative_to(ROOT).as_posix() for path in found} - inner
+    programs = {
+        program
+        if program.endswith(".py")
+        else f"{'src/' if program.startswith('tinygptv') else ''}"
+        f"{program.replace('.', '/')}{'/__main__' if (ROOT / 'src' / program.replace('.', '/')).is_dir() else ''}.py"
+        for program in WRONG
+    }
+    assert {name for name in names if not name.endswith("configparser")} <= programs | {
+        "src/tinygptv/doctor/remotes.py"
+    }

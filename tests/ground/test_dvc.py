@@ -1,0 +1,65 @@
+"""Our digests are DVC's: real ``dvc add`` and ``dvc repro`` in a small repository."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tinygptv.ground.dvc import dvc_md5, lock_md5
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.yaml_files import read_yaml
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    root = tmp_path_factory.mktemp("repository")
+    made = root / "made"
+    (made / "b").mkdir(parents=True)
+    (made / "a b.txt").write_bytes(b"line\r\nline\r\n")
+    (made / "b" / "ä.bin").write_bytes(bytes(range(256)))
+    (made / "b" / "same.txt").write_bytes(b"line\r\nline\r\n")
+    (made / "b-c.txt").write_bytes(b"")
+    (root / "copied.txt").write_text("hello")
+    (root / "dvc.yaml").write_text(
+        "stages:\n  one:\n    cmd: mkdir -p data/tiny && cp -r made data/tiny/one\n    outs: [data/tiny/one]\n"
+    )
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(root / "site")}
+
+    def dvc(*arguments):
+        command = [sys.executable, "-m", "dvc", *arguments]
+        subprocess.run(command, cwd=root, env=environment, check=True, capture_output=True)
+
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    dvc("init", "-q")
+    dvc("repro", "-q")
+    dvc("add", "-q", "copied.txt")
+    return root
+
+
+def test_folder_equals_what_repro_records(repository):
+    recorded = read_yaml(repository / "dvc.lock")["stages"]["one"]["outs"][0]["md5"]
+    assert recorded.endswith(".dir")
+    assert dvc_md5(repository / "data" / "tiny" / "one") == recorded
+    assert dvc_md5(repository / "made") == recorded
+
+
+def test_file_equals_what_add_records(repository):
+    recorded = read_yaml(repository / "copied.txt.dvc")["outs"][0]["md5"]
+    assert dvc_md5(repository / "copied.txt") == recorded
+
+
+def test_lock_md5_finds_an_output_by_either_kind_of_path(repository):
+    folder = repository / "data" / "tiny" / "one"
+    assert lock_md5(repository, folder) == dvc_md5(folder)
+    assert lock_md5(repository, folder.relative_to(repository)) == dvc_md5(folder)
+    assert lock_md5(repository, repository / "data" / "tiny" / "two") is None
+    assert lock_md5(repository / "made", repository / "made" / "x") is None
+
+
+def test_missing_and_empty_paths_are_named(tmp_path):
+    with pytest.raises(DataError, match="nothing is missing"):
+        dvc_md5(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty holds no file"):
+        dvc_md5(tmp_path / "empty")
