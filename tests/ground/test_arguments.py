@@ -82,6 +82,7 @@ WRONG = {
         ("lock --profile nosuch", "configs/nosuch.yaml does not exist"),
         ("lock --profile tiny", "are not published ones: nothing to pin"),
     ],
+    "scripts/architecture.py": [("--nosuch", "unrecognized arguments: --nosuch"), ("x", "unrecognized arguments: x")],
     "scripts/pictures.py": [("", "the following arguments are required: out"), ("x --nosuch", "--nosuch")],
     "benchmarks/ablations.py": [("nosuch", "no variant 'nosuch'")],
     "benchmarks/serving.py": [("--rounds x", "invalid int value: 'x'")],

@@ -1,4 +1,4 @@
-"""One look for every picture, and PNG files whose bytes depend on nothing but their content."""
+"""One look for every picture, and files whose bytes depend on nothing but their content."""
 
 from __future__ import annotations
 
@@ -36,14 +36,16 @@ STYLE = {
     "xtick.color": QUIET,
     "ytick.color": QUIET,
     "legend.frameon": False,
+    "svg.hashsalt": "tinygptv",  # ids of an SVG, otherwise drawn by lot
 }
 
 
 @contextmanager
-def figure(width: float, height: float, path: Path) -> Iterator[Figure]:
-    """A figure of so many inches, written to ``path`` as PNG when the block ends well.
+def figure(width: float, height: float, path: Path, description: str | None = None) -> Iterator[Figure]:
+    """A figure of so many inches, written to ``path`` as PNG or SVG when the block ends well.
 
-    The user's matplotlibrc has no say, no window system is needed, and the file holds no date or version.
+    The user's matplotlibrc has no say, no window system is needed, and the file holds no date or version. Letters of an
+    SVG are paths, so that they look the same everywhere; ``description`` is a text that it carries unseen.
     """
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -54,5 +56,7 @@ def figure(width: float, height: float, path: Path) -> Iterator[Figure]:
         FigureCanvasAgg(drawing)
         yield drawing
         buffer = io.BytesIO()
-        drawing.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+        form = path.suffix.removeprefix(".")
+        unseen = {"Date": None, "Creator": None, "Description": description} if form == "svg" else {"Software": None}
+        drawing.savefig(buffer, format=form, dpi=DPI, metadata=unseen)
     write_bytes(path, buffer.getvalue())
