@@ -228,6 +228,56 @@ def test_adding_a_task_names_every_file_that_names_one():
         assert set(read_config(ROOT / "configs" / f"{profile}.yaml").stage4.mixture) == tasks
 
 
+def rows_of(page, heading):
+    """The cells of the table below a heading, its head first."""
+    section = (ROOT / page).read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in section.splitlines()
+        if line.startswith("|") and not line.startswith("|--")
+    ]
+
+
+def test_the_page_on_the_architecture_names_files_that_are_there():
+    """Also those that it names from ``src/tinygptv`` on; each row of what to change has a test."""
+    page = "docs/architecture.md"
+    named = re.findall(r"`([a-z_]+/[\w./*-]*)`", (ROOT / page).read_text())
+    assert len(named) > 50
+    assert [n for n in named if not any([*ROOT.glob(f"src/tinygptv/{n}"), *ROOT.glob(n)])] == []
+    _, *rows = rows_of(page, "Where to change what")
+    assert [what for what, _, test, _ in rows if "`tests/" not in test] == []
+
+
+def test_the_table_of_the_stages_says_what_the_profiles_say():
+    head, *rows = rows_of("docs/architecture.md", "The four stages")
+    table = {row[0]: row[1:] for row in rows}
+    profiles = [read_config(ROOT / "configs" / f"{name}.yaml") for name in ("paper", "tiny")]
+    for column, name in enumerate(cell.strip("`") for cell in head[1:]):
+        paper, tiny = (profile.stage(name) for profile in profiles)
+        assert table["image, pixels a side"][column] == f"{paper.image_size} ({tiny.image_size})"
+        repeats = f"{paper.repeats} times " if paper.repeats > 1 else ""
+        assert table["steps"][column] == f"{repeats}{paper.steps_per_repeat:,} ({tiny.steps})"
+        longest = [f"{stage.max_answer_tokens:,}, {stage.max_sequence_tokens:,}" for stage in (paper, tiny)]
+        assert table["longest answer, sequence"][column] == "{} ({})".format(*longest)
+        assert table["blocks computed twice"][column].startswith("yes" if paper.gradient_checkpointing else "no")
+        assert table["trains"][column].endswith("norms") == ("lora" not in paper.trainable)
+        for form, rate in zip(("{}", "({}"), (paper.learning_rate, tiny.learning_rate), strict=True):
+            told = f"{exponent(rate.warmup)} to {exponent(rate.init)} in {rate.warmup_steps:,}"
+            same = rate == profiles[1].stage1.learning_rate and "(as stage 1)" in table["rate: warm-up, then"][column]
+            assert same or form.format(told) in table["rate: warm-up, then"][column], (name, told)
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for profile, name in zip(profiles, ("paper", "tiny"), strict=True):
+        first, second = (profile.stage(stage).model_dump() for stage in ("stage1", "stage2"))
+        keys = [f"`{key}`" for key in first if first[key] != second[key]]
+        (told,) = re.findall(rf"((?:`\w+`(?:, | and )?)+) in\s+`configs/{name}.yaml`", text)
+        assert sorted(re.findall(r"`\w+`", told)) == sorted(keys)
+
+
+def exponent(number):
+    """As the page writes it: 1e-4."""
+    return re.sub(r"e-0", "e-", f"{number:.0e}")
+
+
 YOURS = {"configs/mine.yaml"}
 """Files that a page tells its reader to make."""
 
