@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from layered import End, Segment, arranged, pieces, spread, straightened
+from layered import End, Item, Segment, arranged, pieces, spread, straightened
 
 from tinygptv.evaluation.drawing import BLUE, FAINT, INK, ORANGE, PURPLE, QUIET, VERMILLION, figure
 from tinygptv.ground.arguments import Parser
@@ -130,10 +130,8 @@ def draw(plan: Sequence[Sequence[str]], lines: Lines, path: Path) -> None:
     rows = rows_of(plan, lines)
     segments = pieces(rows, lines)
     order = arranged(rows, segments)
-    wide: dict[End, float] = {(r, item): 0.0 for r, row in enumerate(order) for item in row}
-    for r, row in enumerate(rows):
-        wide |= {(r, name): WIDTH - AISLE if name in BASE else BOXES.get(len(row), BOX) for name in row}
-    x = straightened(order, segments, wide, total=WIDTH - AISLE, room=AISLE)
+    wide, width = widths(order)
+    x = straightened(order, segments, wide, total=width - AISLE, room=AISLE)
     texts = {
         (r, name): textwrap.wrap(words(name), int((wide[r, name] - PADDING) / LETTER))
         for r, row in enumerate(rows)
@@ -143,10 +141,10 @@ def draw(plan: Sequence[Sequence[str]], lines: Lines, path: Path) -> None:
     total = sum(heights) + GAP * len(rows)
     tops = [total - GAP / 2 - sum(heights[:r]) - GAP * r for r in range(len(rows))]
     bottoms = [top - height for top, height in zip(tops, heights, strict=True)]
-    with figure(WIDTH, total, path, description=described(plan, lines)) as drawing:
+    with figure(width, total, path, description=described(plan, lines)) as drawing:
         axes = drawing.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
-        axes.set_xlim(-AISLE / 2, WIDTH - AISLE / 2)
+        axes.set_xlim(-AISLE / 2, width - AISLE / 2)
         axes.set_ylim(0, total)
         last = 0
         for number, floor in enumerate(plan):
@@ -160,6 +158,18 @@ def draw(plan: Sequence[Sequence[str]], lines: Lines, path: Path) -> None:
                 line(axes, (start, bottoms[r]), (x[lower, name], tops[lower]), arrow=isinstance(name, str))
         for (r, name), told in texts.items():
             box(axes, (x[r, name] - wide[r, name] / 2, bottoms[r], wide[r, name], heights[r]), name, told)
+
+
+def widths(order: Sequence[Sequence[Item]]) -> tuple[dict[End, float], float]:
+    """Inches of every box (a lane has none), and of a picture that holds the fullest row."""
+    found: dict[End, float] = {}
+    for r, row in enumerate(order):
+        boxes = sum(isinstance(item, str) for item in row)
+        found |= {(r, item): BOXES.get(boxes, BOX) if isinstance(item, str) else 0.0 for item in row}
+    rows = [sum(found[r, item] + AISLE for item in row) for r, row in enumerate(order)]
+    width = max(WIDTH, *rows)
+    found |= {end: width - AISLE for end in found if end[1] in BASE}
+    return found, width
 
 
 def leaving(

@@ -83,6 +83,16 @@ def test_packages_stand_apart_and_lanes_pass_beside_them(imports):
     assert all(wide[end] / 2 - 1e-9 <= at <= 9.0 - wide[end] / 2 + 1e-9 for end, at in x.items())
 
 
+@pytest.mark.parametrize("count", [1, 3, 12])
+def test_the_picture_is_as_wide_as_its_fullest_row(count):
+    order = [[*"abcdefghijkl"[:count], ("ground",)], ["ground"]]
+    wide, width = architecture.widths(order)
+    assert width >= architecture.WIDTH and wide[1, "ground"] == width - architecture.AISLE
+    x = layered.straightened(order, [], wide, total=width - architecture.AISLE, room=architecture.AISLE)
+    for (r, item), at in x.items():
+        assert wide[r, item] / 2 - 1e-9 <= at <= width - architecture.AISLE - wide[r, item] / 2 + 1e-9
+
+
 def test_lines_that_need_not_cross_do_not():
     rows = [["a", "b", "c"], ["d", "e", "f"], ["g"]]
     lines = [("a", "f"), ("b", "e"), ("c", "d"), ("f", "g"), ("a", "g")]
