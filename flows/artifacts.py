@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-from base64 import b64encode
 from collections.abc import Mapping
-from urllib.error import URLError
-from urllib.parse import quote, urlencode
-from urllib.request import Request, urlopen
+from urllib.parse import urlencode
 
 from prefect import get_run_logger
 from prefect.artifacts import (
@@ -24,13 +20,11 @@ from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import read_json
 from tinygptv.ground.folders import reports_folder
 from tinygptv.results import markdown_results
-from tinygptv.tracking.client import credentials
+from tinygptv.tracking import pages, rest
 
 EVALUATED = ("evaluate", "quantize")
 """The steps whose reports are the results."""
 LOSS = "loss.png"
-ANSWER_SECONDS = 5.0
-LARGEST_ANSWER = 1_000_000
 
 
 def show(plan: Plan, outcomes: Mapping[str, Outcome], run_url: str) -> None:
@@ -72,7 +66,7 @@ def artifact_url(run_page: str, run_id: str, name: str) -> str:
         run_id: its id.
         name: the file's name among the run's artifacts.
     """
-    return f"{_server(run_page)}/get-artifact?{urlencode({'path': name, 'run_uuid': run_id})}"
+    return f"{pages.server_of(run_page)}/get-artifact?{urlencode({'path': name, 'run_uuid': run_id})}"
 
 
 def _steps(plan: Plan, outcomes: Mapping[str, Outcome]) -> None:
@@ -96,15 +90,10 @@ def _results(plan: Plan) -> None:
 
 def _model(run_page: str, run_id: str) -> None:
     """A link to the version that ``register`` made: its run says which. It needs MLflow's server to answer."""
-    base = _server(run_page)
-    # the address is of the project's own records
-    request = Request(  # noqa: S310
-        f"{base}/api/2.0/mlflow/runs/get?{urlencode({'run_id': run_id})}", headers=_credentials(os.environ)
-    )
+    base = pages.server_of(run_page)
     try:
-        with urlopen(request, timeout=ANSWER_SECONDS) as answer:  # noqa: S310
-            tags = json.loads(answer.read(LARGEST_ANSWER))["run"]["data"].get("tags", [])
-    except (URLError, OSError, ValueError, KeyError) as error:
+        tags = rest.ask(base, "runs/get", {"run_id": run_id}, os.environ)["run"]["data"].get("tags", [])
+    except (OSError, ValueError, KeyError) as error:
         get_run_logger().info("no link to the model's version: MLflow at %s does not answer (%s)", base, error)
         return
     named = {tag["key"]: tag["value"] for tag in tags}.get("model.version", "")
@@ -112,20 +101,7 @@ def _model(run_page: str, run_id: str) -> None:
     if name:
         create_link_artifact(
             key="model-version",
-            link=f"{base}/#/models/{quote(name)}/versions/{quote(version)}",
+            link=pages.of_version(base, name, version),
             link_text=f"{name} version {version}",
             description="What was registered",
         )
-
-
-def _credentials(env: Mapping[str, str]) -> dict[str, str]:
-    """What a team's MLflow wants to see, of the variables that MLflow's own client takes."""
-    env = {**env, **credentials(env)}
-    user, password = env.get("MLFLOW_TRACKING_USERNAME"), env.get("MLFLOW_TRACKING_PASSWORD")
-    if not user or not password:
-        return {}
-    return {"Authorization": f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"}
-
-
-def _server(run_page: str) -> str:
-    return run_page.partition("/#/")[0]

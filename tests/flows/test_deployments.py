@@ -17,6 +17,7 @@ from flows.verification import verify
 from tests.flows.conftest import ROOT
 from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.services.stack import POOL
+from tinygptv.tracking import pages
 
 DEPLOYMENTS = {entry["name"]: entry for entry in read_yaml(ROOT / "prefect.yaml")["deployments"]}
 
@@ -41,7 +42,7 @@ def test_a_deployment_runs_alone_and_its_flow_exists(name):
 
 
 def test_the_address_of_a_picture():
-    page = "http://127.0.0.1:5000/#/experiments/1/runs/abc"
+    page = pages.of_run("http://127.0.0.1:5000", "1", "abc")
     assert artifact_url(page, "abc", "loss.png") == "http://127.0.0.1:5000/get-artifact?path=loss.png&run_uuid=abc"
     assert artifact_url(page, "abc", "a&b=../c").endswith("?path=a%26b%3D..%2Fc&run_uuid=abc")
 

@@ -10,6 +10,7 @@ import pytest
 
 from tinygptv.ground.addresses import split_user, without_secrets
 from tinygptv.ground.errors import ConfigError, DataError, UserError, brief, complain
+from tinygptv.tracking import pages
 from tinygptv.tracking.spool import Spool, read_events
 
 ADDRESSES = {
@@ -47,7 +48,7 @@ TEXTS = {
     "two: https://u5er:t0ken@a/x, https://u5er:t0ken@b/y": "https://a/x, https://b/y",
 }
 LEFT_ALONE = (
-    "http://127.0.0.1:5000/#/experiments/1/runs/2",
+    pages.of_run("http://127.0.0.1:5000", "1", "2"),
     "https://host:5000/users/@me",
     "https://[::1]:5000/x@y",
     "https://github.com/o/r@v1.0",

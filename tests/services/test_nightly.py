@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2 as httpx
 import pytest
@@ -14,6 +15,7 @@ from tests.drills.prefect_server import free_port
 from tests.services.clones import MODEL, Clone, smoke_clone
 from tests.services.servers import Servers, until
 from tinygptv.ground.names import STEPS
+from tinygptv.tracking import pages
 
 pytestmark = pytest.mark.services
 EVERY_MINUTE = {"active": True, "schedule": {"cron": "* * * * *", "timezone": "UTC"}}
@@ -89,12 +91,14 @@ def test_results_loss_and_links_are_under_its_artifacts(night):
     assert httpx.get(shown["loss"]["data"], timeout=30).status_code == 401
     picture = httpx.get(shown["loss"]["data"], auth=night.servers.user, timeout=30)
     assert (picture.status_code, picture.headers["content-type"]) == (200, "image/png")
-    run_id = shown["mlflow-run"]["data"].partition("](")[2].partition(")")[0].rpartition("/")[2]
+    page = shown["mlflow-run"]["data"].partition("](")[2].partition(")")[0]
+    run_id = urlsplit(urlsplit(page).fragment).path.rpartition("/")[2]
     run = night.mlflow("runs/get", run_id=run_id)["run"]
+    assert page == pages.of_run(night.servers.settings.mlflow, run["info"]["experiment_id"], run_id)
     assert run["info"]["run_name"].startswith("pipeline smoke ")
     assert run["info"]["status"] == "FINISHED"
     assert night.run["name"].startswith("smoke ") and night.run["name"].endswith(" nightly")
-    assert f"/#/models/{MODEL}/versions/1" in shown["model-version"]["data"]
+    assert f"({pages.of_version(night.servers.settings.mlflow, MODEL, '1')})" in shown["model-version"]["data"]
     champion = night.mlflow("registered-models/alias", name=MODEL, alias="champion")["model_version"]
     assert champion["version"] == "1"
 

@@ -21,6 +21,7 @@ from tests.services.others import OPEN, another_user, is_another
 from tests.services.servers import STAGES, Servers, until
 from tinygptv.ground import servers as settings
 from tinygptv.services import processes
+from tinygptv.tracking import pages
 from tinygptv.tracking.client import Tracking
 
 pytestmark = pytest.mark.services
@@ -92,7 +93,9 @@ def test_the_secret_is_for_this_user_alone(servers):
 
 def test_up_again_changes_nothing(servers):
     before = pids(servers)
-    assert "everything runs already" in servers.call("up")
+    said = servers.call("up")
+    assert "everything runs already" in said
+    assert pages.of_experiments(servers.settings.mlflow) in said.split()
     assert pids(servers) == before
     assert servers.call("status").count(" running ") == 3
 
@@ -152,7 +155,7 @@ def test_who_records_on_this_server_finds_the_password(servers, monkeypatch):
     for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-    assert Tracking.connect(servers.root).experiment("tiny")
+    assert Tracking.connect(servers.root).experiment("smoke")  # its files are the server's; those of tiny are not
 
 
 def test_the_users_are_those_of_the_settings_after_each_start(servers):
@@ -203,6 +206,7 @@ def test_mlflow_hands_out_a_picture_and_no_file_beside_it(servers, tmp_path, mon
     tracking.mlflow.log_artifact(run, str(tmp_path / "loss.png"))
     page = tracking.url(tracking.experiment("tiny"), run)
     assert page.startswith(f"{servers.settings.mlflow}/#/")
+    assert pages.of_experiment(servers.settings.mlflow, tracking.experiment("tiny")) in servers.call("up").split()
     assert httpx.get(artifact_url(page, run, "loss.png"), timeout=30).status_code == 401
     answer = httpx.get(artifact_url(page, run, "loss.png"), auth=servers.user, timeout=30)
     assert (answer.status_code, answer.content) == (200, PNG)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.artifacts import _credentials
+from tinygptv.tracking import pages, rest
 from tinygptv.tracking.client import credentials, tracking_uri
 
 USER, TOKEN = "canary-user", "canary/t0ken"
@@ -120,7 +120,7 @@ def test_a_server_that_wants_a_password_gets_it_and_no_record_has_it(server, che
     address = with_user(server.server_port)
     done = run(checkout, address, "-c", STEP)
     assert done.returncode == 0 and done.stderr == ""
-    assert done.stdout == f"http://127.0.0.1:{server.server_port}/#/experiments/1/runs/{'f' * 32}\n"
+    assert done.stdout == f"{pages.of_run(f'http://127.0.0.1:{server.server_port}', '1', 'f' * 32)}\n"
     assert {"/api/2.0/mlflow/runs/create", "/api/2.0/mlflow/runs/log-batch"} <= {path for path, _ in server.seen}
     failed = run(checkout, address, "-c", STEP, address)
     assert failed.returncode == 1
@@ -159,7 +159,7 @@ def test_user_and_password_go_where_mlflow_and_the_flow_look_for_them(monkeypatc
         "MLFLOW_TRACKING_USERNAME": USER,
         "MLFLOW_TRACKING_PASSWORD": TOKEN,
     }
-    assert _credentials(env) == {"Authorization": f"Basic {base64.b64encode(f'{USER}:{TOKEN}'.encode()).decode()}"}
+    assert rest.login(env) == {"Authorization": f"Basic {base64.b64encode(f'{USER}:{TOKEN}'.encode()).decode()}"}
     monkeypatch.setenv("MLFLOW_TRACKING_URI", with_user(1))
     assert tracking_uri(tmp_path) == "http://127.0.0.1:1"
     kept = {"MLFLOW_TRACKING_URI": "http://h", "MLFLOW_TRACKING_USERNAME": "u", "MLFLOW_TRACKING_PASSWORD": "p"}

@@ -13,7 +13,7 @@ import pytest
 from tinygptv.ground.errors import EXIT_PASSING
 from tinygptv.ground.signals import Interrupted
 from tinygptv.tracking import __main__ as command
-from tinygptv.tracking import machine, shelf
+from tinygptv.tracking import machine, pages, shelf
 from tinygptv.tracking import runs as step_runs
 from tinygptv.tracking import spool as spools
 from tinygptv.tracking.pipelines import mark_of
@@ -57,7 +57,7 @@ def test_everything_arrives(tracking, root, step_run, tmp_path, monkeypatch):
     assert (dataset.dataset.name, dataset.dataset.digest) == ("download", "0" * 32 + ".dir")
     assert {tag.key: tag.value for tag in dataset.tags}["mlflow.data.context"] == "train"
     assert json.loads(dataset.dataset.profile) == {"num_rows": 12}
-    assert run.url.endswith(f"/experiments/{found.info.experiment_id}/runs/{run.run_id}")
+    assert run.url == pages.of_run("http://127.0.0.1:5000", found.info.experiment_id, run.run_id)
     parent = tracking.mlflow.get_run(tags["mlflow.parentRunId"])
     named = f"pipeline tiny {tags['git.sha'][:7]}"
     assert (parent.info.run_name, parent.data.tags["pipeline.id"]) == (named, pipeline)
@@ -278,7 +278,7 @@ def test_a_pipeline_s_run_tells_what_it_did_and_one_that_did_nothing_is_not_list
     assert told.data.params == {"profile": "tiny", "seed": "7", "steps": "shards, features"}
     note = told.data.tags["mlflow.note.content"]
     assert f"- [shards]({urls[0]}) finished, 3.5 s\n- [features]({urls[1]}) finished, 2.0 s: [m version 4](" in note
-    assert note.endswith("/#/models/m/versions/4)")
+    assert note.endswith(f"({pages.of_version('http://127.0.0.1:5000', 'm', '4')})")
     assert tracking.mlflow.get_run(runs[idle]).info.lifecycle_stage == "deleted"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tinygptv.tracking import __main__ as command
+from tinygptv.tracking import pages
 
 
 def result(**changes) -> dict:
@@ -37,8 +38,8 @@ def test_a_verification_is_one_run_however_often_it_is_recorded(tracking, root, 
     for _ in range(2):
         assert command.main(["record-verification", "--file", str(file)]) == 0
     first, second = capsys.readouterr().out.splitlines()
-    assert first == second and "/runs/" in first
-    run = tracking.mlflow.get_run(first.rpartition("/")[2])
+    run = tracking.mlflow.get_run(tracking.run(tracking.experiment("tiny"), "prefect.flow_run_id", "flow-1"))
+    assert first == second == pages.of_run("http://127.0.0.1:5000", run.info.experiment_id, run.info.run_id)
     assert (run.info.run_name, run.info.status) == ("verify", "FINISHED")
     assert run.data.metrics == {
         "equal": 1,

@@ -22,6 +22,7 @@ def up(root: RootOption = None) -> None:
 
     The schedules of prefect.yaml are applied.
     """
+    from tinygptv.services import page
     from tinygptv.services import up as services
     from tinygptv.services.status import table
 
@@ -29,6 +30,8 @@ def up(root: RootOption = None) -> None:
     statuses = services.up(folder, os.environ, _say)
     print(table(statuses))
     print("Prefect's page asks for the text of `auth` in .state/services/settings.json, MLflow's for `mlflow_auth`.")
+    print(f"Runs: {page.of_runs(statuses[0].service.settings)}")
+    print("MLflow's other pages are for chat models until you choose `Model training`, once, at their top left.")
 
 
 def down(root: RootOption = None) -> None:

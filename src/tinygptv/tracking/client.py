@@ -16,11 +16,11 @@ from tinygptv.ground.addresses import split_user, without_secrets
 from tinygptv.ground.errors import UserError
 from tinygptv.ground.servers import mlflow_address
 from tinygptv.ground.stores import THROUGH_SERVER, login_for
-from tinygptv.tracking import facts, faults, transfers
+from tinygptv.tracking import facts, faults, pages, transfers
 
 SQLITE = "sqlite:///"
 KIND_TAG = "mlflow.experimentKind"
-"""By it MLflow's page opens with runs and curves; without it, with what is for chat models."""
+"""What the experiment is for, in MLflow's words. Its page goes by the address instead: ``pages``."""
 PIPELINE_TAG = "pipeline.id"
 SPOOL_TAG = "spool.id"
 
@@ -134,7 +134,7 @@ class Tracking:
 
     def experiment(self, profile: str) -> str:
         """The id of ``tinygptv/<profile>``, created where it is missing."""
-        name = f"tinygptv/{profile}"
+        name = experiment_name(profile)
         found = self.mlflow.get_experiment_by_name(name)
         if found is None:
             with only_creator(self.root):
@@ -195,7 +195,12 @@ class Tracking:
         else:
             home = Path(self.uri.removeprefix(SQLITE)).parent if self.uri.startswith(SQLITE) else self.root
             base = mlflow_address(home)  # a worktree writes to the main checkout's database
-        return f"{base}/#/experiments/{experiment}/runs/{run}"
+        return pages.of_run(base, experiment, run)
+
+
+def experiment_name(profile: str) -> str:
+    """What the experiment of a profile is called."""
+    return f"tinygptv/{profile}"
 
 
 def created(create: Callable[[], object]) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from tinygptv.ground.files import read_json
 from tinygptv.ground.folders import reports_folder
 from tinygptv.ground.marks import abandoned
+from tinygptv.tracking import pages
 from tinygptv.tracking.client import PIPELINE_TAG, Tracking
 
 PARENT_TAG = "mlflow.parentRunId"
@@ -87,7 +88,6 @@ def _note(tracking: Tracking, experiment: str, steps: list[Any]) -> str:
             line += f", {step.data.metrics['seconds']:.1f} s"
         name, _, number = step.data.tags.get("model.version", "").rpartition("/")
         if name:
-            models = page.partition("/#/")[0] + "/#/models"
-            line += f": [{name} version {number}]({models}/{name}/versions/{number})"
+            line += f": [{name} version {number}]({pages.of_version(pages.server_of(page), name, number)})"
         lines.append(line)
     return "\n".join(lines)
