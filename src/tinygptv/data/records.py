@@ -120,6 +120,11 @@ def parse_box(text: str) -> Box | None:
     return _numbers(match) if match else None
 
 
+def find_boxes(text: str) -> list[Box]:
+    """Every box that a text names, in its order; the numbers have up to three digits and need not be a place."""
+    return [_numbers(match) for match in _BOX.finditer(text)]
+
+
 def parse_sample(key: str, json_bytes: bytes, image_bytes: bytes) -> ImageSample:
     """Check a sample's two files and decode its image.
 

@@ -15,7 +15,7 @@ from tinygptv.evaluation.report import STAGE_TITLES
 from tinygptv.ground.errors import ConfigError
 from tinygptv.ground.names import STAGES
 
-COLOURS = (INK, BLUE, ORANGE, GREEN, VERMILLION, PURPLE)
+LINE_COLOURS = (INK, BLUE, ORANGE, GREEN, VERMILLION, PURPLE)
 VANISHED = "V"
 """The paper's mark for a loss that became NaN or infinite ("gradient vanish")."""
 PAPER: dict[str, tuple[str, str, str, str]] = {
@@ -90,7 +90,7 @@ def curves(ablations: Mapping[str, Ablation], path: Path) -> None:
     with figure(11, 5.4, path) as drawing:
         grid = drawing.subplots(2, len(STAGES), sharey="row", sharex="col")
         for column, stage in enumerate(STAGES):
-            for (name, ablation), colour in zip(ablations.items(), COLOURS[: len(ablations)], strict=True):
+            for (name, ablation), colour in zip(ablations.items(), LINE_COLOURS[: len(ablations)], strict=True):
                 points = ablation.histories.get(stage, ())
                 for row, key in enumerate(("loss", "grad_norm")):
                     values = [point[key] for point in points]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any
 
+from tinygptv.data.easy_vqa import COLOURS, SHAPES
 from tinygptv.data.records import Box, parse_box
 
 Benchmark = dict[str, Any]
@@ -20,8 +21,6 @@ IOU_THRESHOLD = 0.5
 """Acc@0.5 of referring expressions counts boxes that overlap by more than this."""
 
 Z95 = NormalDist().inv_cdf(0.975)
-SHAPES = ("circle", "rectangle", "triangle")
-COLOURS = ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow")
 QUESTION_TYPES = ("what-shape", "what-colour", "yes/no-shape", "yes/no-colour", "other")
 
 

@@ -36,12 +36,12 @@ LEGEND: tuple[Chip, ...] = (
 )
 
 WIDTH, MARGIN, GUTTER, COLUMNS = 11.0, 0.3, 0.35, 2  # inches
-CARD = (WIDTH - 2 * MARGIN - GUTTER * (COLUMNS - 1)) / COLUMNS
+TILE = (WIDTH - 2 * MARGIN - GUTTER * (COLUMNS - 1)) / COLUMNS
 THUMBNAIL, BESIDE = 0.85, 0.12
 FONT_SIZE = 7.0
 ADVANCE = FONT_SIZE * 1233 / 2048 / 72
 """Width of a character of DejaVu Sans Mono, in inches."""
-BESIDE_WIDTH = CARD - THUMBNAIL - BESIDE
+BESIDE_WIDTH = TILE - THUMBNAIL - BESIDE
 CHARACTERS = int(BESIDE_WIDTH / ADVANCE)
 """Characters of a caption."""
 PAD, GAP = 0.35 * ADVANCE, 0.012
@@ -128,7 +128,7 @@ def _draw_micro_batch(
     y += 0.45
     for pair, height in zip(_pairs(body), heights, strict=True):
         for column, (row, lines) in enumerate(pair):
-            _draw_sample(axes, MARGIN + column * (CARD + GUTTER), y, row, lines, images[row.image.key])
+            _draw_sample(axes, MARGIN + column * (TILE + GUTTER), y, row, lines, images[row.image.key])
         y += height + CARD_GAP
     return y
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import re
-
 from PIL import Image, ImageDraw
 
-from tinygptv.data.records import Box, parse_box
+from tinygptv.data.records import Box, find_boxes
 from tinygptv.evaluation.drawing import BLUE, GREEN, ORANGE, PURPLE, VERMILLION
 
-COLOURS = (VERMILLION, BLUE, GREEN, ORANGE, PURPLE)
+LINE_COLOURS = (VERMILLION, BLUE, GREEN, ORANGE, PURPLE)
 SMALLEST_SIDE = 480
 """A picture of fewer pixels is enlarged, so that lines do not hide it."""
 LARGEST_SIDE = 1280
-_BOX = re.compile(r"\{(<\d{1,3}>){4}\}", re.ASCII)
 
 
 def boxes_in(text: str) -> list[Box]:
     """The boxes that a text names, in their order; a model can write some that are none."""
-    found = (parse_box(match.group()) for match in _BOX.finditer(text))
-    return [box for box in found if box is not None and box[0] < box[2] <= 100 and box[1] < box[3] <= 100]
+    return [box for box in find_boxes(text) if box[0] < box[2] <= 100 and box[1] < box[3] <= 100]
 
 
 def draw_boxes(image: Image.Image, boxes: list[Box]) -> Image.Image:
@@ -36,5 +32,5 @@ def draw_boxes(image: Image.Image, boxes: list[Box]) -> Image.Image:
             round(y2 * picture.height / 100) - 1,
         )
         if edges[0] <= edges[2] and edges[1] <= edges[3]:
-            pen.rectangle(edges, outline=COLOURS[number % len(COLOURS)], width=line)
+            pen.rectangle(edges, outline=LINE_COLOURS[number % len(LINE_COLOURS)], width=line)
     return picture
