@@ -14,8 +14,8 @@ from prefect.artifacts import (
     create_table_artifact,
 )
 
-from flows.graph import Plan
-from flows.runner import Outcome
+from flows.graph import RunPlan
+from flows.runner import StepOutcome
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import read_json
 from tinygptv.ground.folders import reports_folder
@@ -27,7 +27,7 @@ EVALUATED = ("evaluate", "quantize")
 LOSS = "loss.png"
 
 
-def show(plan: Plan, outcomes: Mapping[str, Outcome], run_url: str) -> None:
+def show(plan: RunPlan, outcomes: Mapping[str, StepOutcome], run_url: str) -> None:
     """Store the artifacts of a pipeline.
 
     Args:
@@ -50,7 +50,7 @@ def show(plan: Plan, outcomes: Mapping[str, Outcome], run_url: str) -> None:
         _model(register.url, register.run_id)
 
 
-def headline(plan: Plan) -> str:
+def headline(plan: RunPlan) -> str:
     """The accuracies in one line, for the run's own page; empty where nothing was evaluated yet."""
     file = reports_folder(plan.root, plan.profile) / "8bit.json"
     if not file.is_file():
@@ -69,17 +69,17 @@ def artifact_url(run_page: str, run_id: str, name: str) -> str:
     return f"{pages.server_of(run_page)}/get-artifact?{urlencode({'path': name, 'run_uuid': run_id})}"
 
 
-def _steps(plan: Plan, outcomes: Mapping[str, Outcome]) -> None:
+def _steps(plan: RunPlan, outcomes: Mapping[str, StepOutcome]) -> None:
     rows = []
-    for stage in plan.stages:
-        outcome = outcomes.get(stage.name, Outcome(step=stage.name, state="NotRun"))
+    for step in plan.steps:
+        outcome = outcomes.get(step.name, StepOutcome(step=step.name, state="NotRun"))
         rows.append(
-            {"step": stage.name, "state": outcome.state, "seconds": outcome.seconds, "MLflow run": outcome.url or ""}
+            {"step": step.name, "state": outcome.state, "seconds": outcome.seconds, "MLflow run": outcome.url or ""}
         )
     create_table_artifact(key="steps", table=rows, description=f"Steps of profile {plan.profile}")
 
 
-def _results(plan: Plan) -> None:
+def _results(plan: RunPlan) -> None:
     try:
         table = markdown_results(plan.root, plan.profile)
     except DataError as error:

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from flows.graph import Plan
+from flows.graph import RunPlan
 from tinygptv.config.overrides import override
 from tinygptv.ground import worktree
 from tinygptv.ground.errors import UserError
@@ -49,12 +49,12 @@ def begin(root: Path, profile: str, settings: Sequence[str], name: str | None) -
     return folder, chosen
 
 
-def environment(plan: Plan) -> dict[str, str]:
+def environment(plan: RunPlan) -> dict[str, str]:
     """What DVC tells the steps of an experiment: they record it, and ``register`` moves no alias."""
     return {"DVC_EXP_NAME": plan.experiment, "DVC_EXP_BASELINE_REV": worktree.last_commit(plan.root)}
 
 
-def keep(plan: Plan, env: Mapping[str, str]) -> None:
+def keep(plan: RunPlan, env: Mapping[str, str]) -> None:
     """Let DVC keep what the steps of the plan made: profile, ``dvc.lock``, reports.
 
     Raises:
@@ -62,7 +62,7 @@ def keep(plan: Plan, env: Mapping[str, str]) -> None:
     """
     reports = f"{worktree.REPORTS}/{plan.profile}"
     made = ["--include-untracked", reports] if (plan.root / reports).is_dir() else []
-    names = [stage.name for stage in plan.stages]
+    names = [step.name for step in plan.steps]
     command = [sys.executable, "-m", "dvc", "exp", "save", "--name", plan.experiment, *made, *names]
     done = subprocess.run(command, cwd=plan.root, env={**env, **AUTHOR}, capture_output=True, text=True, check=False)
     if done.returncode:

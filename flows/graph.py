@@ -1,4 +1,4 @@
-"""The graph, read from DVC: ``dvc dag`` knows the edges, ``dvc.yaml`` the order and each stage's ``meta``."""
+"""The graph, read from DVC: ``dvc dag`` knows the edges, ``dvc.yaml`` the order and each step's ``meta``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tinygptv.ground.errors import UserError, meant
 from tinygptv.ground.yaml_files import read_yaml
 
 
-class Stage(BaseModel):
-    """One stage of ``dvc.yaml`` with what it waits for and what its ``meta`` asks of the flow."""
+class Step(BaseModel):
+    """One step of ``dvc.yaml`` with what it waits for and what its ``meta`` asks of the flow."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -24,10 +24,10 @@ class Stage(BaseModel):
     retries: int
     retry_delay: float
     outputs: bool
-    """Whether DVC can see from the stage's files that it is done."""
+    """Whether DVC can see from the step's files that it is done."""
 
 
-class Plan(BaseModel):
+class RunPlan(BaseModel):
     """What one call of the flow does: written by the launcher, carried out by the Prefect flow."""
 
     model_config = ConfigDict(frozen=True)
@@ -37,7 +37,7 @@ class Plan(BaseModel):
     profile: str
     pipeline: str
     """The id by which all steps of this call find their parent run."""
-    stages: tuple[Stage, ...]
+    steps: tuple[Step, ...]
     force: tuple[str, ...]
     tracked: bool
     """Whether the pipeline has an MLflow run of its own."""
@@ -69,8 +69,8 @@ class Plan(BaseModel):
         return {**env, "PYTHONPATH": str(self.root / "src"), "DVC_ROOT": str(self.root)}
 
 
-def read_graph(root: Path) -> list[Stage]:
-    """All stages, each after those it depends on, otherwise in the order of ``dvc.yaml``.
+def read_graph(root: Path) -> list[Step]:
+    """All steps, each after those it depends on, otherwise in the order of ``dvc.yaml``.
 
     Raises:
         UserError: DVC cannot read the graph; the message is DVC's own.
@@ -81,35 +81,35 @@ def read_graph(root: Path) -> list[Stage]:
     if done.returncode:
         reason = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise UserError(f"{root / 'dvc.yaml'}: {reason[0] if reason else 'dvc dag failed'}")
-    stages = read_yaml(root / "dvc.yaml")["stages"]
-    upstream: dict[str, set[str]] = {name: set() for name in stages}
+    entries = read_yaml(root / "dvc.yaml")["stages"]
+    upstream: dict[str, set[str]] = {name: set() for name in entries}
     for source, target in re.findall(r'^"([^"]+)" -> "([^"]+)";$', done.stdout, re.MULTILINE):
         if source in upstream and target in upstream:
             upstream[target].add(source)
-    metas = {name: (spec.get("meta") or {}) for name, spec in stages.items()}
+    metas = {name: (spec.get("meta") or {}) for name, spec in entries.items()}
     return [
-        Stage(
+        Step(
             name=name,
-            upstream=tuple(other for other in stages if other in upstream[name]),
+            upstream=tuple(other for other in entries if other in upstream[name]),
             retries=int(metas[name].get("retries", 0)),
             retry_delay=float(metas[name].get("retry_delay", 0)),
-            outputs=bool(stages[name].get("outs")),
+            outputs=bool(entries[name].get("outs")),
         )
         for name in _in_order(upstream)
     ]
 
 
-def select(stages: list[Stage], first: str | None, last: str | None, force: list[str]) -> list[Stage]:
-    """The stages from ``first`` on (with all that depends on it) up to ``last`` (with all it depends on).
+def select(steps: list[Step], first: str | None, last: str | None, force: list[str]) -> list[Step]:
+    """The steps from ``first`` on (with all that depends on it) up to ``last`` (with all it depends on).
 
     Raises:
-        UserError: an unknown stage, or nothing left to run.
+        UserError: an unknown step, or nothing left to run.
     """
-    names = [stage.name for stage in stages]
+    names = [step.name for step in steps]
     for option, value in (("--from", first), ("--to", last), *(("--force", name) for name in force)):
         if value is not None and value not in names:
             raise UserError(f"{option} {value}: no such step; the steps are {', '.join(names)}{meant(value, names)}")
-    upstream = {stage.name: stage.upstream for stage in stages}
+    upstream = {step.name: step.upstream for step in steps}
     chosen = set(names)
     if first is not None:
         after = {first}
@@ -127,11 +127,11 @@ def select(stages: list[Stage], first: str | None, last: str | None, force: list
         raise UserError(f"--from {first} --to {last}: {last} does not depend on {first}; nothing to run")
     if outside := [name for name in force if name not in chosen]:
         raise UserError(f"--force {outside[0]}: the step lies outside --from/--to; leave one of the options out")
-    return [stage for stage in stages if stage.name in chosen]
+    return [step for step in steps if step.name in chosen]
 
 
 def _in_order(upstream: dict[str, set[str]]) -> list[str]:
-    """Topological order; of the stages that are ready, always the first of ``dvc.yaml``."""
+    """Topological order; of the steps that are ready, always the first of ``dvc.yaml``."""
     waiting, order = list(upstream), []
     while waiting:
         ready = next(name for name in waiting if upstream[name].isdisjoint(waiting))  # DVC refuses cycles

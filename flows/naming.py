@@ -11,10 +11,10 @@ from prefect.runtime import deployment, flow_run
 from pydantic import WithJsonSchema
 
 from tinygptv.ground.folders import find_root
+from tinygptv.ground.names import STEPS
 from tinygptv.ground.yaml_files import profile_names, read_yaml
 
 ROOT = find_root(Path.cwd())
-STAGES = list(read_yaml(ROOT / "dvc.yaml")["stages"])
 
 
 def _choice(names: Iterable[str]) -> dict[str, Any]:
@@ -22,10 +22,12 @@ def _choice(names: Iterable[str]) -> dict[str, Any]:
     return {"enum": [None, *names]}
 
 
-Profile = Annotated[str | None, WithJsonSchema(_choice(profile_names(ROOT / "configs")))]
+ProfileChoice = Annotated[str | None, WithJsonSchema(_choice(profile_names(ROOT / "configs")))]
 """One of the profiles; one made later is there when `tinygptv up` has applied it."""
-Step = Annotated[str | None, WithJsonSchema(_choice(STAGES))]
-Steps = Annotated[list[str] | None, WithJsonSchema({"type": "array", "items": {"type": "string", "enum": STAGES}})]
+StepChoice = Annotated[str | None, WithJsonSchema(_choice(STEPS))]
+StepsChoice = Annotated[
+    list[str] | None, WithJsonSchema({"type": "array", "items": {"type": "string", "enum": list(STEPS)}})
+]
 
 
 def run_name() -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from flows.graph import Plan
+from flows.graph import RunPlan
 from tinygptv.ground.marks import held
 from tinygptv.tracking.pipelines import mark_of
 
@@ -46,7 +46,7 @@ class ParentRun:
 
 
 @contextmanager
-def parent_run(plan: Plan) -> Iterator[ParentRun]:
+def parent_run(plan: RunPlan) -> Iterator[ParentRun]:
     """Open the run of the plan's pipeline, if it is to have one."""
     if not plan.tracked:
         yield ParentRun(None)

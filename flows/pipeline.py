@@ -1,6 +1,6 @@
 """``python -m flows.pipeline [--from STEP] [--to STEP] [--force STEP] [--profile NAME] [--set KEY=VALUE]``.
 
-This is the launcher. It reads the graph, isolates Prefect, starts the flow (``flows/tasks.py``) in its own process,
+This is the launcher. It reads the graph, isolates Prefect, starts the flow (``flows/flow.py``) in its own process,
 and ends everything below it whatever happens. Exit codes: 0 done, 1 a step failed, 2 something the user can mend,
 128+n stopped by signal n.
 """
@@ -17,8 +17,8 @@ from pathlib import Path
 
 from flows import experiments
 from flows.environment import isolated, server_address
-from flows.graph import Plan, read_graph, select
-from flows.runner import Outcome, read_outcomes
+from flows.graph import RunPlan, read_graph, select
+from flows.runner import StepOutcome, read_outcomes
 from tinygptv.ground import worktree
 from tinygptv.ground.arguments import Parser
 from tinygptv.ground.errors import EXIT_USER_ERROR, UserError, meant
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         environment.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}")
     if plan.experiment:
         environment |= experiments.environment(plan)
-    flow = [sys.executable, "-m", "flows.tasks", plan.model_dump_json()]
+    flow = [sys.executable, "-m", "flows.flow", plan.model_dump_json()]
     code = run_guarded(flow, env=environment, cwd=plan.root, grace=2 * GRACE_SECONDS)
     if code not in STOPPED and plan.flow_mark.exists() and "PREFECT_API_URL" in environment:
         _close_in_prefect(plan, environment)
@@ -111,7 +111,7 @@ def make_plan(
     say: Callable[[str], None] = _say,
     settings: Sequence[str] = (),
     name: str | None = None,
-) -> Plan:
+) -> RunPlan:
     """What to run and where.
 
     Args:
@@ -148,18 +148,18 @@ def make_plan(
         say(f"{what} runs in {where.relative_to(root)}")
         if changed := worktree.changed_files(root):
             say(f"it holds the last commit: {len(changed)} changed files of the checkout are not in it")
-    return Plan(
+    return RunPlan(
         root=where,
         profile=profile,
         pipeline=uuid.uuid4().hex,
-        stages=tuple(select(read_graph(where), first, last, force)),
+        steps=tuple(select(read_graph(where), first, last, force)),
         force=tuple(force),
         tracked=tracked,
         experiment=experiment,
     )
 
 
-def _close_in_prefect(plan: Plan, environment: Mapping[str, str]) -> None:
+def _close_in_prefect(plan: RunPlan, environment: Mapping[str, str]) -> None:
     """Tell a server that stays that the flow is gone, where the flow could not; otherwise the next flow does it."""
     command = [sys.executable, "-m", "flows.reconcile", str(plan.flow_mark.parent)]
     try:
@@ -171,7 +171,7 @@ def _close_in_prefect(plan: Plan, environment: Mapping[str, str]) -> None:
         print("pipeline: Prefect was not told that the flow has ended; the next flow does it", file=sys.stderr)
 
 
-def close_parent_run(plan: Plan, outcomes: list[Outcome], code: int, environment: Mapping[str, str]) -> str:
+def close_parent_run(plan: RunPlan, outcomes: list[StepOutcome], code: int, environment: Mapping[str, str]) -> str:
     """Say in MLflow how the pipeline ended and what DVC skipped; return the run's URL."""
     status = "FINISHED" if code == 0 else "FAILED" if code == 1 else "KILLED"
     skipped = ",".join(outcome.step for outcome in outcomes if outcome.skipped)
@@ -196,7 +196,7 @@ def close_parent_run(plan: Plan, outcomes: list[Outcome], code: int, environment
     return (done.stdout.strip().splitlines() or [""])[-1]
 
 
-def _keep(root: Path, plan: Plan, environment: Mapping[str, str]) -> int:
+def _keep(root: Path, plan: RunPlan, environment: Mapping[str, str]) -> int:
     """Let DVC keep the experiment, and say where it can be looked at."""
     try:
         experiments.keep(plan, environment)
@@ -208,7 +208,7 @@ def _keep(root: Path, plan: Plan, environment: Mapping[str, str]) -> int:
     return 0
 
 
-def _conclude(outcomes: list[Outcome], code: int, seconds: float, url: str) -> int:
+def _conclude(outcomes: list[StepOutcome], code: int, seconds: float, url: str) -> int:
     """Print the table of steps and the reason of a failure; return the launcher's exit code."""
     rows = [
         (outcome.step, outcome.state, f"{outcome.seconds:.1f}" if outcome.state != "NotRun" else "")

@@ -20,7 +20,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.command import MEND, say, stream
-from flows.naming import Profile, run_name
+from flows.naming import ProfileChoice, run_name
 from tinygptv.ground.errors import EXIT_USER_ERROR
 from tinygptv.ground.folders import find_root
 
@@ -31,7 +31,7 @@ logging.getLogger("prefect.flow_runs").propagate = False  # to the server only: 
 
 
 @flow(name="promote", flow_run_name=run_name, log_prints=False, persist_result=False)
-def promote(version: str | None = None, profile: Profile = None) -> State:
+def promote(version: str | None = None, profile: ProfileChoice = None) -> State:
     """Make a version champion if it passes the gate beside the present champion.
 
     Args:
@@ -53,7 +53,7 @@ def promote(version: str | None = None, profile: Profile = None) -> State:
 
 
 @flow(name="evaluate-champion", flow_run_name=run_name, log_prints=False, persist_result=False)
-def evaluate_champion(profile: Profile = None) -> State:
+def evaluate_champion(profile: ProfileChoice = None) -> State:
     """Ask the champion its test set again; fails where it misses a limit of its gate.
 
     Args:

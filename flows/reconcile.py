@@ -19,14 +19,14 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
 from prefect.states import Crashed
 
-from flows.graph import Plan
+from flows.graph import RunPlan
 from tinygptv.ground.marks import abandoned, held
 
 MESSAGE = "the flow's process was killed, or could not reach the server at its end"
 
 
 @contextmanager
-def alive(plan: Plan) -> Iterator[None]:
+def alive(plan: RunPlan) -> Iterator[None]:
     """Mark the flow runs of this block as those of the plan's pipeline, and this process as the one that does them.
 
     The mark stays where the block ends with an exception, even one by which Prefect closes the run: looking once more

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from flows.graph import Plan, Stage
+from flows.graph import RunPlan, Step
 from flows.terminal import LineSplitter, StepView
 from tinygptv.ground.addresses import without_secrets
 from tinygptv.ground.errors import EXIT_PASSING, passes
@@ -40,7 +40,7 @@ DVC_CHATTER = re.compile(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class StepOutcome:
     """How a step ended."""
 
     step: str
@@ -66,51 +66,51 @@ class Outcome:
         return self.state in ("Completed", "Cached", "UpToDate")
 
 
-def run_step(plan: Plan, stage: Stage, log: Callable[[str], None]) -> Outcome:
+def run_step(plan: RunPlan, step: Step, log: Callable[[str], None]) -> StepOutcome:
     """Run one step to its end, print its lines and hand them to ``log``."""
     started = time.monotonic()
-    print(stage.name, flush=True)
+    print(step.name, flush=True)
     view = StepView()
-    before = _fingerprint(plan, stage.name)
-    code, lines = _repro(plan, stage, view, log)
+    before = _fingerprint(plan, step.name)
+    code, lines = _repro(plan, step, view, log)
     seconds = round(time.monotonic() - started, 2)
     if code:
-        outcome = Outcome(
-            step=stage.name,
+        outcome = StepOutcome(
+            step=step.name,
             state="Failed",
             seconds=seconds,
             reason=_why(lines, code),
             can_retry=_may_pass(lines, code),
         )
     else:
-        outcome = _success(plan, stage.name, seconds, before)
+        outcome = _success(plan, step.name, seconds, before)
     words = {"Completed": f"done in {seconds:.1f} s", "Cached": "restored from the cache", "UpToDate": "up to date"}
     view.line(words.get(outcome.state, f"failed after {seconds:.1f} s"))
     return outcome
 
 
-def save_outcomes(plan: Plan, outcomes: dict[str, Outcome]) -> None:
+def save_outcomes(plan: RunPlan, outcomes: dict[str, StepOutcome]) -> None:
     """Write how each step ended so far, for the launcher's table and for people."""
-    steps = [asdict(outcomes.get(stage.name, Outcome(step=stage.name, state="NotRun"))) for stage in plan.stages]
+    steps = [asdict(outcomes.get(step.name, StepOutcome(step=step.name, state="NotRun"))) for step in plan.steps]
     write_json(plan.results_file, {"pipeline": plan.pipeline, "profile": plan.profile, "steps": steps})
 
 
-def read_outcomes(plan: Plan) -> list[Outcome]:
+def read_outcomes(plan: RunPlan) -> list[StepOutcome]:
     """How each step of this call ended, once the flow is gone: what was running then was stopped."""
     recorded: list[dict[str, Any]] = []
     if plan.results_file.is_file():
         content = read_json(plan.results_file)
         recorded = content["steps"] if content["pipeline"] == plan.pipeline else []
-    known = {entry["step"]: Outcome(**entry) for entry in recorded}
+    known = {entry["step"]: StepOutcome(**entry) for entry in recorded}
     for name, outcome in known.items():
         if outcome.state == "Running":
             known[name] = replace(outcome, state="Stopped")
-    return [known.get(stage.name, Outcome(step=stage.name, state="NotRun")) for stage in plan.stages]
+    return [known.get(step.name, StepOutcome(step=step.name, state="NotRun")) for step in plan.steps]
 
 
-def _repro(plan: Plan, stage: Stage, view: StepView, log: Callable[[str], None]) -> tuple[int, list[str]]:
+def _repro(plan: RunPlan, step: Step, view: StepView, log: Callable[[str], None]) -> tuple[int, list[str]]:
     """Call DVC, again after a pause if another DVC holds the same files."""
-    command = [sys.executable, "-m", "dvc", "repro", "-s", *(["-f"] if stage.name in plan.force else []), stage.name]
+    command = [sys.executable, "-m", "dvc", "repro", "-s", *(["-f"] if step.name in plan.force else []), step.name]
     for left in reversed(range(BUSY_TRIES)):
         code, lines = _stream(command, plan, view, log)
         if not code or not left or not any(mark in line for line in lines for mark in BUSY):
@@ -120,7 +120,7 @@ def _repro(plan: Plan, stage: Stage, view: StepView, log: Callable[[str], None])
     return code, lines
 
 
-def _stream(command: list[str], plan: Plan, view: StepView, log: Callable[[str], None]) -> tuple[int, list[str]]:
+def _stream(command: list[str], plan: RunPlan, view: StepView, log: Callable[[str], None]) -> tuple[int, list[str]]:
     """Run a command under a guard; the last lines come back for the error message."""
     lines: deque[str] = deque(maxlen=200)
     logged = time.monotonic()
@@ -174,7 +174,7 @@ def _read(process: subprocess.Popen[bytes], handle: int, splitter: LineSplitter)
             return
 
 
-def _success(plan: Plan, step: str, seconds: float, before: str) -> Outcome:
+def _success(plan: RunPlan, step: str, seconds: float, before: str) -> StepOutcome:
     """Tell a run, a restored result and an untouched one apart by what they leave behind, not by DVC's English."""
     path = plan.state_folder / f"{step}.json"
     record: dict[str, Any] = read_json(path) if path.is_file() else {}
@@ -184,12 +184,12 @@ def _success(plan: Plan, step: str, seconds: float, before: str) -> Outcome:
     elif _fingerprint(plan, step) == before:
         state = "UpToDate"  # the record, if there is one, is of the run that made the outputs
     else:
-        return Outcome(step=step, state="Cached", seconds=seconds)
-    return Outcome(step=step, state=state, seconds=seconds, run_id=record.get("run_id"), url=url)
+        return StepOutcome(step=step, state="Cached", seconds=seconds)
+    return StepOutcome(step=step, state=state, seconds=seconds, run_id=record.get("run_id"), url=url)
 
 
-def _fingerprint(plan: Plan, step: str) -> str:
-    """The stage's entry in ``dvc.lock`` with name, size and time of each of its output files."""
+def _fingerprint(plan: RunPlan, step: str) -> str:
+    """The step's entry in ``dvc.lock`` with name, size and time of each of its output files."""
     lock = plan.root / "dvc.lock"
     content = read_yaml(lock) if lock.is_file() else None
     entry = ((content or {}).get("stages") or {}).get(step)

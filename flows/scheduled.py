@@ -14,10 +14,10 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
 from flows.command import MEND
-from flows.naming import Profile, Step, Steps, run_name
+from flows.flow import carry_out
+from flows.naming import ProfileChoice, StepChoice, StepsChoice, run_name
 from flows.pipeline import close_parent_run, make_plan
 from flows.runner import read_outcomes
-from flows.tasks import carry_out
 from tinygptv.ground.errors import UserError
 from tinygptv.ground.folders import find_root
 
@@ -27,10 +27,10 @@ STOPPED = 143
 
 @flow(name="pipeline", flow_run_name=run_name, log_prints=False, persist_result=False)
 def nightly(
-    profile: Profile = None,
-    from_step: Step = None,
-    to_step: Step = None,
-    force: Steps = None,
+    profile: ProfileChoice = None,
+    from_step: StepChoice = None,
+    to_step: StepChoice = None,
+    force: StepsChoice = None,
 ) -> State:
     """Run the pipeline on the last commit.
 

@@ -11,7 +11,7 @@ import os
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from prefect.server.api import server
 
-from tinygptv.ground.servers import NAMES
+from tinygptv.ground.servers import HOST_NAMES
 
 HOSTS_VARIABLE = "TINYGPTV_PREFECT_HOSTS"
 """Further names of the server, with spaces between them; for containers, which know it by another one."""
@@ -22,5 +22,5 @@ def create_app() -> TrustedHostMiddleware:
 
     Around the application, not in it: automations call it within the process, by a name of their own.
     """
-    names = [*NAMES, *os.environ.get(HOSTS_VARIABLE, "").split()]
+    names = [*HOST_NAMES, *os.environ.get(HOSTS_VARIABLE, "").split()]
     return TrustedHostMiddleware(server.create_app(final=True), allowed_hosts=names)

@@ -21,7 +21,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.command import MEND, environment, say, stream
-from flows.naming import Profile, Steps, run_name
+from flows.naming import ProfileChoice, StepsChoice, run_name
 from tinygptv.ground.arguments import Parser
 from tinygptv.ground.errors import EXIT_USER_ERROR
 from tinygptv.ground.folders import find_root
@@ -34,7 +34,7 @@ logging.getLogger("prefect.flow_runs").propagate = False  # to the server only: 
 
 
 @flow(name="verify", flow_run_name=run_name, log_prints=False, persist_result=False)
-def verify(steps: Steps = None, profile: Profile = None, nightly: bool = False) -> State:
+def verify(steps: StepsChoice = None, profile: ProfileChoice = None, nightly: bool = False) -> State:
     """Run steps again and compare every output with the lock.
 
     Args:

@@ -17,7 +17,7 @@ from tinygptv.ground.folders import find_root
 from tinygptv.ground.processes import GRACE_SECONDS, run_guarded
 from tinygptv.ground.worktree import folder_of
 from tinygptv.ground.yaml_files import active_profile, profile_file
-from tinygptv.provenance.recorded import read_lock
+from tinygptv.provenance.recorded import read_dvc_lock
 from tinygptv.provenance.verify import LOCK, select
 
 
@@ -29,7 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
         lock = root / LOCK
         if options.profile is not None and profile_file(root, options.profile).stem != active_profile(root):
             lock = folder_of(root, options.profile) / LOCK
-        select(read_lock(lock), options.steps, lock)  # now: below, it would take Prefect's start to say what is wrong
+        select(
+            read_dvc_lock(lock), options.steps, lock
+        )  # now: below, it would take Prefect's start to say what is wrong
     except UserError as error:
         print(f"verify: {error}", file=sys.stderr)
         return EXIT_USER_ERROR

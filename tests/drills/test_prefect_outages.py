@@ -79,7 +79,7 @@ class Flow:
     def kill(self, *, launcher: bool) -> None:
         """SIGKILL to the flow; with the launcher, neither can tell anybody."""
         children = psutil.Process(self.launcher.pid).children(recursive=True)
-        (flow,) = (process for process in children if "flows.tasks" in process.cmdline())
+        (flow,) = (process for process in children if "flows.flow" in process.cmdline())
         if launcher:
             self.launcher.send_signal(signal.SIGSTOP)
         flow.kill()

@@ -1,4 +1,4 @@
-"""A small DVC project of three shell stages in a git repository of its own."""
+"""A small DVC project of three shell steps in a git repository of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.graph import Plan, Stage, read_graph
+from flows.graph import RunPlan, Step, read_graph
 
 HERE = Path(__file__).resolve()
 ROOT = HERE.parents[2]
@@ -81,8 +81,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def graph(template: Path) -> tuple[Stage, ...]:
-    """The project's stages, read once."""
+def graph(template: Path) -> tuple[Step, ...]:
+    """The project's steps, read once."""
     return tuple(read_graph(template))
 
 
@@ -99,6 +99,6 @@ def project(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def plan(project: Path, graph: tuple[Stage, ...]) -> Plan:
-    """All stages of the project."""
-    return Plan(root=project, profile="tiny", pipeline="p1", stages=graph, force=(), tracked=False)
+def plan(project: Path, graph: tuple[Step, ...]) -> RunPlan:
+    """All steps of the project."""
+    return RunPlan(root=project, profile="tiny", pipeline="p1", steps=graph, force=(), tracked=False)

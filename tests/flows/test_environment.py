@@ -69,7 +69,7 @@ def test_flows_import_no_machine_learning_and_the_launcher_not_even_prefect():
     code = (
         "import sys, flows.pipeline\n"
         "assert 'prefect' not in sys.modules\n"
-        "import flows.artifacts, flows.automations, flows.deploy, flows.scheduled, flows.tasks\n"
+        "import flows.artifacts, flows.automations, flows.deploy, flows.scheduled, flows.flow\n"
         "print([name for name in ('torch', 'numpy', 'mlflow', 'transformers', 'pandas') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

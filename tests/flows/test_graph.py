@@ -2,25 +2,25 @@ from __future__ import annotations
 
 import pytest
 
-from flows.graph import Stage, read_graph, select
+from flows.graph import Step, read_graph, select
 from tinygptv.ground.errors import UserError
 
 
-def stages(**upstream: tuple[str, ...]) -> list[Stage]:
-    return [Stage(name=name, upstream=up, retries=0, retry_delay=0, outputs=True) for name, up in upstream.items()]
+def steps(**upstream: tuple[str, ...]) -> list[Step]:
+    return [Step(name=name, upstream=up, retries=0, retry_delay=0, outputs=True) for name, up in upstream.items()]
 
 
-CHAIN = stages(a=(), b=("a",), side=("a",), c=("b",), d=("c", "side"))
+CHAIN = steps(a=(), b=("a",), side=("a",), c=("b",), d=("c", "side"))
 
 
 def names(first: str | None = None, last: str | None = None, force: list[str] | None = None) -> list[str]:
-    return [stage.name for stage in select(CHAIN, first, last, force or [])]
+    return [step.name for step in select(CHAIN, first, last, force or [])]
 
 
 def test_order_edges_and_meta_come_from_dvc(graph):
-    assert [stage.name for stage in graph] == ["zebra", "middle", "last"]
-    assert [stage.upstream for stage in graph] == [(), ("zebra",), ("middle",)]
-    assert [stage.retries for stage in graph] == [1, 0, 0]
+    assert [step.name for step in graph] == ["zebra", "middle", "last"]
+    assert [step.upstream for step in graph] == [(), ("zebra",), ("middle",)]
+    assert [step.retries for step in graph] == [1, 0, 0]
 
 
 def test_a_broken_graph_is_one_line(project):

@@ -97,7 +97,7 @@ def test_a_stopped_flow_leaves_no_process(project, number):
     for line in launcher.stdout:
         if b"at work" in line:
             break
-    assert len(_marked(marker)) >= 5  # launcher, flow, server, guard, DVC, stage
+    assert len(_marked(marker)) >= 5  # launcher, flow, server, guard, DVC, step
     launcher.send_signal(number)
     assert launcher.wait(60) == (-9 if number == signal.SIGKILL else 128 + number)
     deadline = time.monotonic() + 60

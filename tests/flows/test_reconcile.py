@@ -55,9 +55,9 @@ def test_a_living_flow_is_left_alone(plan, client):
 def test_a_killed_flow_is_closed_with_its_tasks_and_only_what_is_open(plan, client):
     code = (
         "import os, sys\n"
-        "from flows.graph import Plan\n"
+        "from flows.graph import RunPlan\n"
         "from flows.reconcile import alive\n"
-        "with alive(Plan.model_validate_json(sys.argv[1])): os._exit(9)"
+        "with alive(RunPlan.model_validate_json(sys.argv[1])): os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", code, plan.model_dump_json()], check=False)
     assert plan.flow_mark.is_file()

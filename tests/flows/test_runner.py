@@ -5,18 +5,18 @@ import shutil
 import pytest
 
 from flows import runner
-from flows.runner import Outcome, read_outcomes, run_step, save_outcomes
+from flows.runner import StepOutcome, read_outcomes, run_step, save_outcomes
 
 
 @pytest.fixture
 def run(plan, monkeypatch):
     """Run one step in the pipeline ``p1`` or another; returns the outcome, the log lines are in ``run.lines``."""
 
-    def call(step: str, pipeline: str = "p1", force: tuple[str, ...] = ()) -> Outcome:
+    def call(step: str, pipeline: str = "p1", force: tuple[str, ...] = ()) -> StepOutcome:
         monkeypatch.setenv("TINYGPTV_PIPELINE_ID", pipeline)
         call.lines = []
         changed = plan.model_copy(update={"pipeline": pipeline, "force": force})
-        return run_step(changed, next(s for s in plan.stages if s.name == step), call.lines.append)
+        return run_step(changed, next(s for s in plan.steps if s.name == step), call.lines.append)
 
     return call
 
@@ -91,7 +91,7 @@ def test_only_what_may_pass_is_tried_again(project, run, how, again):
 def test_what_dvc_itself_says_is_judged_alike(plan, monkeypatch, code, line, again):
     monkeypatch.setattr(runner, "_stream", lambda *arguments: (code, [line]))
     monkeypatch.setattr(runner, "BUSY_SECONDS", 0.0)
-    assert run_step(plan, plan.stages[0], lambda text: None).can_retry is again
+    assert run_step(plan, plan.steps[0], lambda text: None).can_retry is again
 
 
 def test_a_missing_input_is_named(run):
@@ -137,14 +137,14 @@ def test_a_busy_dvc_is_tried_again(plan, monkeypatch):
     answers = [(255, ["'x' is busy, it is being blocked by (PID 1)"])] * 2 + [(0, [])]
     monkeypatch.setattr(runner, "_stream", lambda *arguments: answers.pop(0))
     monkeypatch.setattr(runner, "BUSY_SECONDS", 0.0)
-    assert run_step(plan, plan.stages[0], lambda text: None).ok
+    assert run_step(plan, plan.steps[0], lambda text: None).ok
     assert not answers
 
 
 def test_other_failures_are_not_tried_again_here(plan, monkeypatch):
     answers = [(255, ["broken"])]
     monkeypatch.setattr(runner, "_stream", lambda *arguments: answers.pop(0))
-    assert run_step(plan, plan.stages[0], lambda text: None).reason == "broken"
+    assert run_step(plan, plan.steps[0], lambda text: None).reason == "broken"
 
 
 def test_outcomes_survive_the_flow(plan):
@@ -152,8 +152,8 @@ def test_outcomes_survive_the_flow(plan):
     save_outcomes(
         plan,
         {
-            "zebra": Outcome(step="zebra", state="Completed", seconds=1.5, url="http://x"),
-            "middle": Outcome(step="middle", state="Running"),
+            "zebra": StepOutcome(step="zebra", state="Completed", seconds=1.5, url="http://x"),
+            "middle": StepOutcome(step="middle", state="Running"),
         },
     )
     assert [outcome.state for outcome in read_outcomes(plan)] == ["Completed", "Stopped", "NotRun"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from prefect.states import Completed, Crashed, Failed
 
-from flows.runner import Outcome
-from flows.tasks import ended
+from flows.flow import ended
+from flows.runner import StepOutcome
 
 SAID = "Task run encountered an exception OSError: 32"
-RUNNING = Outcome(step="shards", state="Running")
+RUNNING = StepOutcome(step="shards", state="Running")
 
 
 @pytest.mark.parametrize(
@@ -26,5 +26,5 @@ def test_a_task_that_broke_off_says_why(state, reason):
 
 
 def test_a_step_that_said_how_it_ended_is_believed():
-    done = Outcome(step="shards", state="Cached")
+    done = StepOutcome(step="shards", state="Cached")
     assert ended(done, Completed()) == done
