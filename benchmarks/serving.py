@@ -45,7 +45,7 @@ def main() -> int:
     from tinygptv.ground.errors import UserError
     from tinygptv.ground.files import write_json
     from tinygptv.ground.tables import plain_table
-    from tinygptv.serving.settings import Settings
+    from tinygptv.serving.limits import ServiceLimits
 
     try:
         data = options.data or ROOT / "data" / read_profile(ROOT, options.profile).name
@@ -71,7 +71,7 @@ def main() -> int:
         "distinct_answers": len(set(expected)),
         "answers_equal_offline": True,
         "rounds": options.rounds,
-        "max_batch": Settings().max_batch,
+        "max_batch": ServiceLimits().max_batch,
         "environment": runtime.environment(),
         "questions_per_second": {mode: [round(value, 2) for value in values] for mode, values in figures.items()},
         "median": {mode: round(median, 2) for mode, median in medians.items()},

@@ -27,7 +27,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tinygptv.ground import servers as services
 from tinygptv.ground.arguments import Parser
-from tinygptv.serving.settings import WEB_PORT
+from tinygptv.serving.limits import WEB_PORT
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = (1400, 1000)
@@ -134,7 +134,7 @@ def browser() -> Iterator[Page]:
             process.wait(10)
 
 
-def prefect(page: Page, chosen: services.Settings, out: Path, run: str) -> None:
+def prefect(page: Page, chosen: services.ServerSettings, out: Path, run: str) -> None:
     """A run of the pipeline: its tasks, and its artifacts; the deployments."""
     page.open(chosen.prefect, "Login")
     secret = base64.b64encode(chosen.auth.encode()).decode()
@@ -151,7 +151,7 @@ def prefect(page: Page, chosen: services.Settings, out: Path, run: str) -> None:
     page.save(out / "prefect_deployments.png")
 
 
-def newest_run(chosen: services.Settings) -> str:
+def newest_run(chosen: services.ServerSettings) -> str:
     """The id of the newest completed run of the flow ``pipeline``, scheduled or by hand."""
     body = {
         "flows": {"name": {"any_": ["pipeline"]}},
@@ -171,7 +171,7 @@ def newest_run(chosen: services.Settings) -> str:
     return str(runs[0]["id"])
 
 
-def from_mlflow(chosen: services.Settings, asked: str) -> dict[str, Any]:
+def from_mlflow(chosen: services.ServerSettings, asked: str) -> dict[str, Any]:
     """An answer of MLflow's API."""
     request = urllib.request.Request(f"{chosen.mlflow}/api/2.0/mlflow/{asked}", headers=basic(chosen.mlflow_auth))  # noqa: S310
     with urllib.request.urlopen(request) as answer:  # noqa: S310
@@ -183,7 +183,7 @@ def basic(auth: str) -> dict[str, str]:
     return {"Authorization": f"Basic {base64.b64encode(auth.encode()).decode()}"}
 
 
-def mlflow(page: Page, chosen: services.Settings, out: Path, profile: str, model: str) -> None:
+def mlflow(page: Page, chosen: services.ServerSettings, out: Path, profile: str, model: str) -> None:
     """The experiment's runs, and the newest version of the model."""
     asked = f"experiments/get-by-name?experiment_name=tinygptv%2F{profile}"
     experiment = from_mlflow(chosen, asked)["experiment"]["experiment_id"]

@@ -167,7 +167,7 @@ def make_stage1(root: Path, with_shards: Checkout, patches: pytest.MonkeyPatch) 
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(standins, "TOKENIZER_TEXTS", 50)
-        job = standins.Job(made.config, 7, made.data / "shards", folder)
+        job = standins.StandInJob(made.config, 7, made.data / "shards", folder)
         standins.pretrain_vision(job)
         standins.pretrain_text(job)
     for step in ("features", "stage1"):

@@ -89,7 +89,7 @@ def test_nothing_runs_code_from_data_or_passes_over_what_does_not_fit(path):
         ("src/tinygptv/data/order.py", "from tinygptv.steps import harness", "Floors"),
         ("src/tinygptv/ground/names.py", "from tinygptv.config import Config", "Floors"),
         ("src/tinygptv/model/phi.py", "def late():\n    from tinygptv.training import loop", "Floors"),
-        ("src/tinygptv/tracking/version_tags.py", "from tinygptv.tracking.registry import card", "No circle"),
+        ("src/tinygptv/tracking/version_tags.py", "from tinygptv.tracking.registry import description_of", "No circle"),
         ("src/tinygptv/serving/engine.py", "import mlflow", "MLflow"),
         ("src/tinygptv/services/up.py", "import prefect", "Prefect"),
         ("src/tinygptv/steps/train.py", "from flows import graph", "the flows"),

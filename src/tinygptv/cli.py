@@ -80,9 +80,9 @@ def doctor(
     folder = checkout(root)
     if manifest is not None:
         require_file(manifest, "the manifest.json of a step")
-    checks = examine(folder, deep=deep, manifest=manifest)
-    print(report(checks))
-    if has_problem(checks):
+    findings = examine(folder, deep=deep, manifest=manifest)
+    print(report(findings))
+    if has_problem(findings):
         raise typer.Exit(1)
 
 

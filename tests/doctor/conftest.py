@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tinygptv.doctor import Check, examine, machine
+from tinygptv.doctor import Finding, examine, machine
 
 ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = '[project]\nname = "x"\ndependencies = ["psutil=={psutil}", "sqlalchemy[asyncio]>=2.0,<2.1"]\n'
@@ -31,10 +31,10 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def found() -> Callable[[Path, str], Check]:
+def found() -> Callable[[Path, str], Finding]:
     """The one finding of a name."""
 
-    def look(root: Path, name: str) -> Check:
+    def look(root: Path, name: str) -> Finding:
         checks = [check for check in examine(root) if check.name == name]
         assert len(checks) == 1
         return checks[0]

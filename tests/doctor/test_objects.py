@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from tinygptv.doctor import Check, objects
+from tinygptv.doctor import Finding, objects
 
 
-def look(checkout, deep: bool = False) -> list[Check]:
+def look(checkout, deep: bool = False) -> list[Finding]:
     return list(objects.cache(checkout, deep=deep))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.drills.projects import dvc, record, with_dvc
-from tinygptv.doctor import Check, locks, objects
+from tinygptv.doctor import Finding, locks, objects
 from tinygptv.ground.dvc import dvc_md5
 
 GRAPH = """
@@ -33,10 +33,10 @@ def project(tmp_path, monkeypatch) -> Path:
     return root
 
 
-def mend(root: Path, check: Check) -> None:
+def mend(root: Path, found: Finding) -> None:
     """Do what the doctor says, as a person would: in a shell, with dvc on the PATH."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    subprocess.run(["sh", "-ec", check.fix], cwd=root, env={**os.environ, "PATH": path}, check=True)
+    subprocess.run(["sh", "-ec", found.fix], cwd=root, env={**os.environ, "PATH": path}, check=True)
 
 
 def flip(path: Path) -> None:

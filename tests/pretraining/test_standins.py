@@ -23,7 +23,7 @@ def test_a_curve_has_means_of_windows_and_the_last_step(tmp_path, monkeypatch):
 
 
 def test_a_job_sees_training_shards_only_and_half_of_the_threads(smoke, small_shards, tmp_path):
-    job = standins.Job(smoke, 7, small_shards, tmp_path)
+    job = standins.StandInJob(smoke, 7, small_shards, tmp_path)
     assert job.training_shards
     assert all(path.name.startswith("train-") for path in job.training_shards)
     assert job.threads == max(1, smoke.runtime.threads // 2)
@@ -31,11 +31,11 @@ def test_a_job_sees_training_shards_only_and_half_of_the_threads(smoke, small_sh
 
 def test_without_shards_nothing_is_trained(smoke, tmp_path):
     with pytest.raises(DataError, match="dvc repro shards"):
-        standins.make(standins.Job(smoke, 7, tmp_path, tmp_path))
+        standins.make(standins.StandInJob(smoke, 7, tmp_path, tmp_path))
 
 
 def test_published_backbones_are_no_stand_ins(smoke, tmp_path):
     published = Published(source="hub", language_model="a/b", image_encoder="c/d", folder="")
-    job = standins.Job(smoke.model_copy(update={"backbones": published}), 7, tmp_path, tmp_path)
+    job = standins.StandInJob(smoke.model_copy(update={"backbones": published}), 7, tmp_path, tmp_path)
     with pytest.raises(AssertionError):
         _ = job.settings

@@ -13,7 +13,7 @@ from tinygptv.data.summary import tars
 from tinygptv.ground.errors import DataError, UserError
 from tinygptv.ground.files import read_json, write_json
 from tinygptv.promotion import contest
-from tinygptv.promotion.contest import Answers, Exam, Job
+from tinygptv.promotion.contest import Answers, Exam, ExamJob
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_a_package_answers_as_the_step_quantize_lets_it(exam, package, tmp_path)
     from tinygptv.evaluation import answering
     from tinygptv.model.inference import VisionLanguageModel
 
-    contest.answer_all(Job(exam, package, tmp_path / "answers.json"))
+    contest.answer_all(ExamJob(exam, package, tmp_path / "answers.json"))
     found = read_json(tmp_path / "answers.json")
     questions = contest.questions_of(exam)
     assert found["ids"] == contest.asked(questions).ids and len(set(found["ids"])) == len(found["ids"])
@@ -55,7 +55,7 @@ def test_a_package_answers_as_the_step_quantize_lets_it(exam, package, tmp_path)
 
 @pytest.mark.pipeline
 def test_in_a_process_of_its_own(exam, package, tmp_path, capfd):
-    contest.answer_all(Job(exam, package, tmp_path / "answers.json"))
+    contest.answer_all(ExamJob(exam, package, tmp_path / "answers.json"))
     assert list(contest.examine(exam, package).texts) == read_json(tmp_path / "answers.json")["texts"]
     with pytest.raises(UserError, match="answer_all ended with code 2"):
         contest.examine(exam, tmp_path)

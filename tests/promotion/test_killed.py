@@ -15,7 +15,7 @@ from tinygptv.ground.errors import UserError
 from tinygptv.promotion import aliases
 from tinygptv.promotion.promote import promote
 from tinygptv.promotion.rollback import rollback
-from tinygptv.tracking import turn
+from tinygptv.tracking import alias_turn
 from tinygptv.tracking.registry import model_tags
 
 CHANGES = ("set_registered_model_alias", "delete_registered_model_alias", "set_model_version_tag")
@@ -163,8 +163,8 @@ def test_what_cannot_be_finished_is_undone(world):
 @pytest.fixture
 def shared(world, monkeypatch):
     """The store, taken for a server's, with a turn that is lost after a second."""
-    monkeypatch.setattr(turn, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(turn, "STALE_SECONDS", 0.3)
+    monkeypatch.setattr(alias_turn, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(alias_turn, "STALE_SECONDS", 0.3)
     return replace(world.tracking, uri="http://a-server")
 
 

@@ -19,7 +19,7 @@ from tests.drills.prefect_server import free_port
 from tests.drills.projects import ROOT, git
 from tests.services.clones import logs_of, run_module
 from tinygptv.ground import servers as settings
-from tinygptv.ground.servers import Settings
+from tinygptv.ground.servers import ServerSettings
 from tinygptv.services import processes
 
 LOCKED_SECONDS = 30.0
@@ -118,7 +118,7 @@ class Servers:
         return logs_of(self.root)
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> ServerSettings:
         found = settings.read(self.root)
         assert found is not None
         return found

@@ -22,7 +22,7 @@ import pytest
 from tests.drills.prefect_server import free_port
 from tests.services.served import NAME, Service, Store, make_store, service
 from tests.serving.helpers import COMPLETIONS, QUESTIONS, data_url, pictures, question, said
-from tinygptv.serving.settings import Settings
+from tinygptv.serving.limits import ServiceLimits
 from tinygptv.tracking import promoted
 
 pytestmark = pytest.mark.services
@@ -213,7 +213,7 @@ def test_foreign_names_and_large_bodies_are_refused(served):
         assert client.get("/health", headers={"Host": "evil.test"}).status_code == 400
         assert client.get("/health", headers={"Origin": "http://evil.test"}).status_code == 403
         assert client.get("/health").json()["models"] == {CHAMPION: f"models:/{NAME}/1"}
-        big = question(CHAMPION, data_url(b"x" * (Settings().max_image_bytes + MIB)), "why")
+        big = question(CHAMPION, data_url(b"x" * (ServiceLimits().max_image_bytes + MIB)), "why")
         assert client.post(COMPLETIONS, json=big).status_code == 413
         said(client.post(COMPLETIONS, json=question(CHAMPION, *pair(0))))
 

@@ -226,7 +226,7 @@ def test_a_member_may_record_and_not_delete(team):
     assert httpx.post(f"{api}/runs/create", json=body, **theirs).status_code == 200
     alias = {"name": MODEL, "alias": "tried", "version": "1"}
     assert httpx.post(f"{api}/registered-models/alias", json=alias, **theirs).status_code == 200
-    own = {"name": f"{MODEL}.moving"}  # what a promotion makes and removes (tracking/turn.py)
+    own = {"name": f"{MODEL}.moving"}  # what a promotion makes and removes (tracking/alias_turn.py)
     assert httpx.post(f"{api}/registered-models/create", json=own, **theirs).status_code == 200
     assert httpx.request("DELETE", f"{api}/registered-models/delete", json=own, **theirs).status_code == 200
     assert httpx.post(f"{api}/experiments/delete", json={"experiment_id": identity}, **theirs).status_code == 403

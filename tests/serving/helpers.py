@@ -18,8 +18,8 @@ from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
 from tinygptv.model.processing import TinyGPTVProcessor
 from tinygptv.serving.app import COMPLETIONS, create_app
 from tinygptv.serving.engine import Engine
+from tinygptv.serving.limits import ServiceLimits
 from tinygptv.serving.models import Models
-from tinygptv.serving.settings import Settings
 
 QUESTIONS = ("what colour is the circle?", "is there a red shape?", "[refer] circle", "[caption] A photo of", "why")
 TOKENS = 5
@@ -106,12 +106,12 @@ def models_of(folder: Path, known: Mapping[str, VisionLanguageModel]) -> Models:
 
 
 def talk(
-    models: Models, act: Callable[[httpx.AsyncClient, Engine], Awaitable[Any]], settings: Settings | None = None
+    models: Models, act: Callable[[httpx.AsyncClient, Engine], Awaitable[Any]], limits: ServiceLimits | None = None
 ) -> Any:
     """Run the service for a block that talks to it."""
 
     async def run() -> Any:
-        engine = Engine(models, settings or Settings())
+        engine = Engine(models, limits or ServiceLimits())
         app = create_app(engine)
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with engine.running(), httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:

@@ -25,12 +25,12 @@ from tests.serving.helpers import (
     talk,
 )
 from tinygptv.serving.app import COMPLETIONS, create_app
-from tinygptv.serving.settings import Settings
+from tinygptv.serving.limits import ServiceLimits
 
 IMAGE = pictures(1)[0]
 JSON = {"Content-Type": "application/json"}
 TALL = encoded(Image.new("1", (1, 20_000)))
-SMALL_LIMITS = Settings(max_image_bytes=2000, max_text=30)
+SMALL_LIMITS = ServiceLimits(max_image_bytes=2000, max_text=30)
 
 
 def asked(count: int) -> list[tuple[bytes, str]]:
@@ -287,13 +287,13 @@ class Blocked:
         return self.inner.generate(*arguments, **named)
 
 
-@pytest.mark.parametrize("settings", [Settings(max_requests=3), Settings(max_bytes=1500)])
-def test_a_full_queue_says_so_at_once_and_loses_nothing(known, tmp_path, settings):
+@pytest.mark.parametrize("limits", [ServiceLimits(max_requests=3), ServiceLimits(max_bytes=1500)])
+def test_a_full_queue_says_so_at_once_and_loses_nothing(known, tmp_path, limits):
     blocked = Blocked(known["one"])
     models = models_of(tmp_path, {"one": blocked})
     body = question(models.sources[0], IMAGE, "why")
     length = len(json.dumps(body))
-    fit = 3 if settings.max_requests == 3 else settings.max_bytes // length
+    fit = 3 if limits.max_requests == 3 else limits.max_bytes // length
     assert 1 < fit < 8
 
     async def act(client, engine):
@@ -308,7 +308,7 @@ def test_a_full_queue_says_so_at_once_and_loses_nothing(known, tmp_path, setting
         blocked.may.set()
         return refused, [await task for task in waiting], await client.post(COMPLETIONS, json=body)
 
-    refused, answered, after = talk(models, act, settings)
+    refused, answered, after = talk(models, act, limits)
     assert [(r.status_code, r.headers["retry-after"]) for r in refused] == [(429, "1")] * (8 - fit)
     assert len({said(r) for r in [*answered, after]}) == 1
 

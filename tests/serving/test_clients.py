@@ -197,7 +197,7 @@ def test_bodies_in_chunks(models, one, plain):
     async def act(client, engine):
         head = {"Content-Type": "application/json"}
         whole = await client.post(COMPLETIONS, content=in_parts(body), headers=head)
-        endless = await client.post(COMPLETIONS, content=in_parts(b" " * (engine.settings.max_body + 1)), headers=head)
+        endless = await client.post(COMPLETIONS, content=in_parts(b" " * (engine.limits.max_body + 1)), headers=head)
         return whole, endless
 
     whole, endless = talk(models, act)

@@ -9,10 +9,10 @@ import pytest
 
 from tests.serving.helpers import pictures, post_all, question, said, talk
 from tinygptv.ground.errors import DataError, UserError
+from tinygptv.serving.limits import ServiceLimits
 from tinygptv.serving.models import Models
 from tinygptv.serving.requests import RequestError
-from tinygptv.serving.settings import Settings
-from tinygptv.tracking.versions import Version
+from tinygptv.tracking.versions import ResolvedVersion
 
 ALIAS, OTHER = "models:/m@champion", "models:/m@challenger"
 
@@ -31,7 +31,7 @@ class Registry:
         alias = source.rpartition("@")[2]
         if alias not in self.aliases:
             raise UserError(f"no {alias}")
-        return Version(f"models:/m/{self.aliases[alias]}", None)
+        return ResolvedVersion(f"models:/m/{self.aliases[alias]}", None)
 
     def download(self, version, target):
         self.downloads += 1
@@ -145,7 +145,7 @@ def test_a_switch_under_load_drops_no_question_and_every_answer_is_one_models(se
             responses += await post_all(client, bodies[:4])
         return responses + await post_all(client, bodies[:4])
 
-    responses = talk(models, act, Settings(poll_seconds=0.05, max_batch=4))
+    responses = talk(models, act, ServiceLimits(poll_seconds=0.05, max_batch=4))
     expected = {f"models:/m/{v}": known[n].answer(images, ["why"] * 4) for v, n in ((1, "one"), (2, "two"))}
     assert expected["models:/m/1"] != expected["models:/m/2"]
     seen = [response.json()["model"] for response in responses]

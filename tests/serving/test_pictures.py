@@ -8,8 +8,8 @@ from PIL import Image
 
 from tests.serving.helpers import encoded
 from tinygptv.data.images import read_image
+from tinygptv.serving.limits import ServiceLimits
 from tinygptv.serving.pictures import read_picture
-from tinygptv.serving.settings import Settings
 
 
 @pytest.mark.parametrize("size", [(24, 24), (64, 64), (301, 7), (4, 500), (5, 4), (640, 480)])
@@ -19,7 +19,7 @@ def test_nothing_is_lost(processor, models, one, size, mode, form):
     pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], channels), dtype=np.uint8)
     content = encoded(Image.fromarray(pixels.squeeze(-1) if channels == 1 else pixels, mode), form)
     loaded = models.get(one)
-    small = read_picture(content, loaded.size, loaded.resample, Settings())
+    small = read_picture(content, loaded.size, loaded.resample, ServiceLimits())
     assert small.size == (loaded.size["width"], loaded.size["height"])
     made, expected = (
         processor.image_processor([image], return_tensors="pt")["pixel_values"].numpy()

@@ -8,10 +8,11 @@ import json
 import pytest
 import uvicorn
 
+from tinygptv.ground.servers import HOST
 from tinygptv.serving import server
 from tinygptv.serving.app import COMPLETIONS, create_app
 from tinygptv.serving.engine import Engine
-from tinygptv.serving.settings import HOST, Settings
+from tinygptv.serving.limits import ServiceLimits
 
 POST = f"POST {COMPLETIONS} HTTP/1.1\r\n"
 UNREADABLE = {
@@ -28,7 +29,7 @@ UNREADABLE = {
 def test_what_is_no_request_is_refused_in_the_form_of_all_others(models, name):
     async def run() -> bytes:
         listener = server.bind(0)
-        service = uvicorn.Server(server.configuration(create_app(Engine(models, Settings())), stop_seconds=5))
+        service = uvicorn.Server(server.configuration(create_app(Engine(models, ServiceLimits())), stop_seconds=5))
         listener.listen()
         running = asyncio.create_task(service.serve(sockets=[listener]))
         try:

@@ -20,7 +20,7 @@ from transformers import (
 
 from tinygptv.ground.files import sha256_file
 from tinygptv.ground.yaml_files import read_yaml
-from tinygptv.model.upstream.lock import COMMAND, LOCK
+from tinygptv.model.upstream.pins import COMMAND, PINS
 
 LANGUAGE_MODEL, IMAGE_ENCODER, REVISION = "somebody/phi", "somebody/blip2", "a" * 40
 PUBLISHED = {"source": "hub", "language_model": LANGUAGE_MODEL, "image_encoder": IMAGE_ENCODER, "folder": "weights"}
@@ -66,7 +66,7 @@ def published(shards_checkout, weights):
         }
         for name in (LANGUAGE_MODEL, IMAGE_ENCODER)
     }
-    (shards_checkout.root / LOCK).write_text(json.dumps(pins))
+    (shards_checkout.root / PINS).write_text(json.dumps(pins))
     return shards_checkout
 
 
@@ -91,9 +91,9 @@ def test_changed_weights_are_refused(published, refused):
 
 
 def test_an_unpinned_source_is_refused(published, refused):
-    lock = json.loads((published.root / LOCK).read_text())
+    lock = json.loads((published.root / PINS).read_text())
     lock[IMAGE_ENCODER]["revision"] = None
-    (published.root / LOCK).write_text(json.dumps(lock))
+    (published.root / PINS).write_text(json.dumps(lock))
     refused(published, "backbones", f"does not pin {IMAGE_ENCODER} (revision)", COMMAND)
 
 

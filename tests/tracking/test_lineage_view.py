@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from tinygptv.tracking.card import LONGEST, lineage_card
 from tinygptv.tracking.chain import Chain, Link, Version
+from tinygptv.tracking.description import LONGEST_DESCRIPTION, describe_version
 from tinygptv.tracking.lineage_view import markdown, text
 
 ENVIRONMENT = {
@@ -107,9 +107,9 @@ def test_markdown_has_a_row_a_link_and_says_what_is_broken():
 
 
 def test_a_card_that_a_database_would_refuse_is_cut():
-    card = lineage_card(Chain(subject="x", version=VERSION, links=(WHOLE,)), {}, {})
-    assert "Gate: passed. Champion: by root, 2026-11-21 16:25:35 UTC." in card
-    assert card.endswith("In full: `tinygptv lineage models:/tinygptv/3`.\n")
-    long = lineage_card(Chain(subject="x", version=VERSION, links=(WHOLE,) * 50), {}, {})
-    assert LONGEST - 400 < len(long) <= LONGEST
+    text = describe_version(Chain(subject="x", version=VERSION, links=(WHOLE,)), {}, {})
+    assert "Gate: passed. Champion: by root, 2026-11-21 16:25:35 UTC." in text
+    assert text.endswith("In full: `tinygptv lineage models:/tinygptv/3`.\n")
+    long = describe_version(Chain(subject="x", version=VERSION, links=(WHOLE,) * 50), {}, {})
+    assert LONGEST_DESCRIPTION - 400 < len(long) <= LONGEST_DESCRIPTION
     assert long.endswith("Cut here: `tinygptv lineage` has all of it.\n")

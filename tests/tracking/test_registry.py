@@ -249,7 +249,7 @@ for load in (tinygptv.load, mlflow.pyfunc.load_model):
 def test_a_package_that_was_damaged_is_neither_registered_nor_loaded(tracking, root, name, tmp_path):
     folder = Path(shutil.copytree(RELEASED, tmp_path / "package"))
     with digests.sealed(folder):
-        (folder / "README.md").write_text("its card")
+        (folder / "README.md").write_text("its model card")
     register(root, folder, name, 0.95)
     source = f"models:/{name}@challenger"
     kept = weights_folder(source, root)
@@ -335,7 +335,7 @@ def test_step(tracking, name, run_step, capsys):
     assert f"| register |  | `{found.data.tags['git.sha'][:12]}` dirty |" in version.description
     assert f"| `{run.run_id}` |" in version.description
     assert f"Environment `{found.data.tags['environment.sha256'][:12]}`: python" in version.description
-    assert "did not finish" not in version.description  # it had not, when the card was written
+    assert "did not finish" not in version.description  # it had not, when the description was written
 
 
 def test_missing_package_is_named(root, name, tmp_path):

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from tinygptv.config import Stage
 from tinygptv.data.batches import Batch, batch_digest
 from tinygptv.training.loop import (
-    NotFiniteError,
+    DivergedError,
     TrainingState,
     batch_loss,
     loss_curve,
@@ -100,7 +100,7 @@ def test_an_infinite_limit_scales_nothing(new_training: NewTraining, make_batch:
 def assert_stopped(state: TrainingState, batches: list[Batch], stage: Stage, *parts: str) -> None:
     set_learning_rate(state.optimizer, 1e-2)
     before = weights(state)
-    with pytest.raises(NotFiniteError) as stopped:
+    with pytest.raises(DivergedError) as stopped:
         optimizer_step(state, batches, stage)
     assert all(torch.equal(before[name], p) for name, p in state.model.named_parameters())
     assert not state.optimizer.state

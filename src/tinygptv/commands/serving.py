@@ -10,9 +10,9 @@ import typer
 
 from tinygptv.commands.options import DeviceOption, finite
 from tinygptv.ground.errors import UserError
-from tinygptv.serving.settings import CHALLENGER, CHAMPION, SERVE_PORT, WEB_PORT, Settings
+from tinygptv.serving.limits import CHALLENGER, CHAMPION, SERVE_PORT, WEB_PORT, ServiceLimits
 
-DEFAULTS = Settings()
+DEFAULTS = ServiceLimits()
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the loopback; 0: a free one.")]
 
 
@@ -45,11 +45,11 @@ def serve(
     from tinygptv.serving.engine import Engine
     from tinygptv.serving.models import Models
 
-    settings = Settings(max_batch=batch, max_requests=queue, poll_seconds=poll)
+    limits = ServiceLimits(max_batch=batch, max_requests=queue, poll_seconds=poll)
     models = Models(sources or [CHAMPION], device)
     models.load()
-    app = create_app(Engine(models, settings))
-    server.serve(app, listener, settings.stop_seconds, models.versions())
+    app = create_app(Engine(models, limits))
+    server.serve(app, listener, limits.stop_seconds, models.versions())
 
 
 def web(
@@ -72,11 +72,11 @@ def web(
     from tinygptv.serving.models import Models
     from tinygptv.web.page import create_app
 
-    settings = Settings()
+    limits = ServiceLimits()
     models = Models(sources or [CHAMPION, CHALLENGER], device, optional=() if sources else [CHAMPION, CHALLENGER])
     models.load()
-    with create_app(Engine(models, settings)) as app:
-        server.serve(app, listener, settings.stop_seconds, models.versions())
+    with create_app(Engine(models, limits)) as app:
+        server.serve(app, listener, limits.stop_seconds, models.versions())
 
 
 def _listen(port: int, sources: list[str]) -> socket:

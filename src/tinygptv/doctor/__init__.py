@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 
 from tinygptv.doctor import environment, locks, lost, machine, objects, packages, registry, remotes
-from tinygptv.doctor.findings import Check
+from tinygptv.doctor.findings import Finding
 from tinygptv.ground.tables import plain_table
 
-__all__ = ["Check", "examine", "has_problem", "report"]
+__all__ = ["Finding", "examine", "has_problem", "report"]
 
 
-def examine(root: Path, *, deep: bool = False, manifest: Path | None = None) -> list[Check]:
+def examine(root: Path, *, deep: bool = False, manifest: Path | None = None) -> list[Finding]:
     """Run every check on a checkout.
 
     Args:
@@ -30,7 +30,7 @@ def examine(root: Path, *, deep: bool = False, manifest: Path | None = None) -> 
     """
     if manifest is not None:
         return [environment.compare_with(manifest)]
-    checks: tuple[Callable[[Path], Iterator[Check]], ...] = (
+    checks: tuple[Callable[[Path], Iterator[Finding]], ...] = (
         packages.python,
         packages.pins,
         packages.ceilings,
@@ -50,13 +50,13 @@ def examine(root: Path, *, deep: bool = False, manifest: Path | None = None) -> 
     return [finding for check in checks for finding in check(root)]
 
 
-def has_problem(checks: list[Check]) -> bool:
+def has_problem(findings: list[Finding]) -> bool:
     """Whether something must be mended before the pipeline can work."""
-    return any(check.level == "problem" for check in checks)
+    return any(found.level == "problem" for found in findings)
 
 
-def report(checks: list[Check]) -> str:
+def report(findings: list[Finding]) -> str:
     """The findings as a table, the fixes below it."""
-    lines = [plain_table(("check", "", "finding"), [(check.name, check.level, check.finding) for check in checks])]
-    fixes = [f"{check.level}: {check.name}: {check.fix}" for check in checks if check.level != "ok"]
+    lines = [plain_table(("check", "", "finding"), [(found.name, found.level, found.finding) for found in findings])]
+    fixes = [f"{found.level}: {found.name}: {found.fix}" for found in findings if found.level != "ok"]
     return "\n".join([*lines, "", *(fixes or ["nothing to do"])])

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tinygptv.doctor.findings import Check
+from tinygptv.doctor.findings import Finding
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import read_json
 from tinygptv.ground.yaml_files import read_yaml
@@ -22,7 +22,7 @@ KEY = "environment"
 FIX = "for equal bytes install what is recorded, on such a machine; docs/reproducibility.md states the tolerance"
 
 
-def recorded(root: Path) -> Iterator[Check]:
+def recorded(root: Path) -> Iterator[Finding]:
     """All manifests of the profile in ``params.yaml``; steps with the same difference share a finding."""
     params = root / "params.yaml"
     profile = (read_yaml(params) or {}).get("profile") if params.is_file() else None
@@ -34,14 +34,14 @@ def recorded(root: Path) -> Iterator[Check]:
         try:
             steps.setdefault(difference(path), []).append(path.parent.name)
         except DataError as error:
-            yield Check(NAME, "problem", str(error), f"rm -rf {path.parent} && dvc checkout {path.parent}")
+            yield Finding(NAME, "problem", str(error), f"rm -rf {path.parent} && dvc checkout {path.parent}")
     if not found:
-        yield Check(NAME, "ok", f"no results of profile {profile} to compare with")
+        yield Finding(NAME, "ok", f"no results of profile {profile} to compare with")
     for text, names in steps.items():
         yield _finding(text, ", ".join(names))
 
 
-def compare_with(manifest: Path) -> Check:
+def compare_with(manifest: Path) -> Finding:
     """One file, as ``recorded`` does it.
 
     Raises:
@@ -73,8 +73,8 @@ def present() -> Mapping[str, str | int]:
     return environment()
 
 
-def _finding(difference: str, where: str) -> Check:
+def _finding(difference: str, where: str) -> Finding:
     if not difference:
-        return Check(NAME, "ok", f"that of {where}")
+        return Finding(NAME, "ok", f"that of {where}")
     text = f"{where} made in another environment: {difference}"
-    return Check(NAME, "warning", f"{text}; bits may differ, losses agree within the stated tolerance", FIX)
+    return Finding(NAME, "warning", f"{text}; bits may differ, losses agree within the stated tolerance", FIX)

@@ -1,4 +1,4 @@
-"""What a check of the doctor gives."""
+"""What the doctor finds."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ Level = Literal["ok", "warning", "problem"]
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One finding."""
+class Finding:
+    """What was looked at, what was found there, and what mends it."""
 
     name: str
     level: Level

@@ -14,19 +14,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tinygptv.doctor.findings import Check
+from tinygptv.doctor.findings import Finding
 
 NAME = "DVC's lock"
 
 
-def dvc_locks(root: Path) -> Iterator[Check]:
+def dvc_locks(root: Path) -> Iterator[Finding]:
     """All three files; one finding says that they are free."""
     folder = root / ".dvc" / "tmp"
     found = [*_kernel_lock(folder / "lock"), *_kernel_lock(folder / "rwlock.lock"), *_rwlock(folder / "rwlock")]
-    yield from found or [Check(NAME, "ok", "free")]
+    yield from found or [Finding(NAME, "ok", "free")]
 
 
-def _kernel_lock(path: Path) -> Iterator[Check]:
+def _kernel_lock(path: Path) -> Iterator[Finding]:
     if not path.exists():
         return
     try:
@@ -34,12 +34,12 @@ def _kernel_lock(path: Path) -> Iterator[Check]:
             holder = file.read(20).decode(errors="replace").strip() or "unknown"
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        yield Check(NAME, "warning", f"{path.name} is held by PID {holder}", f"wait for it, or `kill {holder}`")
+        yield Finding(NAME, "warning", f"{path.name} is held by PID {holder}", f"wait for it, or `kill {holder}`")
     except OSError as error:
         yield _unreadable(path, error)
 
 
-def _rwlock(path: Path) -> Iterator[Check]:
+def _rwlock(path: Path) -> Iterator[Finding]:
     try:
         pids = _holders(json.loads(path.read_text()))
     except FileNotFoundError:
@@ -48,26 +48,27 @@ def _rwlock(path: Path) -> Iterator[Check]:
         yield _unreadable(path, error)
         return
     except (ValueError, TypeError, AttributeError, LookupError):
-        yield Check(NAME, "problem", f"{path} is damaged; DVC refuses to work", f"rm -rf {path}")
+        yield Finding(NAME, "problem", f"{path} is damaged; DVC refuses to work", f"rm -rf {path}")
         return
     state = {pid: _what_is(pid) for pid in sorted(pids)}
     if working := [str(pid) for pid, what in state.items() if what == "dvc"]:
-        yield Check(NAME, "warning", f"held by PID {', '.join(working)}", f"wait for it, or `kill {' '.join(working)}`")
+        fix = f"wait for it, or `kill {' '.join(working)}`"
+        yield Finding(NAME, "warning", f"held by PID {', '.join(working)}", fix)
     elif others := [f"PID {pid} ({what})" for pid, what in state.items() if what]:
         text = f"{path.name} names {', '.join(others)}, which is no DVC; DVC waits for it"
-        yield Check(NAME, "problem", text, f"rm {path}")
+        yield Finding(NAME, "problem", text, f"rm {path}")
     elif state:
-        yield Check(NAME, "warning", "left by a process that is gone; DVC clears it away by itself", f"rm {path}")
+        yield Finding(NAME, "warning", "left by a process that is gone; DVC clears it away by itself", f"rm {path}")
 
 
-def _unreadable(path: Path, error: OSError) -> Check:
+def _unreadable(path: Path, error: OSError) -> Finding:
     """What is in the place of a lock, or what keeps this user from it; only the former is to be removed."""
     told = f"{path} cannot be opened ({error.strerror})"
     if isinstance(error, IsADirectoryError):
-        return Check(NAME, "problem", told, f"rm -rf {path}")
+        return Finding(NAME, "problem", told, f"rm -rf {path}")
     if isinstance(error, PermissionError):
-        return Check(NAME, "problem", told, f"make it readable and writable for this user: chmod u+rw {path}")
-    return Check(
+        return Finding(NAME, "problem", told, f"make it readable and writable for this user: chmod u+rw {path}")
+    return Finding(
         NAME, "problem", told, "run `tinygptv doctor` again when that disk is back, or with `ulimit -n` raised"
     )
 

@@ -11,14 +11,14 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tinygptv.doctor.findings import Check, Level
+from tinygptv.doctor.findings import Finding, Level
 from tinygptv.doctor.objects import Output, ask_dvc, for_profile, is_sound, objects_of, outputs_of, store
 from tinygptv.ground.yaml_files import read_yaml
 
 NAME = "lost outputs"
 
 
-def outputs(root: Path) -> Iterator[Check]:
+def outputs(root: Path) -> Iterator[Finding]:
     """One finding for each output that is gone, with the command that brings it back; one where none is."""
     recorded = outputs_of(root)
     if not recorded:
@@ -28,7 +28,7 @@ def outputs(root: Path) -> Iterator[Check]:
     gone = [output for output in cached if not all(path.is_file() for path in objects_of(store(root), output.md5))]
     absent = [output for output in recorded if output not in cached and not output.path.exists()]
     if not gone and not absent:
-        yield Check(NAME, "ok", f"{len(recorded)} of dvc.lock, none is gone")
+        yield Finding(NAME, "ok", f"{len(recorded)} of dvc.lock, none is gone")
     again = _again(root) if gone else ""
     # A clone in which nothing has run yet has lost nothing.
     fresh = len(gone) == len(cached) and not any(output.path.exists() for output in cached) and len(cached) > 1
@@ -40,10 +40,10 @@ def outputs(root: Path) -> Iterator[Check]:
             ["git", "ls-files", "--error-unmatch", name], cwd=root, capture_output=True, check=False
         )
         fix = f"dvc repro {output.stage}" if tracked.returncode else f"git checkout {shlex.quote(name)}"
-        yield Check(NAME, "problem", f"{name} is gone", fix)
+        yield Finding(NAME, "problem", f"{name} is gone", fix)
 
 
-def _gone(root: Path, output: Output, again: str, level: Level) -> Check:
+def _gone(root: Path, output: Output, again: str, level: Level) -> Finding:
     """An output that the cache lacks, or lacks a part of."""
     name, again = _name(root, output), again.format(stage=output.stage)
     if not output.path.exists():
@@ -55,7 +55,7 @@ def _gone(root: Path, output: Output, again: str, level: Level) -> Check:
         found = f"{name} is gone from DVC's cache, and the checkout has another"
         removed = f"rm -rf {shlex.quote(str(output.path))} && {again}"
         fix = f"dvc repro {output.stage} if you changed it; else {removed}"
-    return Check(NAME, level, found, for_profile(root, output, fix))
+    return Finding(NAME, level, found, for_profile(root, output, fix))
 
 
 def _again(root: Path) -> str:

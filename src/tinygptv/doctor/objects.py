@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from tinygptv.doctor.findings import Check
+from tinygptv.doctor.findings import Finding
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.yaml_files import read_yaml
 
@@ -36,7 +36,7 @@ class Output:
     md5: str
 
 
-def cache(root: Path, *, deep: bool) -> Iterator[Check]:
+def cache(root: Path, *, deep: bool) -> Iterator[Finding]:
     """The objects that ``dvc.lock`` names; with ``deep`` the whole cache, and the outputs in the workspace."""
     outputs = outputs_of(root)
     folder = store(root) if outputs or deep else root
@@ -61,7 +61,7 @@ def cache(root: Path, *, deep: bool) -> Iterator[Check]:
     if not damaged:
         left = len(paths) - count
         rest = f"; {left} larger ones were not read (`tinygptv doctor --deep`)" if left else ""
-        yield Check(NAME, "ok", f"{count} objects are what their names say{rest}")
+        yield Finding(NAME, "ok", f"{count} objects are what their names say{rest}")
     if deep:
         yield from _workspace(root, outputs)
 
@@ -112,19 +112,19 @@ def _md5(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _damage(root: Path, path: Path, output: Output | None) -> Check:
+def _damage(root: Path, path: Path, output: Output | None) -> Finding:
     """An object that must go, and where a sound one comes from: the workspace, a remote, or the step again."""
     text = f"{path} is damaged: its content is not what its name says"
     here = shlex.quote(str(path))
     if output is None:
-        return Check(NAME, "problem", text, f"rm -f {here}")
+        return Finding(NAME, "problem", text, f"rm -f {here}")
     text += f" ({output.path.relative_to(root)})"
     if is_sound(output):
-        return Check(NAME, "problem", text, for_profile(root, output, f"rm -f {here} && dvc commit {output.stage}"))
+        return Finding(NAME, "problem", text, for_profile(root, output, f"rm -f {here} && dvc commit {output.stage}"))
     again = "pull" if ask_dvc(root, "remote", "list") else "repro"
     where = shlex.quote(str(output.path))
     fix = for_profile(root, output, f"rm -rf {here} {where} && dvc {again} {output.stage}")
-    return Check(NAME, "problem", text, fix)
+    return Finding(NAME, "problem", text, fix)
 
 
 def for_profile(root: Path, output: Output, command: str) -> str:
@@ -147,7 +147,7 @@ def is_sound(output: Output) -> bool:
         return False
 
 
-def _workspace(root: Path, outputs: list[Output]) -> Iterator[Check]:
+def _workspace(root: Path, outputs: list[Output]) -> Iterator[Finding]:
     """Outputs whose content is not the recorded one, whatever their dates say; ``lost`` has those that no cache has."""
     present = [output for output in outputs if output.path.exists()]
     other = [output for output in present if not is_sound(output)]
@@ -155,6 +155,6 @@ def _workspace(root: Path, outputs: list[Output]) -> Iterator[Check]:
         if all(path.is_file() for path in objects_of(store(root), output.md5)):
             fix = f"dvc repro {output.stage} if you changed it; else rm -rf {output.path} && dvc checkout {output.path}"
             found = f"{output.path} is not what dvc.lock records: changed, or damaged"
-            yield Check("outputs", "warning", found, for_profile(root, output, fix))
+            yield Finding("outputs", "warning", found, for_profile(root, output, fix))
     if not other:
-        yield Check("outputs", "ok", f"{len(present)} outputs are what dvc.lock records")
+        yield Finding("outputs", "ok", f"{len(present)} outputs are what dvc.lock records")

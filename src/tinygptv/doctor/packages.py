@@ -12,7 +12,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from tinygptv.doctor.findings import Check
+from tinygptv.doctor.findings import Finding
 
 PYTHON = (3, 11)
 CEILINGS = {
@@ -26,19 +26,19 @@ UNWANTED = {
 INSTALL = "pip install -c constraints.txt -e '.[dev]'"
 
 
-def python(root: Path) -> Iterator[Check]:
+def python(root: Path) -> Iterator[Finding]:
     """The interpreter's version."""
     found = ".".join(str(part) for part in sys.version_info[:3])
     if sys.version_info[:2] == PYTHON:
-        yield Check("python", "ok", found)
+        yield Finding("python", "ok", found)
     else:
-        yield Check("python", "problem", f"{found}, not 3.11", "run make clean install with python3.11 on the PATH")
+        yield Finding("python", "problem", f"{found}, not 3.11", "run make clean install with python3.11 on the PATH")
 
 
-def pins(root: Path) -> Iterator[Check]:
+def pins(root: Path) -> Iterator[Finding]:
     """Direct dependencies against pyproject.toml, what they pull in against constraints.txt."""
     if not (root / "pyproject.toml").is_file():
-        yield Check("versions", "problem", f"{root} has no pyproject.toml", "git checkout pyproject.toml")
+        yield Finding("versions", "problem", f"{root} has no pyproject.toml", "git checkout pyproject.toml")
         return
     wrong: list[str] = []
     requirements = _requirements(root)
@@ -49,9 +49,9 @@ def pins(root: Path) -> Iterator[Check]:
         elif Version(found).public not in requirement.specifier:
             wrong.append(f"{requirement.name} {found} instead of {requirement.specifier}")
     if wrong:
-        yield Check("versions", "problem", "; ".join(wrong), INSTALL)
+        yield Finding("versions", "problem", "; ".join(wrong), INSTALL)
     else:
-        yield Check("versions", "ok", f"{len(requirements)} pinned packages as in pyproject.toml and constraints.txt")
+        yield Finding("versions", "ok", f"{len(requirements)} pinned packages as in pyproject.toml and constraints.txt")
 
 
 def _requirements(root: Path) -> list[Requirement]:
@@ -65,28 +65,28 @@ def _requirements(root: Path) -> list[Requirement]:
     return direct + [r for r in pulled_in if r.name.lower() not in named and _version(r.name) is not None]
 
 
-def ceilings(root: Path) -> Iterator[Check]:
+def ceilings(root: Path) -> Iterator[Finding]:
     """Packages whose next version breaks a server without an error at installation."""
     for name, (ceiling, reason) in CEILINGS.items():
         found = _version(name)
         if found is not None and Version(found) >= Version(ceiling):
-            yield Check(name, "problem", f"{found} is not below {ceiling}: {reason}", INSTALL)
+            yield Finding(name, "problem", f"{found} is not below {ceiling}: {reason}", INSTALL)
         elif found is not None:
-            yield Check(name, "ok", f"{found} is below {ceiling}")
+            yield Finding(name, "ok", f"{found} is below {ceiling}")
 
 
-def unwanted(root: Path) -> Iterator[Check]:
+def unwanted(root: Path) -> Iterator[Finding]:
     """Packages that change results where they are installed."""
     for name, reason in UNWANTED.items():
         if (found := _version(name)) is not None:
-            yield Check(name, "problem", f"{found} is installed: {reason}", f"pip uninstall {name}")
+            yield Finding(name, "problem", f"{found} is installed: {reason}", f"pip uninstall {name}")
 
 
-def programs(root: Path) -> Iterator[Check]:
+def programs(root: Path) -> Iterator[Finding]:
     """The programs that steps and flows call."""
     for name, fix in (("git", "install git"), ("dvc", "put .venv/bin on the PATH, or call .venv/bin/dvc")):
         found = shutil.which(name) or (shutil.which(name, path=str(Path(sys.executable).parent)))
-        yield Check(name, "ok", found) if found else Check(name, "problem", "not found", fix)
+        yield Finding(name, "ok", found) if found else Finding(name, "problem", "not found", fix)
 
 
 def _version(name: str) -> str | None:

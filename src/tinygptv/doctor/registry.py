@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tinygptv.config.profiles import Profile, read_profile
-from tinygptv.doctor.findings import Check
+from tinygptv.doctor.findings import Finding
 from tinygptv.ground.dvc import lock_md5
 from tinygptv.ground.errors import ConfigError, PassingError, UserError
 from tinygptv.ground.folders import data_folder
@@ -15,15 +15,15 @@ from tinygptv.tracking.registered import held_for_done, lacks_package
 from tinygptv.tracking.version_tags import PACKAGE_STEP
 
 
-def versions(root: Path) -> Iterator[Check]:
+def versions(root: Path) -> Iterator[Finding]:
     """DVC may hold ``register`` for done while the registry is empty: after ``dvc pull``, or without the database."""
     if not held_for_done(root):
-        yield Check("registry", "ok", "no model was registered yet")
+        yield Finding("registry", "ok", "no model was registered yet")
         return
     try:
         profile = read_profile(root)
     except ConfigError as error:
-        yield Check("registry", "problem", str(error), "mend the profile; docs/configuration.md lists its keys")
+        yield Finding("registry", "problem", str(error), "mend the profile; docs/configuration.md lists its keys")
         return
     name = profile.config.register_.model_name
     try:
@@ -31,16 +31,16 @@ def versions(root: Path) -> Iterator[Check]:
     except UserError as error:
         passing = isinstance(error, PassingError)
         fix = "start MLflow's server, or unset MLFLOW_TRACKING_URI" if passing else "mend that, and look again"
-        yield Check("registry", "warning", str(error), fix)
+        yield Finding("registry", "warning", str(error), fix)
         return
     if not lost:
-        yield Check("registry", "ok", f"{count} versions of {name}")
+        yield Finding("registry", "ok", f"{count} versions of {name}")
         return
     what = f"{count} versions of {name}, none of the package in dvc.lock" if count else f"empty ({name})"
     package = data_folder(root, profile.name) / PACKAGE_STEP
     absent = lock_md5(root, package) is not None and not package.is_dir()
     fix = "make demo" if absent else "dvc repro -f -s register"  # which needs the package here
-    yield Check("registry", "problem", f"{what}, though DVC holds `register` for done", fix)
+    yield Finding("registry", "problem", f"{what}, though DVC holds `register` for done", fix)
 
 
 def _look(root: Path, profile: Profile) -> tuple[int, bool]:

@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tinygptv.doctor.findings import Check
+from tinygptv.doctor.findings import Finding
 
 NAME = "DVC's remote"
 _SECTION = re.compile(r"""['"]?remote "(.+?)"['"]?""")
 
 
-def verified(root: Path) -> Iterator[Check]:
+def verified(root: Path) -> Iterator[Finding]:
     """The remotes of this checkout; those of the user's own configuration of DVC are not looked at."""
     options: dict[str, dict[str, str]] = {}
     local: set[str] = set()
@@ -26,7 +26,7 @@ def verified(root: Path) -> Iterator[Check]:
             parser.read(path, encoding="utf-8")
         except (configparser.Error, UnicodeDecodeError):
             fix = f"rm {path}, and set the remote again" if path.suffix else f"git checkout {path}"
-            yield Check(NAME, "problem", f"{path} cannot be read", fix)
+            yield Finding(NAME, "problem", f"{path} cannot be read", fix)
             return
         for section in parser.sections():
             if (match := _SECTION.fullmatch(section)) is None:
@@ -35,11 +35,11 @@ def verified(root: Path) -> Iterator[Check]:
                 local.add(match[1])
             options.setdefault(match[1], {}).update(parser[section])
     if not options:
-        yield Check(NAME, "ok", "none is set")
+        yield Finding(NAME, "ok", "none is set")
     for name, values in options.items():
         if values.get("verify", "").lower() == "true":
-            yield Check(NAME, "ok", f"{name} is verified at each pull")
+            yield Finding(NAME, "ok", f"{name} is verified at each pull")
             continue
         where = "--local " if name in local else ""
         fix = f"dvc remote modify {where}{name} verify true"
-        yield Check(NAME, "warning", f"{name} is not verified: a damaged object would pass for an output", fix)
+        yield Finding(NAME, "warning", f"{name} is not verified: a damaged object would pass for an output", fix)

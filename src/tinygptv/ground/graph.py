@@ -13,7 +13,7 @@ from tinygptv.ground.names import STEPS
 from tinygptv.ground.yaml_files import read_yaml
 
 
-def stage_of(root: Path, step: str) -> dict[str, Any]:
+def entry_of(root: Path, step: str) -> dict[str, Any]:
     """The step's entry in ``dvc.yaml``; empty where it has none."""
     return _entry(root / "dvc.yaml", step)
 
@@ -25,7 +25,7 @@ def code_digests(root: Path, step: str) -> dict[str, str]:
     """
     source = Path(__file__).resolve().parents[2]
     found: dict[str, str] = {}
-    for dep in stage_of(root, step).get("deps", ()):
+    for dep in entry_of(root, step).get("deps", ()):
         if str(dep).startswith("src/"):
             path = source / str(dep).removeprefix("src/")
             for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
@@ -36,7 +36,7 @@ def code_digests(root: Path, step: str) -> dict[str, str]:
 
 def input_digests(root: Path, profile: str, step: str) -> dict[str, str]:
     """Earlier step → DVC digest of its output, for the step's inputs, in the order of the pipeline."""
-    found = {name: lock_md5(root, Path("data") / profile / name) for name in inputs_of(stage_of(root, step))}
+    found = {name: lock_md5(root, Path("data") / profile / name) for name in inputs_of(entry_of(root, step))}
     return {name: digest for name, digest in found.items() if digest is not None}
 
 

@@ -13,16 +13,16 @@ from tinygptv.ground.errors import UserError
 from tinygptv.ground.files import read_json, write_secret
 
 HOST = "127.0.0.1"
-"""Loopback, and nothing else: whoever may talk to Prefect may run code."""
-NAMES = (HOST, "localhost")
-"""What a browser on this machine may call the servers; other names are refused (DNS rebinding)."""
+"""Loopback, and nothing else: whoever may talk to Prefect may run code, and serving asks for no password."""
+HOST_NAMES = (HOST, "localhost")
+"""What a browser on this machine may call the servers; another name in ``Host`` is refused (DNS rebinding)."""
 MLFLOW_PORT, PREFECT_PORT = 5000, 4200
 MLFLOW_VARIABLE, PREFECT_VARIABLE = "TINYGPTV_MLFLOW_PORT", "TINYGPTV_PREFECT_PORT"
 USER = "tinygptv"
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ServerSettings:
     """What ``up``, ``down``, ``status`` and the flows must agree on."""
 
     root: Path
@@ -61,7 +61,7 @@ def folder_of(root: Path) -> Path:
     return root / ".state" / "services"
 
 
-def read(root: Path) -> Settings | None:
+def read(root: Path) -> ServerSettings | None:
     """The settings of a checkout, or None where no server was ever started.
 
     Raises:
@@ -72,7 +72,7 @@ def read(root: Path) -> Settings | None:
         return None
     content = read_json(path)
     try:
-        return Settings(
+        return ServerSettings(
             root=root,
             mlflow_port=int(content["mlflow_port"]),
             prefect_port=int(content["prefect_port"]),
@@ -84,14 +84,14 @@ def read(root: Path) -> Settings | None:
         raise UserError(f"{path} is damaged ({error!r}); remove it and run `tinygptv up`") from None
 
 
-def make(root: Path, env: Mapping[str, str]) -> Settings:
+def make(root: Path, env: Mapping[str, str]) -> ServerSettings:
     """The settings to start with: those kept, made where there are none, with the ports that the environment names.
 
     Raises:
         UserError: the file is damaged, or a variable names no port.
     """
     former = read(root)
-    chosen = former or Settings(root, MLFLOW_PORT, PREFECT_PORT, _password(), secrets.token_hex(8))
+    chosen = former or ServerSettings(root, MLFLOW_PORT, PREFECT_PORT, _password(), secrets.token_hex(8))
     chosen = replace(
         chosen,
         mlflow_auth=chosen.mlflow_auth or _password(),
@@ -122,7 +122,7 @@ def credentials_for(root: Path, api: str) -> str | None:
     settings = read(root)
     if settings is None:
         return None
-    ours = {f"http://{name}:{settings.prefect_port}/api" for name in NAMES}
+    ours = {f"http://{name}:{settings.prefect_port}/api" for name in HOST_NAMES}
     return settings.auth if api.rstrip("/") in ours else None
 
 

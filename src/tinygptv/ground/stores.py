@@ -15,7 +15,7 @@ from typing import Any
 from tinygptv.ground import servers as servers
 from tinygptv.ground.errors import UserError
 from tinygptv.ground.files import read_json, write_json, write_text
-from tinygptv.ground.servers import NAMES, Settings, folder_of
+from tinygptv.ground.servers import HOST_NAMES, ServerSettings, folder_of
 
 FOREIGN = ("MLFLOW_", "AWS_")
 """What the caller's environment says about other servers and stores."""
@@ -75,7 +75,7 @@ class Stores:
     """That part of the environment that opens MLflow's server."""
 
 
-def stores_of(settings: Settings) -> Stores:
+def stores_of(settings: ServerSettings) -> Stores:
     """The stores of a checkout's servers.
 
     Raises:
@@ -98,7 +98,7 @@ def login_for(root: Path, env: Mapping[str, str]) -> dict[str, str]:
     settings = servers.read(root)
     if settings is None:
         return {}
-    ours = [f"http://{name}:{settings.mlflow_port}" for name in NAMES]
+    ours = [f"http://{name}:{settings.mlflow_port}" for name in HOST_NAMES]
     uri = env.get("MLFLOW_TRACKING_URI", "")
     return stores_of(settings).login if uri.rstrip("/") in ("", *ours) or uri.startswith("sqlite:") else {}
 
@@ -144,7 +144,7 @@ def forget(root: Path) -> None:
     file_of(root).unlink(missing_ok=True)
 
 
-def _files(settings: Settings) -> Stores:
+def _files(settings: ServerSettings) -> Stores:
     root = settings.root
     database = f"sqlite:///{root / 'mlflow.db'}"
     user, _, password = settings.mlflow_auth.partition(":")
@@ -157,7 +157,7 @@ def _files(settings: Settings) -> Stores:
     )
 
 
-def _team(settings: Settings, team: Team) -> Stores:
+def _team(settings: ServerSettings, team: Team) -> Stores:
     login = _login(team.mlflow_user, team.mlflow_password)
     return Stores(
         shared=True,
@@ -177,7 +177,7 @@ def _team(settings: Settings, team: Team) -> Stores:
     )
 
 
-def _users(settings: Settings, database: str, user: str, password: str, session_key: str) -> dict[str, str]:
+def _users(settings: ServerSettings, database: str, user: str, password: str, session_key: str) -> dict[str, str]:
     """Environment of an MLflow server with users: their database, and the first of them, its administrator."""
     users = settings.folder / "mlflow-users.ini"
     content = USERS_SETTINGS.format(database=database.replace("%", "%%"))

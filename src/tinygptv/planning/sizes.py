@@ -24,7 +24,7 @@ MOMENTS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class PartSize:
     """Parameters of a part of the model by the format that they take (``model/assembly.py``, ``model/int8.py``)."""
 
     blocks: int
@@ -56,7 +56,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
+class TrainedSize:
     """What a stage trains."""
 
     parameters: int
@@ -81,10 +81,10 @@ class Trained:
 class Sizes:
     """The model in parts, and what each stage trains of it."""
 
-    image_encoder: Part
-    projections: Part
-    language_model: Part
-    stages: dict[str, Trained]
+    image_encoder: PartSize
+    projections: PartSize
+    language_model: PartSize
+    stages: dict[str, TrainedSize]
 
     def weights(self, stage: Stage, name: str, dtype: str) -> int:
         """Bytes of the weights that a stage holds; the image encoder is not among them, its features are cached."""
@@ -123,18 +123,18 @@ def measure(config: Config, last: str = STAGES[-1]) -> Sizes:
     projections = sum(p.numel() for p in model.projector.parameters())
     return Sizes(
         image_encoder=parts[0],
-        projections=Part(blocks=0, rows=0, matrices=0, rest=projections, buffers=0),
+        projections=PartSize(blocks=0, rows=0, matrices=0, rest=projections, buffers=0),
         language_model=parts[1],
         stages=stages,
     )
 
 
-def _trained(model: TinyGPTVForConditionalGeneration, stage: Stage, groups: Sequence[str]) -> Trained:
+def _trained(model: TinyGPTVForConditionalGeneration, stage: Stage, groups: Sequence[str]) -> TrainedSize:
     from tinygptv.model import adapters
 
     held = adapters.freeze(model, groups).total_trainable
     table = adapters.freeze(model, stage.trainable)
-    return Trained(
+    return TrainedSize(
         parameters=table.total_trainable,
         tensors=len(adapters.trainable_parameters(model)),
         adapters=sum(p.numel() for name, p in model.named_parameters() if ".lora_" in name),
@@ -142,7 +142,7 @@ def _trained(model: TinyGPTVForConditionalGeneration, stage: Stage, groups: Sequ
     )
 
 
-def _part(module: nn.Module) -> Part:
+def _part(module: nn.Module) -> PartSize:
     import torch
 
     from tinygptv.model.assembly import formats_of
@@ -157,4 +157,4 @@ def _part(module: nn.Module) -> Part:
             counts["rows"] += parameter.shape[0]
         else:
             counts["matrices"] += parameter.numel()
-    return Part(**counts, buffers=sum(b.numel() * b.element_size() for b in module.buffers()))
+    return PartSize(**counts, buffers=sum(b.numel() * b.element_size() for b in module.buffers()))

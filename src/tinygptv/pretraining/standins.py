@@ -24,7 +24,7 @@ CURVES = ("vision", "text")
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class StandInJob:
     """What a pretraining process needs."""
 
     config: Config
@@ -49,7 +49,7 @@ class Job:
         return max(1, self.config.runtime.threads // 2)
 
 
-def make(job: Job) -> None:
+def make(job: StandInJob) -> None:
     """Write image encoder, language model, tokenizer and both loss curves.
 
     Raises:
@@ -71,7 +71,7 @@ def read_curve(path: Path) -> list[dict[str, float]]:
     return list(read_json(path))
 
 
-def pretrain_vision(job: Job) -> None:
+def pretrain_vision(job: StandInJob) -> None:
     """Train image tower and Q-Former; write their weights and the loss curve."""
     import numpy as np
     import torch
@@ -101,7 +101,7 @@ def pretrain_vision(job: Job) -> None:
     curve.write(job.out)
 
 
-def pretrain_text(job: Job) -> None:
+def pretrain_text(job: StandInJob) -> None:
     """Train the tokenizer, then the language model; write both and the loss curve."""
     from transformers import PreTrainedTokenizerFast
 

@@ -13,9 +13,9 @@ from tinygptv.ground.errors import BusyError, DataError, UserError
 from tinygptv.ground.files import canonical
 from tinygptv.ground.locks import only_one
 from tinygptv.tracking import facts, promoted
+from tinygptv.tracking.alias_turn import AliasTurn, TurnLostError, alias_turn
 from tinygptv.tracking.client import SQLITE, Tracking, tracking_uri
 from tinygptv.tracking.registry import CHAMPION, DIGEST_TAG, PREVIOUS, find_version, model_tags, version_by_alias
-from tinygptv.tracking.turn import Turn, TurnLostError, turn
 
 FORMER_TAG = "promoted.over"
 """The champion that a version took the place of: where ``previous`` goes when the version is restored."""
@@ -90,17 +90,17 @@ class Move:
 
 
 @contextmanager
-def moves(tracking: Tracking, name: str) -> Iterator[tuple[Turn, Move | None]]:
+def moves(tracking: Tracking, name: str) -> Iterator[tuple[AliasTurn, Move | None]]:
     """The turn to move the aliases, and the move that a kill had left, which is finished by then.
 
     Raises:
         UserError: another promotion took the turn; the aliases are as that one left them.
     """
     try:
-        with turn(tracking, name) as mine:
+        with alias_turn(tracking, name) as mine:
             yield mine, _finish(tracking, name, mine)
     except TurnLostError:  # its last request may have come after those of who took over
-        with turn(tracking, name) as mine:
+        with alias_turn(tracking, name) as mine:
             _finish(tracking, name, mine)
             _, last = _last(tracking, name)
             if last is not None:
@@ -109,7 +109,7 @@ def moves(tracking: Tracking, name: str) -> Iterator[tuple[Turn, Move | None]]:
         raise
 
 
-def make(tracking: Tracking, name: str, mine: Turn, move: Move) -> None:
+def make(tracking: Tracking, name: str, mine: AliasTurn, move: Move) -> None:
     """Move the aliases.
 
     Killed anywhere, the next ``moves`` finishes it: from the first request on, the model says where they go. What
@@ -124,7 +124,7 @@ def make(tracking: Tracking, name: str, mine: Turn, move: Move) -> None:
     _carry_out(tracking, name, mine, tag, move)
 
 
-def _carry_out(tracking: Tracking, name: str, mine: Turn, tag: str, move: Move) -> None:
+def _carry_out(tracking: Tracking, name: str, mine: AliasTurn, tag: str, move: Move) -> None:
     client = tracking.mlflow
     _point(tracking, name, mine, PREVIOUS, move.previous)
     if move.back and move.former is not None:  # what was rolled back must not come back by itself
@@ -157,7 +157,7 @@ def _allow(tracking: Tracking, name: str, move: Move) -> None:
     promoted.write(tracking.uri, name, {version: kept.get(version, tags[version].get(DIGEST_TAG)) for version in there})
 
 
-def _finish(tracking: Tracking, name: str, mine: Turn) -> Move | None:
+def _finish(tracking: Tracking, name: str, mine: AliasTurn) -> Move | None:
     """Finish what a kill left of a move; None where there is nothing, or it cannot be finished any more."""
     tag, left = _last(tracking, name)
     if left is None or left.done:
@@ -173,7 +173,7 @@ def _finish(tracking: Tracking, name: str, mine: Turn) -> Move | None:
     return None
 
 
-def _point(tracking: Tracking, name: str, mine: Turn, alias: str, version: str | None) -> None:
+def _point(tracking: Tracking, name: str, mine: AliasTurn, alias: str, version: str | None) -> None:
     """Let an alias name a version; without one, or where it was deleted, nothing."""
     if version is not None and _exists(tracking, name, version):
         mine.do(tracking.mlflow.set_registered_model_alias, name, alias, version)
@@ -193,7 +193,7 @@ def _last(tracking: Tracking, name: str) -> tuple[str, Move | None]:
         raise DataError(f"the tag {tag} of {name} in {tracking.uri} is no move of aliases; delete it") from None
 
 
-def _keep(tracking: Tracking, name: str, mine: Turn, tag: str, move: Move) -> None:
+def _keep(tracking: Tracking, name: str, mine: AliasTurn, tag: str, move: Move) -> None:
     mine.do(tracking.mlflow.set_registered_model_tag, name, tag, canonical(asdict(move)))
 
 

@@ -36,7 +36,7 @@ class Exam:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ExamJob:
     """What the asking process needs."""
 
     exam: Exam
@@ -109,14 +109,14 @@ def examine(exam: Exam, package: Path) -> Answers:
         UserError: the package cannot be opened; the reason is on stderr.
     """
     with TemporaryDirectory(prefix="tinygptv-") as temporary:
-        job = Job(exam, package, Path(temporary) / "answers.json")
+        job = ExamJob(exam, package, Path(temporary) / "answers.json")
         with child(answer_all, job):
             pass
         found: dict[str, Any] = read_json(job.answers)
     return Answers(tuple(found["ids"]), tuple(found["texts"]), float(found["latency_seconds"]))
 
 
-def answer_all(job: Job) -> None:
+def answer_all(job: ExamJob) -> None:
     """Open the package and answer; runs in its own process."""
     from statistics import median
 

@@ -20,7 +20,7 @@ DRAWS_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class PairedDifference:
     """Share of right answers of the first model minus that of the second."""
 
     value: float
@@ -29,9 +29,9 @@ class Difference:
     """Ends of the 95 % percentile interval."""
 
 
-def difference(
+def paired_difference(
     first: Sequence[bool], second: Sequence[bool], images: Sequence[str], resamples: int, seed: int
-) -> Difference:
+) -> PairedDifference:
     """Compare two models that answered the same questions.
 
     Args:
@@ -52,7 +52,7 @@ def difference(
     gain_G = np.bincount(image_Q, weights=gain_Q).astype(np.int64)  # sums of whole numbers: exact
     shares_R = resampled(gain_G, count_G, resamples, seed)
     low, high = np.quantile(shares_R, (TAIL, 1 - TAIL))
-    return Difference(float(gain_Q.sum() / len(gain_Q)), float(low), float(high))
+    return PairedDifference(float(gain_Q.sum() / len(gain_Q)), float(low), float(high))
 
 
 def resampled(gain_G: NDArray[np.int64], count_G: NDArray[np.int64], resamples: int, seed: int) -> NDArray[np.float64]:

@@ -12,9 +12,9 @@ from tinygptv.ground.files import write_json, write_text
 from tinygptv.ground.tables import plain_table
 from tinygptv.promotion.decide import Check, Decision
 from tinygptv.tracking import facts
-from tinygptv.tracking.card import fit
 from tinygptv.tracking.chain import Version
 from tinygptv.tracking.client import Tracking
+from tinygptv.tracking.description import fit
 from tinygptv.tracking.lineage_view import gate, promotion
 from tinygptv.tracking.registry import attach, find_version
 
@@ -59,29 +59,29 @@ def store(tracking: Tracking, name: str, version: str, decision: Decision, about
         tracking.mlflow.set_model_version_tag(name, version, key, value)
 
 
-def describe(tracking: Tracking, name: str, version: str, decision: Decision, card: str | None = None) -> None:
-    """Write the decision into the version's description, above its card.
+def describe(tracking: Tracking, name: str, version: str, decision: Decision, text: str | None = None) -> None:
+    """Write the decision into the version's description, above what the version says about itself.
 
     Args:
         tracking: the store.
         name: the registered model.
         version: the version.
         decision: what the gate said about it.
-        card: the card; without one, the present one with its line about the gate renewed.
+        text: what the version says about itself; without it, the present text with its line about the gate renewed.
     """
     from tinygptv.tracking.chain import version_of
 
     found = find_version(tracking, name, version)
-    if card is None:
+    if text is None:
         former = found.description or ""
-        card = former.partition(REST)[2].strip() if former.startswith(TITLE) else former
-        card = re.sub(r"^Gate: .*$", lambda _: line(version_of(found)), card, count=1, flags=re.MULTILINE)
-    text = f"{TITLE}\n\n{markdown(decision)}\n\n{REST}\n\n{card}"
-    tracking.mlflow.update_model_version(name, version, fit(text))
+        text = former.partition(REST)[2].strip() if former.startswith(TITLE) else former
+        text = re.sub(r"^Gate: .*$", lambda _: line(version_of(found)), text, count=1, flags=re.MULTILINE)
+    whole = f"{TITLE}\n\n{markdown(decision)}\n\n{REST}\n\n{text}"
+    tracking.mlflow.update_model_version(name, version, fit(whole))
 
 
 def line(version: Version) -> str:
-    """The card's line about gate and promotion."""
+    """The line about gate and promotion."""
     return f"Gate: {gate(version)}. Champion: {promotion(version)}."
 
 

@@ -25,8 +25,8 @@ from tinygptv.tracking.registry import (
     CHAMPION,
     add_package,
     aliases_of,
-    card,
     complete_lineage,
+    description_of,
     find_version,
     version_by_alias,
 )
@@ -75,7 +75,7 @@ def register_package(
         complete_lineage(tracking, lineage)
         if lineage.experiment:
             if not find_version(tracking, name, version).description:
-                tracking.mlflow.update_model_version(name, version, card(tracking, name, version, lineage))
+                tracking.mlflow.update_model_version(name, version, description_of(tracking, name, version, lineage))
             return Registration(name, version, created, aliases_of(tracking, name, version), None)
         with moves(tracking, name):
             pass  # what a kill left is finished first
@@ -86,7 +86,7 @@ def register_package(
             outcome = consider(tracking, profile, version, False, lineage.run_id or None, examine)
             assert outcome.decision is not None, "the champion is another version"
             decision = outcome.decision
-        record.describe(tracking, name, version, decision, card(tracking, name, version, lineage))
+        record.describe(tracking, name, version, decision, description_of(tracking, name, version, lineage))
         return Registration(name, version, created, aliases_of(tracking, name, version), decision)
 
 

@@ -16,7 +16,7 @@ from tinygptv.ground.tables import plain_table
 from tinygptv.ground.worktree import how_to_make
 from tinygptv.ground.yaml_files import active_profile, profile_file
 from tinygptv.provenance.compare import differences
-from tinygptv.provenance.values import Point, differing_keys, first_step, read_points, side
+from tinygptv.provenance.values import LoggedPoint, differing_keys, first_step, read_points, side
 from tinygptv.provenance.words import DamagedError, Names, pair
 
 NAMES: Names = ("A", "B")
@@ -136,6 +136,6 @@ def point_lines(first: Path, second: Path) -> list[str]:
     return [_line(key, *place) for key, place in found if place is not None]
 
 
-def _line(key: str, step: int, first: Point | None, second: Point | None) -> str:
+def _line(key: str, step: int, first: LoggedPoint | None, second: LoggedPoint | None) -> str:
     values = ["no such step" if point is None else side(point.get(key)) for point in (first, second)]
     return f"{key.replace('_', ' ')}: first differs at step {step}: {pair(values, NAMES)}"

@@ -37,7 +37,7 @@ class LockedStep:
     """File → key → value."""
 
 
-def read_lock(path: Path) -> dict[str, LockedStep]:
+def read_dvc_lock(path: Path) -> dict[str, LockedStep]:
     """The steps of a lock file, in its order.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tinygptv.provenance.words import MISSING, DamagedError, Names, pair, shown
 
-Point = dict[str, Any]
+LoggedPoint = dict[str, Any]
 """A training step: ``step`` counted from 1, and what was measured at it (``trace.jsonl``, ``history.json``)."""
 
 _NOTHING = object()
@@ -84,7 +84,7 @@ def read_lines(path: Path, name: str) -> list[Any]:
     return [_read(line, name, f"line {number}") for number, line in enumerate(lines, 1)]
 
 
-def read_points(path: Path, name: str) -> list[Point] | None:
+def read_points(path: Path, name: str) -> list[LoggedPoint] | None:
     """The training steps of ``trace.jsonl`` or ``history.json``; None where the file holds something else.
 
     Raises:
@@ -95,8 +95,8 @@ def read_points(path: Path, name: str) -> list[Point] | None:
 
 
 def first_step(
-    first: Sequence[Point], second: Sequence[Point], keys: Sequence[str] | None = None
-) -> tuple[int, Point | None, Point | None] | None:
+    first: Sequence[LoggedPoint], second: Sequence[LoggedPoint], keys: Sequence[str] | None = None
+) -> tuple[int, LoggedPoint | None, LoggedPoint | None] | None:
     """The first training step at which two runs differ.
 
     Args:
@@ -137,7 +137,7 @@ def _is_points(values: Any) -> bool:
     )
 
 
-def _chosen(point: Point, keys: Sequence[str] | None) -> str:
+def _chosen(point: LoggedPoint, keys: Sequence[str] | None) -> str:
     """What is compared, as text: equal text is equal bits, and NaN equals NaN."""
     return json.dumps(point if keys is None else {key: point.get(key) for key in keys}, sort_keys=True)
 

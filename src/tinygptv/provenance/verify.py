@@ -21,7 +21,7 @@ from tinygptv.ground.errors import UserError, meant
 from tinygptv.ground.files import sha256_file
 from tinygptv.ground.locks import only_one
 from tinygptv.ground.signals import Interrupted, StopRequest
-from tinygptv.provenance.recorded import Copies, LockedStep, read_lock
+from tinygptv.provenance.recorded import Copies, LockedStep, read_dvc_lock
 from tinygptv.provenance.rerun import Scratch, StepResult, committed_folder, environment_differences
 from tinygptv.tracking.runs import WHAT_DECIDES_RESULTS
 
@@ -100,7 +100,7 @@ def verify(root: Path, names: Sequence[str], lock: Path | None, lines: TextIO, *
     """
     started = time.monotonic()
     given = lock if lock is not None else root / LOCK
-    steps = read_lock(given)
+    steps = read_dvc_lock(given)
     chosen = select(steps, names, given)
     if not committed:
         refuse_changes(root)

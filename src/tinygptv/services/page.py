@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from tinygptv.ground.errors import ConfigError
-from tinygptv.ground.servers import Settings
+from tinygptv.ground.servers import ServerSettings
 from tinygptv.ground.stores import stores_of
 from tinygptv.ground.yaml_files import active_profile
 from tinygptv.tracking import pages, rest
 from tinygptv.tracking.client import experiment_name
 
 
-def of_runs(chosen: Settings) -> str:
+def of_runs(chosen: ServerSettings) -> str:
     """The page of the runs of the profile in ``params.yaml``; before its first run, that of all experiments."""
     try:
         asked = {"experiment_name": experiment_name(active_profile(chosen.root))}

@@ -62,7 +62,7 @@ class Home(Protocol):
         """The beginning of all marks."""
 
 
-class Recorded:
+class RecordedProcess:
     """A process with a name and a home; the settings of the servers, or of the team's stores, are such a home."""
 
     __slots__ = ()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tinygptv.ground.processes import GRACE_SECONDS
-from tinygptv.ground.servers import HOST, MLFLOW_VARIABLE, NAMES, PREFECT_VARIABLE, Settings
+from tinygptv.ground.servers import HOST, HOST_NAMES, MLFLOW_VARIABLE, PREFECT_VARIABLE, ServerSettings
 from tinygptv.ground.stores import FOREIGN, stores_of
 from tinygptv.services import processes
 from tinygptv.services.environment import prefect_environment
@@ -18,11 +18,11 @@ POOL = "local"
 
 
 @dataclass(frozen=True, slots=True)
-class Service(processes.Recorded):
+class Service(processes.RecordedProcess):
     """One of the processes."""
 
     name: str
-    settings: Settings
+    settings: ServerSettings
     command: tuple[str, ...]
     environment: Mapping[str, str]
     address: str = ""
@@ -40,12 +40,12 @@ class Service(processes.Recorded):
         return processes.end(self.record, self.mark, self.patience)
 
 
-def services(settings: Settings, env: Mapping[str, str]) -> tuple[Service, ...]:
+def services(settings: ServerSettings, env: Mapping[str, str]) -> tuple[Service, ...]:
     """All three, in the order in which they start."""
     return _mlflow(settings, env), _prefect(settings, env), _worker(settings, env)
 
 
-def environment(settings: Settings, env: Mapping[str, str]) -> dict[str, str]:
+def environment(settings: ServerSettings, env: Mapping[str, str]) -> dict[str, str]:
     """The environment of all that talks to the project's Prefect: the checkout's code, and where to record.
 
     Flows write to the MLflow database of the checkout itself, as ``dvc repro`` does: they do not depend on MLflow's
@@ -58,9 +58,9 @@ def environment(settings: Settings, env: Mapping[str, str]) -> dict[str, str]:
     return own if "MLFLOW_TRACKING_URI" in own else own | stores_of(settings).client
 
 
-def _mlflow(settings: Settings, env: Mapping[str, str]) -> Service:
+def _mlflow(settings: ServerSettings, env: Mapping[str, str]) -> Service:
     port, stores = settings.mlflow_port, stores_of(settings)
-    allowed = ("--allowed-hosts", ",".join(f"{name}:{port}" for name in NAMES))
+    allowed = ("--allowed-hosts", ",".join(f"{name}:{port}" for name in HOST_NAMES))
     # One worker is enough to look and takes a fifth of the memory; its job runner would be six processes more.
     listen = ("--host", HOST, "--port", str(port), "--workers", "1")
     quiet = {
@@ -86,7 +86,7 @@ def _mlflow(settings: Settings, env: Mapping[str, str]) -> Service:
     )
 
 
-def _prefect(settings: Settings, env: Mapping[str, str]) -> Service:
+def _prefect(settings: ServerSettings, env: Mapping[str, str]) -> Service:
     port = str(settings.prefect_port)
     # Prefect's own `server start` has no check of the Host header; flows/server.py adds it.
     program = ("-m", "uvicorn", "--factory", "flows.server:create_app")
@@ -102,7 +102,7 @@ def _prefect(settings: Settings, env: Mapping[str, str]) -> Service:
             "PREFECT_SERVER_API_HOST": HOST,
             "PREFECT_SERVER_API_PORT": port,
             "PREFECT_SERVER_API_AUTH_STRING": settings.auth,
-            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{name}:{port}" for name in NAMES),
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(f"http://{name}:{port}" for name in HOST_NAMES),
         },
         address=settings.prefect,
         health=f"{settings.prefect_api}/health",
@@ -111,7 +111,7 @@ def _prefect(settings: Settings, env: Mapping[str, str]) -> Service:
     )
 
 
-def _worker(settings: Settings, env: Mapping[str, str]) -> Service:
+def _worker(settings: ServerSettings, env: Mapping[str, str]) -> Service:
     options = ("--pool", POOL, "--type", "process", "--name", POOL, "--install-policy", "never")
     return Service(
         name="worker",

@@ -13,7 +13,7 @@ from pathlib import Path
 from tinygptv.ground import servers
 from tinygptv.ground.errors import BusyError, UserError, brief
 from tinygptv.ground.processes import guarded
-from tinygptv.ground.servers import HOST, Settings
+from tinygptv.ground.servers import HOST, ServerSettings
 from tinygptv.ground.stores import stores_of, users_database
 from tinygptv.services import applied, processes, stack
 from tinygptv.services.stack import Service
@@ -83,7 +83,9 @@ def down(root: Path, env: Mapping[str, str], say: Say) -> int:
         return count
 
 
-def _start(chosen: Settings, missing: list[Service], started: list[Service], env: Mapping[str, str], say: Say) -> None:
+def _start(
+    chosen: ServerSettings, missing: list[Service], started: list[Service], env: Mapping[str, str], say: Say
+) -> None:
     _make_databases(chosen, missing, env)
     servers = [service for service in missing if service.health]
     children = {}
@@ -130,7 +132,7 @@ def _wait(service: Service, process: subprocess.Popen[bytes]) -> None:
         time.sleep(processes.POLL_SECONDS)
 
 
-def _make_databases(chosen: Settings, missing: list[Service], env: Mapping[str, str]) -> None:
+def _make_databases(chosen: ServerSettings, missing: list[Service], env: Mapping[str, str]) -> None:
     """Let the project make MLflow's database, whole or not at all; its server would leave half of one at a kill.
 
     That of the users is made by each start of the server, from nothing: its only user has the password of now. Both,
@@ -156,7 +158,7 @@ def _make_databases(chosen: Settings, missing: list[Service], env: Mapping[str, 
         folder.chmod(0o700)
 
 
-def _apply(chosen: Settings, env: Mapping[str, str]) -> None:
+def _apply(chosen: ServerSettings, env: Mapping[str, str]) -> None:
     """Bring the work pool, the deployments of prefect.yaml and the automations to the server.
 
     Raises:
@@ -165,7 +167,7 @@ def _apply(chosen: Settings, env: Mapping[str, str]) -> None:
     _run(chosen, [sys.executable, "-m", "flows.deploy"], stack.environment(chosen, env), "prefect.yaml was not applied")
 
 
-def _run(chosen: Settings, command: list[str], env: Mapping[str, str], failure: str) -> None:
+def _run(chosen: ServerSettings, command: list[str], env: Mapping[str, str], failure: str) -> None:
     log = chosen.folder / "apply.log"
     with log.open("wb") as output:
         try:

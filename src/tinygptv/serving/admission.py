@@ -12,9 +12,9 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
 
+from tinygptv.serving.limits import ServiceLimits
 from tinygptv.serving.metrics import Metrics
 from tinygptv.serving.requests import RequestError
-from tinygptv.serving.settings import Settings
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Admission:
     """Bounds what requests hold together, from before their bodies are read until they are answered."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self._settings = settings
+    def __init__(self, limits: ServiceLimits, metrics: Metrics) -> None:
+        self._limits = limits
         self._metrics = metrics
         self._requests = 0
         self._bytes = 0
@@ -36,14 +36,14 @@ class Admission:
         Raises:
             RequestError: it is of another type or size, too slow, or there are too many already.
         """
-        size = _announced(request, self._settings.max_body)
-        if self._requests >= self._settings.max_requests or self._bytes + size > self._settings.max_bytes:
+        size = _announced(request, self._limits.max_body)
+        if self._requests >= self._limits.max_requests or self._bytes + size > self._limits.max_bytes:
             raise RequestError(429, "too many requests at once; try again", code="queue_full", retry=True)
         self._requests += 1
         self._bytes += size
         self._metrics.at_once.set(self._requests)
         try:
-            yield await _read(request, size, self._settings.body_seconds)
+            yield await _read(request, size, self._limits.body_seconds)
         finally:
             self._requests -= 1
             self._bytes -= size

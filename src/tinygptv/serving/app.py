@@ -15,10 +15,10 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from tinygptv.ground.servers import HOST_NAMES
 from tinygptv.serving.admission import Admission, OwnPages, Watched
 from tinygptv.serving.metrics import CONTENT_TYPE
 from tinygptv.serving.requests import RequestError, error_content
-from tinygptv.serving.settings import HOST_NAMES
 
 if TYPE_CHECKING:
     from tinygptv.serving.engine import Engine
@@ -40,7 +40,7 @@ def create_app(engine: Engine) -> FastAPI:
             yield
 
     app = FastAPI(title="TinyGPT-V", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
-    admission = Admission(engine.settings, engine.metrics)
+    admission = Admission(engine.limits, engine.metrics)
     started = int(time.time())
 
     def described(source: str) -> dict[str, Any]:

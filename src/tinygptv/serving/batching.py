@@ -17,26 +17,26 @@ from typing import Generic, TypeVar
 from tinygptv.ground.errors import UserError
 
 Key = TypeVar("Key", bound=Hashable)
-Task = TypeVar("Task")
+Entry = TypeVar("Entry")
 Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _Item(Generic[Task, Result]):
-    task: Task
+class _Item(Generic[Entry, Result]):
+    entry: Entry
     size: int
     arrived: float
     done: asyncio.Future[Result]
 
 
-class Batcher(Generic[Key, Task, Result]):
-    """One worker thread and the queues before it. Tasks of one key may share a batch."""
+class Batcher(Generic[Key, Entry, Result]):
+    """One worker thread and the queues before it. Entries of one key may share a batch."""
 
     def __init__(
         self,
-        work: Callable[[Key, Sequence[Task]], Sequence[Result]],
+        work: Callable[[Key, Sequence[Entry]], Sequence[Result]],
         *,
         max_batch: int,
         max_size: int,
@@ -45,16 +45,16 @@ class Batcher(Generic[Key, Task, Result]):
         """A batcher that is not started.
 
         Args:
-            work: answers the tasks of a batch, in their order; runs in the worker thread.
-            max_batch: tasks of a batch.
+            work: answers the entries of a batch, in their order; runs in the worker thread.
+            max_batch: entries of a batch.
             max_size: their count times the largest size.
-            max_wait: seconds that a task waits for others while the worker is idle.
+            max_wait: seconds that an entry waits for others while the worker is idle.
         """
         self._work = work
         self._max_batch = max_batch
         self._max_size = max_size
         self._max_wait = max_wait
-        self._queues: dict[Key, deque[_Item[Task, Result]]] = {}
+        self._queues: dict[Key, deque[_Item[Entry, Result]]] = {}
         self._arrived = asyncio.Event()
         self._stopping = False
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="model")
@@ -62,7 +62,7 @@ class Batcher(Generic[Key, Task, Result]):
 
     @property
     def waiting(self) -> int:
-        """Tasks that no batch has taken yet."""
+        """Entries that no batch has taken yet."""
         return sum(len(queue) for queue in self._queues.values())
 
     def start(self) -> None:
@@ -77,11 +77,11 @@ class Batcher(Generic[Key, Task, Result]):
             await self._loop_task
         self._worker.shutdown()
 
-    async def submit(self, key: Key, task: Task, size: int = 1) -> Result:
-        """The result of a task; raises what ``work`` raised for it."""
+    async def submit(self, key: Key, entry: Entry, size: int = 1) -> Result:
+        """The result of an entry; raises what ``work`` raised for it."""
         assert not self._stopping, "stopped batchers take nothing"
         loop = asyncio.get_running_loop()
-        item: _Item[Task, Result] = _Item(task, size, loop.time(), loop.create_future())
+        item: _Item[Entry, Result] = _Item(entry, size, loop.time(), loop.create_future())
         self._queues.setdefault(key, deque()).append(item)
         self._arrived.set()
         return await item.done
@@ -108,9 +108,9 @@ class Batcher(Generic[Key, Task, Result]):
                 del batch  # a model that was replaced must not be held until the next question comes
             del key
 
-    def _take(self, key: Key) -> list[_Item[Task, Result]]:
+    def _take(self, key: Key) -> list[_Item[Entry, Result]]:
         """The next batch of a key; whoever does not wait any more is left out."""
-        queue, batch, largest = self._queues[key], list[_Item[Task, Result]](), 0
+        queue, batch, largest = self._queues[key], list[_Item[Entry, Result]](), 0
         while queue and len(batch) < self._max_batch:
             size = max(largest, queue[0].size)
             if batch and (len(batch) + 1) * size > self._max_size:
@@ -123,10 +123,10 @@ class Batcher(Generic[Key, Task, Result]):
             del self._queues[key]
         return batch
 
-    async def _run(self, key: Key, batch: Sequence[_Item[Task, Result]]) -> None:
+    async def _run(self, key: Key, batch: Sequence[_Item[Entry, Result]]) -> None:
         loop = asyncio.get_running_loop()
         try:
-            results = await loop.run_in_executor(self._worker, self._work, key, [item.task for item in batch])
+            results = await loop.run_in_executor(self._worker, self._work, key, [item.entry for item in batch])
         except Exception as error:
             if len(batch) == 1:
                 log.warning("a question could not be answered: %s", error, exc_info=not isinstance(error, UserError))
@@ -140,7 +140,7 @@ class Batcher(Generic[Key, Task, Result]):
             _settle(item, result=result)
 
 
-def _settle(item: _Item[Task, Result], *, result: Result | None = None, error: Exception | None = None) -> None:
+def _settle(item: _Item[Entry, Result], *, result: Result | None = None, error: Exception | None = None) -> None:
     if item.done.done():  # the client has gone
         return
     if error is not None:

@@ -13,11 +13,11 @@ from contextlib import asynccontextmanager, suppress
 from tinygptv.data.prompts import check_room
 from tinygptv.ground.errors import DataError, NotFiniteError, UserError
 from tinygptv.serving.batching import Batcher
+from tinygptv.serving.limits import ServiceLimits
 from tinygptv.serving.metrics import Metrics
-from tinygptv.serving.models import Answer, Loaded, Models, Task
+from tinygptv.serving.models import Answer, Loaded, Models, PreparedQuestion
 from tinygptv.serving.pictures import read_picture
-from tinygptv.serving.requests import Question, RequestError, check_text, parse
-from tinygptv.serving.settings import Settings
+from tinygptv.serving.requests import AnswerRequest, RequestError, check_text, parse
 
 PICTURE_THREADS = 2
 """Images that are decoded at once: what bounds the memory that their pixels take."""
@@ -28,24 +28,24 @@ log = logging.getLogger(__name__)
 class Engine:
     """Models, the batcher before them and the watch over the registry."""
 
-    def __init__(self, models: Models, settings: Settings) -> None:
+    def __init__(self, models: Models, limits: ServiceLimits) -> None:
         self.models = models
-        self.settings = settings
+        self.limits = limits
         self.metrics = Metrics()
         self.metrics.serving(models.versions())
         self._pictures = ThreadPoolExecutor(PICTURE_THREADS, thread_name_prefix="pictures")
-        self._batcher: Batcher[tuple[Loaded, int], Task, Answer] | None = None
+        self._batcher: Batcher[tuple[Loaded, int], PreparedQuestion, Answer] | None = None
         self.metrics.waiting.set_function(lambda: self._batcher.waiting if self._batcher is not None else 0)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Take questions within the block; at its end, finish those that wait."""
-        settings = self.settings
+        limits = self.limits
         self._batcher = Batcher(
             self._work,
-            max_batch=settings.max_batch,
-            max_size=settings.max_batch_tokens,
-            max_wait=settings.max_wait,
+            max_batch=limits.max_batch,
+            max_size=limits.max_batch_tokens,
+            max_wait=limits.max_wait,
         )
         self._batcher.start()
         watch = asyncio.create_task(self._follow(), name="registry")
@@ -65,51 +65,51 @@ class Engine:
             RequestError: the request is refused.
         """
         loop = asyncio.get_running_loop()
-        return await self.answer(await loop.run_in_executor(self._pictures, parse, body, self.settings))
+        return await self.answer(await loop.run_in_executor(self._pictures, parse, body, self.limits))
 
-    async def answer(self, question: Question) -> Answer:
-        """Answer a question.
+    async def answer(self, request: AnswerRequest) -> Answer:
+        """Answer a checked request.
 
         Raises:
             RequestError: the request is refused, or the model has no answer.
         """
         assert self._batcher is not None, "the engine does not run"
         started = time.monotonic()
-        loaded = self.models.get(question.source)
+        loaded = self.models.get(request.source)
         loop = asyncio.get_running_loop()
-        task = await loop.run_in_executor(self._pictures, self._prepare, loaded, question)
-        limit = min(question.max_tokens or loaded.max_new_tokens, loaded.max_new_tokens)
+        prepared = await loop.run_in_executor(self._pictures, self._prepare, loaded, request)
+        limit = min(request.max_tokens or loaded.max_new_tokens, loaded.max_new_tokens)
         try:
-            answer = await self._batcher.submit((loaded, limit), task, task.prompt_tokens + limit)
+            answer = await self._batcher.submit((loaded, limit), prepared, prepared.prompt_tokens + limit)
         except NotFiniteError as error:
             raise RequestError(500, str(error), code="not_finite") from None
         self.metrics.seconds.observe(time.monotonic() - started)
         return answer
 
-    def _prepare(self, loaded: Loaded, question: Question) -> Task:
+    def _prepare(self, loaded: Loaded, request: AnswerRequest) -> PreparedQuestion:
         """Check text and image; for a thread of the pictures."""
-        check_text(question.text, self.settings)
-        prompt, tokens = loaded.prompt(question.text)
+        check_text(request.text, self.limits)
+        prompt, tokens = loaded.prompt(request.text)
         try:
             check_room(tokens, loaded.max_new_tokens, loaded.positions)
         except DataError as error:
             raise RequestError(400, str(error), code="context_length_exceeded", param="messages") from None
-        picture = read_picture(question.image, loaded.size, loaded.resample, self.settings)
-        return Task(picture, hashlib.sha256(question.image).hexdigest(), prompt, tokens)
+        picture = read_picture(request.image, loaded.size, loaded.resample, self.limits)
+        return PreparedQuestion(picture, hashlib.sha256(request.image).hexdigest(), prompt, tokens)
 
-    def _work(self, key: tuple[Loaded, int], tasks: Sequence[Task]) -> list[Answer]:
+    def _work(self, key: tuple[Loaded, int], questions: Sequence[PreparedQuestion]) -> list[Answer]:
         """Answer a batch; in the worker's thread."""
         loaded, limit = key
-        self.metrics.batch.observe(len(tasks))
+        self.metrics.batch.observe(len(questions))
         with self.metrics.batch_seconds.time():
-            return loaded.answer(tasks, limit)
+            return loaded.answer(questions, limit)
 
     async def _follow(self) -> None:
         """Ask the registry from time to time; what fails is tried again, and said once."""
         loop = asyncio.get_running_loop()
         told = ""
         while True:
-            await asyncio.sleep(self.settings.poll_seconds)
+            await asyncio.sleep(self.limits.poll_seconds)
             try:
                 self.metrics.swaps.inc(await loop.run_in_executor(None, self.models.refresh))
                 told = ""

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class PreparedQuestion:
     """A question, ready for the model."""
 
     picture: Image
@@ -81,20 +81,20 @@ class Loaded:
             text = self._processor.prompt_of(as_instruction(question))
             return text, len(self._processor.encode_prompt(text))
 
-    def answer(self, tasks: Sequence[Task], max_tokens: int) -> list[Answer]:
-        """Answer all tasks in one pass; for the worker's thread."""
-        places = {digest: place for place, digest in enumerate(dict.fromkeys(task.digest for task in tasks))}
-        pictures = {task.digest: task.picture for task in tasks}
+    def answer(self, questions: Sequence[PreparedQuestion], max_tokens: int) -> list[Answer]:
+        """Answer all questions in one pass; for the worker's thread."""
+        places = {digest: place for place, digest in enumerate(dict.fromkeys(asked.digest for asked in questions))}
+        pictures = {asked.digest: asked.picture for asked in questions}
         features_NQD = self._model.encode_images([pictures[digest] for digest in places], IMAGES_AT_ONCE)
         answers = self._model.generate(
-            features_NQD[[places[task.digest] for task in tasks]],
-            [task.prompt for task in tasks],
-            batch_size=len(tasks),
+            features_NQD[[places[asked.digest] for asked in questions]],
+            [asked.prompt for asked in questions],
+            batch_size=len(questions),
             max_new_tokens=max_tokens,
         )
         return [
-            Answer(answer.text, answer.tokens, answer.cut, task.prompt_tokens, self.version)
-            for answer, task in zip(answers, tasks, strict=True)
+            Answer(answer.text, answer.tokens, answer.cut, asked.prompt_tokens, self.version)
+            for answer, asked in zip(answers, questions, strict=True)
         ]
 
 

@@ -12,27 +12,27 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from tinygptv.data.images import ImageError, read_image
+from tinygptv.serving.limits import ServiceLimits
 from tinygptv.serving.requests import RequestError
-from tinygptv.serving.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def read_picture(content: bytes, size: Mapping[str, int], resample: int, settings: Settings) -> Image.Image:
+def read_picture(content: bytes, size: Mapping[str, int], resample: int, limits: ServiceLimits) -> Image.Image:
     """Decode an image's file and bring it to a size.
 
     Args:
         content: the file.
         size: ``height`` and ``width`` in pixels.
         resample: one of Pillow's filters.
-        settings: the limits.
+        limits: of an image's file.
 
     Raises:
         RequestError: it is too large, too small, damaged or of another format.
     """
-    if len(content) > settings.max_image_bytes:
-        raise RequestError(413, f"the image has more than {settings.max_image_bytes} bytes", param="image_url")
+    if len(content) > limits.max_image_bytes:
+        raise RequestError(413, f"the image has more than {limits.max_image_bytes} bytes", param="image_url")
     try:
         image = read_image(content)
     except ImageError as error:

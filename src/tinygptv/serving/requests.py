@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from tinygptv.data.data_urls import from_data_url, is_data_url
 from tinygptv.data.tasks import check_question
 from tinygptv.ground.errors import DataError
-from tinygptv.serving.settings import Settings
+from tinygptv.serving.limits import ServiceLimits
 
 INVALID = "invalid_request_error"
 
@@ -44,7 +44,7 @@ def error_content(status: int, message: str, *, code: str | None = None, param: 
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class AnswerRequest:
     """A checked request."""
 
     source: str
@@ -140,7 +140,7 @@ class _ChatRequest(_Strict):
         return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def parse(body: bytes, settings: Settings) -> Question:
+def parse(body: bytes, limits: ServiceLimits) -> AnswerRequest:
     """Check a body of ``/v1/chat/completions``.
 
     Raises:
@@ -166,14 +166,14 @@ def parse(body: bytes, settings: Settings) -> Question:
             "single questions about one image only",
             param="messages",
         )
-    limits = [limit for limit in (request.max_tokens, request.max_completion_tokens) if limit is not None]
-    return Question(request.model, data_url(urls[0]), "\n".join(texts), min(limits, default=None))
+    longest = [limit for limit in (request.max_tokens, request.max_completion_tokens) if limit is not None]
+    return AnswerRequest(request.model, data_url(urls[0]), "\n".join(texts), min(longest, default=None))
 
 
-def check_text(text: object, settings: Settings) -> None:
+def check_text(text: object, limits: ServiceLimits) -> None:
     """Check a question's text; else raise ``RequestError``."""
     try:
-        check_question(text, settings.max_text)
+        check_question(text, limits.max_text)
     except DataError as error:
         raise RequestError(400, str(error), param="messages") from None
 

@@ -17,8 +17,8 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tinygptv.ground.errors import UserError, from_os_error
+from tinygptv.ground.servers import HOST
 from tinygptv.serving.requests import error_content
-from tinygptv.serving.settings import HOST
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -39,10 +39,10 @@ def run(context: StepContext) -> None:
 
 def take_published(context: StepContext, settings: Published) -> None:
     """Fetch the pinned files and turn them into ours. Downloads stay in ``.state/upstream`` for the next time."""
-    from tinygptv.model.upstream import build, fetch, lock
+    from tinygptv.model.upstream import build, fetch, pins
 
     names = (settings.language_model, settings.image_encoder)
-    entries = lock.pinned(context.root / lock.LOCK, names)
+    entries = pins.pinned(context.root / pins.PINS, names)
     files = fetch.gather(
         entries,
         folder=context.root / settings.folder if settings.folder else None,
@@ -50,17 +50,17 @@ def take_published(context: StepContext, settings: Published) -> None:
         bar=DownloadBar,
     )
     for name, entry in entries.items():
-        print(f"{name} at {entry.revision}: {len(entry.files)} files as in {lock.LOCK}")
+        print(f"{name} at {entry.revision}: {len(entry.files)} files as in {pins.PINS}")
     build.build(context.config, files[settings.language_model], files[settings.image_encoder], context.out)
     context.run.params({f"revision of {name}": str(entry.revision) for name, entry in entries.items()})
-    context.run.artifact(context.root / lock.LOCK)
+    context.run.artifact(context.root / pins.PINS)
 
 
 def pretrain_standins(context: StepContext) -> None:
     """Train them, and put their loss curves on record."""
     from tinygptv.pretraining import standins
 
-    standins.make(standins.Job(context.config, context.seed, context.input("shards"), context.out))
+    standins.make(standins.StandInJob(context.config, context.seed, context.input("shards"), context.out))
     for name in standins.CURVES:
         curve = standins.curve_path(context.out, name)
         for point in standins.read_curve(curve):

@@ -34,7 +34,7 @@ PACKAGE = "model"
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class PackageJob:
     """What the testing process needs."""
 
     config: Config
@@ -64,7 +64,7 @@ def run(context: StepContext) -> None:
     shards = context.input("shards")
     package = context.out / PACKAGE
     package.mkdir()
-    job = Job(
+    job = PackageJob(
         config,
         context.seed,
         prompts_of(context, LAST),
@@ -74,7 +74,7 @@ def run(context: StepContext) -> None:
         context.staging / "measured.json",
     )
     complete = event()
-    with child(test_package, job, complete):  # which imports and reads while the package is made
+    with child(measure_package, job, complete):  # which imports and reads while the package is made
         model = open_stage(context, LAST)
         merge_lora(model.model)
         unquantized_bytes = save_quantized(
@@ -112,7 +112,7 @@ def run(context: StepContext) -> None:
     write_json(context.report("quantize.json"), content)
     write_json(context.report("8bit.json"), metrics_of(scores))
     with digests.sealed(package):
-        write_text(package / "README.md", card(context, content))
+        write_text(package / "README.md", model_card(context, content))
     log_values(context, "", scores)
     compared = {} if agreement is None else {"agreement": agreement}
     context.run.metrics({**compared, "package_bytes": package_bytes, **measured})
@@ -121,7 +121,7 @@ def run(context: StepContext) -> None:
     print(f"{agreed(content)} {unquantized_bytes:,} -> {package_bytes:,} bytes")
 
 
-def test_package(job: Job, complete: Event) -> None:
+def measure_package(job: PackageJob, complete: Event) -> None:
     """Open the package from disk, once it is complete, and answer the whole test set; runs in its own process."""
     import resource
 
@@ -166,7 +166,7 @@ def agreed(content: dict[str, Any]) -> str:
     return f"Answers equal to the unquantized model's: {share:.4f}."
 
 
-def card(context: StepContext, content: dict[str, Any]) -> str:
+def model_card(context: StepContext, content: dict[str, Any]) -> str:
     """The package's model card: what it is, how it answers, and the digests that it was made from."""
     from tinygptv.model.weights import MANIFEST
 

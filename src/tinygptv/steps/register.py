@@ -21,7 +21,7 @@ def run(context: StepContext) -> None:
     from tinygptv.ground.folders import reports_folder
     from tinygptv.promotion.register import register_package
     from tinygptv.tracking import facts
-    from tinygptv.tracking.card import step_digests
+    from tinygptv.tracking.description import step_digests
     from tinygptv.tracking.runs import git_state
     from tinygptv.tracking.version_tags import Lineage
 

@@ -21,7 +21,7 @@ END_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Store(processes.Recorded):
+class Store(processes.RecordedProcess):
     """One of them."""
 
     name: str

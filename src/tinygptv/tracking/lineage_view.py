@@ -1,4 +1,4 @@
-"""A chain of lineage for people: text for a terminal of 100 columns, Markdown for the card in the registry."""
+"""A chain of lineage for people: text for a terminal of 100 columns, Markdown for the description in the registry."""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ from tinygptv.ground.errors import DataError, UserError
 from tinygptv.ground.files import require_room, scratch_folder, sha256_tree, tree_size
 from tinygptv.ground.graph import graph_of
 from tinygptv.tracking import facts, packages
-from tinygptv.tracking.card import lineage_card
 from tinygptv.tracking.chain import Chain, Start
 from tinygptv.tracking.client import Tracking
+from tinygptv.tracking.description import describe_version
 from tinygptv.tracking.lineage import walk
 from tinygptv.tracking.saved import save
 from tinygptv.tracking.transfers import time_for
@@ -175,10 +175,10 @@ def complete_lineage(tracking: Tracking, lineage: Lineage) -> None:
             tracking.mlflow.set_tag(lineage.run_id, key, value)
 
 
-def card(tracking: Tracking, name: str, version: str, lineage: Lineage) -> str:
+def description_of(tracking: Tracking, name: str, version: str, lineage: Lineage) -> str:
     """What a version says about itself, from its lineage as far as it is on record by now."""
     chain = chain_of(tracking, name, version, lineage.run_id or None)
-    return lineage_card(chain, lineage.quantized, lineage.unquantized)
+    return describe_version(chain, lineage.quantized, lineage.unquantized)
 
 
 def chain_of(tracking: Tracking, name: str, version: str, running: str | None = None) -> Chain:

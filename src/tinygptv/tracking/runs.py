@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tinygptv.config.profiles import Profile
 from tinygptv.ground.errors import brief, complain
-from tinygptv.ground.graph import code_digests, input_digests, stage_of, taken_by_dvc
+from tinygptv.ground.graph import code_digests, entry_of, input_digests, taken_by_dvc
 from tinygptv.ground.signals import Interrupted
 from tinygptv.tracking import facts, shelf
 from tinygptv.tracking import spool as spools
@@ -49,7 +49,7 @@ class StepRun:
 
     def __enter__(self) -> Self:
         sha, dirty = git_state(self._root)
-        stage = stage_of(self._root, self._step)
+        stage = entry_of(self._root, self._step)
         inputs = input_digests(self._root, self._profile.name, self._step)
         settings = step_params(self._profile, self._step, stage)
         self._spool = self._open_spool(

@@ -14,7 +14,7 @@ from tinygptv.tracking.registry import CHAMPION, DIGEST_TAG, weights_folder
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class ResolvedVersion:
     """A registered version."""
 
     address: str
@@ -33,7 +33,7 @@ class Registry:
         self._seen: dict[str, str | None] = {}
         """Digests by address, and the champion by model, as they were at the first look."""
 
-    def find(self, source: str) -> Version:
+    def find(self, source: str) -> ResolvedVersion:
         """The version that an address such as ``models:/tinygptv@champion`` means now.
 
         Raises:
@@ -51,14 +51,14 @@ class Registry:
                 found = client.get_model_version(parts["name"], parts["version"])
         except faults.kinds() as error:
             raise faults.of_version(error, source, self.uri) from None
-        version = Version(f"models:/{parts['name']}/{found.version}", found.tags.get(DIGEST_TAG))
+        version = ResolvedVersion(f"models:/{parts['name']}/{found.version}", found.tags.get(DIGEST_TAG))
         if parts["alias"] == CHAMPION:
             self._require_promoted(parts["name"], str(found.version), version)
         if self._seen.setdefault(version.address, version.digest) != version.digest:
             raise DataError(f"{version.address}: the digest in its tags was changed since it was first looked at")
         return version
 
-    def _require_promoted(self, name: str, number: str, version: Version) -> None:
+    def _require_promoted(self, name: str, number: str, version: ResolvedVersion) -> None:
         """Refuse a champion that none of this project's commands made.
 
         Raises:
@@ -76,7 +76,7 @@ class Registry:
                 f"alias name version {former} again, or, if you moved it yourself, remove {file} and start anew"
             )
 
-    def download(self, version: Version, target: Path) -> Path:
+    def download(self, version: ResolvedVersion, target: Path) -> Path:
         """Copy a version's package below a folder, and check that it is what was registered.
 
         Raises:

@@ -41,7 +41,7 @@ class Point(TypedDict):
     """Digest of the batch's record ids (``data/batches.py``)."""
 
 
-class NotFiniteError(UserError):
+class DivergedError(UserError):
     """Loss or gradient became infinite or NaN; the weights are those of the step before."""
 
 
@@ -86,7 +86,7 @@ def train(
         on_step: called after every step; it logs, saves, and may raise to stop.
 
     Raises:
-        NotFiniteError: names the step, the records of its batch and the tensor.
+        DivergedError: names the step, the records of its batch and the tensor.
     """
     state.model.train()
     for micro_batches in batches:
@@ -126,7 +126,7 @@ def optimizer_step(state: TrainingState, micro_batches: Sequence[Batch], stage: 
         The step's mean loss per target token and the gradient's norm before clipping.
 
     Raises:
-        NotFiniteError: before the optimizer steps.
+        DivergedError: before the optimizer steps.
     """
     import torch
 
@@ -141,7 +141,7 @@ def optimizer_step(state: TrainingState, micro_batches: Sequence[Batch], stage: 
         [p.grad for p in state.parameters.values() if p.grad is not None], error_if_nonfinite=False
     )
     if not (math.isfinite(total) and math.isfinite(norm.item())):
-        raise NotFiniteError(describe_failure(state, micro_batches, total))
+        raise DivergedError(describe_failure(state, micro_batches, total))
     torch.nn.utils.clip_grads_with_norm_(state.parameters.values(), stage.max_grad_norm, norm)
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tinygptv.data.images import read_image
 from tinygptv.data.tasks import TEMPLATES
 from tinygptv.serving.app import create_app as create_service
-from tinygptv.serving.requests import Question, RequestError
+from tinygptv.serving.requests import AnswerRequest, RequestError
 from tinygptv.web.boxes import boxes_in, draw_boxes
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def create_app(engine: Engine) -> Iterator[FastAPI]:
             path="/",
             footer_links=[],
             run_history=False,
-            max_file_size=engine.settings.max_image_bytes,
+            max_file_size=engine.limits.max_image_bytes,
             ssr_mode=False,
             theme=own_theme(),
         )
@@ -64,7 +64,7 @@ def build(engine: Engine) -> Any:
             raise gradio.Error("Choose an image first.", print_exception=False)
         content = Path(path).read_bytes()
         try:
-            answer = await engine.answer(Question(source, content, question))
+            answer = await engine.answer(AnswerRequest(source, content, question))
         except RequestError as error:
             raise gradio.Error(error.message, print_exception=False) from None
         image = read_image(content)
@@ -88,7 +88,7 @@ def build(engine: Engine) -> Any:
                     height=280,
                     buttons=["fullscreen"],
                 )
-                question = gradio.Textbox(label="Question", value=QUESTION, max_length=engine.settings.max_text)
+                question = gradio.Textbox(label="Question", value=QUESTION, max_length=engine.limits.max_text)
                 model = _choice(engine)
                 button = gradio.Button("Ask", variant="primary")
             with gradio.Column():

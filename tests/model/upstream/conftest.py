@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tinygptv.model.upstream.lock import Pin, Repository
+from tinygptv.model.upstream.pins import Pin, Repository
 
 REVISION = "a" * 40
 LARGE = 1000

@@ -22,7 +22,7 @@ from tinygptv.ground.errors import CheckpointError, DataError
 from tinygptv.model.adapters import add_lora, load_tensors
 from tinygptv.model.assembly import assemble
 from tinygptv.model.upstream.build import END_OF_TEXT, build
-from tinygptv.model.upstream.lock import INDEX, TOKENIZER
+from tinygptv.model.upstream.pins import INDEX, TOKENIZER
 from tinygptv.model.weights import IMAGE_ENCODER, LANGUAGE_MODEL
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "mg4_stage3_lora"

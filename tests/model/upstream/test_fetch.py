@@ -10,7 +10,7 @@ import pytest
 from tests.model.upstream.conftest import use
 from tinygptv.ground.errors import BusyError, DataError, PassingError
 from tinygptv.model.upstream import fetch
-from tinygptv.model.upstream.lock import Pin, Repository
+from tinygptv.model.upstream.pins import Pin, Repository
 
 PHI, BLIP = "microsoft/phi-2", "Salesforce/blip2"
 WEIGHTS = random.Random(0).randbytes(50_000)
@@ -19,7 +19,7 @@ OTHER = "0" * 64
 
 
 @pytest.fixture
-def lock(hub):
+def pins(hub):
     hub.files = {
         PHI: {"model.safetensors": WEIGHTS, "tokenizer.json": SMALL},
         BLIP: {"model.safetensors": WEIGHTS[::-1]},
@@ -28,9 +28,9 @@ def lock(hub):
 
 
 @pytest.fixture
-def gather(tmp_path, lock):
+def gather(tmp_path, pins):
     def call(folder=None, **changed):
-        return fetch.gather(lock | changed, folder=folder, downloads=tmp_path / "downloads")
+        return fetch.gather(pins | changed, folder=folder, downloads=tmp_path / "downloads")
 
     return call
 
@@ -64,13 +64,13 @@ def test_download(gather, tmp_path, hub):
     assert hub.requests == []
 
 
-def test_progress_is_shown_by_the_steps_bar(lock, tmp_path, capsys):
+def test_progress_is_shown_by_the_steps_bar(pins, tmp_path, capsys):
     from tinygptv.steps.backbones import DownloadBar
 
     part = home(tmp_path) / "model.safetensors.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(WEIGHTS[:49_500])
-    fetch.gather(lock, folder=None, downloads=tmp_path / "downloads", bar=DownloadBar)
+    fetch.gather(pins, folder=None, downloads=tmp_path / "downloads", bar=DownloadBar)
     shown = capsys.readouterr().out
     assert "model.safetensors (MB): 1/1" in shown
     assert "tokenizer.json (MB): 1/1" in shown
@@ -107,44 +107,44 @@ def test_a_part_that_is_too_long_is_begun_anew(gather, tmp_path, hub):
     assert gather()[PHI]["model.safetensors"].read_bytes() == WEIGHTS
 
 
-def test_another_digest_at_the_hub_is_refused_before_the_transfer(gather, lock, tmp_path, hub):
-    changed = with_pin(lock[PHI], "model.safetensors", sha256=OTHER)
-    found = lock[PHI].files["model.safetensors"].sha256
+def test_another_digest_at_the_hub_is_refused_before_the_transfer(gather, pins, tmp_path, hub):
+    changed = with_pin(pins[PHI], "model.safetensors", sha256=OTHER)
+    found = pins[PHI].files["model.safetensors"].sha256
     refused(lambda: gather(**{PHI: changed}), OTHER, found, "model.safetensors", PHI)
     assert hub.transfers() == []
     assert not home(tmp_path).exists()
 
 
-def test_another_size_at_the_hub_is_refused(gather, lock):
-    refused(lambda: gather(**{PHI: with_pin(lock[PHI], "tokenizer.json", size=5)}), "size 5", str(len(SMALL)))
+def test_another_size_at_the_hub_is_refused(gather, pins):
+    refused(lambda: gather(**{PHI: with_pin(pins[PHI], "tokenizer.json", size=5)}), "size 5", str(len(SMALL)))
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json"])
-def test_content_that_is_not_what_the_hub_announces_is_refused_and_dropped(gather, lock, tmp_path, hub, file):
+def test_content_that_is_not_what_the_hub_announces_is_refused_and_dropped(gather, pins, tmp_path, hub, file):
     """A page of HTML instead of the weights, of the same size."""
-    size = lock[PHI].files[file].size
+    size = pins[PHI].files[file].size
     hub.substitute = b"<html>".ljust(size, b" ")
-    only = lock[PHI].model_copy(update={"files": {file: lock[PHI].files[file]}})
+    only = pins[PHI].model_copy(update={"files": {file: pins[PHI].files[file]}})
     refused(
         lambda: fetch.gather({PHI: only}, folder=None, downloads=tmp_path / "downloads"),
-        lock[PHI].files[file].sha256,
+        pins[PHI].files[file].sha256,
         "the hub gave",
     )
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_a_downloaded_file_that_changed_since_is_refused(gather, lock, tmp_path):
+def test_a_downloaded_file_that_changed_since_is_refused(gather, pins, tmp_path):
     gather()
     place = home(tmp_path) / "model.safetensors"
     place.write_bytes(b"!" + WEIGHTS[1:])
-    refused(gather, lock[PHI].files["model.safetensors"].sha256, fetch.sha256_file(place), str(place))
+    refused(gather, pins[PHI].files["model.safetensors"].sha256, fetch.sha256_file(place), str(place))
 
 
-def test_a_missing_revision_repository_or_file(gather, lock):
-    elsewhere = lock[PHI].model_copy(update={"revision": "f" * 40})
+def test_a_missing_revision_repository_or_file(gather, pins):
+    elsewhere = pins[PHI].model_copy(update={"revision": "f" * 40})
     refused(lambda: gather(**{PHI: elsewhere}), "f" * 40, "no such revision", PHI)
-    refused(lambda: gather(**{"nobody/nothing": lock[PHI]}), "nobody/nothing", "HF_TOKEN")
-    more = lock[PHI].model_copy(update={"files": {**lock[PHI].files, "a.json": Pin(size=1, sha256=OTHER)}})
+    refused(lambda: gather(**{"nobody/nothing": pins[PHI]}), "nobody/nothing", "HF_TOKEN")
+    more = pins[PHI].model_copy(update={"files": {**pins[PHI].files, "a.json": Pin(size=1, sha256=OTHER)}})
     refused(lambda: gather(**{PHI: more}), "a.json", "no such file")
 
 
@@ -212,7 +212,7 @@ def test_offline_mode_of_the_hub_is_heeded(gather, hub, monkeypatch):
     assert hub.requests == []
 
 
-def test_files_of_the_hubs_cache_are_used(gather, lock, hub):
+def test_files_of_the_hubs_cache_are_used(gather, pins, hub):
     from huggingface_hub import constants, hf_hub_download
 
     hf_hub_download(PHI, "model.safetensors", revision="a" * 40)
@@ -254,9 +254,9 @@ def test_two_processes_do_not_write_to_the_same_part(gather, tmp_path):
         refused(gather, "another process", str(part), error=BusyError)
 
 
-def test_the_token_goes_to_the_hub_and_not_to_where_it_stores_large_files(lock, hub, tmp_path, monkeypatch):
+def test_the_token_goes_to_the_hub_and_not_to_where_it_stores_large_files(pins, hub, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    only = Repository(revision="a" * 40, files={"model.safetensors": lock[BLIP].files["model.safetensors"]})
+    only = Repository(revision="a" * 40, files={"model.safetensors": pins[BLIP].files["model.safetensors"]})
     fetch.gather({BLIP: only}, folder=None, downloads=tmp_path)
     assert {route.split("/")[1]: token for route, token in hub.tokens} == {
         "Salesforce": "Bearer hf_secret",

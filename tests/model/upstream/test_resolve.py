@@ -12,8 +12,8 @@ import pytest
 from tinygptv.config import Published
 from tinygptv.ground.errors import EXIT_PASSING, DataError
 from tinygptv.model.upstream import __main__ as entry
-from tinygptv.model.upstream import fetch, lock, resolve
-from tinygptv.model.upstream.lock import INDEX, LOCK, Pin, Repository
+from tinygptv.model.upstream import fetch, pins, resolve
+from tinygptv.model.upstream.pins import INDEX, PINS, Pin, Repository
 
 ROOT = Path(__file__).resolve().parents[3]
 PHI, BLIP = "microsoft/phi-2", "Salesforce/blip2-flan-t5-xxl"
@@ -42,7 +42,7 @@ def repositories(hub):
 def test_all_that_is_needed_is_pinned_and_can_be_fetched(hub, tmp_path):
     path = tmp_path / "lock.json"
     resolve.fill_in(path, SETTINGS)
-    entries = lock.pinned(path, [PHI, BLIP])
+    entries = pins.pinned(path, [PHI, BLIP])
     assert set(entries[PHI].files) == {"model.safetensors", "tokenizer.json"}
     assert set(entries[BLIP].files) == {INDEX, "model-1.safetensors", "model-2.safetensors"}
     for name, entry_ in entries.items():
@@ -57,7 +57,7 @@ def test_pins_stay_and_gaps_are_filled(hub, tmp_path):
     path = tmp_path / "lock.json"
     known = hub.repository(PHI).files["model.safetensors"]
     gap = Pin(size=None, sha256=None)
-    lock.write_lock(
+    pins.write_pins(
         path, {PHI: Repository(revision="a" * 40, files={"model.safetensors": known, "tokenizer.json": gap})}
     )
     assert resolve.fill_in(path, SETTINGS)[PHI].files["tokenizer.json"] == hub.repository(PHI).files["tokenizer.json"]
@@ -67,7 +67,7 @@ def test_pins_stay_and_gaps_are_filled(hub, tmp_path):
 @pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json"])
 def test_a_pin_that_the_hub_contradicts_is_not_overwritten(hub, tmp_path, file):
     path, wrong = tmp_path / "lock.json", Pin(size=None, sha256="0" * 64)
-    lock.write_lock(path, {PHI: Repository(revision="a" * 40, files={file: wrong})})
+    pins.write_pins(path, {PHI: Repository(revision="a" * 40, files={file: wrong})})
     before = path.read_bytes()
     with pytest.raises(DataError) as caught:
         resolve.fill_in(path, SETTINGS)
@@ -98,7 +98,7 @@ def test_a_page_instead_of_the_hubs_answer_is_refused(hub, tmp_path):
 def checkout(tmp_path, monkeypatch):
     """With the real lock file and a profile of these repositories."""
     (tmp_path / "configs").mkdir()
-    for name in ("paper.yaml", "smoke.yaml", LOCK.name):
+    for name in ("paper.yaml", "smoke.yaml", PINS.name):
         shutil.copy(ROOT / "configs" / name, tmp_path / "configs")
     (tmp_path / "params.yaml").write_text("profile: smoke\nseed: 0\n")
     (tmp_path / "dvc.yaml").touch()
@@ -107,10 +107,10 @@ def checkout(tmp_path, monkeypatch):
 
 
 def test_the_command_writes_the_lock_file(checkout, capsys):
-    (checkout / LOCK).unlink()
+    (checkout / PINS).unlink()
     assert entry.main(["lock"]) == 0
     assert f"{BLIP} at {'a' * 40}: 3 files" in capsys.readouterr().out
-    assert set(lock.pinned(checkout / LOCK, [PHI, BLIP])) == {PHI, BLIP}
+    assert set(pins.pinned(checkout / PINS, [PHI, BLIP])) == {PHI, BLIP}
 
 
 @pytest.mark.parametrize(
@@ -122,12 +122,12 @@ def test_the_command_writes_the_lock_file(checkout, capsys):
     ],
 )
 def test_the_command_refuses_in_one_line(checkout, capsys, arguments, words):
-    before = (checkout / LOCK).read_bytes()
+    before = (checkout / PINS).read_bytes()
     assert entry.main(arguments) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert all(word in error for word in words), error
-    assert (checkout / LOCK).read_bytes() == before
+    assert (checkout / PINS).read_bytes() == before
 
 
 def test_the_command_needs_network(checkout, capsys, no_network):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -10,6 +9,7 @@ import torch
 from tinygptv.ground.errors import CheckpointError
 from tinygptv.model.authors import layouts, names, sizes
 from tinygptv.model.authors.accounts import check, gather, origin_of, refuse
+from tinygptv.model.authors.sizes import Tensors
 
 ADDED_NORMS = {
     "self_attn.q_layernorm.weight": 1.0,
@@ -21,8 +21,6 @@ ADDED_NORMS = {
 """A layer's norms that Phi-2 as published lacks, and the value at which each starts. Source: ``modeling_phi.py``."""
 EVA_G_WIDTH, EVA_G_BLOCKS, EVA_G_USED = 1408, 40, 39
 """EVA-CLIP's ViT-g has a block more than the authors build. Source: ``eva_vit.py``, create_eva_vit_g."""
-
-Tensors = Mapping[str, torch.Tensor]
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from tinygptv.config.profiles import read_profile
 from tinygptv.ground.arguments import Parser
 from tinygptv.ground.errors import ConfigError, UserError, complain
 from tinygptv.ground.folders import find_root
-from tinygptv.model.upstream.lock import LOCK
+from tinygptv.model.upstream.pins import PINS
 from tinygptv.model.upstream.resolve import fill_in
 
 
@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     parser = Parser(prog="python -m tinygptv.model.upstream")
     command = parser.add_subparsers(dest="command", required=True).add_parser(
-        "lock", help=f"ask the hub for revision, sizes and digests of what a profile uses; write {LOCK}"
+        "lock", help=f"ask the hub for revision, sizes and digests of what a profile uses; write {PINS}"
     )
     command.add_argument("--profile", default="paper", help="configs/<profile>.yaml (default: paper)")
     options = parser.parse_args(arguments)
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = read_profile(root, options.profile).config.backbones
         if not isinstance(settings, Published):
             raise ConfigError(f"the backbones of profile {options.profile} are not published ones: nothing to pin")
-        for name, entry in fill_in(root / LOCK, settings).items():
+        for name, entry in fill_in(root / PINS, settings).items():
             size = sum(pin.size or 0 for pin in entry.files.values())
             print(f"{name} at {entry.revision}: {len(entry.files)} files, {size / 1e9:.2f} GB")
     except UserError as error:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from tinygptv.config import Config
 from tinygptv.ground.errors import CheckpointError, DataError
 from tinygptv.ground.files import read_json
-from tinygptv.model.upstream.lock import (
+from tinygptv.model.upstream.pins import (
     IMAGE_ENCODER_TENSORS,
     INDEX,
     LANGUAGE_MODEL_TENSORS,
-    LOCK,
+    PINS,
     TOKENIZER,
     is_weights,
     needed_shards,
@@ -38,7 +38,7 @@ Files = Mapping[str, Path]
 """The pinned files of a repository, as ``fetch.gather`` gives them."""
 
 
-class Tensors(Mapping[str, "torch.Tensor"]):
+class ShardTensors(Mapping[str, "torch.Tensor"]):
     """The tensors of pinned shards whose names begin so, read when they are asked for.
 
     A folder's own index is not followed: files that are not pinned may lie beside it.
@@ -79,11 +79,11 @@ def build(config: Config, language_model: Files, image_encoder: Files, out: Path
     with init_empty_weights(include_buffers=False):
         phi, encoder = TinyGPTVPhiForCausalLM(sizes.text_config), TinyGPTVImageEncoder(sizes)
 
-    tensors = Tensors(shards(language_model, LANGUAGE_MODEL_TENSORS), LANGUAGE_MODEL_TENSORS)
+    tensors = ShardTensors(shards(language_model, LANGUAGE_MODEL_TENSORS), LANGUAGE_MODEL_TENSORS)
     converted = convert_language_model(tensors, heads=config.model.text.num_attention_heads)
     write(out / LANGUAGE_MODEL, phi, converted, config.runtime.dtype, str(tensors.path))
 
-    tensors = Tensors(shards(image_encoder, IMAGE_ENCODER_TENSORS), IMAGE_ENCODER_TENSORS)
+    tensors = ShardTensors(shards(image_encoder, IMAGE_ENCODER_TENSORS), IMAGE_ENCODER_TENSORS)
     converted = convert_image_encoder(tensors, tensors)
     write(out / IMAGE_ENCODER, encoder, converted, config.runtime.dtype, str(tensors.path))
     tokenizer.save_pretrained(out)
@@ -100,7 +100,7 @@ def shards(files: Files, prefixes: tuple[str, ...]) -> list[Path]:
     named = needed_shards(read_json(files[INDEX]), prefixes, str(files[INDEX]))
     unpinned = [name for name in named if name not in files]
     if unpinned:
-        raise DataError(f"{files[INDEX]} names {', '.join(unpinned)}, which {LOCK} does not pin; restore it with git")
+        raise DataError(f"{files[INDEX]} names {', '.join(unpinned)}, which {PINS} does not pin; restore it with git")
     return [files[name] for name in named]
 
 

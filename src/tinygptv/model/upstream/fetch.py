@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from tinygptv.ground.errors import BusyError, DataError, PassingError, UserError, passes
 from tinygptv.ground.files import sha256_file, sync_folder
-from tinygptv.model.upstream.lock import LOCK, Lock, Pin
+from tinygptv.model.upstream.pins import PINS, Pin, Pins
 
 TIMEOUT_S = 15.0
 """For the hub's first answer."""
@@ -31,11 +31,11 @@ class NoNetworkError(Exception):
         self.kind = kind
 
 
-def gather(lock: Lock, *, folder: Path | None, downloads: Path, bar: Any = None) -> dict[str, dict[str, Path]]:
-    """Get every file of the lock and check it.
+def gather(pins: Pins, *, folder: Path | None, downloads: Path, bar: Any = None) -> dict[str, dict[str, Path]]:
+    """Get every pinned file and check it.
 
     Args:
-        lock: complete entries, as ``lock.pinned`` gives them.
+        pins: complete entries, as ``pins.pinned`` gives them.
         folder: holds the files already, as ``<folder>/<owner>/<name>/<file>``; None: get what ``downloads`` lacks.
         downloads: where downloads are kept, as ``<downloads>/<owner>/<name>/<revision>/<file>``.
         bar: shows the progress of a file, called and used as tqdm is; None: huggingface_hub's.
@@ -50,13 +50,13 @@ def gather(lock: Lock, *, folder: Path | None, downloads: Path, bar: Any = None)
     """
     places = {
         repository: (folder / repository if folder else home(downloads, repository, entry.revision))
-        for repository, entry in lock.items()
+        for repository, entry in pins.items()
     }
-    instruction = what_to_put_where(lock, places)
+    instruction = what_to_put_where(pins, places)
     if folder is not None and instruction:
         raise DataError(f"backbones.folder lacks files: {instruction}, or empty the key to download them")
-    found: dict[str, dict[str, Path]] = {repository: {} for repository in lock}
-    for repository, entry in lock.items():
+    found: dict[str, dict[str, Path]] = {repository: {} for repository in pins}
+    for repository, entry in pins.items():
         assert entry.revision is not None
         for file, pin in sorted(entry.files.items()):
             place = places[repository] / file
@@ -68,7 +68,7 @@ def gather(lock: Lock, *, folder: Path | None, downloads: Path, bar: Any = None)
                         repository, entry.revision, file, pin, place, bar
                     )
                 except NoNetworkError as error:
-                    instruction = what_to_put_where(lock, places)
+                    instruction = what_to_put_where(pins, places)
                     raise error.kind(f"{error}; {instruction}, or name their folder in backbones.folder") from None
             found[repository][file] = place
     return found
@@ -80,10 +80,10 @@ def home(downloads: Path, repository: str, revision: str | None) -> Path:
     return downloads / repository / revision
 
 
-def what_to_put_where(lock: Lock, places: dict[str, Path]) -> str:
+def what_to_put_where(pins: Pins, places: dict[str, Path]) -> str:
     """The missing files, as an instruction; empty where none is missing."""
     parts = []
-    for repository, entry in lock.items():
+    for repository, entry in pins.items():
         missing = [file for file in sorted(entry.files) if not (places[repository] / file).is_file()]
         if missing:
             parts.append(f"{', '.join(missing)} of {repository} at revision {entry.revision} into {places[repository]}")
@@ -99,12 +99,12 @@ def check(path: Path, pin: Pin, repository: str) -> None:
     size = path.stat().st_size
     if size != pin.size:
         raise DataError(
-            f"{path} ({repository}): {LOCK} expects {pin.size} bytes, found {size}; remove it and run the step again"
+            f"{path} ({repository}): {PINS} expects {pin.size} bytes, found {size}; remove it and run the step again"
         )
     digest = sha256_file(path)
     if digest != pin.sha256:
         raise DataError(
-            f"{path} ({repository}): {LOCK} expects sha256 {pin.sha256}, found {digest}; "
+            f"{path} ({repository}): {PINS} expects sha256 {pin.sha256}, found {digest}; "
             "remove it and run the step again"
         )
 
@@ -176,7 +176,7 @@ def compare(what: str, kind: str, expected: object, found: object) -> None:
         DataError: the message has both values.
     """
     if None not in (expected, found) and expected != found:
-        raise DataError(f"{what}: {LOCK} expects {kind} {expected}, the hub gave {found}; it was not kept")
+        raise DataError(f"{what}: {PINS} expects {kind} {expected}, the hub gave {found}; it was not kept")
 
 
 @contextmanager
@@ -219,9 +219,9 @@ def hub_errors(what: str) -> Iterator[None]:
         kind = DataError if lasting else PassingError
         raise NoNetworkError(f"{what}: {hub} cannot be reached ({first_line(error)})", kind) from None
     except errors.RevisionNotFoundError:
-        raise DataError(f"{what}: {hub} has no such revision; check {LOCK}") from None
+        raise DataError(f"{what}: {hub} has no such revision; check {PINS}") from None
     except errors.RemoteEntryNotFoundError:
-        raise DataError(f"{what}: {hub} has no such file; check {LOCK}") from None
+        raise DataError(f"{what}: {hub} has no such file; check {PINS}") from None
     except errors.RepositoryNotFoundError:
         raise DataError(
             f"{what}: {hub} has no such repository, or it is private; check its name, or set HF_TOKEN"

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import read_json, sha256_file
 from tinygptv.model.upstream.fetch import TIMEOUT_S, NoNetworkError, compare, download, hub_errors
-from tinygptv.model.upstream.lock import (
+from tinygptv.model.upstream.pins import (
     IMAGE_ENCODER_TENSORS,
     INDEX,
     LANGUAGE_MODEL_TENSORS,
     TOKENIZER,
     WHOLE,
-    Lock,
     Pin,
+    Pins,
     Repository,
     needed_shards,
-    read_lock,
-    write_lock,
+    read_pins,
+    write_pins,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 UNKNOWN = Pin(size=None, sha256=None)
 
 
-def fill_in(path: Path, settings: Published) -> Lock:
+def fill_in(path: Path, settings: Published) -> Pins:
     """Pin what a profile uses and the lock file does not pin yet; write the file.
 
     Returns:
@@ -43,18 +43,18 @@ def fill_in(path: Path, settings: Published) -> Lock:
         DataError: the hub lacks something, or has another file than a pinned one.
         PassingError: the hub cannot be reached just now.
     """
-    lock = read_lock(path) if path.is_file() else {}
+    pins = read_pins(path) if path.is_file() else {}
     uses = {
         settings.language_model: (LANGUAGE_MODEL_TENSORS, (TOKENIZER,)),
         settings.image_encoder: (IMAGE_ENCODER_TENSORS, ()),
     }
     try:
         for name, (prefixes, others) in uses.items():
-            lock[name] = resolve(name, prefixes, others, lock.get(name, Repository(revision=None, files={})))
+            pins[name] = resolve(name, prefixes, others, pins.get(name, Repository(revision=None, files={})))
     except NoNetworkError as error:
         raise error.kind(f"{error}; run the command on a machine with network") from None
-    write_lock(path, lock)
-    return {name: lock[name] for name in uses}
+    write_pins(path, pins)
+    return {name: pins[name] for name in uses}
 
 
 def resolve(name: str, prefixes: tuple[str, ...], others: tuple[str, ...], known: Repository) -> Repository:

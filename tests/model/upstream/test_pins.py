@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tinygptv.ground.errors import DataError
-from tinygptv.model.upstream import lock
-from tinygptv.model.upstream.lock import INDEX, Pin, Repository
+from tinygptv.model.upstream import pins
+from tinygptv.model.upstream.pins import INDEX, Pin, Repository
 
 ROOT = Path(__file__).resolve().parents[3]
 PIN = Pin(size=3, sha256="1" * 64)
@@ -18,9 +18,9 @@ WHOLE = Repository(revision="a" * 40, files={"model.safetensors": PIN})
 
 def test_what_is_written_is_read(tmp_path):
     path = tmp_path / "lock.json"
-    lock.write_lock(path, {"a/b": WHOLE})
-    assert lock.read_lock(path) == {"a/b": WHOLE}
-    assert lock.pinned(path, ["a/b"]) == {"a/b": WHOLE}
+    pins.write_pins(path, {"a/b": WHOLE})
+    assert pins.read_pins(path) == {"a/b": WHOLE}
+    assert pins.pinned(path, ["a/b"]) == {"a/b": WHOLE}
 
 
 @pytest.mark.parametrize(
@@ -37,15 +37,15 @@ def test_what_is_written_is_read(tmp_path):
 )
 def test_an_unpinned_source_is_not_used(tmp_path, entry, what):
     path = tmp_path / "lock.json"
-    lock.write_lock(path, {"a/b": entry, "c/d": WHOLE})
+    pins.write_pins(path, {"a/b": entry, "c/d": WHOLE})
     with pytest.raises(DataError) as caught:
-        lock.pinned(path, ["a/b", "c/d", "e/f"])
+        pins.pinned(path, ["a/b", "c/d", "e/f"])
     message = str(caught.value)
     assert "\n" not in message
     assert f"a/b ({what})" in message
     assert "e/f (the repository)" in message
     assert "c/d" not in message
-    assert lock.COMMAND in message
+    assert pins.COMMAND in message
 
 
 @pytest.mark.parametrize(
@@ -63,13 +63,13 @@ def test_another_form_is_refused(tmp_path, change):
     path = tmp_path / "lock.json"
     path.write_text(json.dumps({"a/b": WHOLE.model_dump() | change}))
     with pytest.raises(DataError, match=r"lock\.json: a/b.*restore") as caught:
-        lock.read_lock(path)
+        pins.read_pins(path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"lock\.json is missing"):
-        lock.read_lock(tmp_path / "lock.json")
+        pins.read_pins(tmp_path / "lock.json")
 
 
 def test_shards_are_those_that_hold_the_tensors():
@@ -81,18 +81,18 @@ def test_shards_are_those_that_hold_the_tensors():
         "query_tokens": "4",
     }
     index = {"metadata": {}, "weight_map": table}
-    assert lock.needed_shards(index, lock.IMAGE_ENCODER_TENSORS, "x") == ["1", "2", "4"]
-    assert lock.needed_shards(index, lock.LANGUAGE_MODEL_TENSORS, "x") == ["1", "2", "3", "4"]
+    assert pins.needed_shards(index, pins.IMAGE_ENCODER_TENSORS, "x") == ["1", "2", "4"]
+    assert pins.needed_shards(index, pins.LANGUAGE_MODEL_TENSORS, "x") == ["1", "2", "3", "4"]
     for wrong in ([], {}, {"weight_map": []}, {"weight_map": {"a": 1}}, {"weight_map": {"language_model.d": "3"}}):
         with pytest.raises(DataError, match=r"the\.index has no"):
-            lock.needed_shards(wrong, lock.IMAGE_ENCODER_TENSORS, "the.index")
+            pins.needed_shards(wrong, pins.IMAGE_ENCODER_TENSORS, "the.index")
 
 
 def test_the_committed_file_has_the_repositories_of_the_published_profiles():
     from tinygptv.config import Published
     from tinygptv.config.profiles import read_config
 
-    committed = lock.read_lock(ROOT / lock.LOCK)
+    committed = pins.read_pins(ROOT / pins.PINS)
     for path in sorted((ROOT / "configs").glob("*.yaml")):
         settings = read_config(path).backbones
         if isinstance(settings, Published):

@@ -15,7 +15,7 @@ from tinygptv.config.base import Section
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import read_json, write_json
 
-LOCK = Path("configs") / "backbones.lock.json"
+PINS = Path("configs") / "backbones.lock.json"
 """Where the lock file lies in the checkout."""
 COMMAND = "python -m tinygptv.model.upstream lock"
 INDEX, WHOLE, TOKENIZER = "model.safetensors.index.json", "model.safetensors", "tokenizer.json"
@@ -49,11 +49,11 @@ class Repository(Section):
         return unknown + ([] if any(map(is_weights, self.files)) else ["its files of weights"])
 
 
-Lock = dict[str, Repository]
+Pins = dict[str, Repository]
 """Repository (``owner/name``) to what is pinned of it."""
 
 
-def read_lock(path: Path) -> Lock:
+def read_pins(path: Path) -> Pins:
     """Read and check the lock file.
 
     Raises:
@@ -62,33 +62,33 @@ def read_lock(path: Path) -> Lock:
     if not path.is_file():
         raise DataError(f"{path} is missing; restore it with git")
     try:
-        return TypeAdapter(Lock).validate_python(read_json(path))
+        return TypeAdapter(Pins).validate_python(read_json(path))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
         raise DataError(f"{path}: {key}: {first['msg']}; restore the file with git") from None
 
 
-def write_lock(path: Path, lock: Mapping[str, Repository]) -> None:
+def write_pins(path: Path, pins: Mapping[str, Repository]) -> None:
     """Write the lock file."""
-    write_json(path, {name: repository.model_dump(mode="json") for name, repository in lock.items()})
+    write_json(path, {name: repository.model_dump(mode="json") for name, repository in pins.items()})
 
 
-def pinned(path: Path, names: Iterable[str]) -> Lock:
+def pinned(path: Path, names: Iterable[str]) -> Pins:
     """The entries of these repositories, complete.
 
     Raises:
         DataError: lists what is not pinned.
     """
-    lock = read_lock(path)
-    unknown = {name: lock[name].unpinned if name in lock else ["the repository"] for name in names}
+    pins = read_pins(path)
+    unknown = {name: pins[name].unpinned if name in pins else ["the repository"] for name in names}
     listed = "; ".join(f"{name} ({', '.join(what)})" for name, what in unknown.items() if what)
     if listed:
         raise DataError(
             f"{path} does not pin {listed}, and what is not pinned is not used; "
             f"run `{COMMAND}` once on a machine with network and commit the file"
         )
-    return {name: lock[name] for name in names}
+    return {name: pins[name] for name in names}
 
 
 def is_weights(name: str) -> bool:

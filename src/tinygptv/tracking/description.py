@@ -11,7 +11,7 @@ from tinygptv.ground.names import STEPS
 from tinygptv.tracking.chain import Chain
 from tinygptv.tracking.lineage_view import gate, markdown, promotion
 
-LONGEST = 5000
+LONGEST_DESCRIPTION = 5000
 """Characters that MLflow's databases keep of a description."""
 
 
@@ -21,7 +21,7 @@ def step_digests(root: Path, profile: str) -> dict[str, str]:
     return {step: digest for step, digest in found.items() if digest is not None}
 
 
-def lineage_card(chain: Chain, quantized: Mapping[str, Any], unquantized: Mapping[str, Any]) -> str:
+def describe_version(chain: Chain, quantized: Mapping[str, Any], unquantized: Mapping[str, Any]) -> str:
     """The version's description in Markdown.
 
     Args:
@@ -30,7 +30,7 @@ def lineage_card(chain: Chain, quantized: Mapping[str, Any], unquantized: Mappin
         unquantized: ``evaluate.json``, the results before the 8-bit step.
     """
     version = chain.version
-    assert version is not None, "a card is a version's"
+    assert version is not None, "a description is a version's"
     lines = [
         f"TinyGPT-V, 8-bit, profile `{version.profile}`.",
         "",
@@ -68,12 +68,12 @@ def _benchmarks(quantized: Mapping[str, Any], unquantized: Mapping[str, Any]) ->
     return lines
 
 
-def fit(card: str) -> str:
+def fit(text: str) -> str:
     """A description, cut at the end of a line where a database would refuse it."""
-    if len(card) <= LONGEST:
-        return card
+    if len(text) <= LONGEST_DESCRIPTION:
+        return text
     end = "\n\nCut here: `tinygptv lineage` has all of it.\n"
-    return card[: LONGEST - len(end)].rpartition("\n")[0] + end
+    return text[: LONGEST_DESCRIPTION - len(end)].rpartition("\n")[0] + end
 
 
 def _number(value: Any) -> str:

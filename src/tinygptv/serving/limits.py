@@ -7,16 +7,12 @@ from dataclasses import dataclass
 from tinygptv.data.tasks import MAX_TEXT
 
 MIB = 1024**2
-HOST = "127.0.0.1"
-"""Loopback only: the service asks for no password."""
-HOST_NAMES = ("127.0.0.1", "localhost")
-"""Names under which a client may address it; another name in ``Host`` is that of a foreign page."""
 SERVE_PORT, WEB_PORT = 8000, 7860
 CHAMPION, CHALLENGER = "models:/tinygptv@champion", "models:/tinygptv@challenger"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class ServiceLimits:
     """How much the service takes, and how it works. What is beyond a limit gets a 4xx answer that names the limit."""
 
     max_image_bytes: int = 12 * MIB

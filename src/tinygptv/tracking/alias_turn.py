@@ -28,7 +28,7 @@ class TurnLostError(UserError):
     """Somebody else took the turn, because its holder did nothing for too long."""
 
 
-class Turn:
+class AliasTurn:
     """The right to move the aliases of a model."""
 
     def __init__(self, client: Any, name: str) -> None:
@@ -102,7 +102,7 @@ class Turn:
 
 
 @contextmanager
-def turn(tracking: Tracking, name: str) -> Iterator[Turn]:
+def alias_turn(tracking: Tracking, name: str) -> Iterator[AliasTurn]:
     """Wait for the right to move the aliases of a registered model, and hold it.
 
     A database in a file needs no mark: all who use it share the lock of ``promotion.aliases.only_promotion``.
@@ -115,7 +115,7 @@ def turn(tracking: Tracking, name: str) -> Iterator[Turn]:
         MlflowException: the server cannot be reached, or this user may not remove what another one's kill left.
         TurnLostError: it was taken before its end, so that its last change may have come too late.
     """
-    mine = Turn(tracking.mlflow, name)
+    mine = AliasTurn(tracking.mlflow, name)
     try:
         if not tracking.uri.startswith(SQLITE):
             mine.take()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tinygptv.ground.errors import UserError
-from tinygptv.tracking import turn
+from tinygptv.tracking import alias_turn
 
 SHORT = 0.5
 NAME = "tinygptv-turn"
@@ -16,7 +16,7 @@ NAME = "tinygptv-turn"
 @pytest.fixture
 def shared(tracking, monkeypatch):
     """The store, taken for a server's."""
-    monkeypatch.setattr(turn, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(alias_turn, "POLL_SECONDS", 0.01)
     return replace(tracking, uri="http://a-server")
 
 
@@ -28,10 +28,10 @@ def test_the_second_waits_for_the_first(shared):
     said = []
 
     def second():
-        with turn.turn(shared, NAME):
+        with alias_turn.alias_turn(shared, NAME):
             said.append("second")
 
-    with turn.turn(shared, NAME):
+    with alias_turn.alias_turn(shared, NAME):
         assert len(marks(shared)) == 1
         waiting = threading.Thread(target=second)
         waiting.start()
@@ -43,26 +43,26 @@ def test_the_second_waits_for_the_first(shared):
 
 
 def test_it_ends_with_an_error_too(shared):
-    with pytest.raises(ValueError, match="of the move"), turn.turn(shared, NAME):
+    with pytest.raises(ValueError, match="of the move"), alias_turn.alias_turn(shared, NAME):
         raise ValueError("of the move")
     assert marks(shared) == []
 
 
 def test_what_a_kill_left_is_taken_over(shared, monkeypatch):
-    monkeypatch.setattr(turn, "STALE_SECONDS", SHORT)
-    shared.mlflow.create_registered_model(f"{NAME}.left{turn.END}")
+    monkeypatch.setattr(alias_turn, "STALE_SECONDS", SHORT)
+    shared.mlflow.create_registered_model(f"{NAME}.left{alias_turn.END}")
     began = time.monotonic()
-    with turn.turn(shared, NAME):
+    with alias_turn.alias_turn(shared, NAME):
         assert time.monotonic() - began > SHORT
     assert marks(shared) == []
 
 
 def test_who_wakes_up_can_neither_go_on_nor_take_the_mark_of_the_next(shared, monkeypatch):
-    monkeypatch.setattr(turn, "STALE_SECONDS", 0.0)
+    monkeypatch.setattr(alias_turn, "STALE_SECONDS", 0.0)
     changes = []
-    with turn.turn(shared, NAME) as first:
+    with alias_turn.alias_turn(shared, NAME) as first:
         first.do(changes.append, "first")
-        with turn.turn(shared, NAME) as second:
+        with alias_turn.alias_turn(shared, NAME) as second:
             (mark,) = marks(shared)
             with pytest.raises(UserError, match=r"another promotion or rollback .* run the command again"):
                 first.do(changes.append, "first, late")
@@ -73,24 +73,24 @@ def test_who_wakes_up_can_neither_go_on_nor_take_the_mark_of_the_next(shared, mo
 
 
 def test_who_changed_last_and_lost_the_turn_is_told_at_its_end(shared, monkeypatch):
-    monkeypatch.setattr(turn, "STALE_SECONDS", 0.0)
-    with pytest.raises(UserError, match="another promotion"), turn.turn(shared, NAME) as first:
+    monkeypatch.setattr(alias_turn, "STALE_SECONDS", 0.0)
+    with pytest.raises(UserError, match="another promotion"), alias_turn.alias_turn(shared, NAME) as first:
         first.do(list)
-        with turn.turn(shared, NAME):
+        with alias_turn.alias_turn(shared, NAME):
             pass
-    with turn.turn(shared, NAME), turn.turn(shared, NAME):
+    with alias_turn.alias_turn(shared, NAME), alias_turn.alias_turn(shared, NAME):
         pass  # nothing was changed, so nothing can be wrong
 
 
 def test_who_works_is_not_taken_for_dead(shared, monkeypatch):
-    monkeypatch.setattr(turn, "STALE_SECONDS", SHORT)
+    monkeypatch.setattr(alias_turn, "STALE_SECONDS", SHORT)
     said = []
 
     def second():
-        with turn.turn(shared, NAME) as mine:
+        with alias_turn.alias_turn(shared, NAME) as mine:
             mine.do(said.append, "second")
 
-    with turn.turn(shared, NAME) as first:
+    with alias_turn.alias_turn(shared, NAME) as first:
         waiting = threading.Thread(target=second)
         waiting.start()
         until = time.monotonic() + 3 * SHORT
@@ -105,7 +105,7 @@ def test_many_at_once_take_turns(shared):
     inside, most, done = [], [], []
 
     def one(number):
-        with turn.turn(shared, NAME):
+        with alias_turn.alias_turn(shared, NAME):
             inside.append(number)
             most.append(len(inside))
             time.sleep(0.01)
@@ -121,10 +121,10 @@ def test_many_at_once_take_turns(shared):
 
 
 def test_a_model_whose_name_begins_alike_is_another_one(shared):
-    with turn.turn(shared, f"{NAME}-smoke"), turn.turn(shared, NAME):
+    with alias_turn.alias_turn(shared, f"{NAME}-smoke"), alias_turn.alias_turn(shared, NAME):
         assert len(marks(shared)) == 2
 
 
 def test_a_database_in_a_file_gets_no_mark(tracking):
-    with turn.turn(tracking, NAME):
+    with alias_turn.alias_turn(tracking, NAME):
         assert marks(tracking) == []
