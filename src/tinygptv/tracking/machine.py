@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from tinygptv.tracking.client import prepare_environment
+
 SECONDS_BETWEEN_SAMPLES = 10.0
 SECONDS_BEFORE_THE_FIRST = 1.0
 PREFIX = "system/"
@@ -38,6 +40,7 @@ class Machine:
 
 
 def _monitors() -> list[Any]:
+    prepare_environment()  # in a step that records, this is the first to import MLflow
     import psutil
     from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
     from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
