@@ -38,8 +38,8 @@ def build(profile: str, folder: Path) -> dict[str, Any]:
     from tinygptv.config.profiles import read_config
     from tinygptv.ground.runtime import quiet_libraries
     from tinygptv.model import TinyGPTVForConditionalGeneration
-    from tinygptv.model.configuration import from_profile
     from tinygptv.model.processing import build_processor
+    from tinygptv.model.profile import from_profile
     from tinygptv.pretraining.documents import END_OF_TEXT, train_tokenizer
 
     quiet_libraries()

@@ -87,7 +87,7 @@ def measure(profile: Any, name: str, rounds: int) -> tuple[dict[str, list[float]
 
     from tinygptv.ground import runtime
     from tinygptv.ground.folders import data_folder
-    from tinygptv.model import adapters, weights
+    from tinygptv.model import adapters, stage_checkpoint
     from tinygptv.steps.train import load_model
     from tinygptv.training import loop
     from tinygptv.training.batches import stage_batches
@@ -96,7 +96,7 @@ def measure(profile: Any, name: str, rounds: int) -> tuple[dict[str, list[float]
     data, config = data_folder(ROOT, profile.name), profile.config
     stage = config.stage(name).model_copy(update={"steps_per_epoch": STEPS_OF_A_ROUND, "epochs": 1, "repeats": 1})
     device = runtime.prepare(config.runtime, profile.seed)
-    parent = weights.parent_of(name)
+    parent = stage_checkpoint.parent_of(name)
     model, *_ = load_model(config, name, data / "backbones", data / parent if parent else None, device)
     batches = stage_batches(
         config, name, profile.seed, shards=data / "shards", backbones=data / "backbones", features=data / "features"

@@ -26,9 +26,10 @@ from gpu_common import GB, ROOT, read_profile  # puts the project on the path
 from tinygptv.data.batches import Batch
 from tinygptv.data.prompts import IGNORE_INDEX
 from tinygptv.ground import runtime
-from tinygptv.model import adapters, assembly, int8
-from tinygptv.model.configuration import from_profile
+from tinygptv.model import adapters, int8
+from tinygptv.model.backbones import formats_of
 from tinygptv.model.modeling import TinyGPTVForConditionalGeneration, TinyGPTVProjector
+from tinygptv.model.profile import from_profile
 from tinygptv.planning import compute, memory, sizes
 from tinygptv.training import loop
 from tinygptv.training.optimizer import set_learning_rate
@@ -64,7 +65,8 @@ def plan(config: Any, case: Case) -> dict[str, Any]:
     stage, measured = config.stage(case.stage), sizes.measure(config)
     needed = memory.stage_memory(config, case.stage, measured, "cuda" if case.device == "cuda" else "cpu")
     tower = measured.image_encoder.size(config.runtime.dtype, base_8bit=False) if case.tower else 0
-    work = compute.stage_compute(config, stage, adapters=measured.stages[case.stage].adapters > 0)
+    matrices, lora = measured.language_model.blocks, measured.stages[case.stage].adapters
+    work = compute.stage_compute(config, stage, matrices=matrices, lora=lora)
     encoder = compute.encoder_forward(config, stage.image_size) if case.tower else 0.0
     return {
         "memory": asdict(needed) | {"image_encoder": tower, "peak": needed.peak + tower},
@@ -93,8 +95,8 @@ def limit(gpu: float) -> dict[str, int]:
 
 
 def fill(module: nn.Module, dtype: torch.dtype, home: torch.device, device: torch.device, std: float) -> None:
-    """Give a module without memory random weights in the formats of ``assembly.fill``, made on ``device``."""
-    formats, tensors = assembly.formats_of(module, dtype), {}
+    """Give a module without memory random weights in the formats of ``backbones.fill``, made on ``device``."""
+    formats, tensors = formats_of(module, dtype), {}
     for name, empty in module.state_dict().items():
         value = torch.empty(empty.shape, dtype=formats[name], device=device)
         if "norm" in name.lower():

@@ -106,7 +106,7 @@ def make_model(smoke: Config, tokenizer: PreTrainedTokenizerFast) -> Callable[..
     import torch
 
     from tinygptv.model import TinyGPTVForConditionalGeneration
-    from tinygptv.model.configuration import from_profile
+    from tinygptv.model.profile import from_profile
 
     def make(seed: int = 0) -> TinyGPTVForConditionalGeneration:
         torch.manual_seed(seed)

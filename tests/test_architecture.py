@@ -88,7 +88,8 @@ def test_nothing_runs_code_from_data_or_passes_over_what_does_not_fit(path):
     [
         ("src/tinygptv/data/order.py", "from tinygptv.steps import harness", "Floors"),
         ("src/tinygptv/ground/names.py", "from tinygptv.config import Config", "Floors"),
-        ("src/tinygptv/model/phi.py", "def late():\n    from tinygptv.training import loop", "Floors"),
+        ("src/tinygptv/model/language/phi.py", "def late():\n    from tinygptv.training import loop", "Floors"),
+        ("src/tinygptv/model/vision.py", "from tinygptv.model.language import AUTHORS", "image side"),
         ("src/tinygptv/tracking/version_tags.py", "from tinygptv.tracking.registry import description_of", "No circle"),
         ("src/tinygptv/serving/engine.py", "import mlflow", "MLflow"),
         ("src/tinygptv/services/up.py", "import prefect", "Prefect"),

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.checkouts import Checkout
 from tinygptv.ground.files import read_json, sha256_file, write_json
-from tinygptv.model.weights import MANIFEST, TRAINED
+from tinygptv.model.stage_checkpoint import MANIFEST, TRAINED
 from tinygptv.tracking import shelf
 from tinygptv.tracking.spool import read_events
 

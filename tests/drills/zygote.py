@@ -38,6 +38,7 @@ IMPORTED_LATE = (
     "tinygptv.data.loading",
     "tinygptv.model.adapters",
     "tinygptv.model.assembly",
+    "tinygptv.model.stage_checkpoint",
     "tinygptv.model.weights",
     "tinygptv.model.int8",
     "tinygptv.model.processing",

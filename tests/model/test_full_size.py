@@ -8,7 +8,7 @@ import torch
 from tinygptv.config import Config
 from tinygptv.model import TinyGPTVForConditionalGeneration
 from tinygptv.model.adapters import add_lora, freeze
-from tinygptv.model.configuration import from_profile
+from tinygptv.model.profile import from_profile
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, Genera
 from tests.serving.helpers import TOKENS, strong_model
 from tinygptv.ground.errors import CheckpointError, DataError, UserError
 from tinygptv.model.inference import VisionLanguageModel
-from tinygptv.model.int8 import SKIPPED, save_quantized
+from tinygptv.model.int8 import save_quantized, skipped
 from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
 from tinygptv.model.package import NEEDED
 from tinygptv.model.processing import TinyGPTVProcessor
@@ -221,7 +221,9 @@ def test_8_bit_answers_do_not_depend_on_the_batch_or_the_reloading(
     assert len(set(single)) > 1
     assert reloaded.answer(images, questions, batch_size=7) == single
     ready.model.save_pretrained(tmp_path)
-    settings = BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0, llm_int8_skip_modules=SKIPPED)
+    settings = BitsAndBytesConfig(
+        load_in_8bit=True, llm_int8_threshold=0.0, llm_int8_skip_modules=skipped(ready.model.config.text_config)
+    )
     in_memory = TinyGPTVForConditionalGeneration.from_pretrained(
         tmp_path, quantization_config=settings, device_map={"": "cpu"}
     )

@@ -14,8 +14,9 @@ from tinygptv.config import Config
 from tinygptv.config.profiles import read_config
 from tinygptv.data.batches import Batch
 from tinygptv.data.prompts import IGNORE_INDEX
-from tinygptv.model import TinyGPTVForConditionalGeneration, adapters, assembly, int8
-from tinygptv.model.configuration import from_profile
+from tinygptv.model import TinyGPTVForConditionalGeneration, adapters, int8
+from tinygptv.model.backbones import formats_of
+from tinygptv.model.profile import from_profile
 from tinygptv.training import loop
 
 STAGE = "stage3"
@@ -60,7 +61,7 @@ class Training:
     def _as_steps_prepare_it(self) -> None:
         """As ``steps/train.py`` does, with random weights."""
         language_model, dtype = self.model.language_model, getattr(torch, self.config.runtime.dtype)
-        formats = assembly.formats_of(language_model, dtype)
+        formats = formats_of(language_model, dtype)
         for name, parameter in language_model.named_parameters():
             parameter.data = parameter.data.to(formats[name])
         if "lora" in self.stage.trainable:

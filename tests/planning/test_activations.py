@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-from tinygptv.planning.activations import activations, block, longest_pass
+from tinygptv.model.language import of_profile
+from tinygptv.planning.activations import activations, longest_pass
 
 STAGE = "stage3"
 PARTS = ("projection", "input_norm", "qk_norm", "rms_norm", "final_norm", "lora")
@@ -86,7 +87,7 @@ def test_the_rules_of_cuda_are_those_of_its_autocast(training, form, dtype):
 def test_checkpointing_computes_a_block_again_and_nothing_else_stays(small):
     plain, checkpointed = small(), small(gradient_checkpointing=True)
     run = longest_pass(plain, plain.stage(STAGE), "cpu", adapters=True)
-    one = sum(block(plain.model.text, plain.model.lora, run, stream=4).values())
+    one = sum(of_profile(plain.model.text).kept(plain.model.text, plain.model.lora, run).later.values())
     assert planned(plain).recomputed == 0
     assert planned(checkpointed).recomputed == one
     inputs = plain.model.text.hidden_size * 4 * run.all_tokens

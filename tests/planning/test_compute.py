@@ -7,19 +7,26 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from tinygptv.model.configuration import from_profile
+from tinygptv.model.configuration import image_config
 from tinygptv.model.vision import TinyGPTVImageEncoder
 from tinygptv.planning.compute import UTILISATION, encoder_forward, mean_batch, stage_compute
+from tinygptv.planning.sizes import measure
 
 STAGE = "stage3"
 LEVERS = {"checkpointing": {"gradient_checkpointing": True}, "label only": {"label_only_logits": True}}
 PLAIN = ("projection", "input_norm", "qk_norm", "rms_norm", "final_norm")
 
 
+def planned(config, name=STAGE):
+    sizes = measure(config, name)
+    lora = sizes.stages[name].adapters if "lora" in config.stage(name).trainable else 0
+    return stage_compute(config, config.stage(name), matrices=sizes.language_model.blocks, lora=lora)
+
+
 @pytest.mark.parametrize("form", [{}, *LEVERS.values(), {"trainable": PLAIN}], ids=["plain", *LEVERS, "no adapters"])
 def test_operations_of_a_sample_are_those_that_torch_counts(training, form):
     made = training(**form)
-    plan = stage_compute(made.config, made.stage, adapters="lora" in made.stage.trainable)
+    plan = planned(made.config)
     with sdpa_kernel(SDPBackend.MATH):  # the one that torch can count
         with FlopCounterMode(display=False) as forward:
             loss = made.loss()
@@ -36,7 +43,7 @@ def test_operations_of_a_sample_are_those_that_torch_counts(training, form):
 @pytest.mark.parametrize("size", [32, 64])
 def test_operations_of_an_image_are_those_that_torch_counts(smoke, size):
     with torch.device("meta"):
-        encoder = TinyGPTVImageEncoder(from_profile(smoke.model, 0)).eval().requires_grad_(False)
+        encoder = TinyGPTVImageEncoder(image_config(smoke.model)).eval().requires_grad_(False)
         pixels = torch.empty(1, 3, size, size)
     with FlopCounterMode(display=False) as counted, sdpa_kernel(SDPBackend.MATH):
         encoder(pixels)
@@ -51,7 +58,7 @@ def test_the_paper_s_tower_and_the_mean_of_its_mixture(paper):
 
 
 def test_hours_follow_from_the_assumed_share_of_the_peak(paper):
-    compute = stage_compute(paper, paper.stage2, adapters=True)
+    compute = planned(paper, "stage2")
     assert compute.samples == 4 * 5000 * 64
     operations = compute.samples * (compute.forward + compute.backward + compute.recomputed)
     assert compute.hours(100.0) * 3600 * 100e12 * UTILISATION == pytest.approx(operations)

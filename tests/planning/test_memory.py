@@ -46,8 +46,8 @@ def test_checkpoints(small, tmp_path):
     """Of a profile whose later stages train less than its first."""
     from tinygptv.model import TinyGPTVForConditionalGeneration
     from tinygptv.model.adapters import freeze
-    from tinygptv.model.configuration import from_profile
-    from tinygptv.model.weights import TRAINED, save_stage
+    from tinygptv.model.profile import from_profile
+    from tinygptv.model.stage_checkpoint import TRAINED, save_stage
 
     config = small()
     trainable = {
@@ -69,8 +69,8 @@ def test_checkpoints(small, tmp_path):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_published_backbones_lie_in_the_format_of_the_profile(small, paper, tmp_path, dtype):
     from tinygptv.model import TinyGPTVForConditionalGeneration
-    from tinygptv.model.assembly import formats_of
-    from tinygptv.model.configuration import from_profile
+    from tinygptv.model.backbones import formats_of
+    from tinygptv.model.profile import from_profile
 
     config = small(runtime__dtype=dtype).model_copy(update={"backbones": paper.backbones})
     model, real = TinyGPTVForConditionalGeneration(from_profile(config.model, 0)), 0

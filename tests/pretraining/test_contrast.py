@@ -14,7 +14,7 @@ from tinygptv.config import Config
 from tinygptv.data import shards
 from tinygptv.data.records import ImageInfo, ImageRecord, ImageSample, Record, Turn
 from tinygptv.ground.errors import DataError
-from tinygptv.model.configuration import from_profile
+from tinygptv.model.profile import from_profile
 from tinygptv.model.vision import TinyGPTVImageEncoder
 from tinygptv.pretraining import contrast
 

@@ -16,8 +16,8 @@ from tinygptv.config import Config
 from tinygptv.data import shards
 from tinygptv.data.prompts import encode_text
 from tinygptv.data.records import BOX_TASKS, format_box, parse_box
-from tinygptv.model.configuration import from_profile
-from tinygptv.model.phi import TinyGPTVPhiForCausalLM
+from tinygptv.model.language.phi import TinyGPTVPhiForCausalLM
+from tinygptv.model.profile import from_profile
 from tinygptv.pretraining import language
 from tinygptv.pretraining.documents import Described, Document, Documents, content_words, describe, move
 

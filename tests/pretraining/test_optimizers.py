@@ -19,13 +19,14 @@ from tinygptv.pretraining.optimizers import MuonAdamW, group_of, held_rate
         ("model.layers.0.self_attn.q_layernorm.bias", (4,), "others"),
         ("model.embed_tokens.weight", (4, 4), "others"),
         ("lm_head.weight", (4, 4), "others"),
+        ("words.weight", (4, 4), "others"),
         ("vision_model.embeddings.patch_embedding.weight", (4, 3, 2, 2), "others"),
         ("embed_phrases.words_WD", (4, 4), "others"),
         ("query_tokens", (1, 4, 4), "others"),
     ],
 )
 def test_groups(name: str, shape: tuple[int, ...], group: str) -> None:
-    assert group_of(name, nn.Parameter(torch.zeros(shape))) == group
+    assert group_of(name, nn.Parameter(torch.zeros(shape)), ("words", "lm_head")) == group
 
 
 def test_the_rate_is_held_between_warm_up_and_cosine(smoke: Config) -> None:
@@ -42,7 +43,7 @@ def test_the_rate_is_held_between_warm_up_and_cosine(smoke: Config) -> None:
 def test_a_gradient_that_is_not_finite_stops_before_the_step(smoke: Config) -> None:
     module = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
     named = [("fc.weight", module[0].weight), ("fc.bias", module[0].bias), ("norm.weight", module[1].weight)]
-    optimizer = MuonAdamW(named, smoke.backbones.text)
+    optimizer = MuonAdamW(named, smoke.backbones.text, ends=())
     before = module[0].weight.detach().clone()
     with pytest.raises(RuntimeError, match="non-finite"):
         optimizer.step(3, module(torch.ones(1, 4)).sum() * torch.inf)

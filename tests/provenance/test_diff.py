@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from tinygptv.cli import main
-from tinygptv.model import weights
+from tinygptv.model import stage_checkpoint as checkpoint
 from tinygptv.provenance import diff
 
 MANIFEST = {
@@ -59,7 +59,7 @@ def checkout(tmp_path, monkeypatch) -> Path:
 
 
 def test_the_files_are_those_of_a_checkpoint():
-    assert (weights.MANIFEST, weights.TRACE, weights.HISTORY, weights.TRAINED) == diff.FILES
+    assert (checkpoint.MANIFEST, checkpoint.TRACE, checkpoint.HISTORY, checkpoint.TRAINED) == diff.FILES
 
 
 def test_equal_runs(stage, checkout, capsys):
@@ -72,10 +72,10 @@ def test_equal_runs(stage, checkout, capsys):
 def test_counts_of_cuts_are_compared_where_both_have_them(stage):
     """A run of an earlier version, or one fetched from MLflow, has none."""
     one, two = stage("one"), stage("two")
-    (one / weights.CUTS).write_text('{"vqa": {"answers": 3}}')
-    assert diff.CUTS == weights.CUTS
+    (one / checkpoint.CUTS).write_text('{"vqa": {"answers": 3}}')
+    assert diff.CUTS == checkpoint.CUTS
     assert diff.compare(one, two) == {}
-    (two / weights.CUTS).write_text('{"vqa": {"answers": 4}}')
+    (two / checkpoint.CUTS).write_text('{"vqa": {"answers": 4}}')
     assert list(diff.compare(one, two)) == ["files"]
 
 

@@ -16,7 +16,7 @@ from tinygptv.config import Part
 from tinygptv.ground.files import sha256_file
 from tinygptv.ground.names import STAGES
 from tinygptv.ground.yaml_files import read_yaml
-from tinygptv.model import assembly, int8, weights
+from tinygptv.model import assembly, int8, stage_checkpoint, weights
 from tinygptv.model.adapters import merge_lora, trainable_parameters
 from tinygptv.model.folders import write_folder
 from tinygptv.model.inference import VisionLanguageModel
@@ -67,7 +67,7 @@ def with_lists(config, lists):
 def reopened(config, stage, folder, backbones):
     torch.manual_seed(999)  # a projection or adapters that were drawn again would be others
     model = assembly.assemble(config, backbones, with_tower=False)
-    weights.load_stage(model, folder, stage, config, backbones)
+    stage_checkpoint.load_stage(model, folder, stage, config, backbones)
     return model
 
 
@@ -76,7 +76,7 @@ def save(model, table, earlier, folder, backbones):
     folder.mkdir()
     manifest = {"stage": folder.name, "parent": None, "features": "", "seed": 0, "config": {}, "environment": {}}
     manifest |= {"backbones": weights.backbone_digests(backbones), "trainable": table.trainable, "changes": []}
-    weights.save_stage(model, folder, manifest, earlier.groups if earlier else ())
+    stage_checkpoint.save_stage(model, folder, manifest, earlier.groups if earlier else ())
     return folder
 
 
@@ -95,10 +95,10 @@ def test_a_chain_of_checkpoints_holds_what_every_stage_trained(part, kind, smoke
         parent = save(model, table, earlier, tmp_path / name, backbones)
         learned |= set(table.trainable)
         assert_close(logits(reopened(config, name, parent, backbones)), before, rtol=0, atol=0)
-        written = weights.read_manifest(parent, name)
+        written = stage_checkpoint.read_manifest(parent, name)
         assert set(written.trainable) == set(config.stage(name).trainable)
         assert set(written.held) == {*learned, "projection"}
-        stored = weights.load_weights(parent / weights.TRAINED)
+        stored = weights.load_weights(parent / stage_checkpoint.TRAINED)
         assert sum(written.held.values()) == sum(tensor.numel() for tensor in stored.values())
 
 
@@ -116,7 +116,7 @@ def test_a_base_in_fewer_bits_changes_nothing_of_what_is_handed_on(smoke, backbo
             parameter.data += 0.1 * torch.randn(parameter.shape)
             learned[own] = parameter.detach().clone()
         parent = save(model, table, earlier, tmp_path / name, backbones)
-        stored = weights.load_weights(parent / weights.TRAINED)
+        stored = weights.load_weights(parent / stage_checkpoint.TRAINED)
         assert stored.keys() == learned.keys()
         assert all(torch.equal(stored[own], value) for own, value in learned.items())
 
@@ -173,18 +173,18 @@ def test_a_stage_that_trains_less_goes_on_after_a_kill_with_the_same_bytes(check
     content["stage2"]["trainable"] = ["final_norm"]
     checkout.config_path.write_text(json.dumps(content))
     assert run(checkout, "stage2") == 0
-    once = sha256_file(checkout.data / "stage2" / weights.TRAINED)
+    once = sha256_file(checkout.data / "stage2" / stage_checkpoint.TRAINED)
     shutil.rmtree(checkout.data / "stage2")
     with pytest.MonkeyPatch.context() as patch:
         stop_after(patch, 7)
         assert run(checkout, "stage2") == 143
     assert run(checkout, "stage2") == 0
-    assert sha256_file(checkout.data / "stage2" / weights.TRAINED) == once
-    before = weights.load_weights(checkout.data / "stage1" / weights.TRAINED)
-    after = weights.load_weights(checkout.data / "stage2" / weights.TRAINED)
+    assert sha256_file(checkout.data / "stage2" / stage_checkpoint.TRAINED) == once
+    before = weights.load_weights(checkout.data / "stage1" / stage_checkpoint.TRAINED)
+    after = weights.load_weights(checkout.data / "stage2" / stage_checkpoint.TRAINED)
     assert {name for name in after if not torch.equal(after[name], before[name])} == {
         "language_model.model.final_layernorm.weight"
     }
-    manifest = json.loads((checkout.data / "stage2" / weights.MANIFEST).read_bytes())
+    manifest = json.loads((checkout.data / "stage2" / stage_checkpoint.MANIFEST).read_bytes())
     assert manifest["trainable"].keys() == {"final_norm"}
     assert manifest["held"].keys() == set(checkout.config.stage1.trainable)

@@ -2,14 +2,16 @@
 
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
 
-from tinygptv.model.configuration import TinyGPTVConfig, TinyGPTVTextConfig
+from tinygptv.model.configuration import TinyGPTVConfig
+from tinygptv.model.language import ARCHITECTURES
+from tinygptv.model.language.phi import TinyGPTVPhiForCausalLM, TinyGPTVTextConfig
 from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
-from tinygptv.model.phi import TinyGPTVPhiForCausalLM
 from tinygptv.model.processing import TinyGPTVProcessor
 
+for architecture in ARCHITECTURES.values():
+    AutoConfig.register(architecture.model_type, architecture.config)
+    AutoModelForCausalLM.register(architecture.config, architecture.model)
 AutoConfig.register("tinygptv", TinyGPTVConfig)
-AutoConfig.register("tinygptv_text", TinyGPTVTextConfig)
-AutoModelForCausalLM.register(TinyGPTVTextConfig, TinyGPTVPhiForCausalLM)
 AutoModelForImageTextToText.register(TinyGPTVConfig, TinyGPTVForConditionalGeneration)
 AutoProcessor.register(TinyGPTVConfig, TinyGPTVProcessor)
 

@@ -19,21 +19,18 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tinygptv.config import Lora
+    from tinygptv.model.language.interface import Architecture
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
 
-LORA_TARGETS = ("query_key_value", "dense")
-"""The two matrices of the attention; the MLP has none. Source: ``minigpt4.py``, lora_target_modules."""
+GROUPS = ("projection", "input_norm", "qk_norm", "rms_norm", "final_norm", "norm_biases", "lora")
+"""Groups of parameters that a stage's ``trainable`` can name, in their order."""
 
-GROUPS = {
-    "projection": r"projector\.linear_[12]\.(weight|bias)",
-    "input_norm": r"language_model\.model\.layers\.\d+\.input_layernorm\.weight",
-    "qk_norm": r"language_model\.model\.layers\.\d+\.self_attn\.[qk]_layernorm\.weight",
-    "rms_norm": r"language_model\.model\.layers\.\d+\.post_layernorm\.weight",
-    "final_norm": r"language_model\.model\.final_layernorm\.weight",
-    "norm_biases": r"language_model\.model\..*layernorm\.bias",
-    "lora": r"language_model\.model\.layers\.\d+\.self_attn\.(query_key_value|dense)\.lora_[AB]\.weight",
-}
-"""Group of a stage's ``trainable`` to the names of its parameters, in our own naming."""
+
+def patterns(language: Architecture) -> dict[str, str]:
+    """Group to the names of its parameters, in our own naming, in a model with this language model."""
+    named = {group: rf"language_model\.{pattern}" for group, pattern in language.groups().items()}
+    named["projection"] = r"projector\.linear_[12]\.(weight|bias)"
+    return {group: named[group] for group in GROUPS}
 
 
 def held_groups(*trained: Iterable[str]) -> tuple[str, ...]:
@@ -68,15 +65,17 @@ def own_name(name: str) -> str:
 
 
 def add_lora(model: TinyGPTVForConditionalGeneration, settings: Lora) -> None:
-    """Put adapters on every attention of the language model: A random (Kaiming), B zero."""
+    """Put adapters on the matrices of the language model that take them: A random (Kaiming), B zero."""
     quiet_libraries()  # PEFT imports bitsandbytes
     from peft import LoraConfig, inject_adapter_in_model
+
+    from tinygptv.model.language import architecture_of
 
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules=list(LORA_TARGETS),
+        target_modules=list(architecture_of(model.config.text_config).lora_targets),
         bias="none",
     )
     inject_adapter_in_model(config, model.language_model)
@@ -103,16 +102,18 @@ def merge_lora(model: TinyGPTVForConditionalGeneration) -> None:
     assert not has_lora(model)
 
 
-def freeze(model: nn.Module, groups: Iterable[str]) -> FreezeTable:
+def freeze(model: TinyGPTVForConditionalGeneration, groups: Iterable[str]) -> FreezeTable:
     """Make the parameters of the groups trainable, in float32, and freeze every other one.
 
     Raises:
         CheckpointError: a group matches nothing in the model.
     """
-    counts = dict.fromkeys(groups, 0)
+    from tinygptv.model.language import architecture_of
+
+    counts, named = dict.fromkeys(groups, 0), patterns(architecture_of(model.config.text_config))
     frozen = 0
     for name, parameter in model.named_parameters():
-        group = next((g for g in counts if re.fullmatch(GROUPS[g], own_name(name))), None)
+        group = next((g for g in counts if re.fullmatch(named[g], own_name(name))), None)
         parameter.requires_grad_(group is not None)
         if group is None:
             frozen += parameter.numel()

@@ -9,7 +9,6 @@ from transformers import (
     Blip2QFormerConfig,
     Blip2VisionConfig,
     CLIPVisionConfig,
-    PhiConfig,
     PreTrainedConfig,
 )
 from transformers.configuration_utils import SubConfigSpec
@@ -21,18 +20,6 @@ LN_VISION_EPS = 1e-5
 """The authors' ``ln_vision`` has torch's default; BLIP-2's own configuration would give it 1e-6."""
 TOWERS = {"eva": Blip2VisionConfig, "clip": CLIPVisionConfig}
 """Image towers by their names in a profile."""
-
-
-class TinyGPTVTextConfig(PhiConfig):
-    """Phi with LayerNorm on queries and keys, RMSNorm after the attention, and one fused qkv matrix."""
-
-    model_type = "tinygptv_text"
-    base_config_key = "text_config"
-    base_model_tp_plan: ClassVar[dict[str, str]] = {}
-
-    qk_layernorm: bool = True
-    rms_norm: bool = True
-    rms_norm_eps: float = 1e-6
 
 
 class TinyGPTVConfig(PreTrainedConfig):
@@ -47,7 +34,7 @@ class TinyGPTVConfig(PreTrainedConfig):
     sub_configs_defaults: ClassVar[dict[str, Any]] = {
         "vision_config": SubConfigSpec(AutoConfig, model_type=Blip2VisionConfig.model_type),
         "qformer_config": Blip2QFormerConfig,
-        "text_config": TinyGPTVTextConfig,
+        "text_config": SubConfigSpec(AutoConfig, model_type="tinygptv_text"),
     }
 
     vision_config: Any = None
@@ -67,17 +54,17 @@ class TinyGPTVConfig(PreTrainedConfig):
         return int(self.text_config.vocab_size)
 
 
-def from_profile(model: Model, end_of_text_id: int) -> TinyGPTVConfig:
-    """The ``model`` section of a profile as a transformers configuration.
+def image_config(model: Model) -> TinyGPTVConfig:
+    """The ``model`` section of a profile, for its image side: nothing there reads ``text_config``, a default."""
+    return TinyGPTVConfig(**image_parts(model))
 
-    Args:
-        model: the section.
-        end_of_text_id: the tokenizer's ``<|endoftext|>``, which serves as BOS, EOS and padding, as in Phi-2.
-    """
-    qformer, text = model.qformer, model.text
-    return TinyGPTVConfig(
-        vision_config=tower_config(model.vision, model.initializer_range),
-        qformer_config=Blip2QFormerConfig(
+
+def image_parts(model: Model) -> dict[str, Any]:
+    """All of the ``model`` section that is not the language model's, as keys of the configuration."""
+    qformer = model.qformer
+    return {
+        "vision_config": tower_config(model.vision, model.initializer_range),
+        "qformer_config": Blip2QFormerConfig(
             hidden_size=qformer.hidden_size,
             num_hidden_layers=qformer.num_hidden_layers,
             num_attention_heads=qformer.num_attention_heads,
@@ -85,26 +72,10 @@ def from_profile(model: Model, end_of_text_id: int) -> TinyGPTVConfig:
             cross_attention_frequency=qformer.cross_attention_frequency,
             initializer_range=model.initializer_range,
         ),
-        text_config=TinyGPTVTextConfig(
-            vocab_size=text.vocab_size,
-            hidden_size=text.hidden_size,
-            intermediate_size=text.intermediate_size,
-            num_hidden_layers=text.num_hidden_layers,
-            num_attention_heads=text.num_attention_heads,
-            partial_rotary_factor=text.partial_rotary_factor,
-            max_position_embeddings=text.max_position_embeddings,
-            resid_pdrop=text.resid_pdrop,
-            qk_layernorm=text.qk_norm,
-            rms_norm=text.rms_norm,
-            initializer_range=model.initializer_range,
-            bos_token_id=end_of_text_id,
-            eos_token_id=end_of_text_id,
-            pad_token_id=end_of_text_id,
-        ),
-        num_query_tokens=qformer.num_query_tokens,
-        projection_size=model.projection_size,
-        initializer_range=model.initializer_range,
-    )
+        "num_query_tokens": qformer.num_query_tokens,
+        "projection_size": model.projection_size,
+        "initializer_range": model.initializer_range,
+    }
 
 
 def tower_config(vision: Vision, initializer_range: float) -> PreTrainedConfig:

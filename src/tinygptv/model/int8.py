@@ -16,15 +16,20 @@ from tinygptv.model.folders import write_folder
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedConfig, PreTrainedModel
 
     from tinygptv.model.inference import VisionLanguageModel
-    from tinygptv.model.phi import TinyGPTVPhiForCausalLM
 
-SKIPPED = ["image_encoder", "projector", "lm_head"]
+
+def skipped(text_config: PreTrainedConfig) -> list[str]:
+    """Parts of the model, and of this language model, that stay as they are."""
+    from tinygptv.model.language import architecture_of
+
+    return ["image_encoder", "projector", architecture_of(text_config).head]
 
 
 def quantize_base(
-    language_model: TinyGPTVPhiForCausalLM, *, outlier_threshold: float, device: torch.device | None = None
+    language_model: PreTrainedModel, *, outlier_threshold: float, device: torch.device | None = None
 ) -> None:
     """Put the frozen matrices of the blocks into 8 bits, in place; adapters on them stay as they are and train.
 
@@ -43,8 +48,9 @@ def quantize_base(
     from bitsandbytes.functional import int8_vectorwise_quant
 
     from tinygptv.model.frozen8bit import FrozenLinear8bit
+    from tinygptv.model.language import architecture_of
 
-    blocks = language_model.model.layers
+    blocks = architecture_of(language_model.config).blocks_of(language_model)
     names = [name for name, part in blocks.named_modules() if type(part) is nn.Linear and ".lora_" not in name]
     for name in names:
         linear = blocks.get_submodule(name)
@@ -93,12 +99,14 @@ def quantize_folder(source: Path, folder: Path, *, outlier_threshold: float, max
     """
     from transformers import BitsAndBytesConfig
 
+    from tinygptv.model.configuration import TinyGPTVConfig
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
     from tinygptv.model.processing import TinyGPTVProcessor
 
     quiet_libraries()
+    text_config = TinyGPTVConfig.from_pretrained(source).text_config
     settings = BitsAndBytesConfig(
-        load_in_8bit=True, llm_int8_threshold=outlier_threshold, llm_int8_skip_modules=SKIPPED
+        load_in_8bit=True, llm_int8_threshold=outlier_threshold, llm_int8_skip_modules=skipped(text_config)
     )
     quantized = TinyGPTVForConditionalGeneration.from_pretrained(
         source, dtype="auto", quantization_config=settings, device_map={"": "cpu"}

@@ -1,6 +1,6 @@
 """TinyGPT-V as one transformers model.
 
-image -> ViT -> Q-Former (32 vectors) -> two projections -> slots in Phi's input.
+image -> ViT -> Q-Former (32 vectors) -> two projections -> slots in the language model's input.
 
 Source: paper, section 3.1 and figure 4; the authors' ``minigpt4/models/minigpt_v2.py``, ``minigpt_base.py``.
 Shapes: B batch, C colours, H height, W width, T tokens, N images of the batch, Q queries, D width, V vocabulary.
@@ -18,7 +18,7 @@ from tinygptv.data.prompts import IGNORE_INDEX
 from tinygptv.ground.digests import SealedFolder
 from tinygptv.ground.errors import CheckpointError, NotFiniteError
 from tinygptv.model.configuration import TinyGPTVConfig
-from tinygptv.model.phi import TinyGPTVPhiForCausalLM
+from tinygptv.model.language import architecture_of
 from tinygptv.model.vision import TinyGPTVImageEncoder
 
 
@@ -32,7 +32,7 @@ class TinyGPTVOutput(ModelOutput):
 
 
 class TinyGPTVProjector(nn.Module):
-    """Two linear maps in a row, no activation between: Q-Former width -> 4096 -> Phi width in the paper."""
+    """Two linear maps in a row, no activation between: Q-Former width -> 4096 -> Phi-2's width in the paper."""
 
     def __init__(self, config: TinyGPTVConfig) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class TinyGPTVPreTrainedModel(SealedFolder, PreTrainedModel):
     base_model_prefix = "model"
     input_modalities = ("image", "text")
     supports_gradient_checkpointing = True
-    _no_split_modules = ["TinyGPTVDecoderLayer", "Blip2EncoderLayer"]  # noqa: RUF012 (the base's form)
+    _no_split_modules = ["Blip2EncoderLayer"]  # noqa: RUF012 (the base's form; the language model tells its own)
     _keep_in_fp32_modules_strict = ["query_tokens", "qformer"]  # noqa: RUF012
     _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
     _supports_sdpa = True
@@ -82,7 +82,7 @@ class TinyGPTVForConditionalGeneration(TinyGPTVPreTrainedModel, GenerationMixin)
         super().__init__(config)
         self.image_encoder = TinyGPTVImageEncoder._from_config(config)
         self.projector = TinyGPTVProjector(config)
-        self.language_model = TinyGPTVPhiForCausalLM._from_config(config.text_config)
+        self.language_model = architecture_of(config.text_config).model._from_config(config.text_config)
         self.post_init()
 
     def save_pretrained(self, save_directory: Any, *arguments: Any, **named: Any) -> Any:
@@ -102,7 +102,7 @@ class TinyGPTVForConditionalGeneration(TinyGPTVPreTrainedModel, GenerationMixin)
     @property
     def dtype(self) -> torch.dtype:
         """Format of the language model: what a saved folder is opened in (the queries come first, and are float32)."""
-        return self.language_model.model.embed_tokens.weight.dtype
+        return next(self.get_input_embeddings().parameters()).dtype
 
     def get_input_embeddings(self) -> nn.Module:
         """The table of token embeddings."""
@@ -214,11 +214,11 @@ class TinyGPTVForConditionalGeneration(TinyGPTVPreTrainedModel, GenerationMixin)
             Logits [L, V] and the token ids they should predict [L], for L labelled tokens.
         """
         embedded_BTD = self.embed(input_ids, self.projector(image_features))
-        hidden_BTD = self.language_model.model(
+        hidden_BTD = self.language_model.get_decoder()(
             inputs_embeds=embedded_BTD, attention_mask=attention_mask, use_cache=False
         ).last_hidden_state
         learned_BT = labels[:, 1:] != IGNORE_INDEX
-        return self.language_model.lm_head(hidden_BTD[:, :-1][learned_BT]), labels[:, 1:][learned_BT]
+        return self.get_output_embeddings()(hidden_BTD[:, :-1][learned_BT]), labels[:, 1:][learned_BT]
 
     def _get_logits_processor(self, *arguments: Any, **named: Any) -> LogitsProcessorList:
         """Those of transformers, after one that stops where there is nothing to choose from."""

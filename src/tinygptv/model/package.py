@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tinygptv.ground import digests, runtime
 from tinygptv.ground.errors import CheckpointError, UserError, brief, true_cause
 from tinygptv.ground.files import read_json
-from tinygptv.model.assembly import check_fit
+from tinygptv.model.backbones import check_fit
 
 if TYPE_CHECKING:
     import torch

@@ -1,67 +1,17 @@
-"""Weights on disk: backbones, and the checkpoint of a stage (all that differs from them, and a manifest).
-
-Nothing is loaded that was not made for what it is loaded into: stage, parent, base weights and tokenizer are compared
-by digest first.
-"""
+"""Weights on disk: safetensors, and the backbones of a profile."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tinygptv.ground.errors import CheckpointError, true_cause
-from tinygptv.ground.files import needing, read_json, sha256_file, write_json
-from tinygptv.ground.names import STAGES
+from tinygptv.ground.files import needing, sha256_file
 
 if TYPE_CHECKING:
     import torch
 
-    from tinygptv.config import Config
-    from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
-
 IMAGE_ENCODER, LANGUAGE_MODEL, TOKENIZER = "image_encoder.safetensors", "language_model.safetensors", "tokenizer.json"
-TRAINED, MANIFEST, HISTORY = "trained.safetensors", "manifest.json", "history.json"
-TRACE = "trace.jsonl"
-"""One line for each step; ``history.json`` has the means that the loss curve shows."""
-CUTS = "cuts.json"
-"""Entry of the mixture → answers, and how many of them a stage cuts or leaves out (``data/fit.py``)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """What a stage's checkpoint says of itself."""
-
-    stage: str
-    parent: dict[str, str] | None
-    """Stage and digest of the checkpoint that training began from; None for stage 1 and imported weights."""
-    backbones: dict[str, str]
-    """Digests of the frozen weights and the tokenizer."""
-    features: str
-    """Digest of the cached features that it was trained on; empty for imported weights."""
-    trainable: dict[str, int]
-    """Parameters that this stage trained, by group."""
-    held: dict[str, int] = field(default_factory=dict)
-    """Parameters in ``trained.safetensors`` by group: those of the earlier stages stay, too, and the projection.
-
-    Empty in checkpoints older than this key: they hold what their stage trained.
-    """
-    seed: int
-    config: dict[str, Any]
-    """The sections `runtime`, `model` and the stage's own."""
-    environment: dict[str, Any]
-    changes: list[str]
-    """Settings that were changed while it trained (``--allow-changed``); none in a reproducible run."""
-    sha256: str
-    """Digest of ``trained.safetensors``."""
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """The groups that the checkpoint must hold."""
-        from tinygptv.model.adapters import held_groups
-
-        return held_groups(self.held, self.trainable)
 
 
 def save_weights(path: Path, tensors: dict[str, torch.Tensor]) -> None:
@@ -101,76 +51,3 @@ def backbone_digests(folder: Path) -> dict[str, str]:
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder / name} is missing; run `dvc repro backbones`")
     return {name: sha256_file(folder / name) for name in (IMAGE_ENCODER, LANGUAGE_MODEL, TOKENIZER)}
-
-
-def parent_of(stage: str) -> str | None:
-    """The stage whose checkpoint a stage begins from."""
-    index = STAGES.index(stage)
-    return STAGES[index - 1] if index else None
-
-
-def write_checkpoint(folder: Path, tensors: dict[str, torch.Tensor], manifest: dict[str, Any]) -> None:
-    """Write a stage's checkpoint: its tensors, then the manifest with their digest."""
-    save_weights(folder / TRAINED, tensors)
-    complete = Manifest(**manifest, sha256=sha256_file(folder / TRAINED))
-    write_json(folder / MANIFEST, asdict(complete))
-
-
-def save_stage(
-    model: TinyGPTVForConditionalGeneration, folder: Path, manifest: dict[str, Any], earlier: Iterable[str]
-) -> None:
-    """Write all in which a model differs from its backbones as the checkpoint of a stage; nothing trains afterwards.
-
-    Args:
-        model: as the stage leaves it.
-        folder: where to write.
-        manifest: all keys of ``Manifest`` but ``held`` and ``sha256``.
-        earlier: groups that the stages before have trained, whether or not this one does.
-    """
-    from tinygptv.model.adapters import freeze, held_groups, trainable_state
-
-    held = freeze(model, held_groups(manifest["trainable"], earlier))
-    write_checkpoint(folder, trainable_state(model), {**manifest, "held": held.trainable})
-
-
-def read_manifest(folder: Path, stage: str) -> Manifest:
-    """Read and check the manifest of a stage's checkpoint.
-
-    Raises:
-        CheckpointError: it belongs to another stage, has other keys, or the tensors are not those it was written for.
-    """
-    content = read_json(folder / MANIFEST)
-    try:
-        manifest = Manifest(**content)
-    except TypeError:
-        raise CheckpointError(f"{folder / MANIFEST} has other keys than this version writes; repeat {stage}") from None
-    if manifest.stage != stage:
-        raise CheckpointError(f"{folder} is a checkpoint of {manifest.stage}, {stage} is needed here")
-    if not (folder / TRAINED).is_file() or sha256_file(folder / TRAINED) != manifest.sha256:
-        raise CheckpointError(f"{folder / TRAINED} is missing or not the file of its manifest; run `dvc checkout`")
-    return manifest
-
-
-def load_stage(
-    model: TinyGPTVForConditionalGeneration, folder: Path, stage: str, config: Config, backbones: Path
-) -> Manifest:
-    """Load a stage's checkpoint into an assembled model, with its adapters where the stage has them.
-
-    Raises:
-        CheckpointError: the checkpoint is of another stage, or was trained on other backbones or another tokenizer.
-    """
-    from tinygptv.model.adapters import add_lora, freeze, has_lora, load_tensors, trainable_parameters
-
-    manifest = read_manifest(folder, stage)
-    for name, digest in backbone_digests(backbones).items():
-        if manifest.backbones.get(name) != digest:
-            raise CheckpointError(f"{folder} was trained with another {name} than {backbones / name}; repeat {stage}")
-    if "lora" in manifest.groups and not has_lora(model):
-        add_lora(model, config.model.lora)
-    freeze(model, manifest.groups)
-    tensors = load_weights(folder / TRAINED)
-    missing = sorted(trainable_parameters(model).keys() - tensors.keys())
-    if missing:
-        raise CheckpointError(f"{folder / TRAINED} lacks {', '.join(missing[:5])}; repeat {stage}")
-    load_tensors(model, tensors, str(folder / TRAINED))
-    return manifest

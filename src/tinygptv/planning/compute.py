@@ -42,13 +42,18 @@ class Compute:
         return self.samples * self.per_sample / (tflops * 1e12 * UTILISATION) / 3600
 
 
-def stage_compute(config: Config, stage: Stage, *, adapters: bool) -> Compute:
-    """Operations of a stage, every sequence as long as it may be."""
+def stage_compute(config: Config, stage: Stage, *, matrices: int, lora: int) -> Compute:
+    """Operations of a stage, every sequence as long as it may be.
+
+    Args:
+        config: the profile.
+        stage: the stage's section.
+        matrices: numbers in the matrices of the language model's blocks.
+        lora: numbers in the adapters on them.
+    """
     text, model, tokens = config.model.text, config.model, stage.max_sequence_tokens
     width, layers, queries = text.hidden_size, text.num_hidden_layers, model.qformer.num_query_tokens
-    matrices = layers * (4 * width**2 + 2 * width * text.intermediate_size)
     scores = layers * 2 * tokens**2 * width
-    lora = layers * 6 * width * model.lora.rank if adapters else 0
     positions = tokens - queries if stage.label_only_logits else tokens
     head = positions * width * text.vocab_size
     first = queries * model.qformer.hidden_size * model.projection_size

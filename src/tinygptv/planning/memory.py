@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tinygptv.planning.activations import Device, Pass, activations, longest_pass
+from tinygptv.planning.activations import activations, longest_pass
 from tinygptv.planning.compute import patches
 from tinygptv.planning.sizes import FLOAT32, Sizes, number_size
 
 if TYPE_CHECKING:
     from tinygptv.config import Config
+    from tinygptv.model.language.training_pass import Device, Pass
 
 RESERVE = 2**30
 """Bytes for the CUDA context, the workspace of cuBLAS and the gaps of the allocator; on the CPU, for Python and its
@@ -84,6 +85,8 @@ def stage_memory(config: Config, name: str, sizes: Sizes, device: Device) -> Sta
 
 def other_steps(config: Config, sizes: Sizes) -> tuple[StepMemory, ...]:
     """The steps besides training that run the model on the device."""
+    from tinygptv.model.language import of_profile
+
     number, text = number_size(config.runtime.dtype), config.model.text
     encoder = sizes.image_encoder.size(config.runtime.dtype, base_8bit=False)
     largest = max(config.features.image_sizes)
@@ -97,7 +100,7 @@ def other_steps(config: Config, sizes: Sizes) -> tuple[StepMemory, ...]:
     ]
     last = config.stage4
     tokens = last.max_sequence_tokens + config.evaluate.max_new_tokens
-    cached = 2 * text.num_hidden_layers * text.hidden_size * number * tokens
+    cached = text.num_hidden_layers * of_profile(text).cached(text) * number * tokens
     image = encoding(config, last.image_size)
     projections = sizes.projections.parameters * number
     full = encoder + projections + sizes.language_model.parameters * number

@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygptv.config import Config, Runtime, Stage
 from tinygptv.ground.errors import UserError
 from tinygptv.ground.names import STAGES
-from tinygptv.planning.activations import Device
 from tinygptv.planning.compute import PEAK_TFLOPS, Compute, encoder_forward, stage_compute
 from tinygptv.planning.memory import DiskUse, StageMemory, StepMemory, disk, other_steps, stage_memory, stage_pass
 from tinygptv.planning.sizes import Sizes, measure
+
+if TYPE_CHECKING:
+    from tinygptv.model.language.training_pass import Device
 
 GB = 10**9
 """Decimal, as the makers of devices count: a card of 24 GB has a little more, so a plan that fits, fits."""
@@ -163,7 +165,8 @@ def _stage_plan(config: Config, name: str, sizes: Sizes, device: Device, capacit
     stage = config.stage(name)
     run = stage_pass(config, name, sizes, device)
     memory = stage_memory(config, name, sizes, device)
-    compute = stage_compute(config, stage, adapters=run.adapters)
+    matrices, lora = sizes.language_model.blocks, sizes.stages[name].adapters
+    compute = stage_compute(config, stage, matrices=matrices, lora=lora)
     fits = memory.peak <= capacity
     return StagePlan(
         name=name,

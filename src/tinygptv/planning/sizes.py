@@ -25,7 +25,7 @@ MOMENTS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartSize:
-    """Parameters of a part of the model by the format that they take (``model/assembly.py``, ``model/int8.py``)."""
+    """Parameters of a part of the model by the format that they take (``model/backbones.py``, ``model/int8.py``)."""
 
     blocks: int
     """Matrices of the language model's blocks, which ``base_8bit`` makes small."""
@@ -102,16 +102,23 @@ def number_size(dtype: str) -> int:
 
 
 def measure(config: Config, last: str = STAGES[-1]) -> Sizes:
-    """Sizes of a profile's model and of its stages up to ``last``; no weight is allocated."""
+    """Sizes of a profile's model and of its stages up to ``last``; no weight is allocated.
+
+    Raises:
+        UserError: ``runtime.dtype`` is a number format in which the language model overflows.
+    """
     import torch
 
     from tinygptv.model import adapters
-    from tinygptv.model.configuration import from_profile
+    from tinygptv.model.language import architecture_of
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
+    from tinygptv.model.profile import from_profile
 
     with torch.device("meta"):
         model = TinyGPTVForConditionalGeneration(from_profile(config.model, end_of_text_id=0))
-    parts = [_part(module) for module in (model.image_encoder, model.language_model)]
+    language = architecture_of(model.config.text_config)
+    language.check_format(model.config.text_config, config.runtime.dtype)
+    parts = [_part(model.image_encoder), _part(model.language_model, language.blocks)]
     stages = {}
     groups: tuple[str, ...] = ()
     for name in STAGES[: STAGES.index(last) + 1]:
@@ -142,17 +149,18 @@ def _trained(model: TinyGPTVForConditionalGeneration, stage: Stage, groups: Sequ
     )
 
 
-def _part(module: nn.Module) -> PartSize:
+def _part(module: nn.Module, blocks: str = "") -> PartSize:
+    """Counts of a module; ``blocks`` is the list of the language model's blocks."""
     import torch
 
-    from tinygptv.model.assembly import formats_of
+    from tinygptv.model.backbones import formats_of
 
     formats = formats_of(module, torch.bfloat16)
     counts = {"blocks": 0, "rows": 0, "matrices": 0, "rest": 0}
     for name, parameter in module.named_parameters():
         if formats[name] == torch.float32:
             counts["rest"] += parameter.numel()
-        elif name.startswith("model.layers.") and parameter.ndim > 1:
+        elif blocks and name.startswith(f"{blocks}.") and parameter.ndim > 1:
             counts["blocks"] += parameter.numel()
             counts["rows"] += parameter.shape[0]
         else:

@@ -208,7 +208,7 @@ def pretrain(
     phrases = Phrases(images.captions, width, settings, std)
     place_marks(encoder, settings)
     encoder.eval()  # no dropout: the stand-ins are small and see each image about ten times
-    optimizer = MuonAdamW([*encoder.named_parameters(), *prefixed(phrases, "embed_phrases")], settings)
+    optimizer = MuonAdamW([*encoder.named_parameters(), *prefixed(phrases, "embed_phrases")], settings, ends=())
     size = images.pixels_BHWC.shape[1]
     order = torch.empty(0, dtype=torch.long)
     for step in range(settings.steps):

@@ -13,17 +13,17 @@ from torch.nn import functional as F  # noqa: N812 (torch's usual name)
 
 from tinygptv.config import TextPretraining
 from tinygptv.data.prompts import encode_text
+from tinygptv.model.language import architecture_of
 from tinygptv.pretraining.optimizers import MuonAdamW
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from tinygptv.model.phi import TinyGPTVPhiForCausalLM
     from tinygptv.pretraining.documents import Document, Documents
 
 
 def pretrain(
-    model: TinyGPTVPhiForCausalLM,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     documents: Documents,
     settings: TextPretraining,
@@ -39,7 +39,9 @@ def pretrain(
         on_step: called with the count of steps done and the loss.
     """
     model.train()
-    optimizer = MuonAdamW(model.named_parameters(), settings)
+    architecture = architecture_of(model.config)
+    ends = (architecture.embedding, architecture.head)
+    optimizer = MuonAdamW(model.named_parameters(), settings, ends=ends)
     for step in range(settings.steps):
         input_BT, weight_BT = encode(tokenizer, documents.batch(step), settings.given_weight)
         logits_BTV = model(input_ids=input_BT[:, :-1], use_cache=False).logits

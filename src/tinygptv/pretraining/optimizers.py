@@ -20,11 +20,18 @@ MAX_GRAD_NORM = 1.0
 class MuonAdamW:
     """Two optimizers that share one schedule."""
 
-    def __init__(self, parameters: Iterable[tuple[str, nn.Parameter]], settings: Pretraining) -> None:
+    def __init__(
+        self, parameters: Iterable[tuple[str, nn.Parameter]], settings: Pretraining, *, ends: tuple[str, ...]
+    ) -> None:
         """Give hidden matrices to Muon; embeddings, head, norms, biases and convolutions to AdamW.
 
         The weights of norms move faster and do not decay: QK-Norm bounds how sharply attention can look, and its
         weights have to grow.
+
+        Args:
+            parameters: with their names.
+            settings: the schedule.
+            ends: modules that are no hidden matrices, such as a head, beside all with ``embed`` in their names.
         """
         import torch
 
@@ -33,7 +40,7 @@ class MuonAdamW:
         self._all = [p for _, p in named]
         groups: dict[str, list[nn.Parameter]] = {"muon": [], "norms": [], "others": []}
         for name, parameter in named:
-            groups[group_of(name, parameter)].append(parameter)
+            groups[group_of(name, parameter, ends)].append(parameter)
         decay = settings.weight_decay
         self._muon = torch.optim.Muon(groups["muon"], weight_decay=decay)
         self._others = torch.optim.AdamW(groups["others"], betas=ADAMW_BETAS, weight_decay=decay, fused=True)
@@ -65,9 +72,9 @@ def held_rate(settings: Pretraining, step: int) -> float:
     return learning_rate(schedule, step, steps_per_epoch=settings.steps - hold, epochs=1)
 
 
-def group_of(name: str, parameter: nn.Parameter) -> str:
+def group_of(name: str, parameter: nn.Parameter, ends: tuple[str, ...]) -> str:
     """Which optimizer a parameter belongs to."""
     if "norm" in name and name.endswith(".weight"):
         return "norms"
-    embedded = any(part in name for part in ("embed", "lm_head"))
-    return "muon" if parameter.ndim == 2 and not embedded else "others"
+    hidden = "embed" not in name and not name.startswith(tuple(f"{end}." for end in ends))
+    return "muon" if parameter.ndim == 2 and hidden else "others"

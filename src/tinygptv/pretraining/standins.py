@@ -77,7 +77,7 @@ def pretrain_vision(job: StandInJob) -> None:
     import torch
 
     from tinygptv.data.shards import read_samples
-    from tinygptv.model.configuration import from_profile
+    from tinygptv.model.configuration import image_config
     from tinygptv.model.processing import build_image_processor
     from tinygptv.model.vision import TinyGPTVImageEncoder
     from tinygptv.model.weights import IMAGE_ENCODER, save_weights
@@ -85,7 +85,7 @@ def pretrain_vision(job: StandInJob) -> None:
 
     runtime.prepare(job.config.runtime, job.seed, job.threads)
     images = contrast.captioned_images(list(read_samples(job.training_shards)))
-    encoder = TinyGPTVImageEncoder(from_profile(job.config.model, end_of_text_id=0))
+    encoder = TinyGPTVImageEncoder(image_config(job.config.model))
     processor = build_image_processor(job.config.model.vision.image_size)
     scale = torch.tensor(np.array(processor.image_std, dtype=np.float32) * 255)
     shift = torch.tensor(np.array(processor.image_mean, dtype=np.float32) * 255)
@@ -106,8 +106,8 @@ def pretrain_text(job: StandInJob) -> None:
     from transformers import PreTrainedTokenizerFast
 
     from tinygptv.data.shards import read_records
-    from tinygptv.model.configuration import from_profile
-    from tinygptv.model.phi import TinyGPTVPhiForCausalLM
+    from tinygptv.model.language import architecture_of
+    from tinygptv.model.profile import from_profile
     from tinygptv.model.weights import LANGUAGE_MODEL, save_weights
     from tinygptv.pretraining import language
     from tinygptv.pretraining.documents import END_OF_TEXT, Documents, describe, train_tokenizer
@@ -122,7 +122,8 @@ def pretrain_text(job: StandInJob) -> None:
         tokenizer_object=trained, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT, pad_token=END_OF_TEXT
     )
     tokenizer.save_pretrained(job.out)
-    model = TinyGPTVPhiForCausalLM(from_profile(job.config.model, tokenizer.eos_token_id).text_config)
+    sizes = from_profile(job.config.model, tokenizer.eos_token_id).text_config
+    model = architecture_of(sizes).model(sizes)
     curve = Curve("text", settings.steps)
     with curve.progress:
         language.pretrain(model, tokenizer, Documents(images, settings, job.seed), settings, curve.add)

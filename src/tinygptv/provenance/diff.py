@@ -22,7 +22,7 @@ from tinygptv.provenance.words import DamagedError, Names, pair
 NAMES: Names = ("A", "B")
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 MANIFEST, TRACE, HISTORY, TRAINED = "manifest.json", "trace.jsonl", "history.json", "trained.safetensors"
-"""As ``model/weights.py`` has them, whose import takes seconds."""
+"""As ``model/stage_checkpoint.py`` has them, whose import takes seconds."""
 FILES = (MANIFEST, TRACE, HISTORY, TRAINED)
 """What a stage leaves, and ``diff`` fetches of its MLflow run."""
 CUTS = "cuts.json"

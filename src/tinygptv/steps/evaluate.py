@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tinygptv.ground import runtime
 from tinygptv.ground.files import read_json, write_json
 from tinygptv.ground.names import STAGES
-from tinygptv.model.weights import HISTORY
+from tinygptv.model.stage_checkpoint import HISTORY
 
 if TYPE_CHECKING:
     from tinygptv.config import Prompt
@@ -152,12 +152,12 @@ def open_stage(context: StepContext, stage: str) -> VisionLanguageModel:
     """The model as a stage left it."""
     import torch
 
-    from tinygptv.model import assembly, weights
+    from tinygptv.model import assembly, stage_checkpoint
     from tinygptv.model.inference import VisionLanguageModel
 
     config, backbones = context.config, context.input("backbones")
     model = assembly.assemble(config, backbones, with_tower=True)
-    weights.load_stage(model, context.input(stage), stage, config, backbones)
+    stage_checkpoint.load_stage(model, context.input(stage), stage, config, backbones)
     dtype = getattr(torch, config.runtime.dtype)
     model = assembly.for_inference(model, dtype).to(runtime.resolve_device(config.runtime.device))
     return VisionLanguageModel(model, processor_of(context, stage))

@@ -34,15 +34,16 @@ def run(context: StepContext) -> None:
     from tinygptv.data.features import write_features
     from tinygptv.data.shards import read_samples
     from tinygptv.data.summary import DIGESTS, SUMMARY, tars
-    from tinygptv.model import assembly, weights
+    from tinygptv.model.backbones import image_encoder
     from tinygptv.model.processing import build_image_processor
+    from tinygptv.model.weights import IMAGE_ENCODER
 
     config, backbones = context.config, context.input("backbones")
     shards = tars(context.input("shards"), "train-*.tar")
     if not shards:
         raise DataError(f"{context.input('shards')} holds no train-*.tar; run `dvc repro shards`")
     device = runtime.prepare(config.runtime, context.seed)
-    encoder = assembly.image_encoder(config.model, backbones, getattr(torch, config.runtime.dtype)).to(device)
+    encoder = image_encoder(config.model, backbones, getattr(torch, config.runtime.dtype)).to(device)
 
     samples = {path.name: list(read_samples([path])) for path in shards}
     total = sum(map(len, samples.values()))
@@ -57,9 +58,9 @@ def run(context: StepContext) -> None:
                 done += len(content)
                 progress.update(done)
         write_json(folder / SUMMARY, {DIGESTS: {path.name: sha256_file(path) for path in sorted(folder.glob("*.tar"))}})
-    encoder_digest = sha256_file(backbones / weights.IMAGE_ENCODER)
+    encoder_digest = sha256_file(backbones / IMAGE_ENCODER)
     manifest = context.out / "manifest.json"
-    write_json(manifest, {weights.IMAGE_ENCODER: encoder_digest, "images": total})
+    write_json(manifest, {IMAGE_ENCODER: encoder_digest, "images": total})
     context.run.artifact(manifest)
     context.run.metrics({"images": total})
 

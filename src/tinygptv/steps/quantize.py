@@ -168,7 +168,7 @@ def agreed(content: dict[str, Any]) -> str:
 
 def model_card(context: StepContext, content: dict[str, Any]) -> str:
     """The package's model card: what it is, how it answers, and the digests that it was made from."""
-    from tinygptv.model.weights import MANIFEST
+    from tinygptv.model.stage_checkpoint import MANIFEST
 
     rows = []
     for name, score in content["benchmarks"].items():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tinygptv.config import Config, Stage
     from tinygptv.model.adapters import FreezeTable
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
-    from tinygptv.model.weights import Manifest
+    from tinygptv.model.stage_checkpoint import Manifest
     from tinygptv.steps.harness import StepContext
     from tinygptv.training.loop import TrainingState
 
@@ -32,6 +32,7 @@ def run(context: StepContext) -> None:
     from tinygptv.data.loading import load
     from tinygptv.ground import runtime
     from tinygptv.model import adapters, weights
+    from tinygptv.model.stage_checkpoint import CUTS, HISTORY, MANIFEST, TRACE, TRAINED, parent_of, save_stage
     from tinygptv.planning import plan
     from tinygptv.training import loop
     from tinygptv.training.batches import stage_batches
@@ -45,7 +46,7 @@ def run(context: StepContext) -> None:
     device = runtime.prepare(config.runtime, context.seed)
     batches = stage_batches(config, name, context.seed, shards=shards, backbones=backbones, features=features)
     cuts = batches.check()
-    before = weights.parent_of(name)
+    before = parent_of(name)
     folder = context.input(before) if before else None
     model, table, parent = load_model(config, name, backbones, folder, device)
     print(f"{name}: {table}")
@@ -81,11 +82,11 @@ def run(context: StepContext) -> None:
     with context.stop.safe_points(), progress:
         loop.train(state, load(batches.batch, state.step, stage.steps, config.loader), stage, on_step=on_step)
     manifest["changes"] = points.changes
-    weights.save_stage(model, context.out, manifest, parent.groups if parent else ())
-    write_json(context.out / weights.HISTORY, loop.loss_curve(state.trace, stage))
-    write_text(context.out / weights.TRACE, "".join(f"{json.dumps(point)}\n" for point in state.trace))
-    write_json(context.out / weights.CUTS, cuts)
-    for file in (weights.MANIFEST, weights.HISTORY, weights.TRACE, weights.CUTS, weights.TRAINED):
+    save_stage(model, context.out, manifest, parent.groups if parent else ())
+    write_json(context.out / HISTORY, loop.loss_curve(state.trace, stage))
+    write_text(context.out / TRACE, "".join(f"{json.dumps(point)}\n" for point in state.trace))
+    write_json(context.out / CUTS, cuts)
+    for file in (MANIFEST, HISTORY, TRACE, CUTS, TRAINED):
         context.run.artifact(context.out / file)
 
 
@@ -123,13 +124,13 @@ def load_model(
     Raises:
         CheckpointError: the parent is of another stage, or was trained on other backbones.
     """
-    from tinygptv.model import adapters, assembly, int8, weights
+    from tinygptv.model import adapters, assembly, int8, stage_checkpoint
 
     stage, manifest = config.stage(name), None
     model = assembly.assemble(config, backbones, with_tower=False)
-    before = weights.parent_of(name)
+    before = stage_checkpoint.parent_of(name)
     if before is not None and parent is not None:
-        manifest = weights.load_stage(model, parent, before, config, backbones)
+        manifest = stage_checkpoint.load_stage(model, parent, before, config, backbones)
     if "lora" in stage.trainable and not adapters.has_lora(model):
         adapters.add_lora(model, config.model.lora)
     table = adapters.freeze(model, stage.trainable)

@@ -22,14 +22,14 @@ def stage(folder: Path) -> dict[str, Any]:
     """Logits of a fixed text and image features, and the last point of the curve."""
     import torch
 
-    from tinygptv.model import assembly, weights
+    from tinygptv.model import assembly, stage_checkpoint
 
     torch.set_num_threads(1)
-    recorded = json.loads((folder / STAGE / weights.MANIFEST).read_bytes())
+    recorded = json.loads((folder / STAGE / stage_checkpoint.MANIFEST).read_bytes())
     config = read_config(ROOT / "configs" / "smoke.yaml")
     config = config.model_copy(update={"model": Model.model_validate(recorded["config"]["model"])})
     model = assembly.assemble(config, folder / "backbones", with_tower=False)
-    weights.load_stage(model, folder / STAGE, STAGE, config, folder / "backbones")
+    stage_checkpoint.load_stage(model, folder / STAGE, STAGE, config, folder / "backbones")
     model.eval()  # with the adapters that the checkpoint brought
     queries = config.model.qformer.num_query_tokens
     shape = 1, queries, config.model.qformer.hidden_size
@@ -39,7 +39,7 @@ def stage(folder: Path) -> dict[str, Any]:
         logits_BTV = model(
             input_ids=ids_BT, attention_mask=torch.ones_like(ids_BT), image_features=features_BQD, use_cache=False
         ).logits
-    curve = json.loads((folder / STAGE / weights.HISTORY).read_bytes())
+    curve = json.loads((folder / STAGE / stage_checkpoint.HISTORY).read_bytes())
     return {"logits": rounded(logits_BTV[0, -1, :8]), "curve": {k: round(v, 4) for k, v in curve[-1].items()}}
 
 

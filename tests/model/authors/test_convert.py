@@ -19,7 +19,7 @@ from tinygptv.ground.errors import CheckpointError
 from tinygptv.model import TinyGPTVConfig, TinyGPTVTextConfig
 from tinygptv.model.authors import convert_image_encoder, convert_language_model
 from tinygptv.model.authors.convert import EVA_G_BLOCKS, EVA_G_USED, EVA_G_WIDTH
-from tinygptv.model.phi import TinyGPTVPhiForCausalLM
+from tinygptv.model.language.phi import TinyGPTVPhiForCausalLM
 from tinygptv.model.vision import TinyGPTVImageEncoder
 
 Tensors = dict[str, torch.Tensor]

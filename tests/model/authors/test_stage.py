@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from tinygptv.config import Config, Lora
 from tinygptv.config.profiles import Profile
 from tinygptv.ground.errors import CheckpointError
-from tinygptv.model import assembly, weights
+from tinygptv.model import assembly, stage_checkpoint
 from tinygptv.model.authors.folder import save_import
 from tinygptv.model.authors.stage import export_stage
 
@@ -43,7 +43,7 @@ def test_the_next_stage_begins_with_the_imported_model(
     config = config.model_copy(update=changed)
     export_stage(folder, tmp_path, "stage3", Profile("golden", 7, config))
     model = assembly.assemble(config, tmp_path / "backbones", with_tower=True).eval()
-    manifest = weights.load_stage(model, tmp_path / "stage3", "stage3", config, tmp_path / "backbones")
+    manifest = stage_checkpoint.load_stage(model, tmp_path / "stage3", "stage3", config, tmp_path / "backbones")
     model.eval()
     assert tuple(sorted(manifest.trainable)) == tuple(sorted(config.stage3.trainable))
     inputs = load_file(GOLDEN / "mg4_stage3_lora" / "inputs.safetensors")

@@ -21,7 +21,8 @@ from tinygptv.data.prompts import IGNORE_INDEX
 from tinygptv.ground.errors import CheckpointError, DataError
 from tinygptv.model.adapters import add_lora, load_tensors
 from tinygptv.model.assembly import assemble
-from tinygptv.model.upstream.build import END_OF_TEXT, build
+from tinygptv.model.language import AUTHORS
+from tinygptv.model.upstream.build import build
 from tinygptv.model.upstream.pins import INDEX, TOKENIZER
 from tinygptv.model.weights import IMAGE_ENCODER, LANGUAGE_MODEL
 
@@ -132,7 +133,7 @@ def halves(tensors):
     return [{n: tensors[n] for n in part} for part in (names[:half], names[half:])]
 
 
-def write_tokenizer(folder, size=400, end=END_OF_TEXT):
+def write_tokenizer(folder, size=400, end=AUTHORS.end_of_text):
     words = {f"w{n}": n for n in range(size - 1)} | {end: size - 1}
     tokenizer = Tokenizer(WordLevel(words, unk_token="w0"))
     tokenizer.add_special_tokens([end])
@@ -314,7 +315,9 @@ def test_another_models_sizes_are_refused(config, phi_files, blip_files, tmp_pat
 
 def test_another_tokenizer_is_refused(config, phi_files, blip_files, tmp_path):
     write_tokenizer(tmp_path / "phi", end="</s>")
-    refused(CheckpointError, lambda: build(config, phi_files, blip_files, tmp_path), "tokenizer.json", END_OF_TEXT)
+    refused(
+        CheckpointError, lambda: build(config, phi_files, blip_files, tmp_path), "tokenizer.json", AUTHORS.end_of_text
+    )
     write_tokenizer(tmp_path / "phi", size=401)
     refused(CheckpointError, lambda: build(config, phi_files, blip_files, tmp_path), "401", "400")
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from tinygptv.model.adapters import add_lora, own_name
 from tinygptv.model.authors.accounts import check
 from tinygptv.model.authors.report import ImportReport
+from tinygptv.model.language import architecture_of
 
 if TYPE_CHECKING:
     import torch
 
     from tinygptv.config import Lora
     from tinygptv.model.configuration import TinyGPTVConfig
+    from tinygptv.model.language.interface import Architecture
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
 
 _ORIGIN = "_authors_origin"
@@ -88,16 +90,17 @@ def build(
         if lora is not None:
             add_lora(model, lora)
     check(origin, tensors, own_state(model), theirs)
-    state = {}
+    state, language = {}, architecture_of(config.text_config)
     for name in model.state_dict():
         tensor = tensors[own_name(name)]
-        state[name] = tensor if keeps_format(own_name(name)) else tensor.float()
+        state[name] = tensor if keeps_format(own_name(name), language) else tensor.float()
     model.load_state_dict(state, strict=True, assign=True)
     return model.eval()
 
 
-def keeps_format(name: str) -> bool:
+def keeps_format(name: str, language: Architecture) -> bool:
     """Whether a tensor of ours stays in the number format of its file."""
-    if name.startswith("language_model."):
-        return "layernorm" not in name and ".lora_" not in name
+    part, _, inside = name.partition(".")
+    if part == "language_model":
+        return not language.is_norm(inside) and ".lora_" not in name
     return name.startswith("image_encoder.vision_model.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 
 import torch
 
@@ -10,15 +11,9 @@ from tinygptv.ground.errors import CheckpointError
 from tinygptv.model.authors import layouts, names, sizes
 from tinygptv.model.authors.accounts import check, gather, origin_of, refuse
 from tinygptv.model.authors.sizes import Tensors
+from tinygptv.model.language import AUTHORS
+from tinygptv.model.language.interface import Architecture
 
-ADDED_NORMS = {
-    "self_attn.q_layernorm.weight": 1.0,
-    "self_attn.q_layernorm.bias": 0.0,
-    "self_attn.k_layernorm.weight": 1.0,
-    "self_attn.k_layernorm.bias": 0.0,
-    "post_layernorm.weight": 1.0,
-}
-"""A layer's norms that Phi-2 as published lacks, and the value at which each starts. Source: ``modeling_phi.py``."""
 EVA_G_WIDTH, EVA_G_BLOCKS, EVA_G_USED = 1408, 40, 39
 """EVA-CLIP's ViT-g has a block more than the authors build. Source: ``eva_vit.py``, create_eva_vit_g."""
 
@@ -38,53 +33,53 @@ class Converted:
     """Of the language model's file: ``interleaved``, ``thirds`` or ``separate``."""
 
 
-def convert_language_model(tensors: Tensors, heads: int, layout: str | None = None) -> Converted:
-    """Phi as ``TinyGPTVPhiForCausalLM`` names and orders it.
+def convert_language_model(
+    tensors: Tensors, heads: int, layout: str | None = None, architecture: Architecture = AUTHORS
+) -> Converted:
+    """A language model as our class names and orders it.
 
     Args:
         tensors: a file of the authors', of Microsoft's or of transformers' (any version).
         heads: attention heads; no shape tells them.
         layout: ``interleaved`` or ``thirds``, where the names do not tell it.
+        architecture: which language model it is.
 
     Raises:
         CheckpointError: tensors are missing, unknown or of another shape, or the layout cannot be told.
     """
-    from tinygptv.model.phi import TinyGPTVPhiForCausalLM
-
-    origin = origin_of(tensors, "phi")
-    known = names.unroll_sequential(tensors)
+    files, origin = architecture.files, origin_of(tensors, "phi")
+    known = files.plain(tensors)
     theirs = {plain: name for name, plain in known.items()}
-    rules = names.PHI + names.PHI_SEPARATE + names.MICROSOFT + names.AMBIGUOUS
-    found = names.match(theirs, rules, names.IGNORED_OF_PHI)
+    rules = (*chain.from_iterable(files.layouts.values()), *files.ambiguous)
+    found = names.match(theirs, rules, files.ignored)
     refuse(origin, unknown=[theirs[name] for name in found.unknown])
-    settled = layouts.settle(origin, found.mapped, layout)
+    settled = layouts.settle(origin, found.mapped, layout, files)
     mapped = {theirs[name]: target for name, target in found.mapped.items()}
 
     ours: dict[str, torch.Tensor] = {}
     for target, parts in gather(origin, mapped).items():
         if "" not in parts:
             ours[target] = layouts.from_separate(origin, {p: (n, tensors[n]) for p, n in parts.items()}, heads)
-        elif layouts.FUSED in target and settled == "thirds":
+        elif layouts.is_fused(target, files) and settled == "thirds":
             ours[target] = layouts.from_thirds(tensors[parts[""]], heads)
         else:
             ours[target] = tensors[parts[""]]
-    config = sizes.text_config(origin, ours, heads)
-    fresh = add_norms(ours, config.num_hidden_layers, config.hidden_size, config.hidden_size // heads)
     with torch.device("meta"):
-        module = TinyGPTVPhiForCausalLM(config)
-    back = names.reverse(layouts.RULES[settled])
-    check(origin, ours, module.state_dict(), lambda name: names.translate(name, back) or name)
+        expected = architecture.model(sizes.text_config(origin, ours, heads, architecture=architecture)).state_dict()
+    fresh = add_norms(ours, expected, architecture)
+    back = names.reverse(files.layouts[settled])
+    check(origin, ours, expected, lambda name: names.translate(name, back) or name)
     ignored = {f"phi/{theirs[name]}": reason for name, reason in found.ignored.items()}
     return Converted(ours, ignored, fresh, {f"phi/{name}": target for name, target in mapped.items()}, settled)
 
 
-def add_norms(ours: dict[str, torch.Tensor], layers: int, width: int, channels: int) -> list[str]:
+def add_norms(ours: dict[str, torch.Tensor], expected: Tensors, architecture: Architecture) -> list[str]:
     """Where a file has none of TinyGPT-V's own norms, add them as they start; the names added."""
-    values = {f"model.layers.{n}.{norm}": value for n in range(layers) for norm, value in ADDED_NORMS.items()}
+    values = architecture.starts(expected)
     if not values.keys().isdisjoint(ours):
         return []  # a file with some of them is checked for all
     for name, value in values.items():
-        ours[name] = torch.full((width if "post_" in name else channels,), value)
+        ours[name] = torch.full(expected[name].shape, value)
     return list(values)
 
 
@@ -100,7 +95,7 @@ def convert_image_encoder(vision_tensors: Tensors, qformer_tensors: Tensors) -> 
     Raises:
         CheckpointError: tensors are missing, unknown or of another shape.
     """
-    from tinygptv.model.configuration import TinyGPTVConfig, TinyGPTVTextConfig
+    from tinygptv.model.configuration import TinyGPTVConfig
     from tinygptv.model.vision import TinyGPTVImageEncoder
 
     vision, qformer = origin_of(vision_tensors, "vision"), origin_of(qformer_tensors, "qformer")
@@ -123,7 +118,6 @@ def convert_image_encoder(vision_tensors: Tensors, qformer_tensors: Tensors) -> 
     config = TinyGPTVConfig(
         vision_config=sizes.vision_config(vision, ours, heads=1),
         qformer_config=sizes.qformer_config(qformer, ours, heads=1),
-        text_config=TinyGPTVTextConfig(),
         num_query_tokens=ours["query_tokens"].shape[1],
     )
     with torch.device("meta"):

@@ -19,9 +19,9 @@ from tinygptv.ground.errors import CheckpointError
 from tinygptv.model.adapters import GROUPS, has_lora, merge_lora
 from tinygptv.model.authors import names
 from tinygptv.model.authors.building import Origin, build, get_origin, lora_of, own_state
-from tinygptv.model.authors.convert import ADDED_NORMS
 from tinygptv.model.authors.trained import in_groups
 from tinygptv.model.folders import longest_answer, write_folder
+from tinygptv.model.language import AUTHORS
 from tinygptv.model.weights import save_weights
 
 if TYPE_CHECKING:
@@ -58,8 +58,10 @@ def export_authors(model: TinyGPTVForConditionalGeneration, folder: Path) -> Non
     Raises:
         CheckpointError: the model is in 8 bits, or has parts that the authors' does not have.
     """
-    config = model.config
-    if not (config.text_config.qk_layernorm and config.text_config.rms_norm):
+    config = model.config.text_config
+    if config.model_type != AUTHORS.model_type:
+        raise CheckpointError("the language model is not the authors'; only their architecture can be exported so")
+    if not (config.qk_layernorm and config.rms_norm):
         raise CheckpointError("the model lacks norms that the authors' always has; it cannot be exported so")
     folder.mkdir(parents=True, exist_ok=True)
     files = authors_files(own_state(model), get_origin(model))
@@ -92,7 +94,8 @@ def authors_files(state: Mapping[str, torch.Tensor], origin: Origin | None) -> d
                 files[file][theirs] = base
                 in_checkpoint |= not torch.equal(base.to(tensor.dtype), tensor)
             else:  # an added norm that the base file lacks
-                in_checkpoint |= not bool((tensor == start_of(name)).all())
+                start = AUTHORS.starts([theirs])[theirs]
+                in_checkpoint |= not bool((tensor == start).all())
         if in_checkpoint:
             files["checkpoint"][names.checkpoint_name(name, lora=lora)] = tensor
     for place, tensor in kept.items():
@@ -111,11 +114,6 @@ def split_bias(ours: str, bias: torch.Tensor) -> dict[str, torch.Tensor]:
     if bool(key.any()):
         raise CheckpointError(f"{ours} has a bias for keys, for which the authors' tower has no place")
     return {place_of(f"{ours}#{part}")[1]: tensor for part, tensor in (("q", query), ("v", value))}
-
-
-def start_of(ours: str) -> float:
-    """The value at which an added norm starts."""
-    return next(value for norm, value in ADDED_NORMS.items() if ours.endswith(norm))
 
 
 def position_ids() -> dict[str, torch.Tensor]:

@@ -13,7 +13,7 @@ Shapes: H heads, C channels of a head, D width (absent for a bias).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 
@@ -21,39 +21,40 @@ from tinygptv.ground.errors import CheckpointError
 from tinygptv.model.authors import names
 from tinygptv.model.authors.accounts import refuse
 
+if TYPE_CHECKING:
+    from tinygptv.model.language.interface import PublishedFiles
+
 Layout = Literal["interleaved", "thirds", "separate"]
-RULES: dict[Layout, names.Rules] = {
-    "interleaved": names.PHI,
-    "separate": names.PHI_SEPARATE + names.PHI,
-    "thirds": names.MICROSOFT,
-}
-"""Rules of the files that come in a layout; the first fitting one names a tensor."""
-FUSED = ".query_key_value."
 
 
-def settle(origin: str, mapped: Iterable[str], given: str | None) -> Layout:
+def is_fused(name: str, files: PublishedFiles) -> bool:
+    """Whether a name of ours is that of the matrix of queries, keys and values, its bias or a part of them."""
+    return files.fused is not None and f".{files.fused}." in name
+
+
+def settle(origin: str, mapped: Iterable[str], given: str | None, files: PublishedFiles) -> Layout:
     """The layout of a file.
 
     Args:
         origin: the file, for messages.
         mapped: its names of tensors.
         given: what the caller says; it decides between the two fused layouts.
+        files: how files name the architecture's tensors.
 
     Raises:
         CheckpointError: the names do not tell, tell two layouts, or contradict what is given.
     """
     if given is not None and given not in get_args(Layout):
         raise CheckpointError(f"layout {given!r} is none of {', '.join(get_args(Layout))}")
+    if files.fused is None:
+        if given not in (None, "separate"):
+            raise CheckpointError(f"layout {given!r}: the matrices of {files.model} are not fused")
+        return "separate"
     told: dict[Layout | None, str] = {}
     for name in mapped:
-        for layout, rules in (
-            ("interleaved", names.PHI),
-            ("separate", names.PHI_SEPARATE),
-            ("thirds", names.MICROSOFT),
-            (None, names.AMBIGUOUS),
-        ):
+        for layout, rules in (*files.layouts.items(), (None, files.ambiguous)):
             target = names.translate(name, rules)
-            if target is not None and FUSED in target:
+            if target is not None and is_fused(target, files) and ("#" in target) == (layout == "separate"):
                 told.setdefault(layout, name)  # type: ignore[arg-type]
     if not told:
         raise CheckpointError(f"{origin} holds no matrix of queries, keys and values; it is of another model")

@@ -1,10 +1,7 @@
 """Names of tensors, theirs and ours, in both directions; and the names that an import leaves out, with the reason.
 
-A rule is a pair of names in which ``{n}`` stands for a number and ``{p}`` for ``weight`` or ``bias``. Where several of
-their tensors make one of ours, our name carries a part: ``….qkv.bias#q``.
-
-Sources: the authors' ``eva_vit.py``, ``Qformer.py``, ``modeling_phi.py``, ``runner_base.py`` (what a checkpoint holds);
-transformers' ``convert_blip_2_original_to_pytorch.py`` and ``convert_phi_weights_to_hf.py``.
+Sources: the authors' ``eva_vit.py``, ``Qformer.py``, ``runner_base.py`` (what a checkpoint holds); transformers'
+``convert_blip_2_original_to_pytorch.py``. The language model's names are with its architecture (``model/language``).
 """
 
 from __future__ import annotations
@@ -14,7 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 
-Rules = tuple[tuple[str, str], ...]
+from tinygptv.model.language import AUTHORS
+from tinygptv.model.language.interface import Ignorable, Rules
+
 PARTS = {"q": 0, "k": 1, "v": 2}
 """Parts of a fused matrix, in the order of all layouts here."""
 
@@ -79,63 +78,16 @@ QFORMER: Rules = (
 BLIP2_QFORMER: Rules = tuple((ours, ours) for _, ours in QFORMER)
 """The same in a Hugging Face folder of BLIP-2; ours has the same names."""
 
-PHI: Rules = tuple(
-    (name, name)
-    for name in (
-        "model.embed_tokens.weight",
-        "model.layers.{n}.self_attn.query_key_value.{p}",
-        "model.layers.{n}.self_attn.dense.{p}",
-        "model.layers.{n}.self_attn.q_layernorm.{p}",
-        "model.layers.{n}.self_attn.k_layernorm.{p}",
-        "model.layers.{n}.mlp.fc1.{p}",
-        "model.layers.{n}.mlp.fc2.{p}",
-        "model.layers.{n}.input_layernorm.{p}",
-        "model.layers.{n}.post_layernorm.weight",
-        "model.final_layernorm.{p}",
-        "lm_head.{p}",
-    )
-)
-"""The language model as the authors and transformers 4.36 name it; ours has the same names."""
-
-PHI_SEPARATE: Rules = tuple(
-    (f"model.layers.{{n}}.self_attn.{part}_proj.{{p}}", f"model.layers.{{n}}.self_attn.query_key_value.{{p}}#{part}")
-    for part in PARTS
-)
-"""Three matrices instead of one: transformers from 4.37 on."""
-
-MICROSOFT: Rules = (
-    ("transformer.embd.wte.weight", "model.embed_tokens.weight"),
-    ("transformer.h.{n}.ln.{p}", "model.layers.{n}.input_layernorm.{p}"),
-    ("transformer.h.{n}.mixer.Wqkv.{p}", "model.layers.{n}.self_attn.query_key_value.{p}"),
-    ("transformer.h.{n}.mixer.out_proj.{p}", "model.layers.{n}.self_attn.dense.{p}"),
-    ("transformer.h.{n}.mlp.fc1.{p}", "model.layers.{n}.mlp.fc1.{p}"),
-    ("transformer.h.{n}.mlp.fc2.{p}", "model.layers.{n}.mlp.fc2.{p}"),
-    ("lm_head.ln.{p}", "model.final_layernorm.{p}"),
-    ("lm_head.linear.{p}", "lm_head.{p}"),
-)
-"""The language model in Microsoft's own files of 2023."""
-
-AMBIGUOUS: Rules = tuple(
-    (f"{block}.{leaf}.{{p}}", "model.layers.{n}.self_attn.query_key_value.{p}")
-    for block, known in (("model.layers.{n}.self_attn", "query_key_value"), ("transformer.h.{n}.mixer", "Wqkv"))
-    for leaf in ("Wqkv", "query_key_value", "qkv_proj", "qkv")
-    if leaf != known
-)
-"""Names that say that a matrix is fused, and not in which order."""
-
-_ADAPTED = tuple(
-    f"model.layers.{{n}}.self_attn.{m}.lora_{a}.weight" for m in ("query_key_value", "dense") for a in "AB"
-)
+_ADAPTED = tuple(f"{AUTHORS.blocks}.{{n}}.{m}.lora_{a}.weight" for m in AUTHORS.lora_targets for a in "AB")
 CHECKPOINT: Rules = (
     ("llama_proj.{p}", "projector.linear_1.{p}"),
     ("llama_proj2.{p}", "projector.linear_2.{p}"),
-    *((f"llama_model.{theirs}", f"language_model.{ours}") for theirs, ours in PHI),
+    *((f"llama_model.{theirs}", f"language_model.{ours}") for theirs, ours in AUTHORS.files.layouts["interleaved"]),
     *((f"llama_model.{name}", f"language_model.{name}") for name in _ADAPTED),
     *((theirs, f"image_encoder.{ours}") for theirs, ours in QFORMER),
 )
 """A checkpoint of the authors' runner, without PEFT's additions to the names."""
 
-Ignorable = tuple[tuple[str, str], ...]
 POSITION_IDS = "Qformer.bert.embeddings.position_ids"
 """A buffer, 0, 1, 2, …, that the authors' files hold although nothing reads it once the text branch is gone."""
 _COUNTED: Ignorable = ((re.escape(POSITION_IDS), "counted, not learned; an export writes it again"),)
@@ -159,8 +111,7 @@ IGNORED_OF_QFORMER: Ignorable = (
     (r"visual_encoder\..*|vision_model\.(embeddings|encoder)\..*", "the tower is read from the file given for it"),
     *_COUNTED,
 )
-IGNORED_OF_PHI: Ignorable = ((r".*\.rotary_emb\.inv_freq", "computed, not learned"),)
-IGNORED_OF_CHECKPOINT: Ignorable = (*IGNORED_OF_PHI, *_COUNTED)
+IGNORED_OF_CHECKPOINT: Ignorable = (*AUTHORS.files.ignored, *_COUNTED)
 EXTRAS = {
     "optimizer": "the optimizer's state; training starts anew",
     "config": "the authors' configuration of the run",
@@ -231,22 +182,3 @@ def checkpoint_name(ours: str, *, lora: bool) -> str:
     name = translate(ours, reverse(CHECKPOINT))
     assert name is not None, ours
     return name.replace("llama_model.", "llama_model.base_model.model.", 1) if lora else name
-
-
-def unroll_sequential(names: Iterable[str]) -> dict[str, str]:
-    """Names of Microsoft's first files (phi-1.5), numbered from the embedding to the head, to those of ``MICROSOFT``.
-
-    Names of another form stay as they are.
-    """
-    plain = {name: name for name in names}
-    head = next((hit[1] for name in plain if (hit := re.fullmatch(r"layers\.(\d+)\.linear\.weight", name))), None)
-    if head is None:
-        return plain
-    for name in plain:
-        if name == "layers.0.wte.weight":
-            plain[name] = "transformer.embd.wte.weight"
-        elif hit := re.fullmatch(rf"layers\.{head}\.((?:ln|linear)\..*)", name):
-            plain[name] = f"lm_head.{hit[1]}"
-        elif hit := re.fullmatch(r"layers\.([1-9]\d*)\.(.*)", name):
-            plain[name] = f"transformer.h.{int(hit[1]) - 1}.{hit[2]}"
-    return plain

@@ -1,6 +1,6 @@
 """The model's configuration from the shapes of its tensors (by our names), for what shapes can tell.
 
-What they cannot tell: the heads, which the caller gives, and the constants of Phi-2 below.
+What they cannot tell: the heads, which the caller gives, and constants of the published language model.
 """
 
 from __future__ import annotations
@@ -13,38 +13,35 @@ from typing import TYPE_CHECKING
 from transformers import Blip2QFormerConfig, Blip2VisionConfig
 
 from tinygptv.ground.errors import CheckpointError
-from tinygptv.model.configuration import TinyGPTVConfig, TinyGPTVTextConfig
+from tinygptv.model.configuration import TinyGPTVConfig
+from tinygptv.model.language import AUTHORS, architecture_of
+from tinygptv.model.language.interface import Architecture
 
 if TYPE_CHECKING:
     import torch
-
-ROTARY_SHARE = 0.4
-"""Share of a head's channels that rotate in Phi-2 (32 of 80). Source: its ``config.json``."""
-POSITIONS = 2048
-"""Longest sequence of Phi-2; no tensor depends on it."""
-RESIDUAL_DROPOUT = 0.1
-"""Of Phi-2 in training."""
+    from transformers import PreTrainedConfig
 
 Tensors = Mapping[str, "torch.Tensor"]
 
 
-def text_config(origin: str, tensors: Tensors, heads: int, end_of_text_id: int = 0) -> TinyGPTVTextConfig:
+def text_config(
+    origin: str, tensors: Tensors, heads: int, end_of_text_id: int = 0, architecture: Architecture = AUTHORS
+) -> PreTrainedConfig:
     """The language model's.
 
     Raises:
         CheckpointError: a tensor that tells a size is missing, or the heads do not divide the width.
     """
-    vocab_size, hidden_size = _shape(origin, tensors, "model.embed_tokens.weight", 2)
+    vocab_size, hidden_size = _shape(origin, tensors, f"{architecture.embedding}.weight", 2)
     check_heads(origin, hidden_size, heads, "text")
-    return TinyGPTVTextConfig(
+    files, blocks = architecture.files, architecture.blocks
+    return architecture.config(
         vocab_size=vocab_size,
         hidden_size=hidden_size,
-        intermediate_size=_shape(origin, tensors, "model.layers.0.mlp.fc1.weight", 2)[0],
-        num_hidden_layers=_count(origin, tensors, r"model\.layers\.(\d+)\."),
+        intermediate_size=_shape(origin, tensors, f"{blocks}.0.{files.inner}.weight", 2)[0],
+        num_hidden_layers=_count(origin, tensors, rf"{re.escape(blocks)}\.(\d+)\."),
         num_attention_heads=heads,
-        partial_rotary_factor=ROTARY_SHARE,
-        max_position_embeddings=POSITIONS,
-        resid_pdrop=RESIDUAL_DROPOUT,
+        **files.constants,
         bos_token_id=end_of_text_id,
         eos_token_id=end_of_text_id,
         pad_token_id=end_of_text_id,
@@ -129,17 +126,18 @@ def _numbers(names: Iterable[str], pattern: str) -> set[int]:
     return {int(hit[1]) for name in names if (hit := re.match(pattern, name))}
 
 
-def check_rotary(origin: str, config: TinyGPTVTextConfig) -> None:
+def check_rotary(origin: str, config: PreTrainedConfig) -> None:
     """Channels rotate in pairs.
 
     Raises:
-        CheckpointError: with Phi-2's share of rotating channels they cannot.
+        CheckpointError: with the published model's share of rotating channels they cannot.
     """
-    channels = config.hidden_size // config.num_attention_heads
-    if int(channels * ROTARY_SHARE) % 2:
+    files, channels = architecture_of(config).files, config.hidden_size // config.num_attention_heads
+    share = files.constants.get("partial_rotary_factor", 1.0)
+    if int(channels * share) % 2:
         raise CheckpointError(
-            f"{origin}: heads of {channels} channels (heads['text'] = {config.num_attention_heads}) are not Phi-2's, "
-            f"whose share of rotating channels ({ROTARY_SHARE}) would be odd"
+            f"{origin}: heads of {channels} channels (heads['text'] = {config.num_attention_heads}) are not "
+            f"{files.model}'s, whose share of rotating channels ({share}) would be odd"
         )
 
 

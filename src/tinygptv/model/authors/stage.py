@@ -10,11 +10,12 @@ from tinygptv.ground.errors import CheckpointError
 from tinygptv.ground.files import write_json
 from tinygptv.ground.names import STAGES
 from tinygptv.model.adapters import freeze, held_groups
-from tinygptv.model.assembly import check_fit, formats_of
 from tinygptv.model.authors.building import lora_of, own_state
 from tinygptv.model.authors.folder import open_import, refuse_existing, whole_or_absent
+from tinygptv.model.backbones import check_fit, formats_of
+from tinygptv.model.stage_checkpoint import HISTORY, save_stage
 from tinygptv.model.streaming import write_tensors
-from tinygptv.model.weights import HISTORY, IMAGE_ENCODER, LANGUAGE_MODEL, backbone_digests, save_stage
+from tinygptv.model.weights import IMAGE_ENCODER, LANGUAGE_MODEL, backbone_digests
 
 if TYPE_CHECKING:
     from tinygptv.config import Config, Lora
@@ -94,8 +95,8 @@ def laid_out(config: Config) -> TinyGPTVForConditionalGeneration:
     """The profile's model without memory and without adapters."""
     import torch
 
-    from tinygptv.model.configuration import from_profile
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
+    from tinygptv.model.profile import from_profile
 
     with torch.device("meta"):
         return TinyGPTVForConditionalGeneration(from_profile(config.model, end_of_text_id=0))

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from tinygptv.config import Lora
 from tinygptv.ground.errors import CheckpointError
-from tinygptv.model.adapters import GROUPS
+from tinygptv.model.adapters import patterns
 from tinygptv.model.authors import names
 from tinygptv.model.authors.accounts import gather, refuse
 from tinygptv.model.authors.convert import check_position_ids
+from tinygptv.model.language import AUTHORS
 
 if TYPE_CHECKING:
     import torch
@@ -80,7 +81,8 @@ def read_checkpoint(source: ForeignTensors, base: Iterable[str], alpha: float) -
 
 def in_groups(name: str, groups: Iterable[str]) -> bool:
     """Whether a tensor of ours belongs to one of the groups of parameters."""
-    return any(re.fullmatch(GROUPS[group], name) for group in groups)
+    named = patterns(AUTHORS)
+    return any(re.fullmatch(named[group], name) for group in groups)
 
 
 def lora_settings(origin: str, tensors: dict[str, torch.Tensor], alpha: float) -> Lora | None:

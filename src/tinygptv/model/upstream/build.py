@@ -1,7 +1,7 @@
 """Published files → what the step ``backbones`` writes: image encoder, language model and tokenizer of our classes.
 
-The norms that TinyGPT-V adds to Phi start at 1 and 0. Number formats are those in which the model is used
-(``model/assembly.py``), so that nothing is converted again afterwards.
+The norms that TinyGPT-V adds start at 1 and 0. Number formats are those in which the model is used
+(``model/backbones.py``), so that nothing is converted again afterwards.
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from tinygptv.model.authors import Converted
-
-END_OF_TEXT = "<|endoftext|>"
-"""Phi's only special token: BOS, EOS and, as in the authors' ``base_model.py``, padding."""
+    from tinygptv.model.language.interface import Architecture
 
 Files = Mapping[str, Path]
 """The pinned files of a repository, as ``fetch.gather`` gives them."""
@@ -70,18 +68,20 @@ def build(config: Config, language_model: Files, image_encoder: Files, out: Path
     from accelerate import init_empty_weights
 
     from tinygptv.model.authors import convert_image_encoder, convert_language_model
-    from tinygptv.model.configuration import from_profile
-    from tinygptv.model.phi import TinyGPTVPhiForCausalLM
+    from tinygptv.model.language import of_profile
+    from tinygptv.model.profile import from_profile
     from tinygptv.model.vision import TinyGPTVImageEncoder
 
-    tokenizer = read_tokenizer(language_model[TOKENIZER], config.model.text.vocab_size)
+    architecture = of_profile(config.model.text)
+    tokenizer = read_tokenizer(language_model[TOKENIZER], config.model.text.vocab_size, architecture)
     sizes = from_profile(config.model, tokenizer.eos_token_id)
     with init_empty_weights(include_buffers=False):
-        phi, encoder = TinyGPTVPhiForCausalLM(sizes.text_config), TinyGPTVImageEncoder(sizes)
+        language, encoder = architecture.model(sizes.text_config), TinyGPTVImageEncoder(sizes)
 
     tensors = ShardTensors(shards(language_model, LANGUAGE_MODEL_TENSORS), LANGUAGE_MODEL_TENSORS)
-    converted = convert_language_model(tensors, heads=config.model.text.num_attention_heads)
-    write(out / LANGUAGE_MODEL, phi, converted, config.runtime.dtype, str(tensors.path))
+    heads = config.model.text.num_attention_heads
+    converted = convert_language_model(tensors, heads=heads, architecture=architecture)
+    write(out / LANGUAGE_MODEL, language, converted, config.runtime.dtype, str(tensors.path))
 
     tensors = ShardTensors(shards(image_encoder, IMAGE_ENCODER_TENSORS), IMAGE_ENCODER_TENSORS)
     converted = convert_image_encoder(tensors, tensors)
@@ -112,7 +112,7 @@ def write(path: Path, module: nn.Module, converted: Converted, dtype: str, origi
     """
     import torch
 
-    from tinygptv.model.assembly import check_fit, formats_of
+    from tinygptv.model.backbones import check_fit, formats_of
     from tinygptv.model.streaming import write_tensors
 
     expected = module.state_dict()
@@ -122,8 +122,8 @@ def write(path: Path, module: nn.Module, converted: Converted, dtype: str, origi
     write_tensors(path, converted.tensors, formats_of(module, getattr(torch, dtype)))
 
 
-def read_tokenizer(path: Path, vocab_size: int) -> PreTrainedTokenizerFast:
-    """Phi's tokenizer. No token is added to those of the file.
+def read_tokenizer(path: Path, vocab_size: int, architecture: Architecture) -> PreTrainedTokenizerFast:
+    """The language model's tokenizer. No token is added to those of the file.
 
     Raises:
         CheckpointError: it has no end of text, or more tokens than the model has embeddings.
@@ -134,9 +134,10 @@ def read_tokenizer(path: Path, vocab_size: int) -> PreTrainedTokenizerFast:
 
     read_json(path)  # tokenizers would end in a traceback
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(path))
-    if END_OF_TEXT not in tokenizer.get_vocab():
-        raise CheckpointError(f"{path} has no token {END_OF_TEXT}; it is not Phi's")
+    end = architecture.end_of_text
+    if end not in tokenizer.get_vocab():
+        raise CheckpointError(f"{path} has no token {end}; it is not {architecture.family}'s")
     for kind in ("bos_token", "eos_token", "pad_token"):
-        setattr(tokenizer, kind, END_OF_TEXT)
+        setattr(tokenizer, kind, end)
     check_vocabulary(tokenizer, vocab_size)
     return tokenizer

@@ -10,7 +10,7 @@ Source: the authors' ``minigpt4/models/modeling_phi.py``; paper, section 3.1, eq
 Shapes: B batch, T tokens, D width, H heads, C channels of a head.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -19,6 +19,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.phi.modeling_phi import (
     PhiAttention,
+    PhiConfig,
     PhiDecoderLayer,
     PhiForCausalLM,
     PhiMLP,
@@ -28,7 +29,22 @@ from transformers.models.phi.modeling_phi import (
     eager_attention_forward,
 )
 
-from tinygptv.model.configuration import TinyGPTVTextConfig
+from tinygptv.config import Model, Text
+from tinygptv.model.language.interface import Architecture
+from tinygptv.model.language.phi_files import FILES
+from tinygptv.model.language.phi_memory import kept
+
+
+class TinyGPTVTextConfig(PhiConfig):
+    """Phi with LayerNorm on queries and keys, RMSNorm after the attention, and one fused qkv matrix."""
+
+    model_type = "tinygptv_text"
+    base_config_key = "text_config"
+    base_model_tp_plan: ClassVar[dict[str, str]] = {}
+
+    qk_layernorm: bool = True
+    rms_norm: bool = True
+    rms_norm_eps: float = 1e-6
 
 
 class TinyGPTVAttention(PhiAttention):
@@ -135,3 +151,55 @@ class TinyGPTVPhiForCausalLM(PhiForCausalLM):
         self.vocab_size = config.vocab_size
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size)
         self.post_init()
+
+
+def sizes(model: Model) -> dict[str, Any]:
+    """The section ``model`` of a profile as keys of ``TinyGPTVTextConfig``."""
+    text = model.text
+    return {
+        "vocab_size": text.vocab_size,
+        "hidden_size": text.hidden_size,
+        "intermediate_size": text.intermediate_size,
+        "num_hidden_layers": text.num_hidden_layers,
+        "num_attention_heads": text.num_attention_heads,
+        "partial_rotary_factor": text.partial_rotary_factor,
+        "max_position_embeddings": text.max_position_embeddings,
+        "resid_pdrop": text.resid_pdrop,
+        "qk_layernorm": text.qk_norm,
+        "rms_norm": text.rms_norm,
+        "initializer_range": model.initializer_range,
+    }
+
+
+def normed(config: TinyGPTVTextConfig) -> bool:
+    """Whether queries and keys pass their norm."""
+    return config.qk_layernorm
+
+
+def cached(text: Text) -> int:
+    """A key and a value of every head."""
+    return 2 * text.hidden_size
+
+
+PHI = Architecture(
+    model=TinyGPTVPhiForCausalLM,
+    config=TinyGPTVTextConfig,
+    sizes=sizes,
+    embedding="model.embed_tokens",
+    blocks="model.layers",
+    head="lm_head",
+    lora_targets=("self_attn.query_key_value", "self_attn.dense"),  # the MLP has none: minigpt4.py, lora_target_modules
+    input_norm=("input_layernorm",),
+    qk_norm=("self_attn.q_layernorm", "self_attn.k_layernorm"),
+    rms_norm=("post_layernorm",),
+    final_norm="model.final_layernorm",
+    formats=frozenset({"float32", "bfloat16"}),  # q·k of the published Phi-2 overflows in float16
+    normed_formats=frozenset({"float32", "bfloat16", "float16"}),
+    normed=normed,
+    end_of_text="<|endoftext|>",
+    family="Phi",
+    files=FILES,
+    kept=kept,
+    cached=cached,
+)
+"""The paper's language model."""
