@@ -1,4 +1,4 @@
-"""Pictures of the pages, by headless Chromium: Prefect's run, MLflow's experiment and model version, the web page.
+"""Pictures of the pages, by headless Chromium: Prefect's run, MLflow's experiment, pipeline and version, the web page.
 
     tinygptv up && tinygptv web &      # with a pipeline's runs in them
     python scripts/pictures.py docs    # needs chromium on the PATH (`apt install chromium`)
@@ -27,7 +27,11 @@ from websockets.sync.client import ClientConnection, connect
 
 from tinygptv.ground import servers as services
 from tinygptv.ground.arguments import Parser
+from tinygptv.ground.stores import stores_of
 from tinygptv.serving.limits import WEB_PORT
+from tinygptv.tracking import pages, rest
+from tinygptv.tracking.client import experiment_name
+from tinygptv.tracking.pipelines import PARENT_TAG
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = (1400, 1000)
@@ -171,32 +175,31 @@ def newest_run(chosen: services.ServerSettings) -> str:
     return str(runs[0]["id"])
 
 
-def from_mlflow(chosen: services.ServerSettings, asked: str) -> dict[str, Any]:
-    """An answer of MLflow's API."""
-    request = urllib.request.Request(f"{chosen.mlflow}/api/2.0/mlflow/{asked}", headers=basic(chosen.mlflow_auth))  # noqa: S310
-    with urllib.request.urlopen(request) as answer:  # noqa: S310
-        return dict(json.load(answer))
-
-
 def basic(auth: str) -> dict[str, str]:
     """What opens a server."""
     return {"Authorization": f"Basic {base64.b64encode(auth.encode()).decode()}"}
 
 
 def mlflow(page: Page, chosen: services.ServerSettings, out: Path, profile: str, model: str) -> None:
-    """The experiment's runs, and the newest version of the model."""
-    asked = f"experiments/get-by-name?experiment_name=tinygptv%2F{profile}"
-    experiment = from_mlflow(chosen, asked)["experiment"]["experiment_id"]
+    """The experiment's runs, the newest pipeline among them, and the champion."""
+    login = stores_of(chosen).login
+    asked = {"experiment_name": experiment_name(profile)}
+    experiment = rest.ask(chosen.mlflow, "experiments/get-by-name", asked, login)["experiment"]["experiment_id"]
     page.open(chosen.mlflow, "Experiments")
     page.run("localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false')")  # it would take a third of the page
     page.run("localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
     page.open("about:blank")
-    page.open(f"{chosen.mlflow}/#/experiments/{experiment}/runs", "pipeline")
+    page.open(pages.of_experiment(chosen.mlflow, experiment), "pipeline")
     page.run("document.querySelectorAll('.ag-row [col-id*=\"Run Name\"] button').forEach(button => button.click())")
     page.wait("stage4", "quantize")
     page.save(out / "mlflow_runs.png")
-    version = from_mlflow(chosen, f"registered-models/alias?name={model}&alias=champion")["model_version"]["version"]
-    page.open(f"{chosen.mlflow}/#/models/{model}/versions/{version}", "champion", "dvc.md5")
+    asked = {"name": model, "alias": "champion"}
+    version = rest.ask(chosen.mlflow, "registered-models/alias", asked, login)["model_version"]
+    step = rest.ask(chosen.mlflow, "runs/get", {"run_id": version["run_id"]}, login)["run"]
+    parent = next(tag["value"] for tag in step["data"]["tags"] if tag["key"] == PARENT_TAG)
+    page.open(pages.of_run(chosen.mlflow, experiment, parent), "Child runs", "seconds.stage4")
+    page.save(out / "mlflow_pipeline.png")
+    page.open(pages.of_version(chosen.mlflow, model, version["version"]), "champion", "dvc.md5")
     page.save(out / "mlflow_version.png")
 
 

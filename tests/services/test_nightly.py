@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ def test_results_loss_and_links_are_under_its_artifacts(night):
     run_id = urlsplit(urlsplit(page).fragment).path.rpartition("/")[2]
     run = night.mlflow("runs/get", run_id=run_id)["run"]
     assert page == pages.of_run(night.servers.settings.mlflow, run["info"]["experiment_id"], run_id)
-    assert run["info"]["run_name"].startswith("pipeline smoke ")
+    assert re.fullmatch("pipeline [0-9a-f]{7} smoke", run["info"]["run_name"])
     assert run["info"]["status"] == "FINISHED"
     assert night.run["name"].startswith("smoke ") and night.run["name"].endswith(" nightly")
     assert f"({pages.of_version(night.servers.settings.mlflow, MODEL, '1')})" in shown["model-version"]["data"]

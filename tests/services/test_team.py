@@ -80,7 +80,7 @@ def test_mlflow_has_runs_in_postgresql_and_files_in_s3(team):
     finished = team.rows("mlflow", "SELECT name FROM runs WHERE status = 'FINISHED'")
     names = {name for (name,) in finished}
     assert names >= set(STEPS)
-    assert any(name.startswith("pipeline smoke ") for name in names)
+    assert any(re.fullmatch("pipeline [0-9a-f]{7} smoke", name) for name in names)
     experiment = team.mlflow.get_experiment_by_name("tinygptv/smoke")
     assert experiment.artifact_location.startswith("mlflow-artifacts:/")
     runs = team.mlflow.search_runs([experiment.experiment_id], "attributes.run_name = 'stage4'")

@@ -103,6 +103,8 @@ def test_markdown_has_a_row_a_link_and_says_what_is_broken():
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
     assert rows[1].startswith(f"| quantize | `{'a' * 32}.dir` | `{'b' * 12}` dirty | `{'c' * 12}` | `{'d' * 12}` |")
     assert sum("NVIDIA H100" in line for line in lines) == 1  # an environment that two links share is told once
+    assert f"| `6d0e8262-46b` | {WHOLE.finished_at[:10]}" in rows[1]  # whole it would make each row three lines high
+    assert sum(str(WHOLE.flow_run_id) in line for line in lines) == 1
     assert lines[-1] == "- stage2: no run made this output"
 
 

@@ -59,7 +59,7 @@ def test_everything_arrives(tracking, root, step_run, tmp_path, monkeypatch):
     assert json.loads(dataset.dataset.profile) == {"num_rows": 12}
     assert run.url == pages.of_run("http://127.0.0.1:5000", found.info.experiment_id, run.run_id)
     parent = tracking.mlflow.get_run(tags["mlflow.parentRunId"])
-    named = f"pipeline tiny {tags['git.sha'][:7]}"
+    named = f"pipeline {tags['git.sha'][:7]} tiny"
     assert (parent.info.run_name, parent.data.tags["pipeline.id"]) == (named, pipeline)
     for columns, source in ((tags, "tinygptv.steps shards"), (parent.data.tags, "flows.pipeline")):
         assert columns["mlflow.user"] == getpass.getuser()

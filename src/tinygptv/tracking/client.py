@@ -183,8 +183,11 @@ class Tracking:
             return str(created.info.run_id)
 
     def pipeline(self, experiment: str, identifier: str, tags: Mapping[str, str], started: int | None = None) -> str:
-        """The parent run of a pipeline, created by whoever comes first: ``pipeline <profile> <commit>``."""
-        name = f"pipeline {tags['profile']} {tags['git.sha'][:7]}"
+        """The parent run of a pipeline, created by whoever comes first: ``pipeline <commit> <profile>``.
+
+        In this order, for MLflow's list of runs shows the first 18 characters.
+        """
+        name = f"pipeline {tags['git.sha'][:7]} {tags['profile']}"
         tags = {**tags, **facts.source("flows.pipeline", tags["git.sha"])}
         return self.run_once(experiment, PIPELINE_TAG, identifier, name, tags, started)
 

@@ -29,16 +29,20 @@ def text(chain: Chain) -> str:
 
 
 def markdown(chain: Chain) -> list[str]:
-    """The chain as lines of a table with a row a link, the environments in full, and what is broken."""
+    """The chain as lines of a table with a row a link, flow runs and environments in full, and what is broken."""
     lines = [
         "| step | DVC md5 of its output | commit | configuration | environment | MLflow run | Prefect flow run | end |",
         "|---|---|---|---|---|---|---|---|",
     ]
     environments: dict[str, str] = {}
+    flow_runs: dict[str, str] = {}
     for link in chain.links:
         digest = (link.environment_sha256 or "")[:SHORT]
         if digest and link.environment is not None:
             environments[digest] = _short(link.environment)
+        flow_run = (link.flow_run_id or "")[:SHORT]
+        if link.flow_run_id:
+            flow_runs[flow_run] = link.flow_run_id
         commit = f"{_code((link.git_sha or '')[:SHORT])}{' dirty' if link.git_dirty else ''}"
         cells = [
             link.step,
@@ -47,10 +51,11 @@ def markdown(chain: Chain) -> list[str]:
             _code((link.config_sha256 or "")[:SHORT]),
             _code(digest),
             _code(link.run_id),
-            _code(link.flow_run_id),
+            _code(flow_run),
             _time(link.finished_at) if link.finished_at else "",
         ]
         lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", *(f"Prefect flow run `{short}`: `{whole}`." for short, whole in flow_runs.items())]
     lines += ["", *(f"Environment `{digest}`: {shown}." for digest, shown in environments.items())]
     broken = [f"- {place}: {problem}" for place, problem in chain.broken]
     return [*lines, *(["", "Broken links:", "", *broken] if broken else [])]

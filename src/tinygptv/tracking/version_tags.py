@@ -1,6 +1,7 @@
 """The tags of a model's version: few, named for people; what only programs read is one JSON in the tag ``record``.
 
-The gate and the lineage read it with the version in one call, so that it is there whenever the version is.
+The gate and the lineage read it with the version in one call, so that it is there whenever the version is. A file would
+take as long again, and need the store of files where the lineage needs MLflow's database alone.
 """
 
 from __future__ import annotations
