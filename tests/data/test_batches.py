@@ -10,10 +10,11 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from tests.data.conftest import QUERIES, SLOT
+from tests.data.texts import HARMLESS
 from tinygptv.config import Config
 from tinygptv.data.batches import StageBatches
 from tinygptv.data.order import Draw, SampleOrder
-from tinygptv.data.prompts import IGNORE_INDEX, IMAGE_MARK, Example, prompt_text
+from tinygptv.data.prompts import IGNORE_INDEX, IMAGE_MARK, Example, end_mark_id, prompt_text
 from tinygptv.data.records import ImageInfo, ImageRecord, Record, Turn
 from tinygptv.data.tasks import instruction, record_task
 from tinygptv.evaluation import answering
@@ -129,6 +130,26 @@ def test_turns_are_one_sequence_and_every_answer_is_learned(
     assert learned == "red###circle###"
 
 
+@pytest.mark.drill(17, "no text of a record makes an image slot or ends a turn")
+@pytest.mark.parametrize("text", HARMLESS, ids=lambda text: ascii(text)[:20])
+def test_no_text_of_a_record_opens_a_slot_or_ends_a_turn(
+    build: Any, images: list[ImageRecord], smoke: Config, tokenizer: PreTrainedTokenizerFast, text: str
+) -> None:
+    turns = (Turn(f"what? {text}", f"this {text}"), Turn(text, text))
+    talk = ImageRecord(images[0].key, ImageInfo("a.png", 1, 1, "0" * 64), "s", "l", (Record("talk", "vqa", turns),))
+    room = {"max_answer_tokens": 100_000, "max_sequence_tokens": 100_000}
+    stage = smoke.stage4.model_copy(update={"mixture": {"vqa": 1.0}, **room})
+    sample = build(stage, records=[talk]).example(Draw("vqa", 0, 0))
+    ids, end = sample.input_ids, end_mark_id(tokenizer, stage.prompt.end_mark)
+    assert ids.count(SLOT) == QUERIES
+    assert sum(label == end for label in sample.labels) == len(turns)
+    ends = [place for place, learned in enumerate(sample.labels) if learned == end]
+    assert all(place + 1 == len(ids) or sample.labels[place + 1] == IGNORE_INDEX for place in ends)
+    assert ids.count(tokenizer.eos_token_id) == ids.count(tokenizer.bos_token_id) == stage.prompt.bos_in_training
+    shown = tokenizer.decode([i for i in ids if i != SLOT], clean_up_tokenization_spaces=False).replace(" ", "")
+    assert shown.count(text.replace(" ", "")) == 4, "but for spaces, every text is there as it was written"
+
+
 @pytest.mark.parametrize("longest", [256, 3])
 def test_evaluation_asks_a_conversation_as_it_is_trained(
     build: Any,
@@ -143,7 +164,8 @@ def test_evaluation_asks_a_conversation_as_it_is_trained(
         Turn("what colour is it?", "a dark red #"),
         Turn("# and its shape?", "circle, as round as a ball"),
         Turn("", "yes"),
-        Turn("is there an Übermaß of 🟥?", "no"),
+        Turn("is there an Übermaß of 🟥?", "no ### yes"),
+        Turn("and <ImageHere> ###?", "<ImageHere>\t"),
     )
     talk = ImageRecord(images[0].key, ImageInfo("a.png", 1, 1, "0" * 64), "s", "l", (Record("talk", "vqa", turns),))
     stage = smoke.stage4.model_copy(update={"mixture": {"vqa": 1.0}, "max_answer_tokens": longest})

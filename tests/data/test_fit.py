@@ -12,7 +12,7 @@ from tinygptv.config import Config, Stage
 from tinygptv.data import fit
 from tinygptv.data.batches import StageBatches
 from tinygptv.data.order import Draw
-from tinygptv.data.prompts import IGNORE_INDEX, encode_answer, encode_text, whole_characters
+from tinygptv.data.prompts import IGNORE_INDEX, encode_text, end_answer, whole_characters
 from tinygptv.data.records import ImageInfo, ImageRecord, Record, Turn
 from tinygptv.data.tasks import TEMPLATES
 from tinygptv.ground.errors import DataError
@@ -53,14 +53,16 @@ def test_a_cut_answer_ends_in_a_whole_character(tokenizer: PreTrainedTokenizerFa
     tokens = len(encode_text(tokenizer, text))
     lengths = []
     for limit in range(1, tokens + 3):
-        *ids, end = encode_answer(tokenizer, text, end_id=END, max_tokens=limit)
+        *ids, end = end_answer(tokenizer, encode_text(tokenizer, text), end_id=END, max_tokens=limit)
         kept = tokenizer.decode(ids)
         assert end == END and len(ids) < limit
         assert text.startswith(kept) and "\ufffd" not in kept
         lengths.append(len(kept))
     assert lengths == sorted(lengths)
     assert lengths[-1] == len(text)
-    assert encode_answer(tokenizer, text, end_id=END, max_tokens=tokens + 1)[:-1] == encode_text(tokenizer, text)
+    assert end_answer(tokenizer, encode_text(tokenizer, text), end_id=END, max_tokens=tokens + 1)[:-1] == encode_text(
+        tokenizer, text
+    )
 
 
 def test_the_first_answer_is_cut_to_the_sequence_in_whole_characters(

@@ -63,7 +63,7 @@ def test_end_of_text_in_a_text_is_characters(tokenizer: PreTrainedTokenizerFast)
 @pytest.mark.parametrize("limit", [2, 3, 100])
 def test_a_long_answer_keeps_its_end_mark(tokenizer: PreTrainedTokenizerFast, limit: int) -> None:
     whole = prompts.encode_text(tokenizer, "a red circle and a blue one")
-    ids = prompts.encode_answer(tokenizer, "a red circle and a blue one", end_id=77, max_tokens=limit)
+    ids = prompts.end_answer(tokenizer, whole, end_id=77, max_tokens=limit)
     assert ids == [*whole[: limit - 1], 77]
     assert len(ids) <= limit
 

@@ -7,13 +7,12 @@ import io
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
+from tests.data.texts import HARMLESS
 from tinygptv.data import images
 from tinygptv.data.images import ImageError, read_image
-from tinygptv.data.records import RecordError, format_box, parse_box, parse_record, parse_sample
+from tinygptv.data.records import RecordError, parse_record, parse_sample
 
 
 def encode(image, kind="PNG", **options):
@@ -64,14 +63,11 @@ BAD = {
     "unknown task": ((*RECORD, "task"), "dance"),
     "answer is empty": (ANSWER, "  "),
     "question is empty, but the task refer asks one": ((*RECORD, "turns", 0, "question"), " \n"),
-    "limit is 4000": (ANSWER, "x" * 4001),
-    r"U\+0000": (ANSWER, "a\0b"),
-    r"U\+0007": (ANSWER, "a\x07b"),
-    r"U\+202E": (ANSWER, "a\u202eb"),
-    r"U\+D800": (ANSWER, "a\ud800b"),
-    "reserved text <ImageHere>": (ANSWER, "a <ImageHere> b"),
-    "reserved text ###": ((*RECORD, "turns", 0, "question"), "###Human: hi"),
-    r"reserved text <\|endoftext\|>": (ANSWER, "a<|endoftext|>"),
+    "answer has 1000001 characters, and 1000000 are the most": (ANSWER, "x" * 1_000_001),
+    r"answer has half a character \(U\+D800\); save the file as UTF-8": (ANSWER, "a\ud800b"),
+    "answer is empty: nothing in it": (ANSWER, "\u202e\u200f\t"),
+    r"id has the character U\+202E": ((*RECORD, "id"), "a-1\u202e"),
+    r"source has the character U\+0009": (("source",), "my\tphotographs"),
     "question must be text": ((*RECORD, "turns", 0, "question"), 3),
     "a turn lacks answer": ((*RECORD, "turns", 0), {"question": "x"}),
     "turns must number": ((*RECORD, "turns"), []),
@@ -80,8 +76,8 @@ BAD = {
     "0 to 100": ((*RECORD, "boxes"), [[0, 0, 101, 5]]),
     "four whole numbers": ((*RECORD, "boxes"), [[0, 0, 5.0, 5]]),
     "not \\(True": ((*RECORD, "boxes"), [[True, 0, 5, 5]]),
-    "x1 < x2": ((*RECORD, "boxes"), [[5, 0, 5, 5]]),
-    "y1 < y2": ((*RECORD, "boxes"), [[0, 6, 5, 5]]),
+    "its left edge is right of its right edge": ((*RECORD, "boxes"), [[6, 0, 5, 5]]),
+    "its upper edge is below its lower edge": ((*RECORD, "boxes"), [[0, 6, 5, 5]]),
     "not among boxes": ((*RECORD, "boxes"), [[1, 2, 30, 41]]),
     "unknown field 'extra'": (("extra",), 1),
     "id is empty": ((*RECORD, "id"), ""),
@@ -103,6 +99,24 @@ def test_every_broken_rule_is_named(reason):
         parse_sample("a-1", changed(*BAD[reason]), IMAGE)
     assert "\n" not in str(caught.value)
     assert caught.value.record.startswith("a-1")
+
+
+@pytest.mark.drill(17, "texts with controls and marks: read as they are")
+@pytest.mark.parametrize("text", HARMLESS, ids=lambda text: ascii(text)[:20])
+@pytest.mark.parametrize("part", ["question", "answer"])
+def test_a_text_is_read_as_it_is(text, part):
+    sample = parse_sample("a-1", changed((*RECORD, "turns", 0, part), text), IMAGE)
+    assert getattr(sample.record.records[0].turns[0], part) == text
+    assert parse_record("a-1", sample.record.to_json()) == sample.record
+
+
+@pytest.mark.parametrize(
+    ("thin", "wide"),
+    [([5, 0, 5, 5], (5, 0, 6, 5)), ([0, 100, 7, 100], (0, 99, 7, 100)), ([0, 0, 0, 0], (0, 0, 1, 1))],
+)
+def test_a_box_thinner_than_a_hundredth_is_a_hundredth_wide(thin, wide):
+    record = parse_record("a-1", changed((*RECORD, "boxes"), [[1, 2, 30, 40], thin]))
+    assert record.records[0].boxes == ((1, 2, 30, 40), wide)
 
 
 @pytest.mark.parametrize(
@@ -164,15 +178,3 @@ def test_image_bomb_is_refused_before_decoding(monkeypatch):
     monkeypatch.setattr(images, "MAX_PIXELS", 47)
     with pytest.raises(ImageError, match="8x6 pixels, more than 47"):
         read_image(IMAGE, "a")
-
-
-@given(st.tuples(*[st.integers(0, 100)] * 4))
-def test_box_text_round_trip(box):
-    assert parse_box(format_box(box)) == box
-
-
-@pytest.mark.parametrize(
-    "text", ["", "{<1><2><3>}", " {<1><2><3><4>}", "{<1><2><3><4>}\n", "{<-1><2><3><4>}", "{<1><2><3><٤>}"]
-)
-def test_what_is_no_box(text):
-    assert parse_box(text) is None

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.data.texts import HARMLESS
 from tinygptv.data import sources
 from tinygptv.data.shards import read_samples
 from tinygptv.ground.errors import DataError
@@ -49,10 +50,7 @@ def test_outputs_and_rebuild(small_files, make_context, tmp_path, capsys):
 
 BAD = {
     "answer is empty": ["what shape is present?", "", 3],
-    "reserved text ###": ["### Human: what?", "circle", 3],
-    "reserved text <ImageHere>": ["what is <ImageHere>?", "circle", 3],
-    "U+0000": ["what\0?", "circle", 3],
-    "limit is 4000": ["what?" * 1000, "circle", 3],
+    "1000000 are the most": ["what?" * 200_001, "circle", 3],
     "image 4000 does not exist": ["what shape is present?", "circle", 4000],
     "is not [question, answer, image number]": ["what shape is present?", 7, 3],
 }
@@ -70,6 +68,16 @@ def test_every_bad_record_is_listed_and_counted(small_files, make_context, tmp_p
         assert sum(reason in item["reason"] for item in rejected) == 1
     assert json.loads((context.out / "summary.json").read_bytes())["rejected"] == len(BAD)
     assert context.run.values["rejected"] == len(BAD)
+
+
+def test_texts_are_taken_as_they_are(small_files, make_context, tmp_path):
+    prepare(with_questions(small_files, *([f"what? {text}", "circle", 3] for text in HARMLESS)), tmp_path)
+    context = make_context("shards")
+    step.run(context)
+    records = [
+        record for sample in read_samples([context.out / "train-000000.tar"]) for record in sample.record.records
+    ]
+    assert {f"what? {text}" for text in HARMLESS} <= {turn.question for record in records for turn in record.turns}
 
 
 def test_contradiction_and_damaged_image_reject_their_images(small_files, make_context, tmp_path):

@@ -160,7 +160,7 @@ class StageBatches:
         )
 
     def _encode_answer(self, answer: str) -> list[int]:
-        return prompts.encode_text(self._tokenizer, answer)
+        return prompts.encode_answer(self._tokenizer, answer, self._stage.prompt.end_mark)
 
     def _end(self, answer_ids: list[int], max_tokens: int) -> list[int]:
         return prompts.end_answer(self._tokenizer, answer_ids, end_id=self._end_id, max_tokens=max_tokens)

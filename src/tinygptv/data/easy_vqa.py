@@ -15,9 +15,9 @@ from typing import Any
 
 from PIL import Image, ImageChops
 
+from tinygptv.data.boxes import Box, format_box, hundredths
 from tinygptv.data.images import ImageError, read_image
 from tinygptv.data.records import (
-    Box,
     ImageInfo,
     ImageRecord,
     ImageSample,
@@ -26,7 +26,6 @@ from tinygptv.data.records import (
     Turn,
     check_header,
     check_record,
-    format_box,
 )
 from tinygptv.data.shards import read_members
 from tinygptv.ground.errors import DataError
@@ -197,9 +196,7 @@ def pixel_box(image: Image.Image) -> Box | None:
     edges = ImageChops.difference(image, background).getbbox()
     if edges is None:
         return None
-    x1, y1, x2, y2 = edges
-    width, height = image.size
-    return int(100 * x1 / width), int(100 * y1 / height), int(100 * x2 / width), int(100 * y2 / height)
+    return hundredths(edges, image.size)
 
 
 def _by_image(

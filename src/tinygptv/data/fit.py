@@ -71,7 +71,8 @@ def check(
         sums = Counter[str]()
         most = _bound(entry, stage.prompt, slots)
         for number, record in enumerate(of_entry):
-            sizes = [_size(turn.answer, stage.max_answer_tokens, count) for turn in record.turns]
+            answers = [prompts.defuse(turn.answer, stage.prompt.end_mark) for turn in record.turns]
+            sizes = [_size(answer, stage.max_answer_tokens, count) for answer in answers]
             sums["answers"] += len(sizes)
             if (
                 most(record) + sum(min(size + 1, stage.max_answer_tokens) for size in sizes)

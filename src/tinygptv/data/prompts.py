@@ -80,7 +80,7 @@ def chat_template(prompt: Prompt) -> str:
 
 
 def defuse(text: str, end_mark: str) -> str:
-    """Take apart the marks in a user's text, so that it can neither open an image slot nor end a turn."""
+    """Take apart the marks in a text of others, so that it can neither open an image slot nor end a turn."""
     text = text.replace(IMAGE_MARK, "<Image Here>")
     apart = " ".join(end_mark)
     while end_mark.strip() and apart != end_mark and end_mark in text:  # `#####` holds the mark `###` more than once
@@ -111,7 +111,7 @@ def encode_question(
     image_token_id: int,
     slots: int,
     bos: bool,
-    end_id: int,
+    end_mark: str,
     max_answer_tokens: int | None,
 ) -> list[int]:
     """Token ids of a question after the questions and answers before it: the beginning of what a stage trains.
@@ -126,13 +126,14 @@ def encode_question(
         image_token_id: of the image slots.
         slots: image slots of an image.
         bos: whether the conversation begins with the BOS token.
-        end_id: the token that ends an answer.
+        end_mark: the text that ends an answer.
         max_answer_tokens: earlier answers are cut to so many, as they were in training; None: they are whole.
     """
     ids: list[int] = []
     for asked, answer in earlier:
         ids += encode_prompt(tokenizer, asked, image_token_id=image_token_id, slots=slots, bos=bos and not ids)
-        ids += encode_answer(tokenizer, answer, end_id=end_id, max_tokens=max_answer_tokens)
+        answer_ids = encode_answer(tokenizer, answer, end_mark)
+        ids += end_answer(tokenizer, answer_ids, end_id=end_mark_id(tokenizer, end_mark), max_tokens=max_answer_tokens)
     return ids + encode_prompt(tokenizer, text, image_token_id=image_token_id, slots=slots, bos=bos and not ids)
 
 
@@ -143,9 +144,9 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
 
-def encode_answer(tokenizer: PreTrainedTokenizerBase, answer: str, *, end_id: int, max_tokens: int | None) -> list[int]:
-    """Token ids of an answer with its end mark; see ``end_answer``."""
-    return end_answer(tokenizer, encode_text(tokenizer, answer), end_id=end_id, max_tokens=max_tokens)
+def encode_answer(tokenizer: PreTrainedTokenizerBase, answer: str, end_mark: str) -> list[int]:
+    """Token ids of an answer, without the end mark: one that is written in it is taken apart."""
+    return encode_text(tokenizer, defuse(answer, end_mark))
 
 
 def end_answer(

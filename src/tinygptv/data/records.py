@@ -15,28 +15,25 @@ from typing import Any, get_args
 from PIL import Image
 
 from tinygptv.config import Task
+from tinygptv.data.boxes import Box, find_boxes, format_box, widened
 from tinygptv.data.images import ImageError, read_image
-from tinygptv.data.tasks import MAX_TEXT, is_blank, takes_question
+from tinygptv.data.tasks import is_blank, takes_question
 from tinygptv.ground.errors import DataError
 
 TASKS: tuple[Task, ...] = get_args(Task)
 BOX_TASKS = frozenset({"grounding", "refer", "identify", "detection"})
 IMAGE_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
 MAX_NAME = 200
+MAX_CHARACTERS = 1_000_000
+"""Of a question or an answer; far more than any stage reads of it."""
 MAX_RECORDS = 10_000
 MAX_TURNS = 100
 MAX_BOXES = 100
 
-RESERVED = ("<ImageHere>", "###", "<|endoftext|>")
-"""Texts that a prompt template or tokenizer gives a meaning: in a record they could add an image or end a turn."""
-
-Box = tuple[int, int, int, int]
-"""x1, y1, x2, y2 in hundredths of width and height, the origin at the top left; x2 and y2 are exclusive edges."""
-
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,89}")  # with its extension it fits the 100 bytes of a tar header
-_BOX = re.compile(r"\{<(\d{1,3})><(\d{1,3})><(\d{1,3})><(\d{1,3})>\}", re.ASCII)
-# C0 and C1 controls but for the line feed, marks that reorder text, and lone surrogates (which are not Unicode text).
-_FORBIDDEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_HALF = re.compile("[\ud800-\udfff]")
+# Controls and marks that reorder text: what is printed beside the data must not play tricks on its reader.
+_NOT_IN_A_NAME = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -108,23 +105,6 @@ class ImageSample:
         return self.record.key
 
 
-def format_box(box: Box) -> str:
-    """A box as text: ``{<x1><y1><x2><y2>}``."""
-    x1, y1, x2, y2 = box
-    return f"{{<{x1}><{y1}><{x2}><{y2}>}}"
-
-
-def parse_box(text: str) -> Box | None:
-    """The box that the whole text is, or None."""
-    match = _BOX.fullmatch(text)
-    return _numbers(match) if match else None
-
-
-def find_boxes(text: str) -> list[Box]:
-    """Every box that a text names, in its order; the numbers have up to three digits and need not be a place."""
-    return [_numbers(match) for match in _BOX.finditer(text)]
-
-
 def parse_sample(key: str, json_bytes: bytes, image_bytes: bytes) -> ImageSample:
     """Check a sample's two files and decode its image.
 
@@ -170,9 +150,7 @@ def check_header(record: ImageRecord) -> None:
     if not _KEY.fullmatch(key):
         raise RecordError("a key has letters, digits, `-` and `_` only", key)
     for name, text in (("image.file", image.file), ("source", record.source), ("licence", record.licence)):
-        check_text(text, name, key, limit=MAX_NAME)
-        if not text.strip():
-            raise RecordError(f"{name} is empty", key)
+        _check_name(text, name, key)
     if image.file not in {f"{key}.{extension}" for extension in IMAGE_FORMATS}:
         raise RecordError(f"image.file must be {key}.png, .jpg, .jpeg or .webp, not {image.file!r}", key)
     for name, size in (("width", image.width), ("height", image.height)):
@@ -184,9 +162,7 @@ def check_header(record: ImageRecord) -> None:
 
 def check_record(record: Record, key: str) -> None:
     """Check one record; else raise ``RecordError``, which names the image's key where the record's id is broken."""
-    check_text(record.id, "id", key, limit=MAX_NAME)
-    if not record.id.strip():
-        raise RecordError("id is empty", key)
+    _check_name(record.id, "id", key)
     if record.task not in TASKS:
         raise RecordError(f"unknown task {record.task!r}; known are {', '.join(TASKS)}", record.id)
     if not 1 <= len(record.turns) <= MAX_TURNS:
@@ -198,28 +174,39 @@ def check_record(record: Record, key: str) -> None:
     if record.task in BOX_TASKS and not record.boxes:
         raise RecordError(f"task {record.task} needs a box", record.id)
     for turn in record.turns:
-        check_text(turn.question, "question", record.id)
+        _check_text(turn.question, "question", record.id)
         if takes_question(record.task) and is_blank(turn.question):
             raise RecordError(f"question is empty, but the task {record.task} asks one", record.id)
-        check_text(turn.answer, "answer", record.id)
-        if not turn.answer.strip():
-            raise RecordError("answer is empty", record.id)
-        for match in _BOX.finditer(f"{turn.question}\n{turn.answer}"):
-            if _numbers(match) not in record.boxes:
-                raise RecordError(f"the text's box {match.group()} is not among boxes", record.id)
+        _check_text(turn.answer, "answer", record.id)
+        if is_blank(turn.answer):
+            raise RecordError("answer is empty: nothing in it can be seen", record.id)
+        for box in find_boxes(f"{turn.question}\n{turn.answer}"):
+            if widened(box) not in record.boxes:
+                raise RecordError(f"the text's box {format_box(box)} is not among boxes", record.id)
 
 
-def check_text(text: object, name: str, record: str, limit: int = MAX_TEXT) -> None:
-    """Check that a value is text that can neither hide nor stand for anything else; else raise ``RecordError``."""
+def _check_text(text: object, name: str, record: str, limit: int = MAX_CHARACTERS) -> None:
+    """Check that a value is Unicode text of a bounded length; else raise ``RecordError``.
+
+    Whatever it says is harmless: in what ``data/prompts.py`` builds, no text opens an image slot or ends a turn,
+    and what shows texts to people shows what cannot be seen as a sign.
+    """
     if not isinstance(text, str):
         raise RecordError(f"{name} must be text, not {type(text).__name__}", record)
     if len(text) > limit:
-        raise RecordError(f"{name} has {len(text)} characters; the limit is {limit}", record)
-    if found := _FORBIDDEN.search(text):
-        raise RecordError(f"{name} has the forbidden character U+{ord(found.group()):04X}", record)
-    for reserved in RESERVED:
-        if reserved in text:
-            raise RecordError(f"{name} has the reserved text {reserved}", record)
+        raise RecordError(f"{name} has {len(text)} characters, and {limit} are the most; shorten it", record)
+    if found := _HALF.search(text):
+        raise RecordError(f"{name} has half a character (U+{ord(found[0]):04X}); save the file as UTF-8", record)
+
+
+def _check_name(text: object, name: str, record: str) -> None:
+    """Check what is printed as it is: an id, a source, a licence, a file's name; else raise ``RecordError``."""
+    _check_text(text, name, record, limit=MAX_NAME)
+    assert isinstance(text, str)
+    if found := _NOT_IN_A_NAME.search(text):
+        raise RecordError(f"{name} has the character U+{ord(found[0]):04X}, which cannot be seen; remove it", record)
+    if is_blank(text):
+        raise RecordError(f"{name} is empty", record)
 
 
 def check_image(record: ImageRecord, image_bytes: bytes) -> Image.Image:
@@ -249,7 +236,7 @@ def _record(content: Any, key: str) -> Record:
         raise RecordError("turns and boxes must be lists", name)
     for turn in content["turns"]:
         _fields(turn, {"question", "answer"}, "a turn", name)
-    boxes = tuple(tuple(box) if isinstance(box, list) else box for box in content["boxes"])
+    boxes = tuple(widened(tuple(box)) if isinstance(box, list) else box for box in content["boxes"])
     return Record(content["id"], content["task"], tuple(Turn(**turn) for turn in content["turns"]), boxes)
 
 
@@ -267,13 +254,12 @@ def _check_box(box: object, record: str) -> None:
     if not isinstance(box, tuple) or len(box) != 4 or any(type(n) is not int or not 0 <= n <= 100 for n in box):
         raise RecordError(f"a box is four whole numbers of 0 to 100, not {box!r}", record)
     x1, y1, x2, y2 = box
-    if x1 >= x2 or y1 >= y2:
-        raise RecordError(f"box {format_box((x1, y1, x2, y2))} is empty: x1 < x2 and y1 < y2 must hold", record)
-
-
-def _numbers(match: re.Match[str]) -> Box:
-    x1, y1, x2, y2 = (int(number) for number in match.groups())
-    return x1, y1, x2, y2
+    for first, last, problem in (
+        (x1, x2, "left edge is right of its right"),
+        (y1, y2, "upper edge is below its lower"),
+    ):
+        if first > last:
+            raise RecordError(f"box {list(box)}: its {problem} edge; write [x1, y1, x2, y2]", record)
 
 
 def _no_constant(name: str) -> float:

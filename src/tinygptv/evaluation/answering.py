@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tinygptv.data.prompts import end_mark_id, turn_text
+from tinygptv.data.prompts import turn_text
 from tinygptv.data.tasks import instruction
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.tables import some
@@ -64,7 +64,7 @@ def prompt_ids(
     return processor.encode_prompt(
         turn_text(prompt, instruction(question.task, question.content), first=not texts),
         [(text, turn.answer) for text, turn in zip(texts, question.earlier, strict=True)],
-        end_id=end_mark_id(processor.tokenizer, prompt.end_mark) if texts else None,
+        end_mark=prompt.end_mark,
         max_answer_tokens=max_answer_tokens,
     )
 

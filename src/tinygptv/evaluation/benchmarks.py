@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from tinygptv.data.records import Box, format_box, parse_box
+from tinygptv.data.boxes import Box, format_box, parse_box
 from tinygptv.evaluation.metrics import (
     IOU_THRESHOLD,
     QUESTION_TYPES,

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any
 
+from tinygptv.data.boxes import Box, parse_box
 from tinygptv.data.easy_vqa import COLOURS, SHAPES
-from tinygptv.data.records import Box, parse_box
 
 Benchmark = dict[str, Any]
 """``{"metric", "value", "n", "ci95", "majority", "blind", "trivial"}``, as in the JSON reports, which add ``cut``."""

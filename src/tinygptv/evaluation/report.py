@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinygptv.data.boxes import parse_box
 from tinygptv.data.images import read_image
-from tinygptv.data.records import parse_box
 from tinygptv.evaluation.drawing import BLUE, GREEN, INK, ORANGE, QUIET, VERMILLION, figure
 from tinygptv.evaluation.metrics import Benchmark
 

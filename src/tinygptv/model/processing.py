@@ -118,7 +118,7 @@ class TinyGPTVProcessor(SealedFolder, ProcessorMixin):
         text: str,
         earlier: Sequence[tuple[str, str]] = (),
         *,
-        end_id: int | None = None,
+        end_mark: str | None = None,
         max_answer_tokens: int | None = None,
     ) -> list[int]:
         """Token ids of a prompt with image slots, without padding.
@@ -126,7 +126,7 @@ class TinyGPTVProcessor(SealedFolder, ProcessorMixin):
         Args:
             text: the prompt.
             earlier: prompts and answers of the same conversation before it; the first one has the image.
-            end_id: the token that ends an answer; None: that of the weights' own prompt.
+            end_mark: what ends an answer; None: that of the weights' own prompt.
             max_answer_tokens: earlier answers are cut to so many; None: they are whole.
         """
         return prompts.encode_question(
@@ -136,7 +136,7 @@ class TinyGPTVProcessor(SealedFolder, ProcessorMixin):
             image_token_id=self.image_token_id,
             slots=self.num_query_tokens,
             bos=self.bos_at_inference,
-            end_id=self.end_mark_id if end_id is None else end_id,
+            end_mark=self.end_mark if end_mark is None else end_mark,
             max_answer_tokens=max_answer_tokens,
         )
 

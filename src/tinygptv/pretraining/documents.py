@@ -16,7 +16,8 @@ import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from tinygptv.data import prompts
-from tinygptv.data.records import BOX_TASKS, Box, ImageRecord, Record, format_box
+from tinygptv.data.boxes import Box, format_box
+from tinygptv.data.records import BOX_TASKS, ImageRecord, Record
 from tinygptv.data.tasks import TEMPLATES, instruction
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image, ImageDraw
 
-from tinygptv.data.records import Box, find_boxes
+from tinygptv.data.boxes import Box, find_boxes
 from tinygptv.evaluation.drawing import BLUE, GREEN, ORANGE, PURPLE, VERMILLION
 
 LINE_COLOURS = (VERMILLION, BLUE, GREEN, ORANGE, PURPLE)

@@ -1,0 +1,57 @@
+"""Boxes: four hundredths of an image's width and height, and how texts and pixels name them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+Box = tuple[int, int, int, int]
+"""x1, y1, x2, y2 in hundredths of width and height, the origin at the top left; x2 and y2 are exclusive edges."""
+_BOX = re.compile(r"\{<(\d{1,3})><(\d{1,3})><(\d{1,3})><(\d{1,3})>\}", re.ASCII)
+
+
+def format_box(box: Box) -> str:
+    """A box as text: ``{<x1><y1><x2><y2>}``."""
+    x1, y1, x2, y2 = box
+    return f"{{<{x1}><{y1}><{x2}><{y2}>}}"
+
+
+def hundredths(edges: tuple[float, float, float, float], size: tuple[int, int]) -> Box:
+    """A box in hundredths; one that is thinner than that becomes a hundredth wide.
+
+    Args:
+        edges: x1, y1, x2, y2 in pixels; x2 and y2 are the edges after the last pixel.
+        size: width and height of the image in pixels.
+    """
+    x1, y1, x2, y2 = (int(100 * edge / size[place % 2]) for place, edge in enumerate(edges))
+    return widened((x1, y1, x2, y2))
+
+
+def parse_box(text: str) -> Box | None:
+    """The box that the whole text is, or None."""
+    match = _BOX.fullmatch(text)
+    return _numbers(match) if match else None
+
+
+def find_boxes(text: str) -> list[Box]:
+    """Every box that a text names, in its order; the numbers have up to three digits and need not be a place."""
+    return [_numbers(match) for match in _BOX.finditer(text)]
+
+
+def widened(box: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A box with no edge upon its opposite one: a hundredth wide and high, at least. Other values stay as they are."""
+    if len(box) != 4 or any(type(number) is not int for number in box):
+        return box
+    (x1, x2), (y1, y2) = (_apart(first, last) for first, last in ((box[0], box[2]), (box[1], box[3])))
+    return x1, y1, x2, y2
+
+
+def _numbers(match: re.Match[str]) -> Box:
+    x1, y1, x2, y2 = (int(number) for number in match.groups())
+    return x1, y1, x2, y2
+
+
+def _apart(first: int, last: int) -> tuple[int, int]:
+    if first != last:
+        return first, last
+    return (first, last + 1) if last < 100 else (first - 1, last)
