@@ -166,7 +166,7 @@ def test_backbones_from_a_folder_whose_disk_does_not_answer(published, ends, run
     path = published.root / "weights" / PUBLISHED["language_model"] / "tokenizer.json"
     content = path.read_bytes()
     path.unlink()
-    lock = published.root / fetch.LOCK
+    lock = published.root / fetch.PINS
     pins = lock.read_text()
     path.symlink_to("/proc/self/mem")
     changed = json.loads(pins)
