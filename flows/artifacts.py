@@ -17,6 +17,7 @@ from prefect.artifacts import (
 from flows.graph import RunPlan
 from flows.runner import StepOutcome
 from tinygptv.ground.errors import DataError
+from tinygptv.ground.file_names import EIGHT_BITS, LOSS
 from tinygptv.ground.files import read_json
 from tinygptv.ground.folders import reports_folder
 from tinygptv.results import markdown_results
@@ -24,7 +25,6 @@ from tinygptv.tracking import pages, rest
 
 EVALUATED = ("evaluate", "quantize")
 """The steps whose reports are the results."""
-LOSS = "loss.png"
 
 
 def show(plan: RunPlan, outcomes: Mapping[str, StepOutcome], run_url: str) -> None:
@@ -52,7 +52,7 @@ def show(plan: RunPlan, outcomes: Mapping[str, StepOutcome], run_url: str) -> No
 
 def headline(plan: RunPlan) -> str:
     """The accuracies in one line, for the run's own page; empty where nothing was evaluated yet."""
-    file = reports_folder(plan.root, plan.profile) / "8bit.json"
+    file = reports_folder(plan.root, plan.profile) / EIGHT_BITS
     if not file.is_file():
         return ""
     return "8 bits: " + ", ".join(f"{name} {value:.4f}" for name, value in read_json(file).items())

@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from tinygptv.ground.errors import UserError, meant
+from tinygptv.ground.file_names import DVC_YAML
 from tinygptv.ground.yaml_files import read_yaml
 
 
@@ -80,8 +81,8 @@ def read_graph(root: Path) -> list[Step]:
     )
     if done.returncode:
         reason = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise UserError(f"{root / 'dvc.yaml'}: {reason[0] if reason else 'dvc dag failed'}")
-    entries = read_yaml(root / "dvc.yaml")["stages"]
+        raise UserError(f"{root / DVC_YAML}: {reason[0] if reason else 'dvc dag failed'}")
+    entries = read_yaml(root / DVC_YAML)["stages"]
     upstream: dict[str, set[str]] = {name: set() for name in entries}
     for source, target in re.findall(r'^"([^"]+)" -> "([^"]+)";$', done.stdout, re.MULTILINE):
         if source in upstream and target in upstream:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from prefect.runtime import deployment, flow_run
 from pydantic import WithJsonSchema
 
+from tinygptv.ground.file_names import PARAMS
 from tinygptv.ground.folders import find_root
 from tinygptv.ground.names import STEPS
 from tinygptv.ground.yaml_files import profile_names, read_yaml
@@ -34,7 +35,7 @@ def run_name() -> str:
     """Profile, commit and the name of a deployment or experiment: ``tiny d282a67 nightly``."""
     given = flow_run.parameters
     profile = given["plan"].profile if "plan" in given else given.get("profile")
-    profile = profile or read_yaml(ROOT / "params.yaml").get("profile")
+    profile = profile or read_yaml(ROOT / PARAMS).get("profile")
     command = ["git", "rev-parse", "--short=7", "HEAD"]
     commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
     experiment = given["plan"].experiment if "plan" in given else ""

@@ -22,6 +22,7 @@ from flows.runner import StepOutcome, read_outcomes
 from tinygptv.ground import worktree
 from tinygptv.ground.arguments import Parser
 from tinygptv.ground.errors import EXIT_USER_ERROR, UserError, meant
+from tinygptv.ground.file_names import PARAMS
 from tinygptv.ground.folders import find_root
 from tinygptv.ground.processes import GRACE_SECONDS, run_guarded
 from tinygptv.ground.startup import outlive_readers
@@ -130,7 +131,7 @@ def make_plan(
     Raises:
         UserError: an unknown step, profile or key, a graph that DVC cannot read, no commit for a worktree.
     """
-    params = read_yaml(root / "params.yaml")
+    params = read_yaml(root / PARAMS)
     active = str(params["profile"]) if isinstance(params, dict) and "profile" in params else ""
     profile = profile if profile is not None else active
     if name is not None and not settings:

@@ -19,7 +19,9 @@ from flows.graph import RunPlan, Step
 from flows.terminal import LineSplitter, StepView
 from tinygptv.ground.addresses import without_secrets
 from tinygptv.ground.errors import EXIT_PASSING, passes
+from tinygptv.ground.file_names import DVC_LOCK
 from tinygptv.ground.files import read_json, write_json
+from tinygptv.ground.folders import record_file
 from tinygptv.ground.processes import GRACE_SECONDS, guarded
 from tinygptv.ground.yaml_files import read_yaml
 
@@ -176,7 +178,7 @@ def _read(process: subprocess.Popen[bytes], handle: int, splitter: LineSplitter)
 
 def _success(plan: RunPlan, step: str, seconds: float, before: str) -> StepOutcome:
     """Tell a run, a restored result and an untouched one apart by what they leave behind, not by DVC's English."""
-    path = plan.state_folder / f"{step}.json"
+    path = record_file(plan.state_folder, step)
     record: dict[str, Any] = read_json(path) if path.is_file() else {}
     url = without_secrets(record["url"]) if record.get("url") else None  # a record of earlier code may hold a user
     if record.get("pipeline") == plan.pipeline:
@@ -190,7 +192,7 @@ def _success(plan: RunPlan, step: str, seconds: float, before: str) -> StepOutco
 
 def _fingerprint(plan: RunPlan, step: str) -> str:
     """The step's entry in ``dvc.lock`` with name, size and time of each of its output files."""
-    lock = plan.root / "dvc.lock"
+    lock = plan.root / DVC_LOCK
     content = read_yaml(lock) if lock.is_file() else None
     entry = ((content or {}).get("stages") or {}).get(step)
     files = []

@@ -24,6 +24,7 @@ from flows.command import MEND, environment, say, stream
 from flows.naming import ProfileChoice, StepsChoice, run_name
 from tinygptv.ground.arguments import Parser
 from tinygptv.ground.errors import EXIT_USER_ERROR
+from tinygptv.ground.file_names import DVC_LOCK, PARAMS, VERIFICATION
 from tinygptv.ground.folders import find_root
 from tinygptv.ground.worktree import folder_of
 from tinygptv.ground.yaml_files import read_yaml
@@ -54,7 +55,7 @@ def verify(steps: StepsChoice = None, profile: ProfileChoice = None, nightly: bo
         *_lock_of(root, profile, nightly),
     ]
     with TemporaryDirectory() as folder:
-        file = Path(folder) / "verify.json"
+        file = Path(folder) / VERIFICATION
         code, last = stream(command, root, file, get_run_logger().info)
         if code not in (0, 1) or not file.stat().st_size:
             return Failed(name=MEND if code == EXIT_USER_ERROR else None, message=last or f"exit code {code}")
@@ -70,12 +71,12 @@ def verify(steps: StepsChoice = None, profile: ProfileChoice = None, nightly: bo
 
 def _lock_of(root: Path, profile: str | None, nightly: bool) -> list[str]:
     """The options that name the lock of a worktree."""
-    active = read_yaml(root / "params.yaml").get("profile")
+    active = read_yaml(root / PARAMS).get("profile")
     chosen = profile or active
-    lock = folder_of(root, chosen, nightly=True) / "dvc.lock"
+    lock = folder_of(root, chosen, nightly=True) / DVC_LOCK
     if nightly and lock.is_file():
         return ["--committed", "--from", str(lock)]
-    return [] if chosen == active else ["--from", str(folder_of(root, chosen) / "dvc.lock")]
+    return [] if chosen == active else ["--from", str(folder_of(root, chosen) / DVC_LOCK)]
 
 
 def _show_table(result: dict[str, Any]) -> None:

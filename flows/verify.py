@@ -13,12 +13,13 @@ from pathlib import Path
 from flows.environment import isolated, server_address
 from tinygptv.ground.arguments import Parser
 from tinygptv.ground.errors import EXIT_USER_ERROR, UserError
+from tinygptv.ground.file_names import DVC_LOCK
 from tinygptv.ground.folders import find_root
 from tinygptv.ground.processes import GRACE_SECONDS, run_guarded
 from tinygptv.ground.worktree import folder_of
 from tinygptv.ground.yaml_files import active_profile, profile_file
 from tinygptv.provenance.recorded import read_dvc_lock
-from tinygptv.provenance.verify import LOCK, select
+from tinygptv.provenance.verify import select
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,9 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         root = find_root(Path.cwd())
-        lock = root / LOCK
+        lock = root / DVC_LOCK
         if options.profile is not None and profile_file(root, options.profile).stem != active_profile(root):
-            lock = folder_of(root, options.profile) / LOCK
+            lock = folder_of(root, options.profile) / DVC_LOCK
         select(
             read_dvc_lock(lock), options.steps, lock
         )  # now: below, it would take Prefect's start to say what is wrong

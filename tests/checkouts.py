@@ -22,7 +22,7 @@ import pytest
 from tinygptv.config import Config
 from tinygptv.config.profiles import read_config
 from tinygptv.data import sources
-from tinygptv.ground.signals import PR_SET_PDEATHSIG
+from tinygptv.ground.processes import PR_SET_PDEATHSIG
 from tinygptv.steps import __main__ as entry
 from tinygptv.steps import harness
 from tinygptv.tracking import runs

@@ -12,6 +12,7 @@ import pytest
 
 from tinygptv.config.profiles import read_config
 from tinygptv.data import easy_vqa, shards
+from tinygptv.ground import file_names
 from tinygptv.ground.startup import spare_collector
 from tinygptv.steps.shards import sift
 
@@ -141,7 +142,7 @@ def backbones(
     folder = tmp_path / "backbones"
     folder.mkdir()
     model = make_model(seed=5)
-    weights.save_weights(folder / weights.IMAGE_ENCODER, model.image_encoder.state_dict())
-    weights.save_weights(folder / weights.LANGUAGE_MODEL, model.language_model.state_dict())
+    weights.save_weights(folder / file_names.IMAGE_ENCODER, model.image_encoder.state_dict())
+    weights.save_weights(folder / file_names.LANGUAGE_MODEL, model.language_model.state_dict())
     tokenizer.save_pretrained(folder)
     return folder

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tinygptv.config.profiles import read_config
+from tinygptv.ground import file_names
 from tinygptv.ground.names import STAGES, STEPS
 from tinygptv.ground.yaml_files import read_yaml
 
@@ -81,6 +82,24 @@ def test_nothing_runs_code_from_data_or_passes_over_what_does_not_fit(path):
     for word in ("extractall", "yaml.load(", "strict=False", "torch.load(", "weights_only=False", "trust_remote_code"):
         assert word not in content or (word, names(path)) == PICKLE_READER, word
     assert not re.search(r"except( Exception| BaseException)?:\s*\n\s*(pass|\.\.\.)\n", content)
+
+
+FILE_NAMES = {text for text in vars(file_names).values() if isinstance(text, str) and re.fullmatch(r"\w+\.\w+", text)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=names)
+def test_a_file_that_others_read_is_named_in_one_place(path):
+    if names(path) != "src/tinygptv/ground/file_names.py":
+        texts = {node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant)}
+        paths = [text for text in texts if isinstance(text, str) and not re.search(r"\s", text)]
+        assert not [text for text in paths if text.rpartition("/")[2] in FILE_NAMES]
+
+
+@pytest.mark.parametrize("path", FILES, ids=names)
+def test_one_module_knows_how_dvc_lays_out_its_cache(path):
+    if names(path) != "src/tinygptv/ground/dvc.py":
+        texts = {node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant)}
+        assert not texts & {".dir", "files/md5", "??/*"} and '/ "files"' not in path.read_text()
 
 
 @pytest.mark.parametrize(
@@ -229,6 +248,12 @@ def test_a_step_depends_on_all_code_that_can_change_its_results(step):
 @pytest.mark.parametrize("step", ("download", "shards", "backbones", "features", *STAGES))
 def test_nothing_before_the_evaluation_depends_on_it(step):
     assert not [dep for dep in GRAPH[step]["deps"] if "evaluation" in dep or "tracking" in dep]
+
+
+def test_a_change_of_the_pictures_reruns_evaluate_alone():
+    report = SOURCE / "tinygptv" / "evaluation" / "report.py"
+    assert report.is_file()
+    assert [s for s in STEPS if any(dep in (report, *report.parents) for dep in depends_on(s))] == ["evaluate"]
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from tinygptv.ground.errors import DataError
+from tinygptv.ground.file_names import EVALUATION, QUANTIZATION
 from tinygptv.ground.files import read_json
 from tinygptv.ground.tables import plain_table
 from tinygptv.ground.worktree import how_to_make
 
-MODELS = {"evaluate": "full", "quantize": "8 bits"}
+MODELS = {EVALUATION: "full", QUANTIZATION: "8 bits"}
 BASELINES = {"majority": "majority", "blind": "question only", "trivial": "trivial"}
 
 
@@ -48,8 +49,8 @@ def result_rows(root: Path, profile: str) -> list[tuple[str, ...]]:
     """
     folder = root / "reports" / profile
     rows = []
-    for step, model in MODELS.items():
-        path = folder / f"{step}.json"
+    for report, model in MODELS.items():
+        path = folder / report
         if path.is_file():
             rows += _rows(path, model)
     if not rows:

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.checkouts import Checkout
+from tinygptv.ground.file_names import MANIFEST, TRAINED
 from tinygptv.ground.files import read_json, sha256_file, write_json
-from tinygptv.model.stage_checkpoint import MANIFEST, TRAINED
 from tinygptv.tracking import shelf
 from tinygptv.tracking.spool import read_events
 

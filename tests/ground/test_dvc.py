@@ -6,7 +6,16 @@ import sys
 
 import pytest
 
-from tinygptv.ground.dvc import dvc_md5, lock_md5
+from tinygptv.ground.dvc import (
+    Listed,
+    cache_folder,
+    dvc_md5,
+    listed_files,
+    lock_md5,
+    named_md5,
+    object_file,
+    object_files,
+)
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.yaml_files import read_yaml
 
@@ -55,6 +64,31 @@ def test_lock_md5_finds_an_output_by_either_kind_of_path(repository):
     assert lock_md5(repository, folder.relative_to(repository)) == dvc_md5(folder)
     assert lock_md5(repository, repository / "data" / "tiny" / "two") is None
     assert lock_md5(repository / "made", repository / "made" / "x") is None
+
+
+def test_the_cache_keeps_what_repro_and_add_stored_where_we_look_for_it(repository):
+    cache, folder = cache_folder(repository), repository / "made"
+    assert cache == repository / ".dvc" / "cache"
+    listing = object_file(cache, dvc_md5(folder))
+    files = listed_files(listing)
+    assert {file.path: file.md5 for file in files} == {
+        path.relative_to(folder).as_posix(): dvc_md5(path) for path in folder.rglob("*") if path.is_file()
+    }
+    kept = {object_file(cache, md5) for md5 in [dvc_md5(repository / "copied.txt"), *(file.md5 for file in files)]}
+    assert set(object_files(cache)) == {listing, *kept}
+    assert all(named_md5(path) == dvc_md5(path) for path in (listing, *kept))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"7", b"[7]", b'[{"md5": "0"}]', b"\xff"])
+def test_an_object_that_is_no_list_of_files(tmp_path, content):
+    (tmp_path / "object").write_bytes(content)
+    with pytest.raises(ValueError):
+        listed_files(tmp_path / "object")
+
+
+@pytest.mark.parametrize(("path", "outside"), [("a/b", False), ("a..b", False), ("/a", True), ("a/../../b", True)])
+def test_a_path_that_leads_out_of_its_folder(path, outside):
+    assert Listed(path, "0" * 32).outside == outside
 
 
 def test_missing_and_empty_paths_are_named(tmp_path):

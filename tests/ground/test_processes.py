@@ -69,6 +69,13 @@ def test_a_guard_dies_with_its_parent(tmp_path):
     wait_for(lambda: all(gone(pid) for pid in [guard, *family(tmp_path)]))
 
 
+def test_a_guard_whose_parent_was_gone_before_it_asked_starts_nothing(tmp_path):
+    command = guarded(["touch", str(tmp_path / "started")])
+    command[command.index("--parent") + 1] = str(2**22 + 1)  # no process has it
+    assert subprocess.run(command, check=False).returncode == 143
+    assert not (tmp_path / "started").exists()
+
+
 def test_sigkill_follows_where_sigterm_is_ignored(tmp_path):
     code = (
         "import sys; from tinygptv.ground.processes import run_guarded;"

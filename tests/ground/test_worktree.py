@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tinygptv.ground import worktree
+from tinygptv.ground.dvc import cache_folder
 from tinygptv.ground.errors import UserError
 
 
@@ -72,7 +73,7 @@ def test_scheduled_runs_have_a_worktree_of_their_own(project):
 
 def test_a_cache_elsewhere_is_shared_too(project):
     (project / ".dvc" / "config.local").write_text("[cache]\n    dir = /somewhere/else\n")
-    assert worktree.cache_folder(project) == Path("/somewhere/else")
+    assert cache_folder(worktree.prepare(project, "other")) == Path("/somewhere/else")
 
 
 def test_a_scratch_worktree_is_the_last_commit_and_leaves_nothing(project, git):

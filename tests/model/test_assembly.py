@@ -11,8 +11,9 @@ from bitsandbytes.nn import Linear8bitLt
 from transformers import AutoModelForImageTextToText
 
 from tinygptv.config import Config
+from tinygptv.ground import file_names
 from tinygptv.ground.errors import CheckpointError
-from tinygptv.model import assembly, weights
+from tinygptv.model import assembly
 from tinygptv.model.adapters import add_lora, freeze
 from tinygptv.model.int8 import quantize_folder
 from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
@@ -94,6 +95,6 @@ def test_a_folder_is_opened_in_the_formats_that_it_was_saved_in(
 
 
 def test_missing_backbones_are_named_when_assembling(backbones: Path, smoke: Config) -> None:
-    (backbones / weights.IMAGE_ENCODER).unlink()
-    with pytest.raises(CheckpointError, match=weights.IMAGE_ENCODER):
+    (backbones / file_names.IMAGE_ENCODER).unlink()
+    with pytest.raises(CheckpointError, match=file_names.IMAGE_ENCODER):
         assembly.assemble(smoke, backbones, with_tower=True)

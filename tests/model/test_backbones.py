@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tinygptv.config import Config
+from tinygptv.ground import file_names
 from tinygptv.ground.errors import CheckpointError
 from tinygptv.model import assembly, weights
 from tinygptv.model.backbones import image_encoder
@@ -16,10 +17,10 @@ from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
 
 
 def test_backbones_that_do_not_fit_are_refused_by_tensor(backbones: Path, smoke: Config) -> None:
-    tensors = weights.load_weights(backbones / weights.LANGUAGE_MODEL)
+    tensors = weights.load_weights(backbones / file_names.LANGUAGE_MODEL)
     tensors["lm_head.bias"] = torch.zeros(3)
     tensors["more"] = tensors.pop("lm_head.weight")
-    weights.save_weights(backbones / weights.LANGUAGE_MODEL, tensors)
+    weights.save_weights(backbones / file_names.LANGUAGE_MODEL, tensors)
     expected = r"missing: lm_head\.weight; unknown: more; of another shape: lm_head\.bias"
     with pytest.raises(CheckpointError, match=expected):
         assembly.assemble(smoke, backbones, with_tower=False)

@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from tinygptv.config import Config
+from tinygptv.ground import file_names
 from tinygptv.ground.errors import CheckpointError
 from tinygptv.ground.names import STAGES
 from tinygptv.model import assembly, stage_checkpoint, weights
@@ -59,7 +60,7 @@ def test_stages_form_a_chain() -> None:
 
 def test_a_checkpoint_goes_round(stage2: Path, backbones: Path, smoke: Config) -> None:
     model = load("stage2", stage2, smoke, backbones)
-    stored = weights.load_weights(stage2 / stage_checkpoint.TRAINED)
+    stored = weights.load_weights(stage2 / file_names.TRAINED)
     state = trainable_state(model)
     assert state.keys() == stored.keys()
     assert all(torch.equal(state[name], stored[name]) for name in stored)
@@ -67,23 +68,23 @@ def test_a_checkpoint_goes_round(stage2: Path, backbones: Path, smoke: Config) -
 
 def without_held(folder: Path) -> None:
     """As versions wrote it that kept nothing but what the stage itself had trained."""
-    content = json.loads((folder / stage_checkpoint.MANIFEST).read_text())
+    content = json.loads((folder / file_names.MANIFEST).read_text())
     del content["held"]
-    (folder / stage_checkpoint.MANIFEST).write_text(json.dumps(content))
+    (folder / file_names.MANIFEST).write_text(json.dumps(content))
 
 
 def test_a_checkpoint_from_before_its_manifest_said_what_it_holds(stage2: Path, backbones: Path, smoke: Config) -> None:
     without_held(stage2)
     model = load("stage2", stage2, smoke, backbones)
-    stored = weights.load_weights(stage2 / stage_checkpoint.TRAINED)
+    stored = weights.load_weights(stage2 / file_names.TRAINED)
     assert all(torch.equal(value, stored[name]) for name, value in trainable_state(model).items())
     assert set(stage_checkpoint.read_manifest(stage2, "stage2").groups) == set(smoke.stage2.trainable)
 
 
 def test_a_checkpoint_that_lost_its_projection_is_refused(stage2: Path, backbones: Path, smoke: Config) -> None:
     """The projection it was trained with is gone; a random one in its place would answer at random."""
-    content = json.loads((stage2 / stage_checkpoint.MANIFEST).read_text())
-    stored = weights.load_weights(stage2 / stage_checkpoint.TRAINED)
+    content = json.loads((stage2 / file_names.MANIFEST).read_text())
+    stored = weights.load_weights(stage2 / file_names.TRAINED)
     adapters = {name: tensor for name, tensor in stored.items() if ".lora_" in name}
     content["trainable"] = {"lora": content["trainable"]["lora"]}
     del content["sha256"]
@@ -101,29 +102,29 @@ def test_a_checkpoint_of_another_stage_is_refused(stage2: Path, backbones: Path,
 def test_other_backbones_are_refused(
     stage2: Path, backbones: Path, smoke: Config, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    changed = json.loads((backbones / weights.TOKENIZER).read_text())
-    (backbones / weights.TOKENIZER).write_text(json.dumps(changed, indent=8))
+    changed = json.loads((backbones / file_names.TOKENIZER).read_text())
+    (backbones / file_names.TOKENIZER).write_text(json.dumps(changed, indent=8))
     with pytest.raises(CheckpointError, match=r"trained with another tokenizer\.json"):
         load("stage2", stage2, smoke, backbones)
 
 
 def test_changed_tensors_are_refused(stage2: Path, backbones: Path, smoke: Config) -> None:
-    content = bytearray((stage2 / stage_checkpoint.TRAINED).read_bytes())
+    content = bytearray((stage2 / file_names.TRAINED).read_bytes())
     content[-1] ^= 1
-    (stage2 / stage_checkpoint.TRAINED).write_bytes(content)
+    (stage2 / file_names.TRAINED).write_bytes(content)
     with pytest.raises(CheckpointError, match="not the file of its manifest"):
         load("stage2", stage2, smoke, backbones)
 
 
 def rewrite(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
     """A checkpoint with other tensors and a digest that fits them."""
-    content = json.loads((folder / stage_checkpoint.MANIFEST).read_text())
+    content = json.loads((folder / file_names.MANIFEST).read_text())
     del content["sha256"]
     stage_checkpoint.write_checkpoint(folder, tensors, content)
 
 
 def test_missing_unknown_and_misshapen_tensors_are_refused(stage2: Path, backbones: Path, smoke: Config) -> None:
-    whole = weights.load_weights(stage2 / stage_checkpoint.TRAINED)
+    whole = weights.load_weights(stage2 / file_names.TRAINED)
     name = next(iter(whole))
     rewrite(stage2, {other: tensor for other, tensor in whole.items() if other != name})
     with pytest.raises(CheckpointError, match=f"lacks {name}"):
@@ -137,7 +138,7 @@ def test_missing_unknown_and_misshapen_tensors_are_refused(stage2: Path, backbon
 
 
 def test_a_manifest_of_another_version_is_refused(stage2: Path, backbones: Path, smoke: Config) -> None:
-    content = json.loads((stage2 / stage_checkpoint.MANIFEST).read_text())
-    (stage2 / stage_checkpoint.MANIFEST).write_text(json.dumps(content | {"more": 1}))
+    content = json.loads((stage2 / file_names.MANIFEST).read_text())
+    (stage2 / file_names.MANIFEST).write_text(json.dumps(content | {"more": 1}))
     with pytest.raises(CheckpointError, match="other keys than this version"):
         load("stage2", stage2, smoke, backbones)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tinygptv.config import Config
+from tinygptv.ground import file_names
 from tinygptv.ground.errors import CheckpointError
 from tinygptv.model import assembly, weights
 
@@ -19,7 +20,7 @@ def test_equal_tensors_are_equal_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-@pytest.mark.parametrize("name", [weights.IMAGE_ENCODER, weights.LANGUAGE_MODEL, weights.TOKENIZER])
+@pytest.mark.parametrize("name", [file_names.IMAGE_ENCODER, file_names.LANGUAGE_MODEL, file_names.TOKENIZER])
 def test_missing_backbones_are_named(backbones: Path, name: str, smoke: Config) -> None:
     (backbones / name).unlink()
     with pytest.raises(CheckpointError, match=name):

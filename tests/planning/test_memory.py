@@ -44,10 +44,11 @@ def test_resume_points(training, tmp_path):
 
 def test_checkpoints(small, tmp_path):
     """Of a profile whose later stages train less than its first."""
+    from tinygptv.ground.file_names import TRAINED
     from tinygptv.model import TinyGPTVForConditionalGeneration
     from tinygptv.model.adapters import freeze
     from tinygptv.model.profile import from_profile
-    from tinygptv.model.stage_checkpoint import TRAINED, save_stage
+    from tinygptv.model.stage_checkpoint import save_stage
 
     config = small()
     trainable = {

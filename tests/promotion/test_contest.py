@@ -10,10 +10,11 @@ import pytest
 from tinygptv.data.records import parse_sample
 from tinygptv.data.shards import read_samples, write_shards
 from tinygptv.data.summary import tars
+from tinygptv.evaluation.package import PackageJob, answer_all
 from tinygptv.ground.errors import DataError, UserError
 from tinygptv.ground.files import read_json, write_json
 from tinygptv.promotion import contest
-from tinygptv.promotion.contest import Answers, Exam, ExamJob
+from tinygptv.promotion.contest import Answers, Exam
 
 
 @pytest.fixture(scope="module")
@@ -33,30 +34,15 @@ def exam(smoke, small_shards) -> Exam:
     return Exam(smoke.model_copy(update={"runtime": one}), 7, small_shards)
 
 
-def test_a_package_answers_as_the_step_quantize_lets_it(exam, package, tmp_path):
-    """The contest's numbers are those of ``quantize.json``: equal prompts, batches and longest answers."""
-    from tinygptv.evaluation import answering
-    from tinygptv.model.inference import VisionLanguageModel
-
-    contest.answer_all(ExamJob(exam, package, tmp_path / "answers.json"))
-    found = read_json(tmp_path / "answers.json")
-    questions = contest.questions_of(exam)
-    assert found["ids"] == contest.asked(questions).ids and len(set(found["ids"])) == len(found["ids"])
-    assert 0 < found["latency_seconds"] < 60
-    model = VisionLanguageModel.from_folder(package)
-    samples = list(read_samples(sorted(exam.shards.glob("test-*.tar"))))
-    size = exam.config.quantize.batch_size
-    prompts = dict.fromkeys(("vqa", "refer", "caption"), exam.config.stage4.prompt)
-    evaluate = exam.config.evaluate.model_copy(update={"max_new_tokens": 4})
-    features = answering.encode(model, samples, size)
-    said = answering.ask(model, features, questions, prompts, evaluate, size)
-    assert found["texts"] == [answer.text for answer in said]
-
-
 @pytest.mark.pipeline
 def test_in_a_process_of_its_own(exam, package, tmp_path, capfd):
-    contest.answer_all(ExamJob(exam, package, tmp_path / "answers.json"))
-    assert list(contest.examine(exam, package).texts) == read_json(tmp_path / "answers.json")["texts"]
+    answer_all(
+        PackageJob(exam.config, exam.seed, exam.shards, package, tmp_path / "answers.json", tmp_path / "measured.json")
+    )
+    found = contest.examine(exam, package)
+    assert list(found.texts) == [entry["answer"] for entry in read_json(tmp_path / "answers.json")]
+    assert list(found.ids) == contest.asked(contest.questions_of(exam)).ids and len(set(found.ids)) == len(found.ids)
+    assert 0 < found.latency_seconds < 60
     with pytest.raises(UserError, match="answer_all ended with code 2"):
         contest.examine(exam, tmp_path)
     assert "is no complete model: config.json is missing" in capfd.readouterr().err

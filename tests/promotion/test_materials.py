@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.promotion.worlds import cache_of, put, store
-from tinygptv.ground.dvc import dvc_md5
+from tinygptv.ground.dvc import dvc_md5, object_file
 from tinygptv.ground.errors import DataError
-from tinygptv.promotion import materials
 from tinygptv.promotion.materials import output
 
 IDENTITY = ("-c", "user.name=t", "-c", "user.email=t@t")
@@ -102,7 +101,7 @@ def test_what_another_checkout_made_comes_as_the_message_says(tmp_path, monkeypa
 @pytest.mark.parametrize("content", ["changed", None])
 def test_a_damaged_object(root, content):
     md5 = store(cache_of(root), root / "data" / "tiny" / "shards")
-    object_ = materials._object(cache_of(root) / "files" / "md5", dvc_md5(root / "data" / "tiny" / "shards" / "a"))
+    object_ = object_file(cache_of(root), dvc_md5(root / "data" / "tiny" / "shards" / "a"))
     (root / "data" / "tiny" / "shards" / "a").write_text("something newer")
     object_.unlink() if content is None else object_.write_text(content)
     with (

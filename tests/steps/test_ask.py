@@ -36,12 +36,10 @@ def picture(with_shards, tmp_path):
 @pytest.fixture
 def model(with_stage1, monkeypatch):
     """The model of stage 1, in memory."""
-    from types import SimpleNamespace
+    from tinygptv.evaluation.stages import open_stage
 
-    from tinygptv.steps.evaluate import open_stage
-
-    context = SimpleNamespace(config=with_stage1.config, input=lambda step: with_stage1.data / step)
-    opened = open_stage(context, "stage1")
+    data = with_stage1.data
+    opened = open_stage(with_stage1.config, "stage1", data / "backbones", data / "stage1")
     monkeypatch.setattr("tinygptv.load", lambda source, device: opened)
     return opened
 

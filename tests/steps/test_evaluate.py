@@ -14,12 +14,12 @@ from tinygptv.data.records import Turn, parse_sample
 from tinygptv.data.shards import read_samples, write_shards
 from tinygptv.data.summary import tars
 from tinygptv.evaluation.benchmarks import BENCHMARKS
+from tinygptv.evaluation.stages import open_stage
 from tinygptv.ground.children import child, event
 from tinygptv.ground.runtime import free_memory
 from tinygptv.promotion.decide import Decision, on_report
 from tinygptv.results import results_table
 from tinygptv.steps import evaluate, quantize
-from tinygptv.steps.evaluate import open_stage
 
 PICTURES = ("loss.png", "stages.png", "answers.png")
 
@@ -160,9 +160,9 @@ def alive(monkeypatch):
     def look():
         found.append([stage for stage, reference in opened if reference() is not None])
 
-    def watched(context, stage):
+    def watched(config, stage, *folders):
         look()
-        model = open_stage(context, stage)
+        model = open_stage(config, stage, *folders)
         opened.append((stage, weakref.ref(model.model)))
         return model
 

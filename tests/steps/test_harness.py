@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tinygptv.ground import signals
+from tinygptv.ground import processes
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.signals import Interrupted, StopRequest
 
@@ -225,7 +225,7 @@ def request_to_stop():
     yield StopRequest.install()
     for number, handler in before.items():
         signal.signal(number, handler)
-    signals.ctypes.CDLL(None).prctl(signals.PR_SET_PDEATHSIG, 0)
+    processes.ctypes.CDLL(None).prctl(processes.PR_SET_PDEATHSIG, 0)
 
 
 def test_a_signal_between_safe_points_waits_for_the_next(request_to_stop):

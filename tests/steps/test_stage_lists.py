@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -13,6 +12,8 @@ from torch.testing import assert_close
 
 from tests.steps.test_train import stop_after
 from tinygptv.config import Part
+from tinygptv.evaluation.stages import open_stage
+from tinygptv.ground import file_names
 from tinygptv.ground.files import sha256_file
 from tinygptv.ground.names import STAGES
 from tinygptv.ground.yaml_files import read_yaml
@@ -20,7 +21,6 @@ from tinygptv.model import assembly, int8, stage_checkpoint, weights
 from tinygptv.model.adapters import merge_lora, trainable_parameters
 from tinygptv.model.folders import write_folder
 from tinygptv.model.inference import VisionLanguageModel
-from tinygptv.steps.evaluate import open_stage
 from tinygptv.steps.train import load_model
 from tinygptv.training import loop
 
@@ -98,7 +98,7 @@ def test_a_chain_of_checkpoints_holds_what_every_stage_trained(part, kind, smoke
         written = stage_checkpoint.read_manifest(parent, name)
         assert set(written.trainable) == set(config.stage(name).trainable)
         assert set(written.held) == {*learned, "projection"}
-        stored = weights.load_weights(parent / stage_checkpoint.TRAINED)
+        stored = weights.load_weights(parent / file_names.TRAINED)
         assert sum(written.held.values()) == sum(tensor.numel() for tensor in stored.values())
 
 
@@ -116,7 +116,7 @@ def test_a_base_in_fewer_bits_changes_nothing_of_what_is_handed_on(smoke, backbo
             parameter.data += 0.1 * torch.randn(parameter.shape)
             learned[own] = parameter.detach().clone()
         parent = save(model, table, earlier, tmp_path / name, backbones)
-        stored = weights.load_weights(parent / stage_checkpoint.TRAINED)
+        stored = weights.load_weights(parent / file_names.TRAINED)
         assert stored.keys() == learned.keys()
         assert all(torch.equal(stored[own], value) for own, value in learned.items())
 
@@ -151,8 +151,7 @@ def test_the_model_as_trained_reopened_packed_and_exported_has_the_same_logits(
         assert_close(logits(found), trained[number], rtol=0, atol=0)
 
     torch.manual_seed(999)
-    context = SimpleNamespace(config=checkout.config, input=lambda name: checkout.data / name)
-    opened = open_stage(context, "stage4")
+    opened = open_stage(checkout.config, "stage4", checkout.data / "backbones", checkout.data / "stage4")
     assert_close(logits(opened.model), trained[3], rtol=0, atol=0)
     merge_lora(opened.model)
     packed = {}
@@ -173,18 +172,18 @@ def test_a_stage_that_trains_less_goes_on_after_a_kill_with_the_same_bytes(check
     content["stage2"]["trainable"] = ["final_norm"]
     checkout.config_path.write_text(json.dumps(content))
     assert run(checkout, "stage2") == 0
-    once = sha256_file(checkout.data / "stage2" / stage_checkpoint.TRAINED)
+    once = sha256_file(checkout.data / "stage2" / file_names.TRAINED)
     shutil.rmtree(checkout.data / "stage2")
     with pytest.MonkeyPatch.context() as patch:
         stop_after(patch, 7)
         assert run(checkout, "stage2") == 143
     assert run(checkout, "stage2") == 0
-    assert sha256_file(checkout.data / "stage2" / stage_checkpoint.TRAINED) == once
-    before = weights.load_weights(checkout.data / "stage1" / stage_checkpoint.TRAINED)
-    after = weights.load_weights(checkout.data / "stage2" / stage_checkpoint.TRAINED)
+    assert sha256_file(checkout.data / "stage2" / file_names.TRAINED) == once
+    before = weights.load_weights(checkout.data / "stage1" / file_names.TRAINED)
+    after = weights.load_weights(checkout.data / "stage2" / file_names.TRAINED)
     assert {name for name in after if not torch.equal(after[name], before[name])} == {
         "language_model.model.final_layernorm.weight"
     }
-    manifest = json.loads((checkout.data / "stage2" / stage_checkpoint.MANIFEST).read_bytes())
+    manifest = json.loads((checkout.data / "stage2" / file_names.MANIFEST).read_bytes())
     assert manifest["trainable"].keys() == {"final_norm"}
     assert manifest["held"].keys() == set(checkout.config.stage1.trainable)

@@ -309,7 +309,3 @@ def test_a_half_written_point_is_not_seen(
 
 def test_without_points_nothing_happens(new_training: NewTraining, tmp_path: Path) -> None:
     assert ResumePoints(tmp_path / "none", PRINT).restore(new_training()) == []
-
-
-def test_equal_fingerprints_have_no_differing_keys() -> None:
-    assert resume.differing_keys(PRINT, json.loads(json.dumps(PRINT))) == {}

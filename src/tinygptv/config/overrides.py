@@ -9,6 +9,7 @@ from typing import Any
 
 from tinygptv.config.profiles import check_config, check_params
 from tinygptv.ground.errors import ConfigError
+from tinygptv.ground.file_names import PARAMS
 from tinygptv.ground.yaml_files import from_yaml
 
 UNFOLDED = 4096
@@ -26,7 +27,7 @@ def override(root: Path, profile: str, settings: Sequence[str]) -> dict[Path, st
     Raises:
         ConfigError: no such key, or a value of the wrong type.
     """
-    params, config = root / "params.yaml", root / "configs" / f"{profile}.yaml"
+    params, config = root / PARAMS, root / "configs" / f"{profile}.yaml"
     texts = {path: path.read_text() for path in (params, config)}
     for setting in settings:
         key, sign, value = setting.partition("=")

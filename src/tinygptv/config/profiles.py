@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from tinygptv.config import Config
 from tinygptv.ground.errors import ConfigError
+from tinygptv.ground.file_names import PARAMS
 from tinygptv.ground.yaml_files import profile_file, read_yaml
 
 
@@ -55,7 +56,7 @@ def read_profile(root: Path, name: str | None = None) -> Profile:
     Raises:
         ConfigError: names the file, the key and what is wrong with it.
     """
-    path = root / "params.yaml"
+    path = root / PARAMS
     params = check_params(read_yaml(path), str(path))
     chosen = name if name is not None else params["profile"]
     return Profile(str(chosen), params["seed"], read_config(profile_file(root, str(chosen))))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from tinygptv.ground.errors import DataError, PassingError, UserError, from_write_error
-from tinygptv.ground.signals import die_with_parent
+from tinygptv.ground.processes import die_with_parent
 
 if TYPE_CHECKING:
     from tinygptv.config import Loader

@@ -26,8 +26,9 @@ from tinygptv.data.records import (
     parse_record,
     parse_sample,
 )
-from tinygptv.data.summary import SUMMARY, mend, read_digests, read_summary, replace_split
+from tinygptv.data.summary import mend, read_digests, read_summary, replace_split
 from tinygptv.ground.errors import DataError, UserError
+from tinygptv.ground.file_names import SUMMARY
 from tinygptv.ground.files import needing, sha256_file, sync_tree
 
 SAMPLE_EXTENSIONS = frozenset({"json", *IMAGE_FORMATS})

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinygptv.ground.errors import DataError
+from tinygptv.ground.file_names import DOWNLOAD_SOURCE
 from tinygptv.ground.files import write_bytes, write_json
 
 MODULE = "easy_vqa"
@@ -113,7 +114,7 @@ def write_download(
     answers = _content(package, files, "answers.txt").decode("utf-8").split()
     write_json(folder / "answers.json", answers)
     source = {"name": "easy-VQA", "version": package.version, "licence": LICENCE, "url": URL}
-    write_json(folder / "source.json", {**source, "sha256": sha256, "counts": counts})
+    write_json(folder / DOWNLOAD_SOURCE, {**source, "sha256": sha256, "counts": counts})
     return counts
 
 

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from tinygptv.ground.errors import DataError
+from tinygptv.ground.file_names import SUMMARY
 from tinygptv.ground.files import read_json, write_json
 from tinygptv.ground.names import STEPS
 
-SUMMARY = "summary.json"
+TRAINING, HELD_OUT, TEST = "train-*.tar", "val-*.tar", "test-*.tar"
+"""Patterns of the tars of a split."""
 DIGESTS = "digests"
 """Key of ``summary.json``: tar → SHA-256. Where the file is there, the tars beside it must have these digests."""
 
@@ -27,7 +29,7 @@ def tars(folder: Path, pattern: str = "*.tar") -> list[Path]:
 
     Args:
         folder: such as ``data/tiny/shards``.
-        pattern: of their names, such as ``train-*.tar``.
+        pattern: of their names, such as ``TRAINING``.
 
     Raises:
         DataError: a tar is there that the summary does not list, or one that it lists is missing.

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from tinygptv.doctor.findings import Finding
+from tinygptv.ground.differences import NOTHING, differing_keys
 from tinygptv.ground.errors import DataError
+from tinygptv.ground.file_names import ENVIRONMENT, MANIFEST, PARAMS
 from tinygptv.ground.files import read_json
+from tinygptv.ground.names import STAGES
 from tinygptv.ground.yaml_files import read_yaml
 
 NAME = "environment"
@@ -24,10 +27,10 @@ FIX = "for equal bytes install what is recorded, on such a machine; docs/reprodu
 
 def recorded(root: Path) -> Iterator[Finding]:
     """All manifests of the profile in ``params.yaml``; steps with the same difference share a finding."""
-    params = root / "params.yaml"
+    params = root / PARAMS
     profile = (read_yaml(params) or {}).get("profile") if params.is_file() else None
     data = root / "data" / str(profile)
-    paths = [data / "backbones" / "environment.json", *sorted(data.glob("stage*/manifest.json"))]
+    paths = [data / "backbones" / ENVIRONMENT, *(data / stage / MANIFEST for stage in STAGES)]
     found = [path for path in paths if path.is_file()]
     steps: dict[str, list[str]] = {}
     for path in found:
@@ -61,8 +64,12 @@ def difference(manifest: Path) -> str:
     if not isinstance(made_in, Mapping) or "torch" not in made_in:
         raise DataError(f"{manifest} records no environment; name a stage's manifest.json")
     here = present()
-    keys = [key for key in sorted({*made_in, *here}) if made_in.get(key) != here.get(key)]
-    return ", ".join(f"{key} {made_in.get(key, 'not recorded')} → {here.get(key, 'none here')}" for key in keys)
+    found = differing_keys(dict(made_in), dict(here))
+    return ", ".join(f"{key} {_or(old, 'not recorded')} → {_or(new, 'none here')}" for key, old, new in found)
+
+
+def _or(value: Any, missing: str) -> Any:
+    return missing if value is NOTHING else value
 
 
 @cache

@@ -9,7 +9,6 @@ step compares its inputs with ``dvc.lock`` before it uses them (``StepContext.in
 from __future__ import annotations
 
 import hashlib
-import json
 import shlex
 import subprocess
 import sys
@@ -19,7 +18,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from tinygptv.doctor.findings import Finding
-from tinygptv.ground.errors import DataError
+from tinygptv.ground.dvc import DIR, cache_folder, dvc_md5, listed_files, named_md5, object_file, object_files
+from tinygptv.ground.errors import DataError, UserError
+from tinygptv.ground.file_names import DVC_LOCK, PARAMS
 from tinygptv.ground.yaml_files import read_yaml
 
 NAME = "DVC's cache"
@@ -46,7 +47,7 @@ def cache(root: Path, *, deep: bool) -> Iterator[Finding]:
             named.setdefault(path, output)
     paths = sorted((path for path in named if path.is_file()), key=lambda path: (path.stat().st_size, path))
     if deep:
-        paths += sorted({path for path in folder.glob("??/*") if path.is_file()} - set(paths))
+        paths += sorted(set(object_files(folder)) - set(paths))
     read = count = 0
     damaged = []
     for path in paths:
@@ -54,7 +55,7 @@ def cache(root: Path, *, deep: bool) -> Iterator[Finding]:
         if read > QUICK_BYTES and not deep:
             break
         count += 1
-        if _md5(path) != _named_md5(path):
+        if _md5(path) != named_md5(path):
             damaged.append(path)
     for path in damaged:
         yield _damage(root, path, named.get(path))
@@ -68,7 +69,7 @@ def cache(root: Path, *, deep: bool) -> Iterator[Finding]:
 
 def outputs_of(root: Path) -> list[Output]:
     """Every output that ``dvc.lock`` records."""
-    lock = root / "dvc.lock"
+    lock = root / DVC_LOCK
     stages = ((read_yaml(lock) or {}).get("stages") or {}) if lock.is_file() else {}
     return [
         Output(stage, root / out["path"], str(out["md5"]))
@@ -80,8 +81,11 @@ def outputs_of(root: Path) -> list[Output]:
 
 @lru_cache(maxsize=1)
 def store(root: Path) -> Path:
-    """Where DVC keeps objects; a worktree uses the main checkout's."""
-    return Path(ask_dvc(root, "cache", "dir") or root / ".dvc" / "cache") / "files" / "md5"
+    """DVC's cache, or where it lies by default if DVC itself does not say: that is another finding."""
+    try:
+        return cache_folder(root)
+    except UserError:
+        return root / ".dvc" / "cache"
 
 
 def ask_dvc(root: Path, *arguments: str) -> str:
@@ -92,19 +96,15 @@ def ask_dvc(root: Path, *arguments: str) -> str:
 
 def objects_of(folder: Path, md5: str) -> Iterator[Path]:
     """An output's object, and those of its files where the output is a folder."""
-    path = folder / md5[:2] / md5[2:]
+    path = object_file(folder, md5)
     yield path
-    if md5.endswith(".dir") and path.is_file():
+    if md5.endswith(DIR) and path.is_file():
         try:
-            names = [str(entry["md5"]) for entry in json.loads(path.read_bytes())]
-        except (ValueError, TypeError, LookupError):
+            files = listed_files(path)
+        except ValueError:
             return  # damaged, as its own digest will show
-        for name in names:
-            yield folder / name[:2] / name[2:]
-
-
-def _named_md5(path: Path) -> str:
-    return (path.parent.name + path.name).removesuffix(".dir")
+        for file in files:
+            yield object_file(folder, file.md5)
 
 
 def _md5(path: Path) -> str:
@@ -130,7 +130,7 @@ def _damage(root: Path, path: Path, output: Output | None) -> Finding:
 def for_profile(root: Path, output: Output, command: str) -> str:
     """A command of DVC's as it must be given for an output: ``dvc.yaml`` has those of the present profile only."""
     place, *profile = output.path.relative_to(root).parts[:2]
-    params = root / "params.yaml"  # a project without one has no profiles
+    params = root / PARAMS  # a project without one has no profiles
     present = (read_yaml(params) or {}).get("profile") if params.is_file() else "".join(profile)
     if place not in ("data", "reports") or profile == [present]:
         return command
@@ -139,8 +139,6 @@ def for_profile(root: Path, output: Output, command: str) -> str:
 
 def is_sound(output: Output) -> bool:
     """Whether the workspace has an output as ``dvc.lock`` records it; reads it whole."""
-    from tinygptv.ground.dvc import dvc_md5
-
     try:
         return dvc_md5(output.path) == output.md5
     except DataError:  # it is not there, or empty

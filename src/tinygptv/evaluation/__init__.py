@@ -1,1 +1,1 @@
-"""How good the model is: strict metrics, question lists with their baselines, and pictures. No model code."""
+"""How good a model is: what is asked, how it is let answer, strict metrics beside baselines, reports and pictures."""

@@ -43,16 +43,43 @@ def ask(
         batch_size: questions of a forward pass.
         max_answer_tokens: of the stage: how far the earlier answers of a conversation were cut; None: they were not.
     """
+    ids = [prompt_ids(model.processor, q, prompts[q.task], max_answer_tokens) for q in questions]
+    return _generate(model, features, questions, ids, batch_size, settings.max_new_tokens)
+
+
+def ask_in_own_words(
+    model: VisionLanguageModel,
+    features: Mapping[str, torch.Tensor],
+    questions: Sequence[Question],
+    batch_size: int,
+    max_answer_tokens: int | None,
+) -> list[Generated]:
+    """Answers of a model in its own prompt form and as long as it gives them, else as ``ask``."""
+    ids = [
+        model.prompt_ids(
+            instruction(q.task, q.content),
+            [(instruction(q.task, turn.question), turn.answer) for turn in q.earlier],
+            max_answer_tokens=max_answer_tokens,
+        )
+        for q in questions
+    ]
+    return _generate(model, features, questions, ids, batch_size, None)
+
+
+def _generate(
+    model: VisionLanguageModel,
+    features: Mapping[str, torch.Tensor],
+    questions: Sequence[Question],
+    ids: Sequence[list[int]],
+    batch_size: int,
+    max_new_tokens: int | None,
+) -> list[Generated]:
     import torch
 
     if not questions:
         return []
-    return model.generate(
-        torch.stack([features[question.key] for question in questions]),
-        [prompt_ids(model.processor, q, prompts[q.task], max_answer_tokens) for q in questions],
-        batch_size=batch_size,
-        max_new_tokens=settings.max_new_tokens,
-    )
+    features_NQD = torch.stack([features[question.key] for question in questions])
+    return model.generate(features_NQD, ids, batch_size=batch_size, max_new_tokens=max_new_tokens)
 
 
 def prompt_ids(

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from tinygptv.data.boxes import parse_box
 from tinygptv.data.images import read_image
+from tinygptv.evaluation.benchmarks import Question, is_right
 from tinygptv.evaluation.drawing import BLUE, GREEN, INK, ORANGE, QUIET, VERMILLION, figure
 from tinygptv.evaluation.metrics import Benchmark
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from tinygptv.data.records import ImageSample
 
 STAGE_TITLES = {
     "stage1": "Stage 1: warm-up",
@@ -45,6 +48,22 @@ class AnswerItem:
     answer: str
     truth: str
     right: bool
+
+
+def grid_items(
+    questions: Sequence[Question], answers: Sequence[str], samples: Sequence[ImageSample], count: int
+) -> list[AnswerItem]:
+    """Test images for the picture: evenly spaced, the tasks in turn, wrong answers included as they come."""
+    images = {sample.key: sample.image_bytes for sample in samples}
+    found = {task: [i for i, q in enumerate(questions) if q.task == task] for task in ("vqa", "refer", "caption")}
+    by_task = {task: places for task, places in found.items() if places}
+    items = []
+    for place in range(count if by_task else 0):
+        of_task = list(by_task.values())[place % len(by_task)]
+        i = of_task[place * len(of_task) // count]
+        q, answer = questions[i], answers[i]
+        items.append(AnswerItem(images[q.key], q.task, q.content, answer, q.truth, is_right(q, answer)))
+    return items
 
 
 def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:

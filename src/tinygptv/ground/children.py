@@ -20,7 +20,7 @@ from tinygptv.ground.errors import (
     UserError,
     from_write_error,
 )
-from tinygptv.ground.signals import die_with_parent
+from tinygptv.ground.processes import die_with_parent
 from tinygptv.ground.startup import begin
 
 if TYPE_CHECKING:

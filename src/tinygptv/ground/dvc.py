@@ -1,12 +1,36 @@
-"""Digests as DVC records them, computed from content and read from ``dvc.lock``."""
+"""DVC's digests, computed from content and read from ``dvc.lock``, and where its cache keeps what they name."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tinygptv.ground.errors import DataError
+from tinygptv.ground.errors import DataError, UserError
+from tinygptv.ground.file_names import DVC_LOCK
+
+DIR = ".dir"
+"""The end of a folder's digest; its object is the list of its files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A file in the list of a folder's files."""
+
+    path: str
+    """From the folder on."""
+    md5: str
+
+    @property
+    def outside(self) -> bool:
+        """Whether the path leads out of the folder: DVC writes none that does."""
+        path = PurePosixPath(self.path)
+        return path.is_absolute() or ".." in path.parts
 
 
 def dvc_md5(path: Path) -> str:
@@ -49,12 +73,58 @@ def lock_md5(root: Path, path: Path) -> str | None:
     Returns:
         The md5, or None where no recorded stage has the output.
     """
-    lock = root / "dvc.lock"
+    lock = root / DVC_LOCK
     if not lock.is_file():
         return None
     status = lock.stat()
     wanted = (path.relative_to(root) if path.is_absolute() else path).as_posix()
     return _locked(lock, (status.st_ino, status.st_mtime_ns, status.st_size)).get(wanted)
+
+
+def cache_folder(root: Path) -> Path:
+    """Where DVC keeps contents; a worktree uses the main checkout's.
+
+    Raises:
+        UserError: DVC refuses; the message is its own.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "cache", "dir"], cwd=root, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        reason = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise UserError(f"{root}: {reason[0] if reason else 'dvc cache dir failed'}")
+    return root / done.stdout.strip()
+
+
+def object_file(cache: Path, md5: str) -> Path:
+    """Where a cache keeps a content, or the list of a folder's files."""
+    return _objects(cache) / md5[:2] / md5[2:]
+
+
+def object_files(cache: Path) -> Iterator[Path]:
+    """All that a cache keeps."""
+    return (path for path in _objects(cache).glob("??/*") if path.is_file())
+
+
+def named_md5(path: Path) -> str:
+    """The md5 that an object's content must have, by its name; of a folder's list, that of the list."""
+    return (path.parent.name + path.name).removesuffix(DIR)
+
+
+def listed_files(path: Path) -> list[Listed]:
+    """The files of a folder, by its object.
+
+    Raises:
+        ValueError: the object is no such list.
+    """
+    try:
+        return [Listed(str(entry["relpath"]), str(entry["md5"])) for entry in json.loads(path.read_bytes())]
+    except (TypeError, LookupError) as error:
+        raise ValueError(f"{path} is no list of files ({error!r})") from None
+
+
+def _objects(cache: Path) -> Path:
+    return cache / "files" / "md5"
 
 
 @lru_cache(maxsize=4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tinygptv.ground.errors import UserError
+from tinygptv.ground.file_names import DVC_YAML
 
 
 def data_folder(root: Path, profile: str) -> Path:
@@ -22,6 +23,16 @@ def state_folder(root: Path, profile: str) -> Path:
     return root / ".state" / profile
 
 
+def record_file(state: Path, step: str) -> Path:
+    """What the last run of a step that ended well says of itself: times, and its run in MLflow.
+
+    Args:
+        state: as of ``state_folder``.
+        step: the step.
+    """
+    return state / f"{step}.json"
+
+
 def find_root(start: Path) -> Path:
     """The checkout: where ``dvc.yaml`` lies.
 
@@ -29,6 +40,6 @@ def find_root(start: Path) -> Path:
         UserError: no folder above has one.
     """
     for folder in (start, *start.parents):
-        if (folder / "dvc.yaml").is_file():
+        if (folder / DVC_YAML).is_file():
             return folder
     raise UserError(f"no dvc.yaml in {start} or above it; run the command inside the checkout")

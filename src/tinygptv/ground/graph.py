@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygptv.ground.dvc import lock_md5
+from tinygptv.ground.file_names import DVC_LOCK, DVC_YAML
 from tinygptv.ground.files import sha256_file
 from tinygptv.ground.names import STEPS
 from tinygptv.ground.yaml_files import read_yaml
@@ -15,7 +16,7 @@ from tinygptv.ground.yaml_files import read_yaml
 
 def entry_of(root: Path, step: str) -> dict[str, Any]:
     """The step's entry in ``dvc.yaml``; empty where it has none."""
-    return _entry(root / "dvc.yaml", step)
+    return _entry(root / DVC_YAML, step)
 
 
 def code_digests(root: Path, step: str) -> dict[str, str]:
@@ -48,7 +49,7 @@ def inputs_of(stage: Mapping[str, Any]) -> tuple[str, ...]:
 
 def graph_of(root: Path) -> dict[str, tuple[str, ...]]:
     """Step → the steps whose outputs it reads, by the checkout's ``dvc.yaml``."""
-    stages = (read_yaml(root / "dvc.yaml") or {}).get("stages") or {}
+    stages = (read_yaml(root / DVC_YAML) or {}).get("stages") or {}
     return {step: inputs_of(stage) for step, stage in stages.items()}
 
 
@@ -61,7 +62,7 @@ def taken_by_dvc(root: Path, profile: str, step: str, md5: str | None) -> bool:
         step: the step.
         md5: DVC's digest of the result; None for a step without outputs, which counts by its inputs.
     """
-    entry = _entry(root / "dvc.lock", step)
+    entry = _entry(root / DVC_LOCK, step)
     if md5 is not None:
         return any(out.get("md5") == md5 for out in entry.get("outs", ()))
     recorded = {dep["path"]: dep.get("md5") for dep in entry.get("deps", ())}

@@ -6,6 +6,8 @@ from tinygptv.ground.errors import UserError, meant
 
 STAGES = ("stage1", "stage2", "stage3", "stage4")
 """The steps that train."""
+LAST_STAGE = STAGES[-1]
+"""The finished model's."""
 STEPS = ("download", "shards", "backbones", "features", *STAGES, "evaluate", "quantize", "register")
 
 

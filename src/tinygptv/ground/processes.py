@@ -3,7 +3,7 @@
 ``python processes.py --parent PID -- COMMAND...`` runs the command in a session of its own. The guard adopts
 orphans (Linux' child subreaper), so that it still knows a trainer after the DVC above it was killed. When the guard is
 told to stop, when its parent dies, or when the command ends, nothing of it is left. Only the standard library and
-psutil are imported, so that a guard starts at once.
+psutil are imported, so that a guard starts at once, of whichever checkout it is: it runs as a file of its own.
 """
 
 from __future__ import annotations
@@ -38,6 +38,18 @@ class Stopped(BaseException):
         self.exit_code = 128 + number
 
 
+def die_with_parent(parent: int | None = None) -> None:
+    """Ask Linux for SIGTERM when the parent dies.
+
+    Args:
+        parent: its process id, where it is known: if it died before the question, this process ends at once.
+    """
+    if LINUX:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if parent not in (None, os.getppid()):
+            os._exit(128 + signal.SIGTERM)
+
+
 def guarded(command: Sequence[str]) -> list[str]:
     """The command line that runs ``command`` under a guard which dies with this process."""
     return [sys.executable, "-I", str(Path(__file__).resolve()), "--parent", str(os.getpid()), "--", *command]
@@ -60,7 +72,7 @@ def run_guarded(
     former = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT)}
     child: subprocess.Popen[bytes] | None = None
     try:
-        die_with_me = partial(_die_with, os.getpid()) if LINUX else None
+        die_with_me = partial(die_with_parent, os.getpid()) if LINUX else None
         child = subprocess.Popen(
             command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_me
         )
@@ -115,13 +127,6 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped(number)
 
 
-def _die_with(parent: int) -> None:
-    """Ask Linux for SIGTERM when the parent dies; end at once if it died before the question."""
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(128 + signal.SIGTERM)
-
-
 def _main_thread_id() -> int:
     """On Linux the main thread's id is the process id."""
     import threading
@@ -135,8 +140,7 @@ def main() -> int:
     parser.add_argument("--parent", type=int, required=True, help="process id whose death ends everything")
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args()
-    if LINUX:
-        _die_with(arguments.parent)
+    die_with_parent(arguments.parent)
     return run_guarded(arguments.command)
 
 

@@ -1,16 +1,14 @@
-"""Being asked to stop, and dying with the parent."""
+"""Being asked to stop."""
 
 from __future__ import annotations
 
-import ctypes
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-PR_SET_PDEATHSIG = 1
+from tinygptv.ground.processes import die_with_parent
 
 
 class Interrupted(BaseException):
@@ -24,12 +22,6 @@ class Interrupted(BaseException):
     def exit_code(self) -> int:
         """128 + the signal's number, as shells report it: 143 for SIGTERM, 130 for SIGINT."""
         return 128 + self.number
-
-
-def die_with_parent() -> None:
-    """Ask Linux to send this process SIGTERM when its parent dies."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @dataclass(slots=True)

@@ -12,19 +12,20 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tinygptv.ground.dvc import cache_folder
 from tinygptv.ground.errors import ConfigError, UserError, from_os_error
+from tinygptv.ground.file_names import DVC_LOCK, PARAMS
 from tinygptv.ground.files import replace_folder, sha256_tree, write_text
 from tinygptv.ground.locks import only_one
 from tinygptv.ground.yaml_files import active_profile, read_yaml
 
 SCRATCH = "verify"
-PARAMS, LOCK, REPORTS = "params.yaml", "dvc.lock", "reports"
+REPORTS = "reports"
 KEPT = 30
 """So many states of each worktree are kept; what is older goes."""
 _HELD: dict[Path, AbstractContextManager[None]] = {}
@@ -38,7 +39,7 @@ def folder_of(root: Path, profile: str, *, nightly: bool = False) -> Path:
 
 def how_to_make(root: Path, profile: str, step: str = "") -> str:
     """The command that makes a step of a profile, or all: `dvc repro` knows the one of ``params.yaml`` alone."""
-    if not (root / "params.yaml").is_file() or profile == active_profile(root):
+    if not (root / PARAMS).is_file() or profile == active_profile(root):
         return f"`dvc repro {step}`" if step else "`make demo`, or `dvc repro`"
     only = f" --to {step}" if step else ""
     return f"`python -m flows.pipeline --profile {profile}{only}`, which works in {folder_of(root, profile)} (--root)"
@@ -149,21 +150,6 @@ def changed_files(root: Path, *paths: str) -> list[str]:
     return [entry.strip().partition(" ")[2].lstrip() for entry in entries if entry]
 
 
-def cache_folder(root: Path) -> Path:
-    """Where DVC keeps contents.
-
-    Raises:
-        UserError: DVC refuses; the message is its own.
-    """
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "cache", "dir"], cwd=root, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        reason = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise UserError(f"{root}: {reason[0] if reason else 'dvc cache dir failed'}")
-    return root / done.stdout.strip()
-
-
 def set_profile(path: Path, profile: str) -> None:
     """Change the one line of ``params.yaml`` that names the profile; comments and seed stay."""
     write_text(path, _with_profile(path.read_text(), profile))
@@ -191,7 +177,7 @@ def _move(root: Path, folder: Path, commit: str, profile: str, say: Callable[[st
         kept, new = _keep(root / ".state" / "kept" / folder.name, folder, names) if names else (folder, False)
         _git(folder, "checkout", "--quiet", "--force", "--detach", commit)
         for name in names:
-            if _of_run(name) and (name != LOCK or _is_yaml(kept / name)):
+            if _of_run(name) and (name != DVC_LOCK or _is_yaml(kept / name)):
                 _copy(kept / name, folder / name)
     except OSError as error:
         raise from_os_error(error, f"keeping what {folder} has uncommitted") from None
@@ -213,7 +199,7 @@ def _at_risk(folder: Path, commit: str, profile: str) -> list[str]:
 
 def _of_run(name: str) -> bool:
     """Whether a file is one that runs write."""
-    return name == LOCK or name.startswith(f"{REPORTS}/")
+    return name == DVC_LOCK or name.startswith(f"{REPORTS}/")
 
 
 def _keep(place: Path, folder: Path, names: Iterable[str]) -> tuple[Path, bool]:

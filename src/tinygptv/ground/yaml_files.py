@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygptv.ground.errors import ConfigError, meant
+from tinygptv.ground.file_names import PARAMS
 
 
 def read_yaml(path: Path) -> Any:
@@ -73,7 +74,7 @@ def active_profile(root: Path) -> str:
     Raises:
         ConfigError: it names none.
     """
-    params = read_yaml(root / "params.yaml")
+    params = read_yaml(root / PARAMS)
     if not isinstance(params, dict) or "profile" not in params:
-        raise ConfigError(f"{root / 'params.yaml'} has no key `profile`")
+        raise ConfigError(f"{root / PARAMS} has no key `profile`")
     return str(params["profile"])

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tinygptv.ground.file_names import LANGUAGE_MODEL
 from tinygptv.model.backbones import fill, image_encoder
-from tinygptv.model.weights import LANGUAGE_MODEL
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygptv.ground.errors import CheckpointError
-from tinygptv.model.weights import IMAGE_ENCODER, load_weights
+from tinygptv.ground.file_names import IMAGE_ENCODER
+from tinygptv.model.weights import load_weights
 
 if TYPE_CHECKING:
     import torch

@@ -14,6 +14,16 @@ from typing import TYPE_CHECKING
 
 from tinygptv.ground import digests, runtime
 from tinygptv.ground.errors import CheckpointError, UserError, brief, true_cause
+from tinygptv.ground.file_names import (
+    GENERATION_CONFIG,
+    LANGUAGE_MODEL,
+    MODEL_CONFIG,
+    PROCESSOR_CONFIG,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    TRAINED,
+    WEIGHTS,
+)
 from tinygptv.ground.files import read_json
 from tinygptv.model.backbones import check_fit
 
@@ -25,17 +35,17 @@ if TYPE_CHECKING:
     from tinygptv.model.processing import TinyGPTVProcessor
 
 NEEDED = (
-    "config.json",
-    "model.safetensors",
-    "processor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "generation_config.json",
+    MODEL_CONFIG,
+    WEIGHTS,
+    PROCESSOR_CONFIG,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    GENERATION_CONFIG,
 )
 OTHERS = {
     "phi.safetensors": "it is in the authors' form, which `tinygptv import-checkpoint` opens",
-    "trained.safetensors": "it is a stage's checkpoint, of which the step quantize makes a model",
-    "language_model.safetensors": "it holds backbones, of which training makes a model",
+    TRAINED: "it is a stage's checkpoint, of which the step quantize makes a model",
+    LANGUAGE_MODEL: "it holds backbones, of which training makes a model",
 }
 """A file by which another kind of folder is known, and what to do with it."""
 DEFAULT_NEW_TOKENS = 20
@@ -57,7 +67,7 @@ def open_folder(folder: Path, device: torch.device) -> tuple[TinyGPTVForConditio
     with readable(folder):
         processor = TinyGPTVProcessor.from_pretrained(folder)
         prompt = check_processor(folder, processor)
-        check_tensors(folder / "model.safetensors", TinyGPTVConfig.from_pretrained(folder))
+        check_tensors(folder / WEIGHTS, TinyGPTVConfig.from_pretrained(folder))
         model = TinyGPTVForConditionalGeneration.from_pretrained(folder, device_map={"": device})
     check_together(folder, model, processor, prompt)
     return model, processor
@@ -85,7 +95,7 @@ def check_files(folder: Path) -> None:
         content = read_json(path)
         if not isinstance(content, dict) or not content:
             raise CheckpointError(f"{path} holds no settings; {AGAIN}")
-        if path.name == "config.json" and content.get("model_type") != "tinygptv":
+        if path.name == MODEL_CONFIG and content.get("model_type") != "tinygptv":
             raise CheckpointError(f"{path} is not of a TinyGPT-V: its model_type is {content.get('model_type')!r}")
 
 
@@ -124,7 +134,7 @@ def check_processor(folder: Path, processor: TinyGPTVProcessor) -> list[int]:
     tokenizer = processor.tokenizer
     lacking = [name for name in ("bos_token", "eos_token", "pad_token") if getattr(tokenizer, name) is None]
     if lacking:
-        raise CheckpointError(f"{folder / 'tokenizer_config.json'} names no {', '.join(lacking)}; {AGAIN}")
+        raise CheckpointError(f"{folder / TOKENIZER_CONFIG} names no {', '.join(lacking)}; {AGAIN}")
     if not processor.chat_template:
         raise CheckpointError(f"{folder} has no chat template (chat_template.jinja): no question can be put; {AGAIN}")
     prompt = processor.encode_prompt(processor.prompt_of(""))
@@ -181,7 +191,7 @@ def check_together(
     limit, positions = new_tokens(model), config.text_config.max_position_embeddings
     if limit < 1 or len(prompt) + limit > positions:
         raise CheckpointError(
-            f"{folder / 'generation_config.json'}: answers of {limit} tokens have no room in the model's {positions} "
+            f"{folder / GENERATION_CONFIG}: answers of {limit} tokens have no room in the model's {positions} "
             "positions; export it again, which sets max_new_tokens right"
         )
 

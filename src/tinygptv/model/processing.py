@@ -17,6 +17,7 @@ from tinygptv.data import prompts
 from tinygptv.data.data_urls import from_base64, from_data_url, is_data_url
 from tinygptv.ground.digests import SealedFolder
 from tinygptv.ground.errors import CheckpointError
+from tinygptv.ground.file_names import TOKENIZER
 from tinygptv.ground.files import read_json
 
 if TYPE_CHECKING:
@@ -237,7 +238,7 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
         CheckpointError: the folder has none.
         DataError: it is not JSON.
     """
-    if not (folder / "tokenizer.json").is_file():
-        raise CheckpointError(f"{folder / 'tokenizer.json'} is missing; the folder is no complete model")
-    read_json(folder / "tokenizer.json")  # tokenizers would end in a traceback
+    if not (folder / TOKENIZER).is_file():
+        raise CheckpointError(f"{folder / TOKENIZER} is missing; the folder is no complete model")
+    read_json(folder / TOKENIZER)  # tokenizers would end in a traceback
     return PreTrainedTokenizerFast.from_pretrained(folder)

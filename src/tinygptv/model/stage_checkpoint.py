@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.ground.errors import CheckpointError
+from tinygptv.ground.file_names import MANIFEST, TRAINED
 from tinygptv.ground.files import read_json, sha256_file, write_json
 from tinygptv.ground.names import STAGES
 from tinygptv.model.weights import backbone_digests, load_weights, save_weights
@@ -21,12 +22,6 @@ if TYPE_CHECKING:
 
     from tinygptv.config import Config
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
-
-TRAINED, MANIFEST, HISTORY = "trained.safetensors", "manifest.json", "history.json"
-TRACE = "trace.jsonl"
-"""One line for each step; ``history.json`` has the means that the loss curve shows."""
-CUTS = "cuts.json"
-"""Entry of the mixture → answers, and how many of them a stage cuts or leaves out (``data/fit.py``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygptv.ground.errors import CheckpointError, true_cause
+from tinygptv.ground.file_names import IMAGE_ENCODER, LANGUAGE_MODEL, TOKENIZER
 from tinygptv.ground.files import needing, sha256_file
 
 if TYPE_CHECKING:
     import torch
 
-IMAGE_ENCODER, LANGUAGE_MODEL, TOKENIZER = "image_encoder.safetensors", "language_model.safetensors", "tokenizer.json"
+BACKBONES = (IMAGE_ENCODER, LANGUAGE_MODEL, TOKENIZER)
 
 
 def save_weights(path: Path, tensors: dict[str, torch.Tensor]) -> None:
@@ -47,7 +48,7 @@ def backbone_digests(folder: Path) -> dict[str, str]:
     Raises:
         CheckpointError: one of the files is missing.
     """
-    for name in (IMAGE_ENCODER, LANGUAGE_MODEL, TOKENIZER):
+    for name in BACKBONES:
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder / name} is missing; run `dvc repro backbones`")
-    return {name: sha256_file(folder / name) for name in (IMAGE_ENCODER, LANGUAGE_MODEL, TOKENIZER)}
+    return {name: sha256_file(folder / name) for name in BACKBONES}

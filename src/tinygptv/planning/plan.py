@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinygptv.config import Config, Runtime, Stage
 from tinygptv.ground.errors import UserError
-from tinygptv.ground.names import STAGES
+from tinygptv.ground.names import LAST_STAGE, STAGES
 from tinygptv.planning.compute import PEAK_TFLOPS, Compute, encoder_forward, stage_compute
 from tinygptv.planning.memory import DiskUse, StageMemory, StepMemory, disk, other_steps, stage_memory, stage_pass
 from tinygptv.planning.sizes import Sizes, measure
@@ -96,7 +96,7 @@ def make_plan(config: Config, profile: str, device: Device, capacity: int) -> Pl
         "image encoder": sizes.image_encoder.parameters,
         "projections": sizes.projections.parameters,
         "language model": sizes.language_model.parameters,
-        "adapters": sizes.stages[STAGES[-1]].adapters,
+        "adapters": sizes.stages[LAST_STAGE].adapters,
     }
     return Plan(
         profile=profile,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tinygptv.ground.names import STAGES
+from tinygptv.ground.names import LAST_STAGE, STAGES
 
 if TYPE_CHECKING:
     from torch import nn
@@ -101,7 +101,7 @@ def number_size(dtype: str) -> int:
     return {"float32": 4, "bfloat16": 2}[dtype]
 
 
-def measure(config: Config, last: str = STAGES[-1]) -> Sizes:
+def measure(config: Config, last: str = LAST_STAGE) -> Sizes:
     """Sizes of a profile's model and of its stages up to ``last``; no weight is allocated.
 
     Raises:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinygptv.config import Config, Pretrained
-from tinygptv.data.summary import tars
+from tinygptv.data.summary import TRAINING, tars
 from tinygptv.ground import runtime
 from tinygptv.ground.children import child
 from tinygptv.ground.errors import DataError
+from tinygptv.ground.file_names import IMAGE_ENCODER, LANGUAGE_MODEL
 from tinygptv.ground.files import read_json, write_json
 from tinygptv.ground.progress import Progress
 
@@ -41,7 +42,7 @@ class StandInJob:
     @property
     def training_shards(self) -> list[Path]:
         """Shards of the training split: nothing here ever sees another."""
-        return tars(self.shards, "train-*.tar")
+        return tars(self.shards, TRAINING)
 
     @property
     def threads(self) -> int:
@@ -56,7 +57,7 @@ def make(job: StandInJob) -> None:
         DataError: the shards hold too little to pretrain on.
     """
     if not job.training_shards:
-        raise DataError(f"{job.shards} holds no train-*.tar; run `dvc repro shards`")
+        raise DataError(f"{job.shards} holds no {TRAINING}; run `dvc repro shards`")
     with child(pretrain_text, job):
         pretrain_vision(job)
 
@@ -80,7 +81,7 @@ def pretrain_vision(job: StandInJob) -> None:
     from tinygptv.model.configuration import image_config
     from tinygptv.model.processing import build_image_processor
     from tinygptv.model.vision import TinyGPTVImageEncoder
-    from tinygptv.model.weights import IMAGE_ENCODER, save_weights
+    from tinygptv.model.weights import save_weights
     from tinygptv.pretraining import contrast
 
     runtime.prepare(job.config.runtime, job.seed, job.threads)
@@ -108,7 +109,7 @@ def pretrain_text(job: StandInJob) -> None:
     from tinygptv.data.shards import read_records
     from tinygptv.model.language import architecture_of
     from tinygptv.model.profile import from_profile
-    from tinygptv.model.weights import LANGUAGE_MODEL, save_weights
+    from tinygptv.model.weights import save_weights
     from tinygptv.pretraining import language
     from tinygptv.pretraining.documents import END_OF_TEXT, Documents, describe, train_tokenizer
 

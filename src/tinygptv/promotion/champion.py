@@ -14,6 +14,7 @@ from typing import Any
 
 from tinygptv.config.profiles import Profile
 from tinygptv.ground.errors import UserError
+from tinygptv.ground.file_names import GATE, GATE_TABLE, PREDICTIONS
 from tinygptv.promotion import contest
 from tinygptv.promotion.contest import Exam, Examine
 from tinygptv.promotion.decide import Check, Credentials, Decision, Registered, on_contest, on_credentials
@@ -82,7 +83,7 @@ def _examine(tracking: Tracking, profile: Profile, version: str, examine: Examin
         rows = on_credentials(Credentials(broken=chain.broken, package=problems, seen=contest.seen_images(shards)))
         exam = Exam(profile.config, profile.seed, shards)
         questions = contest.questions_of(exam)
-        measured = contest.judge(questions, examine(exam, package), package, evaluated / "predictions.json")
+        measured = contest.judge(questions, examine(exam, package), package, evaluated / PREDICTIONS)
     registered = own_registered(find_version(tracking, name, version).tags)
     gate = profile.config.register_.gate
     return (*rows, *on_contest(contest.asked(questions), measured, None, registered, Registered(), gate))
@@ -104,7 +105,7 @@ def _record(tracking: Tracking, profile: Profile, version: str, decision: Decisi
     for row in decision.rows:
         if row.value is not None:
             client.log_metric(run, row.check.replace(" ", "_"), row.value)
-    client.log_dict(run, decision.as_json(), "gate.json")
-    client.log_text(run, f"{markdown(decision)}\n", "gate.md")
+    client.log_dict(run, decision.as_json(), GATE)
+    client.log_text(run, f"{markdown(decision)}\n", GATE_TABLE)
     client.set_terminated(run, "FINISHED")
     return tracking.url(experiment, run)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
-from tinygptv.ground.dvc import dvc_md5, lock_md5
+from tinygptv.ground.dvc import cache_folder, dvc_md5, listed_files, lock_md5, object_file
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import scratch_folder
 from tinygptv.ground.folders import data_folder
-from tinygptv.ground.worktree import cache_folder
 
 
 @contextmanager
@@ -34,7 +31,7 @@ def output(root: Path, profile: str, step: str, md5: str) -> Iterator[Path]:
         return
     with scratch_folder() as temporary:
         folder = temporary / step
-        if not _link(cache_folder(root) / "files" / "md5", md5, folder):
+        if not _link(cache_folder(root), md5, folder):
             raise DataError(f"the output {md5} of {step} is not in DVC's cache; {_fix(root, own, md5)}")
         if dvc_md5(folder) != md5:
             raise DataError(f"the output {md5} of {step} is damaged in DVC's cache; see `tinygptv doctor --deep`")
@@ -53,21 +50,18 @@ def _fix(root: Path, own: Path, md5: str) -> str:
 
 def _link(cache: Path, md5: str, folder: Path) -> bool:
     """Fill a folder with links to a folder's objects; False where one is not there."""
-    listing = _object(cache, md5)
+    listing = object_file(cache, md5)
     if not listing.is_file():
         return False
     try:
-        entries: list[Any] = json.loads(listing.read_bytes())
-        files = {PurePosixPath(entry["relpath"]): _object(cache, str(entry["md5"])) for entry in entries}
-    except (ValueError, KeyError, TypeError):
+        files = listed_files(listing)
+    except ValueError:
         return False
-    for name, content in files.items():
-        if name.is_absolute() or ".." in name.parts or not content.is_file():
+    for file in files:
+        content = object_file(cache, file.md5)
+        if file.outside or not content.is_file():
             return False
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).symlink_to(content.absolute())
+        place = folder / file.path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(content.absolute())
     return bool(files)
-
-
-def _object(cache: Path, md5: str) -> Path:
-    return cache / md5[:2] / md5[2:]

@@ -14,6 +14,7 @@ from typing import Any
 
 from tinygptv.config.profiles import Profile
 from tinygptv.ground.errors import DataError, UserError
+from tinygptv.ground.file_names import PACKAGE_FOLDER, PREDICTIONS
 from tinygptv.ground.files import sha256_tree
 from tinygptv.promotion import contest, record
 from tinygptv.promotion.aliases import ROLLED_BACK_TAGS, make_champion, moves, only_promotion, require_champion
@@ -42,8 +43,6 @@ from tinygptv.tracking.registry import (
 )
 from tinygptv.tracking.version_tags import report_of
 
-PACKAGE_FOLDER = "model"
-"""Where the step ``quantize`` puts the package."""
 METRIC = "metric."
 WANTED = re.compile(r"\d+|@?[A-Za-z_][\w-]*", re.ASCII)
 """A version's number, or an alias as MLflow allows them."""
@@ -199,7 +198,7 @@ def _judge(
         questions = contest.questions_of(exam)
         asked = contest.asked(questions)
         digest = facts.digest(list(asked.ids))
-        unquantized = there["evaluate"] / "predictions.json"
+        unquantized = there["evaluate"] / PREDICTIONS
         former, former_tags = None, {}
         if champion is not None:
             with package_of(tracking, name, champion) as (other, other_problems):

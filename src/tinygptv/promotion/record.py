@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tinygptv.ground.file_names import GATE, GATE_TABLE
 from tinygptv.ground.files import write_json, write_text
 from tinygptv.ground.tables import plain_table
 from tinygptv.promotion.decide import Check, Decision
@@ -52,8 +53,8 @@ def store(tracking: Tracking, name: str, version: str, decision: Decision, about
     }
     with TemporaryDirectory(prefix="tinygptv-") as temporary:
         folder = Path(temporary) / FOLDER
-        write_json(folder / "gate.json", {**about, **decision.as_json(), "at": facts.now(), "by": facts.user()})
-        write_text(folder / "gate.md", f"# {name} version {version}\n\n{markdown(decision)}\n")
+        write_json(folder / GATE, {**about, **decision.as_json(), "at": facts.now(), "by": facts.user()})
+        write_text(folder / GATE_TABLE, f"# {name} version {version}\n\n{markdown(decision)}\n")
         attach(tracking, name, version, folder)
     for key, value in tags.items():
         tracking.mlflow.set_model_version_tag(name, version, key, value)

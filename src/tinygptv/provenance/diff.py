@@ -10,23 +10,21 @@ import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tinygptv.ground.differences import differing_keys
 from tinygptv.ground.errors import UserError, meant
+from tinygptv.ground.file_names import CUTS, HISTORY, MANIFEST, TRACE, TRAINED
 from tinygptv.ground.names import STEPS
 from tinygptv.ground.tables import plain_table
 from tinygptv.ground.worktree import how_to_make
 from tinygptv.ground.yaml_files import active_profile, profile_file
 from tinygptv.provenance.compare import differences
-from tinygptv.provenance.values import LoggedPoint, differing_keys, first_step, read_points, side
+from tinygptv.provenance.values import LoggedPoint, first_step, read_points, side
 from tinygptv.provenance.words import DamagedError, Names, pair
 
 NAMES: Names = ("A", "B")
 RUN_ID = re.compile(r"[0-9a-f]{32}")
-MANIFEST, TRACE, HISTORY, TRAINED = "manifest.json", "trace.jsonl", "history.json", "trained.safetensors"
-"""As ``model/stage_checkpoint.py`` has them, whose import takes seconds."""
 FILES = (MANIFEST, TRACE, HISTORY, TRAINED)
 """What a stage leaves, and ``diff`` fetches of its MLflow run."""
-CUTS = "cuts.json"
-"""Counts that follow from the data; earlier versions wrote none."""
 POINT_KEYS = ("batch", "loss", "grad_norm", "lr")
 
 
@@ -61,6 +59,7 @@ def run(root: Path, first: str, second: str, profile: str | None) -> bool:
 def compare(first: Path, second: Path) -> dict[str, list[str]]:
     """Title → lines, for all that differs; empty where every byte is equal."""
     left = {found.path: found for found in differences(first, second, NAMES)}
+    # earlier versions wrote no counts, which follow from the data
     if not all((folder / CUTS).is_file() for folder in (first, second)):
         left.pop(CUTS, None)
     sections: dict[str, list[str]] = {}

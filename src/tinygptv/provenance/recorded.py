@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tinygptv.ground.dvc import dvc_md5
+from tinygptv.ground.dvc import DIR, dvc_md5, listed_files, object_file
 from tinygptv.ground.errors import DataError, UserError
 from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.provenance.compare import Difference, file_difference
-
-DIR = ".dir"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +104,7 @@ class Copies:
 
     def exists(self, item: Recorded) -> bool:
         """Whether there is anything to look at, good or not."""
-        return self.object(item.md5).is_file() or any((place / item.path).exists() for place in self.places)
+        return object_file(self.cache, item.md5).is_file() or any((place / item.path).exists() for place in self.places)
 
     def files(self, item: Recorded) -> list[Recorded]:
         """The files of a folder, or the file itself.
@@ -134,7 +131,7 @@ class Copies:
         return self._found[file]
 
     def _look_for(self, file: Recorded) -> Path | None:
-        cached = self.object(file.md5)
+        cached = object_file(self.cache, file.md5)
         if digest(cached) == file.md5:
             return cached
         found = next((path for place in self.places if digest(path := place / file.path) == file.md5), None)
@@ -143,27 +140,22 @@ class Copies:
             self.damaged[file.path] = f"{self._name(cached)} is damaged{f': {where}' if where else ''}"
         return found
 
-    def object(self, md5: str) -> Path:
-        """Where DVC keeps a content."""
-        return self.cache / "files" / "md5" / md5[:2] / md5[2:]
-
     def _listed(self, item: Recorded) -> list[Recorded] | None:
         """What the cache lists for a folder, if the list is whole."""
-        cached = self.object(item.md5)
+        cached = object_file(self.cache, item.md5)
         if not cached.is_file():
             return None
         if dvc_md5(cached) + DIR != item.md5:
             self.damaged[item.path] = f"{self._name(cached)} is damaged (a folder's list of files)"
             return None
-        entries = json.loads(cached.read_bytes())
-        for entry in entries:
-            path = PurePosixPath(entry["relpath"])
-            if path.is_absolute() or ".." in path.parts:
-                raise DataError(f"{cached} lists {entry['relpath']}, which lies outside of {item.path}; do not use it")
-        return [Recorded(f"{item.path}/{entry['relpath']}", entry["md5"]) for entry in entries]
+        files = listed_files(cached)
+        for file in files:
+            if file.outside:
+                raise DataError(f"{cached} lists {file.path}, which lies outside of {item.path}; do not use it")
+        return [Recorded(f"{item.path}/{file.path}", file.md5) for file in files]
 
     def _not_found(self, item: Recorded) -> str:
-        cached = self.object(item.md5)
+        cached = object_file(self.cache, item.md5)
         if cached.is_file():
             fix = f"remove {cached}, then `dvc pull` or run the step that makes it"
             return f"no good copy of {item.path} is left; {fix}"

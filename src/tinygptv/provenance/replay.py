@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.config.profiles import Profile, read_profile
+from tinygptv.ground.differences import changed_keys
 from tinygptv.ground.errors import DataError, UserError
+from tinygptv.ground.file_names import MANIFEST, TOKENIZER, TRACE
 from tinygptv.ground.files import read_json, sha256_file, write_bytes, write_json
 from tinygptv.ground.folders import data_folder, state_folder
 from tinygptv.ground.names import require_stage
 from tinygptv.ground.worktree import how_to_make
-from tinygptv.provenance.diff import MANIFEST, TRACE
 
 if TYPE_CHECKING:
     from tinygptv.data.records import ImageSample
@@ -238,9 +239,6 @@ def _made(root: Path, folder: Path) -> Path:
 
 def _changed(profile: Profile, stage: str, manifest: Path, backbones: Path) -> dict[str, str]:
     """What decides a batch, as the stage's manifest has it, against the present."""
-    from tinygptv.model.weights import TOKENIZER
-    from tinygptv.training.resume import differing_keys
-
     if not manifest.is_file():
         return {}
     recorded = read_json(manifest)
@@ -256,7 +254,7 @@ def _changed(profile: Profile, stage: str, manifest: Path, backbones: Path) -> d
         },
         "backbones": {TOKENIZER: sha256_file(backbones / TOKENIZER)},
     }
-    return differing_keys(_like(recorded, present), present)
+    return changed_keys(_like(recorded, present), present)
 
 
 def _like(content: Any, pattern: Any) -> Any:

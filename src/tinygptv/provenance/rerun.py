@@ -12,13 +12,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from tinygptv.ground.differences import differing_keys
 from tinygptv.ground.errors import UserError
+from tinygptv.ground.file_names import ENVIRONMENT, MANIFEST
 from tinygptv.ground.files import read_json
 from tinygptv.ground.processes import GRACE_SECONDS, guarded
 from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.provenance.compare import Difference, differences
 from tinygptv.provenance.recorded import Copies, LockedStep, NoCopyError, Recorded, digest, remove
-from tinygptv.provenance.values import differing_keys, side, value_difference
+from tinygptv.provenance.values import side, value_difference
 from tinygptv.provenance.words import Names, pair
 
 State = Literal["equal", "differs", "failed"]
@@ -119,12 +121,12 @@ class Scratch:
                 continue  # told where the outputs are compared
             for file in files:
                 name = file.path.removeprefix(f"{item.path}/")
-                if name in ("manifest.json", "environment.json") and (path := self.copies.good(file)) is not None:
+                if name in (MANIFEST, ENVIRONMENT) and (path := self.copies.good(file)) is not None:
                     content = json.loads(path.read_bytes())
-                    found = content.get("environment") if name == "manifest.json" else content
+                    found = content.get("environment") if name == MANIFEST else content
                     if isinstance(found, dict):
                         return found
-            beside = (self.folder / item.path).with_name("environment.json")
+            beside = (self.folder / item.path).with_name(ENVIRONMENT)
             if files == [item] and beside.is_file():
                 facts = read_json(beside)
                 return {key: value for key, value in facts.items() if key != "threads"}  # that is a setting

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tinygptv.ground.differences import NOTHING, differing_keys
 from tinygptv.provenance.words import MISSING, DamagedError, Names, pair, shown
 
 LoggedPoint = dict[str, Any]
 """A training step: ``step`` counted from 1, and what was measured at it (``trace.jsonl``, ``history.json``)."""
-
-_NOTHING = object()
 
 
 def json_difference(first: Path, second: Path, names: Names) -> str | None:
@@ -36,9 +35,9 @@ def lines_difference(first: Path, second: Path, names: Names) -> str | None:
     if words is not None:
         return words
     for number in range(max(len(left), len(right))):
-        sides = [lines[number] if number < len(lines) else _NOTHING for lines in (left, right)]
-        if _NOTHING in sides:
-            present, absent = names if sides[1] is _NOTHING else names[::-1]
+        sides = [lines[number] if number < len(lines) else NOTHING for lines in (left, right)]
+        if NOTHING in sides:
+            present, absent = names if sides[1] is NOTHING else names[::-1]
             return f"line {number + 1} is {MISSING} ({absent}), not ({present})"
         if (words := value_difference(sides[0], sides[1], names)) is not None:
             return f"line {number + 1}: {words}"
@@ -52,23 +51,9 @@ def value_difference(first: Any, second: Any, names: Names) -> str | None:
     return None
 
 
-def differing_keys(first: Any, second: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Every differing leaf: its key as ``a.b[0].c`` and both values; ``side`` words them, also a missing one."""
-    if isinstance(first, dict) and isinstance(second, dict):
-        for name in sorted(first.keys() | second.keys()):
-            inner = f"{key}.{name}" if key else str(name)
-            yield from differing_keys(first.get(name, _NOTHING), second.get(name, _NOTHING), inner)
-    elif isinstance(first, list) and isinstance(second, list):
-        for index in range(max(len(first), len(second))):
-            sides = [values[index] if index < len(values) else _NOTHING for values in (first, second)]
-            yield from differing_keys(sides[0], sides[1], f"{key}[{index}]")
-    elif type(first) is not type(second) or (first != second and repr(first) != repr(second)):  # NaN is not NaN
-        yield key, first, second
-
-
 def side(value: Any) -> str:
     """One side of ``differing_keys`` in words."""
-    return MISSING if value is _NOTHING else shown(value)
+    return MISSING if value is NOTHING else shown(value)
 
 
 def read_lines(path: Path, name: str) -> list[Any]:

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tinygptv.ground import worktree
+from tinygptv.ground.dvc import cache_folder
 from tinygptv.ground.errors import UserError, meant
+from tinygptv.ground.file_names import DVC_LOCK, DVC_YAML, PARAMS
 from tinygptv.ground.files import sha256_file
 from tinygptv.ground.locks import only_one
 from tinygptv.ground.signals import Interrupted, StopRequest
@@ -25,7 +27,6 @@ from tinygptv.provenance.recorded import Copies, LockedStep, read_dvc_lock
 from tinygptv.provenance.rerun import Scratch, StepResult, committed_folder, environment_differences
 from tinygptv.tracking.runs import WHAT_DECIDES_RESULTS
 
-LOCK = "dvc.lock"
 SHOWN_FILES = 8
 EXPECTED = "differences are expected, unless the lock is of results made here (`dvc repro -f`)"
 
@@ -99,13 +100,13 @@ def verify(root: Path, names: Sequence[str], lock: Path | None, lines: TextIO, *
         Interrupted: SIGTERM or SIGINT; nothing is left.
     """
     started = time.monotonic()
-    given = lock if lock is not None else root / LOCK
+    given = lock if lock is not None else root / DVC_LOCK
     steps = read_dvc_lock(given)
     chosen = select(steps, names, given)
     if not committed:
         refuse_changes(root)
-    if lock is None and not committed and worktree.changed_files(root, LOCK):
-        print(f"{LOCK} is not the committed one: compared is with what was made here since", file=lines, flush=True)
+    if lock is None and not committed and worktree.changed_files(root, DVC_LOCK):
+        print(f"{DVC_LOCK} is not the committed one: compared is with what was made here since", file=lines, flush=True)
     with stoppable() as stop, only_one(root / ".state" / "locks" / "verify.lock", "verify"):
         try:
             scratch = prepare(root, given, steps)
@@ -195,14 +196,14 @@ def refuse_changes(root: Path) -> None:
 
 def prepare(root: Path, lock: Path, steps: Mapping[str, LockedStep]) -> Scratch:
     """A scratch worktree with the lock file in its place."""
-    cache = worktree.cache_folder(root)
+    cache = cache_folder(root)
     folder = worktree.add_scratch(root, cache)
-    (folder / LOCK).write_bytes(lock.read_bytes())
+    (folder / DVC_LOCK).write_bytes(lock.read_bytes())
     profile = profile_of(steps)
     if profile is not None and (folder / "configs" / f"{profile}.yaml").is_file():
-        worktree.set_profile(folder / "params.yaml", profile)
+        worktree.set_profile(folder / PARAMS, profile)
     beside = lock.resolve().parent
-    checkout = beside if (beside / "dvc.yaml").is_file() else root  # another profile's worktree has its own outputs
+    checkout = beside if (beside / DVC_YAML).is_file() else root  # another profile's worktree has its own outputs
     copies = Copies(cache, (checkout, committed_folder(folder)))
     scratch = Scratch(folder, checkout, steps, copies)
     scratch.keep_committed()

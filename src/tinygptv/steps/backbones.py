@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tinygptv.config import Published
 from tinygptv.ground import runtime
+from tinygptv.ground.file_names import ENVIRONMENT
 from tinygptv.ground.files import write_json
 from tinygptv.ground.progress import Progress
 
@@ -34,7 +35,7 @@ def run(context: StepContext) -> None:
     else:
         pretrain_standins(context)
     context.run.params(backbone_digests(context.out))
-    write_json(context.out / "environment.json", runtime.environment())
+    write_json(context.out / ENVIRONMENT, runtime.environment())
 
 
 def take_published(context: StepContext, settings: Published) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tinygptv.config import EasyVQA
 from tinygptv.data import sources
 from tinygptv.ground.errors import ConfigError
+from tinygptv.ground.file_names import DOWNLOAD_SOURCE
 from tinygptv.steps.harness import StepContext
 
 
@@ -26,7 +27,7 @@ def run(context: StepContext) -> None:
     sha256 = sources.check_digest(package, files, settings.sha256)
     counts = sources.write_download(context.out, package, files, sha256)
     context.run.params({"source": f"{sources.DISTRIBUTION} {package.version}", "sha256": sha256})
-    context.run.artifact(context.out / "source.json")
+    context.run.artifact(context.out / DOWNLOAD_SOURCE)
     for split, count in counts.items():
         context.run.metrics({f"{split}.{name}": value for name, value in count.items()})
         print(f"{split:<6}{count['images']:>6} images{count['questions']:>8} questions")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tinygptv.ground import runtime
 from tinygptv.ground.errors import DataError
+from tinygptv.ground.file_names import IMAGE_ENCODER, MANIFEST, SUMMARY
 from tinygptv.ground.files import sha256_file, write_json
 from tinygptv.ground.progress import Progress
 
@@ -33,15 +34,14 @@ def run(context: StepContext) -> None:
 
     from tinygptv.data.features import write_features
     from tinygptv.data.shards import read_samples
-    from tinygptv.data.summary import DIGESTS, SUMMARY, tars
+    from tinygptv.data.summary import DIGESTS, TRAINING, tars
     from tinygptv.model.backbones import image_encoder
     from tinygptv.model.processing import build_image_processor
-    from tinygptv.model.weights import IMAGE_ENCODER
 
     config, backbones = context.config, context.input("backbones")
-    shards = tars(context.input("shards"), "train-*.tar")
+    shards = tars(context.input("shards"), TRAINING)
     if not shards:
-        raise DataError(f"{context.input('shards')} holds no train-*.tar; run `dvc repro shards`")
+        raise DataError(f"{context.input('shards')} holds no {TRAINING}; run `dvc repro shards`")
     device = runtime.prepare(config.runtime, context.seed)
     encoder = image_encoder(config.model, backbones, getattr(torch, config.runtime.dtype)).to(device)
 
@@ -59,7 +59,7 @@ def run(context: StepContext) -> None:
                 progress.update(done)
         write_json(folder / SUMMARY, {DIGESTS: {path.name: sha256_file(path) for path in sorted(folder.glob("*.tar"))}})
     encoder_digest = sha256_file(backbones / IMAGE_ENCODER)
-    manifest = context.out / "manifest.json"
+    manifest = context.out / MANIFEST
     write_json(manifest, {IMAGE_ENCODER: encoder_digest, "images": total})
     context.run.artifact(manifest)
     context.run.metrics({"images": total})

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from tinygptv.config.profiles import Profile, read_profile
 from tinygptv.ground.dvc import dvc_md5, lock_md5
 from tinygptv.ground.errors import DataError, UserError
+from tinygptv.ground.file_names import MANIFEST, SUMMARY
 from tinygptv.ground.files import read_json, replace_folder, require_room, tree_size, write_json
-from tinygptv.ground.folders import data_folder, find_root, reports_folder, state_folder
+from tinygptv.ground.folders import data_folder, find_root, record_file, reports_folder, state_folder
 from tinygptv.ground.graph import code_digests
 from tinygptv.ground.locks import only_one
 from tinygptv.ground.signals import StopRequest
@@ -113,7 +114,7 @@ class StepContext:
 def contents(folder: Path) -> dict[str, int]:
     """How much is in a step's output: bytes, and rows where it counts records or images, named as MLflow names them."""
     found = {"num_bytes": tree_size(folder)}
-    for name in ("summary.json", "manifest.json"):
+    for name in (SUMMARY, MANIFEST):
         counted = read_json(folder / name) if (folder / name).is_file() else {}
         rows = counted.get("records", counted.get("images"))
         if isinstance(rows, int):
@@ -166,7 +167,7 @@ def execute(step: str, profile_name: str | None = None, allowed_changes: tuple[s
             run.metrics({"seconds": seconds})
             publish(context)
         write_json(
-            state / f"{step}.json",
+            record_file(state, step),
             {
                 "step": step,
                 "pipeline": os.environ.get("TINYGPTV_PIPELINE_ID"),

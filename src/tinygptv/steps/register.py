@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tinygptv.ground.file_names import EVALUATION, GATE, PACKAGE_FOLDER, QUANTIZATION
 from tinygptv.ground.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -27,14 +28,14 @@ def run(context: StepContext) -> None:
 
     profile = context.profile.name
     reports = reports_folder(context.root, profile)
-    package = context.input("quantize") / "model"
+    package = context.input("quantize") / PACKAGE_FOLDER
     digests = step_digests(context.root, profile)
     lineage = Lineage(
         profile=profile,
         git_sha=git_state(context.root)[0],
         digests=digests,
-        quantized=read_json(reports / "quantize.json"),
-        unquantized=read_json(reports / "evaluate.json"),
+        quantized=read_json(reports / QUANTIZATION),
+        unquantized=read_json(reports / EVALUATION),
         run_id=context.run.wait_for_id(),
         experiment=facts.experiment(),
     )
@@ -48,7 +49,7 @@ def run(context: StepContext) -> None:
 def _record(context: StepContext, decision: Decision) -> None:
     """What the gate said, in the step's run."""
     context.run.metrics({row.check.replace(" ", "_"): row.value for row in decision.rows if row.value is not None})
-    file = context.staging / "gate.json"
+    file = context.staging / GATE
     write_json(file, decision.as_json())
     context.run.artifact(file)
     passed, reasons = str(decision.passed).lower(), "; ".join(decision.reasons) or "none"

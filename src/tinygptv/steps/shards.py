@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from tinygptv.data.easy_vqa import Candidate, Rejection, read_candidates
 from tinygptv.data.records import TASKS, ImageSample
 from tinygptv.data.shards import write_shards
-from tinygptv.data.summary import SUMMARY, read_summary
+from tinygptv.data.summary import read_summary
 from tinygptv.ground.errors import DataError
+from tinygptv.ground.file_names import SUMMARY
 from tinygptv.ground.files import write_json
 from tinygptv.steps.harness import StepContext
 

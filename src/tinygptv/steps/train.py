@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinygptv.data.fit import COUNTS
 from tinygptv.ground.errors import DataError
+from tinygptv.ground.file_names import CUTS, HISTORY, IMAGE_ENCODER, MANIFEST, SUMMARY, TRACE, TRAINED
 from tinygptv.ground.files import read_json, sha256_file, sha256_tree, write_json, write_text
 from tinygptv.ground.progress import Progress
 
@@ -32,7 +33,7 @@ def run(context: StepContext) -> None:
     from tinygptv.data.loading import load
     from tinygptv.ground import runtime
     from tinygptv.model import adapters, weights
-    from tinygptv.model.stage_checkpoint import CUTS, HISTORY, MANIFEST, TRACE, TRAINED, parent_of, save_stage
+    from tinygptv.model.stage_checkpoint import parent_of, save_stage
     from tinygptv.planning import plan
     from tinygptv.training import loop
     from tinygptv.training.batches import stage_batches
@@ -42,7 +43,7 @@ def run(context: StepContext) -> None:
     stage = config.stage(name)
     plan.check(config, name, *plan.device_here(config.runtime))
     shards, backbones, features = context.input("shards"), context.input("backbones"), context.input("features")
-    check_features(read_json(features / "manifest.json"), weights.backbone_digests(backbones))
+    check_features(read_json(features / MANIFEST), weights.backbone_digests(backbones))
     device = runtime.prepare(config.runtime, context.seed)
     batches = stage_batches(config, name, context.seed, shards=shards, backbones=backbones, features=features)
     cuts = batches.check()
@@ -150,7 +151,7 @@ def shards_digest(folder: Path) -> str:
     Raises:
         DataError: there is none.
     """
-    from tinygptv.data.summary import SUMMARY, mend
+    from tinygptv.data.summary import mend
 
     if not (folder / SUMMARY).is_file():
         raise DataError(f"{folder / SUMMARY} is missing; {mend(folder)}")
@@ -163,7 +164,5 @@ def check_features(manifest: dict[str, Any], backbones: dict[str, str]) -> None:
     Raises:
         DataError: they were computed by another one.
     """
-    from tinygptv.model.weights import IMAGE_ENCODER
-
     if manifest.get(IMAGE_ENCODER) != backbones[IMAGE_ENCODER]:
         raise DataError("the cached features come from another image encoder; run `dvc repro features`")

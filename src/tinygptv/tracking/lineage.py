@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tinygptv.ground.dvc import DIR
 from tinygptv.ground.names import STEPS
 from tinygptv.tracking import facts
 from tinygptv.tracking.chain import Chain, Link, Start, Version, version_of
 from tinygptv.tracking.version_tags import PACKAGE_STEP, outputs_of
 
-MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
+MD5 = re.compile(rf"[0-9a-f]{{32}}({re.escape(DIR)})?")
 REGISTER = STEPS[-1]
 INPUT_TAG = "dvc.input."
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tinygptv.ground.dvc import dvc_md5, lock_md5
+from tinygptv.ground.dvc import DIR, dvc_md5, lock_md5
 from tinygptv.ground.errors import UserError
+from tinygptv.ground.file_names import DVC_LOCK, PACKAGE_FOLDER
 from tinygptv.ground.files import sha256_tree
 from tinygptv.ground.graph import graph_of
 from tinygptv.ground.names import STEPS
@@ -99,7 +100,7 @@ def _of_version(tracking: Tracking, subject: str) -> Start:
 
 def _of_folder(tracking: Tracking, subject: str, folder: Path) -> Start:
     """By content, so that a copy elsewhere has the same lineage."""
-    package = folder.parts[-2:] == (PACKAGE_STEP, "model")
+    package = folder.parts[-2:] == (PACKAGE_STEP, PACKAGE_FOLDER)
     start = _of_package(tracking, subject, folder) if package else None
     if start is not None:
         return start
@@ -144,7 +145,7 @@ def _of_run(tracking: Tracking, subject: str) -> Start | None:
 
 def _of_md5(tracking: Tracking, root: Path, subject: str) -> Start | None:
     """By the run that made it, the runs that read it, or ``dvc.lock``."""
-    for md5 in (subject,) if subject.endswith(".dir") else (f"{subject}.dir", subject):
+    for md5 in (subject,) if subject.endswith(DIR) else (f"{subject}{DIR}", subject):
         runs = _runs(tracking, md5)
         if runs:
             return Start(subject=subject, step=_step(runs), md5=md5)
@@ -158,7 +159,7 @@ def _of_md5(tracking: Tracking, root: Path, subject: str) -> Start | None:
 
 def _recorded(root: Path, md5: str) -> list[str]:
     """The steps of ``dvc.lock`` that have an output with this digest."""
-    lock = root / "dvc.lock"
+    lock = root / DVC_LOCK
     stages = (read_yaml(lock) or {}).get("stages") or {} if lock.is_file() else {}
     return [step for step, stage in stages.items() if any(out.get("md5") == md5 for out in stage.get("outs", ()))]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tinygptv.ground.file_names import EIGHT_BITS, FULL_PRECISION
 from tinygptv.ground.files import read_json
 from tinygptv.ground.folders import reports_folder
 from tinygptv.ground.marks import abandoned
@@ -16,7 +17,7 @@ from tinygptv.tracking import pages
 from tinygptv.tracking.client import PIPELINE_TAG, Tracking
 
 PARENT_TAG = "mlflow.parentRunId"
-RESULTS = ("full", "8bit")
+RESULTS = (FULL_PRECISION, EIGHT_BITS)
 """Reports with a number for each benchmark: the finished model in full precision, and in 8 bits."""
 
 
@@ -65,9 +66,9 @@ def describe(tracking: Tracking, experiment: str, run: str, profile_name: str) -
     seconds = {str(step.info.run_name): step.data.metrics.get("seconds") for step in steps}
     values = {f"seconds.{name}": value for name, value in seconds.items() if value is not None}
     for name in RESULTS:
-        report = reports_folder(tracking.root, profile_name) / f"{name}.json"
+        report = reports_folder(tracking.root, profile_name) / name
         if report.is_file():
-            values |= {f"{name}.{benchmark}": value for benchmark, value in read_json(report).items()}
+            values |= {f"{report.stem}.{benchmark}": value for benchmark, value in read_json(report).items()}
     params = {"profile": profile_name, "seed": steps[0].data.params.get("seed", ""), "steps": ", ".join(seconds)}
     tracking.mlflow.log_batch(
         run,

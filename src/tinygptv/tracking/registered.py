@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tinygptv.config.profiles import Profile
 from tinygptv.ground.dvc import lock_md5
+from tinygptv.ground.file_names import DVC_LOCK
 from tinygptv.ground.folders import data_folder
 from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.tracking.client import Tracking
@@ -20,7 +21,7 @@ STEP = "register"
 
 def held_for_done(root: Path) -> bool:
     """Whether ``dvc.lock`` records the step."""
-    lock = root / "dvc.lock"
+    lock = root / DVC_LOCK
     return lock.is_file() and STEP in ((read_yaml(lock) or {}).get("stages") or {})
 
 

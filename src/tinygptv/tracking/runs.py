@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tinygptv.config.profiles import Profile
 from tinygptv.ground.errors import brief, complain
+from tinygptv.ground.file_names import DVC_YAML, PARAMS
 from tinygptv.ground.graph import code_digests, entry_of, input_digests, taken_by_dvc
 from tinygptv.ground.signals import Interrupted
 from tinygptv.tracking import facts, shelf
@@ -28,7 +29,7 @@ SECONDS_BETWEEN_SHIPMENTS = 2.0
 LONGEST_WAIT = 30.0
 LONGEST_TIME_FOR_LEFTOVERS = 5.0
 LONGEST_WAIT_WHEN_STOPPED = 5.0  # whoever stops a step may kill it soon
-WHAT_DECIDES_RESULTS = ("src", "configs", "params.yaml", "dvc.yaml", "scripts", "pyproject.toml", "constraints.txt")
+WHAT_DECIDES_RESULTS = ("src", "configs", PARAMS, DVC_YAML, "scripts", "pyproject.toml", "constraints.txt")
 
 
 class StepRun:

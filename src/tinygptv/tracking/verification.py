@@ -8,12 +8,12 @@ from typing import Any
 
 from tinygptv.config.profiles import read_profile
 from tinygptv.ground.errors import DataError
+from tinygptv.ground.file_names import VERIFICATION
 from tinygptv.ground.files import read_json, write_json
 from tinygptv.tracking.client import Tracking
 
 RUN_NAME = "verify"
 VERIFICATION_TAG = "verification.id"
-ARTIFACT = "verify.json"
 
 
 def record(tracking: Tracking, file: Path, flow_run: str | None) -> str:
@@ -55,7 +55,7 @@ def record(tracking: Tracking, file: Path, flow_run: str | None) -> str:
     started = tracking.mlflow.get_run(run).info.start_time  # one time for all: a second record adds no points
     tracking.mlflow.log_batch(run, [Metric(name, value, started, 0) for name, value in values.items()])
     with TemporaryDirectory() as folder:
-        write_json(Path(folder) / ARTIFACT, result)
-        tracking.mlflow.log_artifact(run, str(Path(folder) / ARTIFACT))
+        write_json(Path(folder) / VERIFICATION, result)
+        tracking.mlflow.log_artifact(run, str(Path(folder) / VERIFICATION))
     tracking.mlflow.set_terminated(run, "FINISHED")
     return tracking.url(experiment, run)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tinygptv.data.batches import StageBatches
 from tinygptv.data.features import FeatureReader
 from tinygptv.data.shards import read_records
-from tinygptv.data.summary import tars
+from tinygptv.data.summary import TRAINING, tars
 from tinygptv.model.processing import read_tokenizer
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def train_shards(shards: Path) -> list[Path]:
     """The tars of the training split, in their order."""
-    return tars(shards, "train-*.tar")
+    return tars(shards, TRAINING)
 
 
 def stage_batches(

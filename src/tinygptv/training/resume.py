@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinygptv.ground.differences import changed_keys
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import canonical, replace_folder, sha256_file, write_bytes
 from tinygptv.training.randomness import random_state, set_random_state
@@ -109,7 +110,7 @@ class ResumePoints:
             if found is None:
                 continue
             point, content = found
-            differing = differing_keys(content["fingerprint"], self.fingerprint)
+            differing = changed_keys(content["fingerprint"], self.fingerprint)
             refused = [text for key, text in differing.items() if key not in allowed]
             if not refused:
                 self.changes = [f"after step {content['step']}: {text}" for text in differing.values()]
@@ -120,16 +121,6 @@ class ResumePoints:
             )
             break
         return None
-
-
-def differing_keys(recorded: Any, present: Any, prefix: str = "") -> dict[str, str]:
-    """Keys whose values differ → ``key (recorded -> present)``."""
-    if isinstance(recorded, Mapping) and isinstance(present, Mapping):
-        found: dict[str, str] = {}
-        for key in sorted({*recorded, *present}):
-            found.update(differing_keys(recorded.get(key), present.get(key), f"{prefix}.{key}" if prefix else key))
-        return found
-    return {} if recorded == present else {prefix: f"{prefix} ({recorded} -> {present})"}
 
 
 def _points(folder: Path) -> list[Path]:

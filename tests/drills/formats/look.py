@@ -8,6 +8,7 @@ from typing import Any
 
 from tinygptv.config import Model
 from tinygptv.config.profiles import read_config
+from tinygptv.ground import file_names
 
 ROOT = Path(__file__).resolve().parents[3]
 STAGE = "stage2"
@@ -25,7 +26,7 @@ def stage(folder: Path) -> dict[str, Any]:
     from tinygptv.model import assembly, stage_checkpoint
 
     torch.set_num_threads(1)
-    recorded = json.loads((folder / STAGE / stage_checkpoint.MANIFEST).read_bytes())
+    recorded = json.loads((folder / STAGE / file_names.MANIFEST).read_bytes())
     config = read_config(ROOT / "configs" / "smoke.yaml")
     config = config.model_copy(update={"model": Model.model_validate(recorded["config"]["model"])})
     model = assembly.assemble(config, folder / "backbones", with_tower=False)
@@ -39,7 +40,7 @@ def stage(folder: Path) -> dict[str, Any]:
         logits_BTV = model(
             input_ids=ids_BT, attention_mask=torch.ones_like(ids_BT), image_features=features_BQD, use_cache=False
         ).logits
-    curve = json.loads((folder / STAGE / stage_checkpoint.HISTORY).read_bytes())
+    curve = json.loads((folder / STAGE / file_names.HISTORY).read_bytes())
     return {"logits": rounded(logits_BTV[0, -1, :8]), "curve": {k: round(v, 4) for k, v in curve[-1].items()}}
 
 

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from tests.model.language.toy import TOY, ToyConfig, ToyForCausalLM
 from tinygptv.config import Config
 from tinygptv.ground.errors import CheckpointError, UserError
+from tinygptv.ground.file_names import IMAGE_ENCODER, LANGUAGE_MODEL, TRAINED
 from tinygptv.model import TinyGPTVForConditionalGeneration, adapters, int8
 from tinygptv.model.assembly import assemble
 from tinygptv.model.authors import convert_language_model
@@ -22,8 +23,8 @@ from tinygptv.model.backbones import formats_of
 from tinygptv.model.frozen8bit import FrozenLinear8bit
 from tinygptv.model.language import ARCHITECTURES
 from tinygptv.model.profile import from_profile
-from tinygptv.model.stage_checkpoint import TRAINED, save_stage
-from tinygptv.model.weights import IMAGE_ENCODER, LANGUAGE_MODEL, load_weights, save_weights
+from tinygptv.model.stage_checkpoint import save_stage
+from tinygptv.model.weights import load_weights, save_weights
 from tinygptv.planning.plan import make_plan
 from tinygptv.planning.sizes import measure
 from tinygptv.pretraining import language

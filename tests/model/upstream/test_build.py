@@ -19,12 +19,12 @@ from tokenizers.models import WordLevel
 from tinygptv.config import Lora, Model, Published, QFormer, Text, Vision
 from tinygptv.data.prompts import IGNORE_INDEX
 from tinygptv.ground.errors import CheckpointError, DataError
+from tinygptv.ground.file_names import IMAGE_ENCODER, LANGUAGE_MODEL, TOKENIZER
 from tinygptv.model.adapters import add_lora, load_tensors
 from tinygptv.model.assembly import assemble
 from tinygptv.model.language import AUTHORS
 from tinygptv.model.upstream.build import build
-from tinygptv.model.upstream.pins import INDEX, TOKENIZER
-from tinygptv.model.weights import IMAGE_ENCODER, LANGUAGE_MODEL
+from tinygptv.model.upstream.pins import INDEX
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "mg4_stage3_lora"
 FACTS = json.loads((GOLDEN / "case.json").read_text())

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from tinygptv.config.training import one_place
 from tinygptv.ground import digests
 from tinygptv.ground.errors import CheckpointError
+from tinygptv.ground.file_names import GENERATION_CONFIG, MODEL_CONFIG
 from tinygptv.ground.files import read_json, replace_folder, write_json
 from tinygptv.ground.runtime import quiet_libraries
 from tinygptv.model.authors.building import Origin, build, get_origin, own_state, set_origin
@@ -156,7 +157,7 @@ def answer_limit(folder: Path) -> int:
         CheckpointError: they are no settings.
         DataError: they are no JSON.
     """
-    path = folder / "generation_config.json"
+    path = folder / GENERATION_CONFIG
     content = read_json(path) if path.is_file() else {}
     limit = content.get("max_new_tokens", MAX_NEW_TOKENS) if isinstance(content, dict) else None
     if not isinstance(limit, int) or limit < 1:
@@ -172,7 +173,7 @@ def check_whole(folder: Path) -> None:
         DataError: a file is damaged.
     """
     check_files(folder)
-    if "quantization_config" in read_json(folder / "config.json"):
+    if "quantization_config" in read_json(folder / MODEL_CONFIG):
         raise CheckpointError(f"{folder} is in 8 bits, which cannot be undone; export the model that was quantized")
 
 

@@ -26,6 +26,7 @@ from tinygptv.ground.errors import (
     brief,
     true_cause,
 )
+from tinygptv.ground.file_names import WEIGHTS
 from tinygptv.ground.files import read_json, require_room, scratch_folder
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 PICKLES = (".pth", ".pt", ".bin", ".ckpt")
 PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR", "LANG", "LC_ALL")
 """Variables that the reader of pickles gets: no token or address of a server is among them."""
-WHOLE = ("model.safetensors", "pytorch_model.bin")
+WHOLE = (WEIGHTS, "pytorch_model.bin")
 """What a Hugging Face folder calls a single file; with ``.index.json`` behind it, the list of its shards."""
 
 

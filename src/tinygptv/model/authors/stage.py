@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from tinygptv.ground import runtime
 from tinygptv.ground.errors import CheckpointError
+from tinygptv.ground.file_names import HISTORY, IMAGE_ENCODER, LANGUAGE_MODEL
 from tinygptv.ground.files import write_json
 from tinygptv.ground.names import STAGES
 from tinygptv.model.adapters import freeze, held_groups
 from tinygptv.model.authors.building import lora_of, own_state
 from tinygptv.model.authors.folder import open_import, refuse_existing, whole_or_absent
 from tinygptv.model.backbones import check_fit, formats_of
-from tinygptv.model.stage_checkpoint import HISTORY, save_stage
+from tinygptv.model.stage_checkpoint import save_stage
 from tinygptv.model.streaming import write_tensors
-from tinygptv.model.weights import IMAGE_ENCODER, LANGUAGE_MODEL, backbone_digests
+from tinygptv.model.weights import backbone_digests
 
 if TYPE_CHECKING:
     from tinygptv.config import Config, Lora

@@ -35,7 +35,7 @@ from tinygptv.ground.errors import (
     from_write_error,
     system_error,
 )
-from tinygptv.ground.signals import die_with_parent
+from tinygptv.ground.processes import die_with_parent
 
 GROWTH = 4
 """Bytes of tensors for a byte of the file, at most: tensors may share memory in a pickle and do not in safetensors."""

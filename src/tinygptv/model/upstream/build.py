@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING
 
 from tinygptv.config import Config
 from tinygptv.ground.errors import CheckpointError, DataError
+from tinygptv.ground.file_names import IMAGE_ENCODER, LANGUAGE_MODEL, TOKENIZER
 from tinygptv.ground.files import read_json
 from tinygptv.model.upstream.pins import (
     IMAGE_ENCODER_TENSORS,
     INDEX,
     LANGUAGE_MODEL_TENSORS,
     PINS,
-    TOKENIZER,
     is_weights,
     needed_shards,
 )
-from tinygptv.model.weights import IMAGE_ENCODER, LANGUAGE_MODEL
 
 if TYPE_CHECKING:
     import torch

@@ -13,12 +13,13 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from tinygptv.config.base import Section
 from tinygptv.ground.errors import DataError
+from tinygptv.ground.file_names import WEIGHTS
 from tinygptv.ground.files import read_json, write_json
 
 PINS = Path("configs") / "backbones.lock.json"
 """Where the lock file lies in the checkout."""
 COMMAND = "python -m tinygptv.model.upstream lock"
-INDEX, WHOLE, TOKENIZER = "model.safetensors.index.json", "model.safetensors", "tokenizer.json"
+INDEX = f"{WEIGHTS}.index.json"
 
 LANGUAGE_MODEL_TENSORS = ("",)
 IMAGE_ENCODER_TENSORS = ("vision_model.", "qformer.", "query_tokens")

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygptv.ground.errors import DataError
+from tinygptv.ground.file_names import TOKENIZER, WEIGHTS
 from tinygptv.ground.files import read_json, sha256_file
 from tinygptv.model.upstream.fetch import TIMEOUT_S, NoNetworkError, compare, download, hub_errors
 from tinygptv.model.upstream.pins import (
     IMAGE_ENCODER_TENSORS,
     INDEX,
     LANGUAGE_MODEL_TENSORS,
-    TOKENIZER,
-    WHOLE,
     Pin,
     Pins,
     Repository,
@@ -95,7 +94,7 @@ def weights(
 ) -> dict[str, Pin]:
     """The one file of weights, or the index and those shards that hold the tensors."""
     if INDEX not in offered:
-        return {WHOLE: pin(WHOLE)}
+        return {WEIGHTS: pin(WEIGHTS)}
     files = {INDEX: pin(INDEX)}
     shards = needed_shards(read_json(folder / INDEX), prefixes, f"{INDEX} of {name}")
     return files | {shard: pin(shard) for shard in shards}

@@ -1,0 +1,92 @@
+"""A package before the whole test set, opened from disk and asked in a process of its own.
+
+It is asked in its own words: prompt, image size and longest answer are those that it was saved with.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinygptv.config import Config
+from tinygptv.ground.files import write_json
+from tinygptv.ground.names import LAST_STAGE
+
+if TYPE_CHECKING:
+    from multiprocessing.synchronize import Event
+
+    from tinygptv.evaluation.benchmarks import Question
+    from tinygptv.model.inference import Generated
+
+
+@dataclass(frozen=True, slots=True)
+class PackageJob:
+    """What the process that asks a package is given."""
+
+    config: Config
+    seed: int
+    shards: Path
+    package: Path
+    answers: Path
+    """Gets the predictions, as those of the step ``evaluate`` are."""
+    measured: Path
+    """Gets how fast they came: ``questions_per_second``, ``tokens_per_second``, ``peak_rss_mib``, and with ``alone``
+    ``latency_seconds``."""
+    alone: int = 0
+    """So many questions of each task are asked a second time, one by one: their median is the latency."""
+
+
+def answer_all(job: PackageJob, complete: Event | None = None) -> None:
+    """Open the package and answer; runs in its own process.
+
+    Args:
+        job: what is asked.
+        complete: set when the package is whole, where it is still being made: the rest is imported and read meanwhile.
+
+    Raises:
+        UserError: the package cannot be opened, or a shard is damaged.
+    """
+    import resource
+    from statistics import median
+
+    from tinygptv.data.shards import read_samples
+    from tinygptv.data.summary import TEST, tars
+    from tinygptv.evaluation import answering
+    from tinygptv.evaluation.benchmarks import evenly_spaced, list_questions
+    from tinygptv.ground import runtime
+    from tinygptv.model.inference import VisionLanguageModel
+
+    config = job.config
+    runtime.prepare(config.runtime, job.seed)
+    samples = {sample.key: sample for sample in read_samples(tars(job.shards, TEST))}
+    questions = list_questions([sample.record for sample in samples.values()])
+    if complete is not None:
+        complete.wait()
+    model = VisionLanguageModel.from_folder(job.package, config.runtime.device)
+
+    def ask(some: Sequence[Question], batch_size: int) -> list[Generated]:
+        images = [samples[key] for key in dict.fromkeys(question.key for question in some)]
+        features = answering.encode(model, images, batch_size)
+        return answering.ask_in_own_words(model, features, some, batch_size, config.stage(LAST_STAGE).max_answer_tokens)
+
+    started = time.monotonic()
+    said = ask(questions, config.quantize.batch_size)
+    seconds = time.monotonic() - started
+    tokens = sum(answer.tokens + (not answer.cut) for answer in said)
+    measured = {
+        "questions_per_second": len(questions) / seconds,
+        "tokens_per_second": tokens / seconds,
+        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    times = []
+    for question in evenly_spaced(questions, job.alone):
+        started = time.monotonic()
+        ask([question], 1)
+        times.append(time.monotonic() - started)
+    if times:
+        measured["latency_seconds"] = median(times)
+    write_json(job.answers, answering.predictions(questions, said))
+    write_json(job.measured, measured)

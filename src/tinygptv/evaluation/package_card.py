@@ -1,0 +1,54 @@
+"""The 8-bit package's model card: what it is, how it answers, and the digests that it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tinygptv.evaluation.scores import agreed
+
+
+def model_card(profile: str, report: Mapping[str, Any], made_of: Mapping[str, str]) -> str:
+    """The card in Markdown.
+
+    Args:
+        profile: the profile's name.
+        report: that of the step ``quantize``.
+        made_of: step → SHA-256 of what it left.
+    """
+    rows = []
+    for name, score in report["benchmarks"].items():
+        low, high = score["ci95"]
+        rows.append(f"| {name} | {score['metric']} | {score['value']:.4f} | {low:.4f} to {high:.4f} | {score['n']} |")
+    return "\n".join(
+        [
+            "---",
+            "library_name: transformers",
+            "pipeline_tag: image-text-to-text",
+            "license: apache-2.0",
+            "---",
+            f"# TinyGPT-V, profile {profile}, 8 bits",
+            "",
+            "The architecture of TinyGPT-V (arXiv 2312.16862), trained in its four stages; the language model is in",
+            "LLM.int8() of bitsandbytes.",
+            "",
+            "```python",
+            "import tinygptv",
+            'model = tinygptv.load("path/to/this/folder")',
+            'model.answer(["image.png"], ["what color is the shape?"])',
+            "```",
+            "",
+            "| benchmark | metric | value | 95 % interval | n |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+            agreed(report["agreement"]),
+            "",
+            f"Made from these, with seed {report['seed']}:",
+            "",
+            "| step | SHA-256 |",
+            "|---|---|",
+            *(f"| {step} | `{digest}` |" for step, digest in made_of.items()),
+            "",
+        ]
+    )

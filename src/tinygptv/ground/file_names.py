@@ -1,0 +1,44 @@
+"""Names of files that one part of the project writes and another one reads. Each is said here and nowhere else."""
+
+from __future__ import annotations
+
+DVC_YAML, DVC_LOCK, PARAMS = "dvc.yaml", "dvc.lock", "params.yaml"
+"""In the root of a checkout: the steps, what came of them, and which profile they run."""
+
+SUMMARY = "summary.json"
+"""Beside tars: which of them belong to the folder (``data/summary.py``)."""
+DOWNLOAD_SOURCE = "source.json"
+"""Beside what was downloaded: where it comes from."""
+
+IMAGE_ENCODER, LANGUAGE_MODEL = "image_encoder.safetensors", "language_model.safetensors"
+"""The backbones, beside their tokenizer."""
+
+TRAINED, MANIFEST, HISTORY = "trained.safetensors", "manifest.json", "history.json"
+"""What a stage leaves; ``features`` has a manifest of its own."""
+TRACE = "trace.jsonl"
+"""One line for each step of a stage; ``history.json`` has the means that the loss curve shows."""
+CUTS = "cuts.json"
+"""Entry of the mixture → answers, and how many of them a stage cuts or leaves out (``data/fit.py``)."""
+ENVIRONMENT = "environment.json"
+"""Where something was made that has no manifest which says so."""
+
+PREDICTIONS = "predictions.json"
+"""Questions with a model's answers (``evaluation/answering.py``)."""
+EVALUATION, QUANTIZATION = "evaluate.json", "quantize.json"
+"""Reports of the steps ``evaluate`` and ``quantize``."""
+FULL_PRECISION, EIGHT_BITS = "full.json", "8bit.json"
+"""Beside them, for ``dvc metrics``: a number for each benchmark, in full precision and in 8 bits."""
+LOSS = "loss.png"
+"""Beside them: the curves of the stages."""
+
+PACKAGE_FOLDER = "model"
+"""Below ``data/<profile>/quantize``: what is registered."""
+MODEL_CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+"""In the folder of any model, as transformers names them."""
+TOKENIZER_CONFIG, PROCESSOR_CONFIG = "tokenizer_config.json", "processor_config.json"
+GENERATION_CONFIG = "generation_config.json"
+
+GATE, GATE_TABLE = "gate.json", "gate.md"
+"""A decision of the gate, for programs and for people."""
+VERIFICATION = "verify.json"
+"""What ``tinygptv verify`` found."""
