@@ -6,6 +6,9 @@
 A line that others imply is left out: where ``a`` imports ``b`` and ``b`` imports ``c``, ``a -> c`` is not drawn, and
 none to what all others stand on. What is drawn is written into the picture, too, as its description; a check compares
 that and no words, sizes or places.
+
+Lines are cut at every row that they pass; there they have a lane, which lines to one box share. Grandalf sorts the
+rows; where things stand in them is a linear program: as little way sideways as the rows allow.
 """
 
 from __future__ import annotations
@@ -16,18 +19,23 @@ import sys
 import textwrap
 import tomllib
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, groupby, pairwise
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from layered import End, Item, Segment, arranged, pieces, spread, straightened
+import grimp
+import networkx as nx
+from grandalf.graphs import Edge, Vertex, graph_core
+from grandalf.layouts import Layer, SugiyamaLayout, VertexViewer
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.path import Path as Curve
+from scipy.optimize import linprog
 
 from tinygptv.evaluation.drawing import BLUE, FAINT, INK, ORANGE, PURPLE, QUIET, VERMILLION, figure
 from tinygptv.ground.arguments import Parser
 from tinygptv.ground.errors import complain
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs" / "architecture.svg"
@@ -36,66 +44,49 @@ COLOURS = {FLOWS: ORANGE, "steps": VERMILLION, "tracking": PURPLE}
 """Who calls it, as in docs/pipeline.png: Prefect, DVC, MLflow."""
 BASE = ("config", "ground")
 """What every package may use: drawn under all others, without lines."""
-WIDTH, GAP, AISLE = 9.6, 0.42, 0.2
-"""Inches: the picture, between two rows, between what stands in a row."""
-BOXES = {1: 3.6, 2: 2.7}
-"""Inches of a box in a row of so many; those of fuller rows are ``BOX`` wide."""
-BOX, NAME, LINE, PADDING, LETTER = 1.95, 0.2, 0.14, 0.12, 0.064
-"""Inches, of a box and within it: its name and a line of words in height, what is free, the width of a letter."""
+WIDTH, GAP, AISLE = 9.4, 0.42, 0.2
+"""Inches: what is drawn, between two rows, between what stands in a row."""
+BOX, NAME, LINE, LETTER = 1.95, 0.2, 0.14, 0.064
+"""Inches: a box, its name and a line of words in height, the width of a letter."""
+SWEEPS, STRAIGHT = 8, 4
+"""Times that the rows are sorted; how much more a way sideways counts for a lane, at each end, than for a box."""
 
 Lines = frozenset[tuple[str, str]]
+Item = str | tuple[str]
+"""What has a place in a row: a box by its name, or the lane of the lines to a box, as a tuple of that name."""
+End = tuple[int, Item]  # an item and its row
+Segment = tuple[End, End]  # a piece of a line, from a row to the next one
 
 
 def imports() -> Lines:
     """Pairs of packages of which the first imports the second, in functions too, and not for a type checker alone."""
-    import grimp
-
     graph = grimp.build_graph(PACKAGE, FLOWS, exclude_type_checking_imports=True, cache_dir=None)
-    found = {
-        (package_of(module), package_of(imported))
-        for module in graph.modules
-        for imported in graph.find_modules_directly_imported_by(module)
-    }
-    return frozenset((a, b) for a, b in found if a and b and a != b)
-
-
-def package_of(module: str) -> str:
-    """The box of a module; empty for the package's own ``__init__`` and ``__main__``, which only pass on."""
-    first, *rest = module.split(".")
-    name = first if first == FLOWS else (rest or [""])[0]
-    return "" if name.startswith("__") else name
+    for package in (FLOWS, *graph.find_children(PACKAGE)):
+        graph.squash_module(package)
+    boxes = graph.modules - {PACKAGE, f"{PACKAGE}.__main__"}  # these two only pass on
+    found = ((a, b) for a in boxes for b in graph.find_modules_directly_imported_by(a) & boxes - {a})
+    return frozenset((a.split(".")[-1], b.split(".")[-1]) for a, b in found)
 
 
 def floors() -> list[list[str]]:
     """Packages by floor, from the top; the flows stand on the top one, beside the command line."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
-    found = [[name for name in re.split(r"[ :|()]+", layer) if package_of(f"{PACKAGE}.{name}")] for layer in layers]
+    found = (re.findall(r"\b[a-z]\w*", layer) for layer in layers)  # no ``__main__``
     top, *rest = filter(None, found)
     return [[*top, FLOWS], *rest]
 
 
 def telling(lines: Lines) -> Lines:
     """The lines that no others imply, but for those to the base."""
-    lower: dict[str, set[str]] = {}
-    for a, b in lines:
-        lower.setdefault(a, set()).add(b)
-    below: dict[str, set[str]] = {}
-
-    def reach(name: str) -> set[str]:
-        if name not in below:
-            below[name] = lower.get(name, set()).union(*map(reach, lower.get(name, ())))
-        return below[name]
-
-    return frozenset((a, b) for a, b in lines if b not in BASE and not any(b in reach(c) for c in lower[a]))
+    return frozenset(nx.transitive_reduction(nx.DiGraph((a, b) for a, b in lines if b not in BASE)).edges)
 
 
 def described(plan: Sequence[Sequence[str]], lines: Lines) -> str:
     """What the picture shows, as text: a floor a line, then a package and what its lines go to."""
-    told = [" ".join(sorted(floor)) for floor in plan]
-    for name in sorted({a for a, _ in lines}):
-        told.append(f"{name} -> {' '.join(sorted(b for a, b in lines if a == name))}")
-    return "\n".join(told)
+    below = nx.to_dict_of_lists(nx.DiGraph(sorted(lines)))
+    told = [f"{name} -> {' '.join(below[name])}" for name in sorted(below) if below[name]]
+    return "\n".join([*(" ".join(sorted(floor)) for floor in plan), *told])
 
 
 def shown(picture: Path) -> str:
@@ -116,13 +107,75 @@ def words(name: str) -> str:
 
 def rows_of(plan: Sequence[Sequence[str]], lines: Lines) -> list[list[str]]:
     """Rows from the top: a floor, or several where its packages import one another."""
-    rows: list[list[str]] = []
-    for floor in plan:
-        left = list(floor)
-        while left:
-            rows.append([name for name in left if not any((other, name) in lines for other in left)])
-            left = [name for name in left if name not in rows[-1]]
-    return rows
+    graph = nx.DiGraph(lines)
+    graph.add_nodes_from(chain(*plan))
+    return [sorted(row) for floor in plan for row in nx.topological_generations(graph.subgraph(floor))]
+
+
+def pieces(rows: Sequence[Sequence[str]], lines: Iterable[tuple[str, str]]) -> list[Segment]:
+    """The lines, cut at every row; each runs down."""
+    row_of = {name: number for number, row in enumerate(rows) for name in row}
+    found: set[Segment] = set()
+    for a, b in lines:
+        items: list[Item] = [a, *[(b,)] * (row_of[b] - row_of[a] - 1), b]
+        found.update(pairwise(enumerate(items, row_of[a])))
+    return sorted(found, key=str)
+
+
+def arranged(rows: Sequence[Sequence[str]], segments: Sequence[Segment]) -> list[list[Item]]:
+    """Boxes and lanes of each row, in an order with few crossings."""
+    graph = nx.Graph(segments)
+    graph.add_nodes_from((number, name) for number, row in enumerate(rows) for name in row)
+    order: list[list[Item]] = [[] for _ in rows]
+    for part in nx.connected_components(graph):
+        vertices = {end: Vertex(end) for end in sorted(graph, key=itemgetter(0)) if end in part}
+        for vertex in vertices.values():
+            vertex.view = VertexViewer()
+        edges = [Edge(vertices[a], vertices[b]) for a, b in segments if a in part]
+        layout = SugiyamaLayout(graph_core(list(vertices.values()), edges))
+        layout.alt_e = []  # none runs up
+        layout.layers = [Layer(row) for _, row in groupby(vertices.values(), key=lambda vertex: vertex.data[0])]
+        for rank, layer in enumerate(layout.layers):  # the rows are given, so there is no `init_all` that finds them
+            for vertex in layer:
+                layout.grx[vertex].rank = rank
+            layer.setup(layout)
+        for _ in range(SWEEPS):
+            list(layout.ordering_step())
+        for vertex in chain(*layout.layers):
+            order[vertex.data[0]].append(vertex.data[1])
+    return order
+
+
+def straightened(
+    order: Sequence[Sequence[Item]], segments: Sequence[Segment], widths: Mapping[End, float], total: float, room: float
+) -> dict[End | Segment, float]:
+    """The middle of every item, and where every segment leaves the upper of its two, for the middle of the lower one.
+
+    Items stand within ``total``, in their order. At least ``room`` is between two items, between a segment and the
+    corners of the box that it leaves, and between two that leave one where it is wide enough.
+    """
+    ends = [(number, item) for number, row in enumerate(order) for item in row]
+    apart = [(a, b, (widths[a] + widths[b]) / 2 + room) for a, b in pairwise(ends) if a[0] == b[0]]
+    pulls = {}
+    for end in ends:
+        leaving = [(end, lower) for lower in ends if (end, lower) in segments]
+        slack = max(0.0, widths[end] / 2 - room)
+        apart += [(a, b, min(room, 2 * slack / (len(leaving) - 1))) for a, b in pairwise(leaving)]
+        for segment in leaving:
+            left, right = (segment, "left"), (segment, "right")
+            pulls[right] = 1 + STRAIGHT * sum(isinstance(item, tuple) for _, item in segment)
+            pulls[left] = -pulls[right]
+            apart += [(end, segment, -slack), (segment, end, -slack)]
+            apart += [pair for at in (segment, segment[1]) for pair in ((left, at, 0.0), (at, right, 0.0))]
+    keys = [*ends, *segments, *pulls]
+    found = linprog(
+        [pulls.get(key, 0) for key in keys],
+        A_ub=[[(key == a) - (key == b) for key in keys] for a, b, _ in apart],
+        b_ub=[-least for *_, least in apart],
+        bounds=[(widths.get(key, 0) / 2, total - widths.get(key, 0) / 2) for key in keys],
+    )
+    assert found.success, found.message
+    return dict(zip((*ends, *segments), found.x, strict=False))  # without the pulls' own
 
 
 def draw(plan: Sequence[Sequence[str]], lines: Lines, path: Path) -> None:
@@ -131,84 +184,50 @@ def draw(plan: Sequence[Sequence[str]], lines: Lines, path: Path) -> None:
     segments = pieces(rows, lines)
     order = arranged(rows, segments)
     wide, width = widths(order)
-    x = straightened(order, segments, wide, total=width - AISLE, room=AISLE)
-    texts = {
-        (r, name): textwrap.wrap(words(name), int((wide[r, name] - PADDING) / LETTER))
-        for r, row in enumerate(rows)
-        for name in row
-    }
-    heights = [NAME + PADDING + LINE * max(len(texts[r, name]) for name in row) for r, row in enumerate(rows)]
-    total = sum(heights) + GAP * len(rows)
-    tops = [total - GAP / 2 - sum(heights[:r]) - GAP * r for r in range(len(rows))]
-    bottoms = [top - height for top, height in zip(tops, heights, strict=True)]
-    with figure(width, total, path, description=described(plan, lines)) as drawing:
-        axes = drawing.add_axes((0, 0, 1, 1))
+    x = straightened(order, segments, wide, total=width, room=AISLE)
+    texts = {end: textwrap.fill(words(end[1]), int(inches / LETTER - 2)) for end, inches in wide.items() if inches}
+    heights = [NAME + LINE * (2 + max(texts[r, name].count("\n") for name in row)) for r, row in enumerate(rows)]
+    bottoms = [sum(heights[r + 1 :]) + GAP * (len(rows) - r - 0.5) for r in range(len(rows))]
+    tops = [bottom + height for bottom, height in zip(bottoms, heights, strict=True)]
+    with figure(width + AISLE, tops[0] + GAP / 2, path, description=described(plan, lines)) as drawing:
+        axes = drawing.add_axes((0, 0, 1, 1), xlim=(-AISLE / 2, width + AISLE / 2), ylim=(0, tops[0] + GAP / 2))
         axes.set_axis_off()
-        axes.set_xlim(-AISLE / 2, width - AISLE / 2)
-        axes.set_ylim(0, total)
-        last = 0
-        for number, floor in enumerate(plan):
-            first, last = last, last + sum(set(row) <= set(floor) for row in rows)
-            if number % 2 == 0:
-                axes.axhspan(bottoms[last - 1] - GAP / 2, tops[first] + GAP / 2, color=FAINT, alpha=0.35, linewidth=0)
-        for (r, item), at in x.items():
-            if isinstance(item, tuple):
-                line(axes, (at, tops[r]), (at, bottoms[r]))
-            for (lower, name), start in leaving((r, item), segments, x, wide).items():
-                line(axes, (start, bottoms[r]), (x[lower, name], tops[lower]), arrow=isinstance(name, str))
-        for (r, name), told in texts.items():
-            box(axes, (x[r, name] - wide[r, name] / 2, bottoms[r], wide[r, name], heights[r]), name, told)
+        for floor in plan[::2]:
+            own = [r for r, row in enumerate(rows) if row[0] in floor]
+            axes.axhspan(bottoms[own[-1]] - GAP / 2, tops[own[0]] + GAP / 2, color=FAINT, alpha=0.35, linewidth=0)
+        for (r, item), (below, target) in segments:
+            start, end = x[(r, item), (below, target)], (x[below, target], tops[below])
+            line(axes, [(start, tops[r]), (start, bottoms[r]), end], arrow=isinstance(target, str))
+        for (r, name), text in texts.items():
+            box(axes, (x[r, name], bottoms[r], wide[r, name], heights[r]), name, text)
 
 
 def widths(order: Sequence[Sequence[Item]]) -> tuple[dict[End, float], float]:
-    """Inches of every box (a lane has none), and of a picture that holds the fullest row."""
-    found: dict[End, float] = {}
-    for r, row in enumerate(order):
-        boxes = sum(isinstance(item, str) for item in row)
-        found |= {(r, item): BOXES.get(boxes, BOX) if isinstance(item, str) else 0.0 for item in row}
-    rows = [sum(found[r, item] + AISLE for item in row) for r, row in enumerate(order)]
-    width = max(WIDTH, *rows)
-    found |= {end: width - AISLE for end in found if end[1] in BASE}
-    return found, width
+    """Inches of every box (a lane has none), and of what holds the fullest row."""
+    found = {(r, item): BOX if isinstance(item, str) else 0.0 for r, row in enumerate(order) for item in row}
+    width = max(WIDTH, *(sum(found[r, item] + AISLE for item in row) for r, row in enumerate(order)))
+    return found | {end: width for end in found if end[1] in BASE}, width
 
 
-def leaving(
-    upper: End, segments: Sequence[Segment], x: Mapping[End, float], wide: Mapping[End, float]
-) -> dict[End, float]:
-    """Where the lines of an item leave it: as near to where they go as its width and its other lines let them."""
-    ends = sorted((b for a, b in segments if a == upper), key=lambda end: x[end])
-    room = max(0.0, wide[upper] / 2 - PADDING)
-    edges = (x[upper] - room, x[upper] + room)
-    gap = min(AISLE, 2 * room / max(1, len(ends) - 1))
-    wanted = [min(max(x[end], edges[0]), edges[1]) for end in ends]
-    return dict(zip(ends, spread(wanted, [gap] * (len(ends) - 1), edges), strict=True))
+def line(axes: Axes, points: Sequence[tuple[float, float]], *, arrow: bool) -> None:
+    """A line down beside the boxes of a row (or behind the one that it leaves), and in a curve to the next row."""
+    start, (x, y), end = points
+    middle = (y + end[1]) / 2
+    codes = [Curve.MOVETO, Curve.LINETO, *[Curve.CURVE4] * 3]
+    curve = Curve([start, (x, y), (x, middle), (end[0], middle), end], codes)
+    style = "-|>" if arrow else "-"
+    axes.add_patch(FancyArrowPatch(path=curve, arrowstyle=style, mutation_scale=9, color=QUIET, linewidth=1.1))
 
 
-def line(axes: Axes, start: tuple[float, float], end: tuple[float, float], *, arrow: bool = False) -> None:
-    """A line that leaves and comes vertically."""
-    from matplotlib.patches import FancyArrowPatch
-    from matplotlib.path import Path as Curve
-
-    middle = (start[1] + end[1]) / 2
-    points = [start, (start[0], middle), (end[0], middle), end]
-    style = {"arrowstyle": "-|>" if arrow else "-", "mutation_scale": 9, "shrinkA": 0, "shrinkB": 0}
-    curve = Curve(points, [Curve.MOVETO, *[Curve.CURVE4] * 3])
-    axes.add_patch(FancyArrowPatch(path=curve, color=QUIET, linewidth=1.1, **style))
-
-
-def box(axes: Axes, place: tuple[float, float, float, float], name: str, told: Sequence[str]) -> None:
+def box(axes: Axes, place: tuple[float, float, float, float], name: str, text: str) -> None:
     """A package: its name, and below it what it says of itself."""
-    from matplotlib.patches import FancyBboxPatch
-
-    left, bottom, width, height = place
-    shape = FancyBboxPatch((left, bottom), width, height, boxstyle="round,pad=0,rounding_size=0.06", linewidth=1.4)
-    shape.set(edgecolor=COLOURS.get(name, BLUE), facecolor="white")
+    x, bottom, width, height = place
+    shape = FancyBboxPatch((x - width / 2, bottom), width, height, boxstyle="round,pad=0,rounding_size=0.06")
+    shape.set(edgecolor=COLOURS.get(name, BLUE), facecolor="white", linewidth=1.4)
     axes.add_patch(shape)
-    look = {"ha": "center", "va": "center", "color": INK}
-    top = bottom + (height + NAME + LINE * len(told)) / 2
-    axes.text(left + width / 2, top - NAME / 2, name, fontsize=10, fontweight="bold", **look)
-    for number, text in enumerate(told):
-        axes.text(left + width / 2, top - NAME - LINE * (number + 0.5), text, fontsize=7.5, **look)
+    y = bottom + (height - NAME + LINE * (1 + text.count("\n"))) / 2
+    axes.text(x, y + 0.02, name, fontsize=10, fontweight="bold", ha="center", va="bottom", color=INK)
+    axes.text(x, y - 0.02, text, fontsize=7.5, ha="center", va="top", color=INK)
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 sys.path.insert(0, str(SCRIPTS))  # as for whoever runs one of them
-architecture, layered = (importlib.import_module(name) for name in ("architecture", "layered"))
+architecture = importlib.import_module("architecture")
 
 
 @pytest.fixture(scope="module")
@@ -73,41 +73,59 @@ def test_lines_run_down(imports):
 def test_packages_stand_apart_and_lanes_pass_beside_them(imports):
     lines, plan = architecture.telling(imports), architecture.floors()
     rows = architecture.rows_of(plan, lines)
-    segments = layered.pieces(rows, lines)
-    order = layered.arranged(rows, segments)
+    segments = architecture.pieces(rows, lines)
+    order = architecture.arranged(rows, segments)
     wide = {(r, item): float(isinstance(item, str)) for r, row in enumerate(order) for item in row}
-    x = layered.straightened(order, segments, wide, total=9.0, room=0.2)
+    x = architecture.straightened(order, segments, wide, total=9.0, room=0.2)
     for r, row in enumerate(order):
         for left, right in pairwise((r, item) for item in row):
             assert x[right] - x[left] >= (wide[left] + wide[right]) / 2 + 0.2 - 1e-9
-    assert all(wide[end] / 2 - 1e-9 <= at <= 9.0 - wide[end] / 2 + 1e-9 for end, at in x.items())
+    assert all(inches / 2 - 1e-9 <= x[end] <= 9.0 - inches / 2 + 1e-9 for end, inches in wide.items())
 
 
 @pytest.mark.parametrize("count", [1, 3, 12])
 def test_the_picture_is_as_wide_as_its_fullest_row(count):
     order = [[*"abcdefghijkl"[:count], ("ground",)], ["ground"]]
     wide, width = architecture.widths(order)
-    assert width >= architecture.WIDTH and wide[1, "ground"] == width - architecture.AISLE
-    x = layered.straightened(order, [], wide, total=width - architecture.AISLE, room=architecture.AISLE)
+    assert width >= architecture.WIDTH and wide[1, "ground"] == width
+    x = architecture.straightened(order, [], wide, total=width, room=architecture.AISLE)
     for (r, item), at in x.items():
-        assert wide[r, item] / 2 - 1e-9 <= at <= width - architecture.AISLE - wide[r, item] / 2 + 1e-9
+        assert wide[r, item] / 2 - 1e-9 <= at <= width - wide[r, item] / 2 + 1e-9
 
 
-def test_lines_that_need_not_cross_do_not():
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [("a", "f"), ("b", "e"), ("c", "d"), ("f", "g"), ("a", "g")],
+        [("a", "d"), ("b", "e"), ("c", "d"), ("f", "g"), ("a", "g")],  # not in the order of the names
+    ],
+)
+def test_lines_that_need_not_cross_do_not(lines):
     rows = [["a", "b", "c"], ["d", "e", "f"], ["g"]]
-    lines = [("a", "f"), ("b", "e"), ("c", "d"), ("f", "g"), ("a", "g")]
-    segments = layered.pieces(rows, lines)
+    segments = architecture.pieces(rows, lines)
     assert (((0, "a"), (1, ("g",))) in segments) and (((1, ("g",)), (2, "g")) in segments)
-    order = layered.arranged(rows, segments)
+    order = architecture.arranged(rows, segments)
     place = {(r, item): i for r, row in enumerate(order) for i, item in enumerate(row)}
     for (a, b), (c, d) in combinations(segments, 2):
         assert a[0] != c[0] or (place[a] - place[c]) * (place[b] - place[d]) >= 0
 
 
-def test_who_wants_the_same_place_shares_the_way():
-    assert layered.spread([5.0, 5.0], [2.0], (0.0, 10.0)) == [4.0, 6.0]
-    assert layered.spread([5.0, 5.0], [2.0], (0.0, 10.0), [3.0, 1.0]) == [4.5, 6.5]
-    assert layered.spread([-3.0, 1.0, 20.0], [1.0, 1.0], (0.0, 10.0)) == [0.0, 1.0, 10.0]
+def test_a_package_without_lines_has_its_place():
+    rows = [["a", "b"], ["c", "d"], ["e"]]
+    order = architecture.arranged(rows, architecture.pieces(rows, [("b", "c"), ("d", "e")]))
+    assert [sorted(row) for row in order] == rows
+
+
+def test_lines_leave_their_box_apart_and_run_straight_where_they_can():
+    order = [["a"], [*"bcd", ("e",)], ["e"]]
+    segments = architecture.pieces([["a"], [*"bcd"], ["e"]], [("a", name) for name in "bcde"])
+    wide = {(r, item): 2.0 * isinstance(item, str) for r, row in enumerate(order) for item in row}
+    x = architecture.straightened(order, segments, wide, total=9.0, room=0.2)
+    leaving = [x[(0, "a"), (1, item)] - x[0, "a"] for item in order[1]]
+    assert leaving[0] >= -0.8 - 1e-9 and leaving[-1] <= 0.8 + 1e-9
+    assert all(right - left >= 0.2 - 1e-9 for left, right in pairwise(leaving))
+    straight = [b[1] for a, b in segments if x[a, b] == pytest.approx(x[b])]
+    assert straight == ["d", ("e",), "e"]  # the others stand too far to the left
 
 
 def test_the_same_imports_are_the_same_bytes(imports, tmp_path):
