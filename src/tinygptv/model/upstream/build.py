@@ -72,7 +72,7 @@ def build(config: Config, language_model: Files, image_encoder: Files, out: Path
     from tinygptv.model.vision import TinyGPTVImageEncoder
 
     architecture = of_profile(config.model.text)
-    tokenizer = read_tokenizer(language_model[TOKENIZER], config.model.text.vocab_size, architecture)
+    tokenizer = published_tokenizer(language_model[TOKENIZER], config.model.text.vocab_size, architecture)
     sizes = from_profile(config.model, tokenizer.eos_token_id)
     with init_empty_weights(include_buffers=False):
         language, encoder = architecture.model(sizes.text_config), TinyGPTVImageEncoder(sizes)
@@ -121,8 +121,8 @@ def write(path: Path, module: nn.Module, converted: Converted, dtype: str, origi
     write_tensors(path, converted.tensors, formats_of(module, getattr(torch, dtype)))
 
 
-def read_tokenizer(path: Path, vocab_size: int, architecture: Architecture) -> PreTrainedTokenizerFast:
-    """The language model's tokenizer. No token is added to those of the file.
+def published_tokenizer(path: Path, vocab_size: int, architecture: Architecture) -> PreTrainedTokenizerFast:
+    """The language model's tokenizer, of its bare file: no token is added, and one begins, ends and pads.
 
     Raises:
         CheckpointError: it has no end of text, or more tokens than the model has embeddings.
