@@ -66,7 +66,7 @@ stages:
     outs: ["data/${profile}/shards"]
   stage1:
     cmd: '"$TINYGPTV_PYTHON" scripts/step.py stage1 ${profile}'
-    deps: [src/code.py, "data/${profile}/shards"]
+    deps: [src/code.py, "data/${profile}/shards", "data/${profile}/shards/train.safetensors"]
     outs: ["data/${profile}/stage1"]
   stage2:
     cmd: '"$TINYGPTV_PYTHON" scripts/step.py stage2 ${profile}'

@@ -107,7 +107,9 @@ def change_the_data(checkout):
 def change_the_code(checkout):
     """As if the stage had been trained by another version of the loop."""
     graph = checkout.root / "dvc.yaml"
-    graph.write_text(graph.read_text().replace("- src/tinygptv/training\n", "- src/tinygptv/ground/files.py\n", 1))
+    content = graph.read_text()
+    assert content.count("src/tinygptv/training,") == 1
+    graph.write_text(content.replace("src/tinygptv/training,", "src/tinygptv/ground/files.py,"))
 
 
 CHANGES = {

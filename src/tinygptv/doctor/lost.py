@@ -13,8 +13,7 @@ from pathlib import Path
 
 from tinygptv.doctor.findings import Finding, Level
 from tinygptv.doctor.objects import Output, ask_dvc, for_profile, is_sound, objects_of, outputs_of, store
-from tinygptv.ground.file_names import DVC_YAML
-from tinygptv.ground.yaml_files import read_yaml
+from tinygptv.ground.graph import entries_of
 
 NAME = "lost outputs"
 
@@ -71,12 +70,11 @@ def _name(root: Path, output: Output) -> str:
 
 def _uncached(root: Path) -> re.Pattern[str]:
     """Paths of outputs that git keeps instead of DVC (``cache: false``), of any profile."""
-    stages = (read_yaml(root / DVC_YAML) or {}).get("stages") or {}
     paths = [
         path
-        for stage in stages.values()
+        for step in entries_of(root).values()
         for kind in ("outs", "metrics", "plots")
-        for entry in stage.get(kind, ())
+        for entry in step.get(kind, ())
         if isinstance(entry, dict)
         for path, options in entry.items()
         if not options.get("cache", True)

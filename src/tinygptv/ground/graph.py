@@ -14,9 +14,14 @@ from tinygptv.ground.names import STEPS
 from tinygptv.ground.yaml_files import read_yaml
 
 
+def entries_of(root: Path) -> dict[str, dict[str, Any]]:
+    """Step → its entry in ``dvc.yaml``, its own ``vars`` filled in; ``${profile}`` stays: any profile may ask."""
+    return {step: _filled(entry, _own_vars(entry)) for step, entry in _entries(root / DVC_YAML).items()}
+
+
 def entry_of(root: Path, step: str) -> dict[str, Any]:
-    """The step's entry in ``dvc.yaml``; empty where it has none."""
-    return _entry(root / DVC_YAML, step)
+    """The step's entry in ``dvc.yaml``, as ``entries_of`` has it; empty where it has none."""
+    return entries_of(root).get(step, {})
 
 
 def code_digests(root: Path, step: str) -> dict[str, str]:
@@ -49,8 +54,7 @@ def inputs_of(stage: Mapping[str, Any]) -> tuple[str, ...]:
 
 def graph_of(root: Path) -> dict[str, tuple[str, ...]]:
     """Step → the steps whose outputs it reads, by the checkout's ``dvc.yaml``."""
-    stages = (read_yaml(root / DVC_YAML) or {}).get("stages") or {}
-    return {step: inputs_of(stage) for step, stage in stages.items()}
+    return {step: inputs_of(entry) for step, entry in entries_of(root).items()}
 
 
 def taken_by_dvc(root: Path, profile: str, step: str, md5: str | None) -> bool:
@@ -62,7 +66,7 @@ def taken_by_dvc(root: Path, profile: str, step: str, md5: str | None) -> bool:
         step: the step.
         md5: DVC's digest of the result; None for a step without outputs, which counts by its inputs.
     """
-    entry = _entry(root / DVC_LOCK, step)
+    entry = _entries(root / DVC_LOCK).get(step, {})
     if md5 is not None:
         return any(out.get("md5") == md5 for out in entry.get("outs", ()))
     recorded = {dep["path"]: dep.get("md5") for dep in entry.get("deps", ())}
@@ -70,6 +74,19 @@ def taken_by_dvc(root: Path, profile: str, step: str, md5: str | None) -> bool:
     return bool(entry) and all(recorded.get(f"data/{profile}/{name}") == now for name, now in inputs.items())
 
 
-def _entry(path: Path, step: str) -> dict[str, Any]:
+def _entries(path: Path) -> dict[str, dict[str, Any]]:
     content: Mapping[str, Any] = (read_yaml(path) or {}) if path.is_file() else {}
-    return dict((content.get("stages") or {}).get(step, {}))
+    return dict(content.get("stages") or {})
+
+
+def _own_vars(entry: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for given in entry.get("vars", ()) for name, value in given.items()}
+
+
+def _filled(part: Any, values: Mapping[str, str]) -> Any:
+    """A part of an entry with ``${name}`` replaced where the entry itself says what the name stands for."""
+    if isinstance(part, Mapping):
+        return {_filled(key, values): _filled(value, values) for key, value in part.items()}
+    if isinstance(part, list):
+        return [_filled(item, values) for item in part]
+    return re.sub(r"\$\{(\w+)\}", lambda told: values.get(told[1], told[0]), part) if isinstance(part, str) else part

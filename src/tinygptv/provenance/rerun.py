@@ -88,7 +88,7 @@ class Scratch:
         return {name: self._changes(self.steps[name], status.get(name, [])) for name in names}
 
     def _changes(self, step: LockedStep, entries: list[Any]) -> list[str]:
-        inputs = {item.path for item in step.inputs}
+        inputs = tuple(f"{item.path}/" for item in step.inputs)
         found: list[str] = []
         for entry in entries:
             if not isinstance(entry, dict):
@@ -97,7 +97,7 @@ class Scratch:
             for path, change in entry.get("changed deps", {}).items():
                 if isinstance(change, dict):
                     found.append(f"{path}: {self._changed_values(step.params.get(path, {}), self.folder / path)}")
-                elif path not in inputs:
+                elif not f"{path}/".startswith(inputs):
                     found.append(f"{path} is another version than the lock's ({change})")
         return found
 
