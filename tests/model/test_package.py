@@ -92,6 +92,10 @@ UNUSABLE: dict[str, tuple[Damage, str]] = {
     "bytes for a config": (lambda folder: (folder / "config.json").write_bytes(b"\xff\0"), "config.json is not valid"),
     "another architecture": (settings("config.json", "model_type", value="llama"), "model_type is 'llama'"),
     "no architecture": (settings("config.json", "model_type", value=None), "model_type is None"),
+    "another language model": (
+        settings("config.json", "text_config", "model_type", value="llama"),
+        "'llama'; known: t",
+    ),
     "a width in words": (settings("config.json", "text_config", "hidden_size", value="wide"), "hidden_size"),
     "a width of none": (settings("config.json", "text_config", "hidden_size", value=None), "package is damaged"),
     "no heads": (settings("config.json", "text_config", "num_attention_heads", value=0), "package is damaged"),

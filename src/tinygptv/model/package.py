@@ -26,6 +26,7 @@ from tinygptv.ground.file_names import (
 )
 from tinygptv.ground.files import read_json
 from tinygptv.model.backbones import check_fit
+from tinygptv.model.language import check_known
 
 if TYPE_CHECKING:
     import torch
@@ -97,6 +98,9 @@ def check_files(folder: Path) -> None:
             raise CheckpointError(f"{path} holds no settings; {AGAIN}")
         if path.name == MODEL_CONFIG and content.get("model_type") != "tinygptv":
             raise CheckpointError(f"{path} is not of a TinyGPT-V: its model_type is {content.get('model_type')!r}")
+        text = content.get("text_config") if path.name == MODEL_CONFIG else None
+        if isinstance(text, dict) and "model_type" in text:
+            check_known(text["model_type"], str(path))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tinygptv.ground.errors import CheckpointError
 from tinygptv.model.language.interface import Architecture
 from tinygptv.model.language.phi import PHI
 
@@ -21,8 +22,23 @@ DEFAULT = PHI.model_type
 
 
 def architecture_of(config: PreTrainedConfig) -> Architecture:
-    """The description of a language model from its configuration (``text_config`` of the whole)."""
+    """The description of a language model from its configuration (``text_config`` of the whole).
+
+    Raises:
+        CheckpointError: the table has none of that kind.
+    """
+    check_known(config.model_type, "the configuration")
     return ARCHITECTURES[config.model_type]
+
+
+def check_known(model_type: str, origin: str) -> None:
+    """Refuse a language model that the table has not.
+
+    Raises:
+        CheckpointError: names those that it has.
+    """
+    if model_type not in list(ARCHITECTURES):  # whatever a file says, hashable or not
+        raise CheckpointError(f"{origin} is of the language model {model_type!r}; known: {', '.join(ARCHITECTURES)}")
 
 
 def of_profile(text: Text) -> Architecture:
