@@ -67,6 +67,18 @@ def read_summary(folder: Path) -> dict[str, Any]:
     return dict(content)
 
 
+def count_images(folder: Path, split: str) -> int:
+    """How many images the tars of a split have, by the folder's summary.
+
+    Raises:
+        DataError: the summary does not say it.
+    """
+    counts = read_summary(folder).get("splits", {}).get(split, {})
+    if type(counts.get("images")) is not int:
+        raise DataError(f"{folder / SUMMARY} does not count the images of {split}; {mend(folder)}")
+    return int(counts["images"])
+
+
 def replace_split(
     folder: Path, split: str, staged: Path, digests: Mapping[str, str], counts: Mapping[str, Any]
 ) -> None:

@@ -15,11 +15,11 @@ PLAIN_INTERVAL_S = 5.0
 class Progress:
     """Shows how far a loop is; where output goes to a file or a flow, it prints whole lines and few of them."""
 
-    def __init__(self, name: str, total: int, done: int = 0) -> None:
+    def __init__(self, name: str, total: int, done: int = 0, unit: str = "step") -> None:
         self._name, self._total, self._start = name, total, done
         self._terminal = sys.stderr.isatty()
         self._begin = self._last = time.monotonic()
-        self._bar = tqdm(total=total, initial=done, desc=name, unit="step", leave=True) if self._terminal else None
+        self._bar = tqdm(total=total, initial=done, desc=name, unit=unit, leave=True) if self._terminal else None
 
     def update(self, done: int, **values: float) -> None:
         """Show that ``done`` of the total are done, with the latest values."""

@@ -2,11 +2,18 @@
 
 The image encoder is frozen and the recipe has no random crop, so they are a pure function of the image; training never
 loads the encoder. Evaluation does not use them: it goes through the pixels.
+
+One batch of decoded images and the features of one shard are in memory, however many there are. A shard that is done
+stays in the step's state, so that a kill costs no more than one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygptv.ground import runtime
@@ -32,49 +39,74 @@ def run(context: StepContext) -> None:
     """
     import torch
 
-    from tinygptv.data.features import write_features
+    from tinygptv.data.features import FinishedShards
     from tinygptv.data.shards import read_samples
-    from tinygptv.data.summary import DIGESTS, TRAINING, tars
+    from tinygptv.data.summary import DIGESTS, TRAINING, count_images, read_digests, tars
     from tinygptv.model.backbones import image_encoder
     from tinygptv.model.processing import build_image_processor
 
-    config, backbones = context.config, context.input("backbones")
-    shards = tars(context.input("shards"), TRAINING)
+    config, backbones, source = context.config, context.input("backbones"), context.input("shards")
+    shards = tars(source, TRAINING)
     if not shards:
-        raise DataError(f"{context.input('shards')} holds no {TRAINING}; run `dvc repro shards`")
+        raise DataError(f"{source} holds no {TRAINING}; run `dvc repro shards`")
+    total, digests = count_images(source, "train"), read_digests(source)
+    assert digests is not None, "what is counted is listed"
     device = runtime.prepare(config.runtime, context.seed)
     encoder = image_encoder(config.model, backbones, getattr(torch, config.runtime.dtype)).to(device)
-
-    samples = {path.name: list(read_samples([path])) for path in shards}
-    total = sum(map(len, samples.values()))
-    for size in config.features.image_sizes:
-        folder = context.out / str(size)
-        folder.mkdir()
-        processor = build_image_processor(size)
-        with Progress(f"features {size} px", total) as progress:
-            done = 0
-            for name, content in samples.items():
-                write_features(folder / name, encode(encoder, processor, content, config.features.batch_size))
-                done += len(content)
-                progress.update(done)
-        write_json(folder / SUMMARY, {DIGESTS: {path.name: sha256_file(path) for path in sorted(folder.glob("*.tar"))}})
     encoder_digest = sha256_file(backbones / IMAGE_ENCODER)
+    processors = {size: build_image_processor(size) for size in config.features.image_sizes}
+    settings = {key: getattr(config, key).model_dump(mode="json") for key in ("runtime", "model", "features")}
+    decides = {"encoder": encoder_digest, **settings, "environment": runtime.environment(), "code": context.code}
+
+    finished = FinishedShards(context.state, decides)
+    with Progress("features", total, unit="image") as progress:
+        done = 0
+        for path in shards:
+            if not finished.has(path.name, digests[path.name]):
+                rows: dict[int, list[tuple[str, torch.Tensor]]] = {size: [] for size in processors}
+                for part in _parts(read_samples([path]), config.features.batch_size):
+                    for size, features in encode(encoder, processors, part).items():
+                        rows[size] += features
+                    progress.update(done + len(rows[config.features.image_sizes[0]]))
+                finished.add(path.name, digests[path.name], rows)
+            done += finished.images(path.name)
+            progress.update(done)
+    for size in processors:
+        folder = context.out / str(size)
+        _link(finished.folder(size), folder)
+        write_json(folder / SUMMARY, {DIGESTS: {path.name: finished.digest(path.name, size) for path in shards}})
     manifest = context.out / MANIFEST
-    write_json(manifest, {IMAGE_ENCODER: encoder_digest, "images": total})
+    write_json(manifest, {IMAGE_ENCODER: encoder_digest, "images": done})
     context.run.artifact(manifest)
-    context.run.metrics({"images": total})
+    context.run.metrics({"images": done})
 
 
 def encode(
-    encoder: TinyGPTVImageEncoder, processor: BlipImageProcessorPil, samples: Sequence[ImageSample], batch_size: int
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """Key and Q-Former outputs [Q, D] of each sample."""
+    encoder: TinyGPTVImageEncoder, processors: Mapping[int, BlipImageProcessorPil], samples: list[ImageSample]
+) -> dict[int, list[tuple[str, torch.Tensor]]]:
+    """By resolution: key and Q-Former outputs [Q, D] of each sample of a batch."""
     import torch
 
-    device = encoder.device
-    for start in range(0, len(samples), batch_size):
-        part = samples[start : start + batch_size]
-        pixels_BCHW = processor([sample.image for sample in part], return_tensors="pt")["pixel_values"]
+    found: dict[int, list[tuple[str, torch.Tensor]]] = {}
+    for size, processor in processors.items():
+        pixels_BCHW = processor([sample.image for sample in samples], return_tensors="pt")["pixel_values"]
         with torch.inference_mode():
-            query_BQD = encoder(pixels_BCHW.to(device)).cpu()
-        yield from ((sample.key, query_QD) for sample, query_QD in zip(part, query_BQD, strict=True))
+            query_BQD = encoder(pixels_BCHW.to(encoder.device)).cpu()
+        found[size] = [(sample.key, query_QD) for sample, query_QD in zip(samples, query_BQD, strict=True)]
+    return found
+
+
+def _parts(samples: Iterable[ImageSample], size: int) -> Iterator[list[ImageSample]]:
+    rest = iter(samples)
+    while part := list(islice(rest, size)):
+        yield part
+
+
+def _link(source: Path, target: Path) -> None:
+    """The tars of a folder in another one, where the disk can without a second copy: the first folder goes anyway."""
+    target.mkdir()
+    for path in sorted(source.glob("*.tar")):
+        try:
+            os.link(path, target / path.name)
+        except OSError:
+            shutil.copyfile(path, target / path.name)
