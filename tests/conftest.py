@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from tinygptv.config.profiles import read_config
 from tinygptv.data import easy_vqa, shards
 from tinygptv.ground import file_names
 from tinygptv.ground.startup import spare_collector
-from tinygptv.steps.shards import sift
+from tinygptv.steps.shards import SPLITS, sift
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -68,9 +69,11 @@ def small_shards(small_download: Path, tmp_path_factory: pytest.TempPathFactory)
 
     folder = tmp_path_factory.mktemp("data") / "shards"
     folder.mkdir()
-    samples, _ = sift(easy_vqa.read_candidates(small_download, VAL_IMAGES))
-    for split, part in samples.items():
-        shards.write_shards(folder, split, part, images_per_shard=16)
+    with ExitStack() as stack:
+        writers = {split: stack.enter_context(shards.ShardWriter(folder, split, 16)) for split in SPLITS}
+        sift(easy_vqa.read_candidates(small_download, VAL_IMAGES), writers)
+        for writer in writers.values():
+            writer.put_in_place()
     return folder
 
 

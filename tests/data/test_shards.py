@@ -9,7 +9,8 @@ import tarfile
 import pytest
 
 from tinygptv.data import shards
-from tinygptv.data.shards import read_records, read_samples, tar_index, write_shards
+from tinygptv.data.shards import read_records, read_samples, write_shards
+from tinygptv.data.tar_index import read_members, tar_index
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import sha256_file, write_json
 
@@ -247,6 +248,6 @@ def test_shards_of_other_files(tmp_path):
     path = tmp_path / "data" / "tiny" / "features" / "64" / "x.tar"
     path.parent.mkdir(parents=True)
     shards.write_members(path, [("a-1", {"npy": b"abc"}), ("a-2", {"npy": b""})])
-    assert shards.read_members(path, frozenset({"npy"})) == {"a-1.npy": b"abc", "a-2.npy": b""}
+    assert read_members(path, frozenset({"npy"})) == {"a-1.npy": b"abc", "a-2.npy": b""}
     with pytest.raises(DataError, match=r"extensions.*dvc repro -f -s features"):
         tar_index(path)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import weakref
 
 import pytest
 
 from tests.data.texts import HARMLESS
-from tinygptv.data import sources
+from tinygptv.data import easy_vqa, sources
 from tinygptv.data.shards import read_samples
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import sha256_file
@@ -68,6 +69,23 @@ def test_every_bad_record_is_listed_and_counted(small_files, make_context, tmp_p
         assert sum(reason in item["reason"] for item in rejected) == 1
     assert json.loads((context.out / "summary.json").read_bytes())["rejected"] == len(BAD)
     assert context.run.values["rejected"] == len(BAD)
+
+
+def test_one_image_and_the_files_of_one_tar_are_in_memory(small_files, make_context, tmp_path, monkeypatch):
+    prepare(small_files, tmp_path)
+    seen, most = [], 0
+
+    def read(*arguments, call=easy_vqa.read_image, **options):
+        nonlocal most
+        image = call(*arguments, **options)
+        seen.append(weakref.ref(image))
+        most = max(most, sum(found() is not None for found in seen))
+        return image
+
+    monkeypatch.setattr(easy_vqa, "read_image", read)
+    step.run(make_context("shards"))
+    assert len(seen) > 40
+    assert most <= 3
 
 
 def test_texts_are_taken_as_they_are(small_files, make_context, tmp_path):

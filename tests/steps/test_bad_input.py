@@ -155,7 +155,7 @@ def test_too_many_rejected_records(shards_checkout, refused, monkeypatch):
     from tinygptv.steps import shards
 
     monkeypatch.setattr(shards, "read_candidates", lambda *arguments: iter(()))
-    monkeypatch.setattr(shards, "sift", lambda candidates: ({}, [{"id": "train-1", "reason": "answer is empty"}]))
+    monkeypatch.setattr(shards, "sift", lambda candidates, writers: [{"id": "train-1", "reason": "answer is empty"}])
     refused(shards_checkout, "shards", "1 of 1 records rejected", "max_rejected", "all are listed in")
 
 

@@ -27,7 +27,7 @@ from tinygptv.data.records import (
     check_header,
     check_record,
 )
-from tinygptv.data.shards import read_members
+from tinygptv.data.tar_index import read_members
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import read_json
 

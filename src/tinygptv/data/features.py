@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinygptv.data.shards import tar_index, write_members
+from tinygptv.data.shards import write_members
 from tinygptv.data.summary import tars
+from tinygptv.data.tar_index import tar_index
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import canonical, read_json, sha256_file, write_json
 

@@ -9,16 +9,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 from tinygptv.data.records import (
-    IMAGE_FORMATS,
     TASKS,
     ImageRecord,
     ImageSample,
@@ -26,64 +23,95 @@ from tinygptv.data.records import (
     parse_record,
     parse_sample,
 )
-from tinygptv.data.summary import mend, read_digests, read_summary, replace_split
-from tinygptv.ground.errors import DataError, UserError
-from tinygptv.ground.file_names import SUMMARY
+from tinygptv.data.summary import read_summary, replace_split
+from tinygptv.data.tar_index import BLOCK, SAMPLE_EXTENSIONS, damaged, tar_index
+from tinygptv.ground.errors import UserError
 from tinygptv.ground.files import needing, sha256_file, sync_tree
 
-SAMPLE_EXTENSIONS = frozenset({"json", *IMAGE_FORMATS})
-_MEMBER = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)\.([a-z0-9]+)")
 _SPLIT = re.compile(r"[A-Za-z0-9_]+")
-_BLOCK = 512
-_LONGEST_END = 1 << 20
-_LARGEST_MEMBER = 128 << 20
-_MOST_MEMBERS = 200_000
-"""A tar with more would take the memory of a small machine before anybody has looked at a sample."""
 
 
 def write_shards(folder: Path, split: str, samples: Iterable[ImageSample], images_per_shard: int) -> list[Path]:
-    """Write a split as ``<split>-000000.tar`` and so on, listed in ``summary.json``; equal samples give equal bytes.
-
-    What the folder held of the split goes, everything else stays. The tars are made aside: whatever fails leaves the
-    folder as it was, and a kill while they take their places leaves a split that is refused until it is written again.
-
-    Args:
-        folder: where to write; it is made if need be.
-        split: first part of the file names: letters, digits and `_`.
-        samples: in the order in which they are to be read.
-        images_per_shard: samples of a tar; the last one may have fewer.
+    """Write a split; see ``ShardWriter``, whose arguments and errors these are.
 
     Returns:
         The paths written.
-
-    Raises:
-        UserError: the split's name or the size of the tars makes no sense.
-        DataError: the folder has a ``summary.json`` that is none of shards.
     """
-    if not _SPLIT.fullmatch(split) or images_per_shard < 1:
-        raise UserError(
-            f"cannot write the split {split!r} with {images_per_shard} images in a tar: a name has letters, digits and "
-            "`_`, a tar at least one image"
-        )
-    read_summary(folder)
-    staged = folder / f".{split}.new"
-    shutil.rmtree(staged, ignore_errors=True)  # left by a kill
-    digests: dict[str, str] = {}
-    images, tasks, rest = 0, Counter[str](), iter(samples)
-    try:
-        staged.mkdir(parents=True)
-        while part := list(islice(rest, images_per_shard)):
-            path = staged / f"{split}-{len(digests):06d}.tar"
-            write_members(path, ((sample.key, _files(sample)) for sample in part))
-            digests[path.name] = sha256_file(path)
-            images += len(part)
-            tasks.update(record.task for sample in part for record in sample.record.records)
-        sync_tree(staged)
-        counts = {"images": images, "records": tasks.total(), "tasks": {task: tasks[task] for task in TASKS}}
-        replace_split(folder, split, staged, digests, counts)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
-    return [folder / name for name in digests]
+    with ShardWriter(folder, split, images_per_shard) as writer:
+        for sample in samples:
+            writer.add(sample)
+        return writer.put_in_place()
+
+
+class ShardWriter:
+    """Writes a split as ``<split>-000000.tar`` and so on, listed in ``summary.json``; equal samples give equal bytes.
+
+    What the folder held of the split goes, everything else stays. The tars are made aside: whatever fails leaves the
+    folder as it was, and a kill while they take their places leaves a split that is refused until it is written again.
+    The files of one tar are in memory.
+    """
+
+    def __init__(self, folder: Path, split: str, images_per_shard: int) -> None:
+        """Begin a split.
+
+        Args:
+            folder: where to write; it is made if need be.
+            split: first part of the file names: letters, digits and `_`.
+            images_per_shard: samples of a tar; the last one may have fewer.
+
+        Raises:
+            UserError: the split's name or the size of the tars makes no sense.
+            DataError: the folder has a ``summary.json`` that is none of shards.
+        """
+        if not _SPLIT.fullmatch(split) or images_per_shard < 1:
+            raise UserError(
+                f"cannot write the split {split!r} with {images_per_shard} images in a tar: a name has letters, digits "
+                "and `_`, a tar at least one image"
+            )
+        read_summary(folder)
+        self._folder, self._split, self._size = folder, split, images_per_shard
+        self._staged = folder / f".{split}.new"
+        self._waiting: list[tuple[str, dict[str, bytes]]] = []
+        self._digests: dict[str, str] = {}
+        self._images = 0
+        self._tasks = Counter[str]()
+
+    @property
+    def records(self) -> int:
+        """Records of the samples so far."""
+        return self._tasks.total()
+
+    def add(self, sample: ImageSample) -> None:
+        """Take the next sample, in the order in which they are to be read."""
+        self._waiting.append((sample.key, _files(sample)))
+        self._images += 1
+        self._tasks.update(record.task for record in sample.record.records)
+        if len(self._waiting) == self._size:
+            self._write()
+
+    def put_in_place(self) -> list[Path]:
+        """Move the finished tars into the folder; their paths."""
+        if self._waiting:
+            self._write()
+        sync_tree(self._staged)
+        tasks = {task: self._tasks[task] for task in TASKS}
+        counts = {"images": self._images, "records": self.records, "tasks": tasks}
+        replace_split(self._folder, self._split, self._staged, self._digests, counts)
+        return [self._folder / name for name in self._digests]
+
+    def __enter__(self) -> Self:
+        shutil.rmtree(self._staged, ignore_errors=True)  # left by a kill
+        self._staged.mkdir(parents=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._staged, ignore_errors=True)
+
+    def _write(self) -> None:
+        path = self._staged / f"{self._split}-{len(self._digests):06d}.tar"
+        write_members(path, self._waiting)
+        self._digests[path.name] = sha256_file(path)
+        self._waiting = []
 
 
 def write_members(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
@@ -96,7 +124,7 @@ def write_members(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]
     wds = _webdataset()
     temporary = path.with_name(f".{path.name}.tmp")
     members = [(key, dict(files)) for key, files in samples]
-    size = sum(_BLOCK - len(content) // -_BLOCK * _BLOCK for _, files in members for content in files.values())
+    size = sum(BLOCK - len(content) // -BLOCK * BLOCK for _, files in members for content in files.values())
     try:
         with (
             needing(path, size),
@@ -126,7 +154,7 @@ def read_samples(paths: Iterable[Path]) -> Iterator[ImageSample]:
                 sample = parse_sample(key, raw["json"], raw[extension])
                 _same_file(sample.record, extension)
             except RecordError as error:
-                raise _damaged(path, f"{key}.{extension}: {error}") from None
+                raise damaged(path, f"{key}.{extension}: {error}") from None
             yield sample
 
 
@@ -146,103 +174,8 @@ def read_records(paths: Iterable[Path]) -> Iterator[ImageRecord]:
                     record = parse_record(key, file.read(size))
                     _same_file(record, extension)
                 except RecordError as error:
-                    raise _damaged(path, f"{key}.json: {error}") from None
+                    raise damaged(path, f"{key}.json: {error}") from None
                 yield record
-
-
-def read_members(path: Path, extensions: frozenset[str]) -> dict[str, bytes]:
-    """The checked members of a small tar, by name.
-
-    Raises:
-        DataError: as ``tar_index``.
-    """
-    index = tar_index(path, extensions)
-    content = path.read_bytes()
-    return {name: content[offset : offset + size] for name, (offset, size) in index.items()}
-
-
-def tar_index(path: Path, extensions: frozenset[str] = SAMPLE_EXTENSIONS) -> dict[str, tuple[int, int]]:
-    """Where each member's data lie in an uncompressed tar: name → (offset, size).
-
-    Args:
-        path: the tar.
-        extensions: the extensions that members may have.
-
-    Raises:
-        DataError: the tar is missing, damaged or cut, is not the one of ``summary.json`` beside it, or a member is not
-            a plain file with a plain name, comes twice, or lies apart from the other files of its key.
-    """
-    index: dict[str, tuple[int, int]] = {}
-    keys: dict[str, None] = {}
-    last = "the start"
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            while any(header := file.read(_BLOCK)):
-                member = _member(path, header, last, extensions)
-                key = member.name.partition(".")[0]
-                if member.name in index:
-                    raise _damaged(path, f"member {member.name} comes twice")
-                if key in keys and key != next(reversed(keys)):
-                    raise _damaged(path, f"member {member.name} lies apart from the other files of its sample")
-                if len(index) == _MOST_MEMBERS:
-                    raise _damaged(path, f"member {member.name} is one too many: the limit is {_MOST_MEMBERS}")
-                last, offset = member.name, file.tell()
-                keys[key], index[last] = None, (offset, member.size)
-                if file.seek(offset + -(-member.size // _BLOCK) * _BLOCK) > size:
-                    raise _damaged(path, f"member {last} is cut off")
-            rest = file.read(_LONGEST_END)
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; {mend(path.parent)}") from None
-    if len(header) + len(rest) < 2 * _BLOCK or len(rest) == _LONGEST_END or any(rest):
-        raise _damaged(path, f"after member {last} it is damaged or cut off: a tar ends in two empty blocks")
-    _check_digest(path, index)
-    return index
-
-
-def _member(path: Path, header: bytes, last: str, extensions: frozenset[str]) -> tarfile.TarInfo:
-    """A header that is what it must be. Headers are read one by one: tarfile would take a damaged one for the end,
-    and would load an extended one (PAX, GNU) of any size into memory.
-    """
-    try:
-        member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
-    except tarfile.HeaderError as error:
-        raise _damaged(path, f"the header after member {last} is damaged or cut off ({error})") from None
-    if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.size < 0:
-        raise _damaged(path, f"member {member.name!r} is not a plain file of a plain (ustar) tar")
-    if member.size > _LARGEST_MEMBER:
-        raise _damaged(path, f"member {member.name!r} has {member.size} bytes; the limit is {_LARGEST_MEMBER}")
-    match = _MEMBER.fullmatch(member.name)
-    if match is None:
-        raise _damaged(path, f"member {member.name!r} is not named <key>.<extension>")
-    if match[2] not in extensions:
-        raise _damaged(path, f"member {member.name!r} has none of the extensions {', '.join(sorted(extensions))}")
-    return member
-
-
-def _check_digest(path: Path, index: dict[str, tuple[int, int]]) -> None:
-    """Compare a shard with the digest that was recorded when it was written, where there is one."""
-    digests = read_digests(path.parent)
-    if digests is None:
-        return
-    if path.name not in digests:
-        raise _damaged(path, f"{SUMMARY} does not list it")
-    if sha256_file(path) != digests[path.name]:
-        raise _damaged(path, f"{_first_damage(path, index)}its digest is not the one in {SUMMARY}")
-
-
-def _first_damage(path: Path, index: dict[str, tuple[int, int]]) -> str:
-    """Name the first sample that shows the damage by itself, if any does."""
-    content = path.read_bytes()
-    files = {name: content[offset : offset + size] for name, (offset, size) in index.items()}
-    for name in files:
-        key, _, extension = name.partition(".")
-        if extension in IMAGE_FORMATS and f"{key}.json" in files:
-            try:
-                parse_sample(key, files[f"{key}.json"], files[name])
-            except RecordError as error:
-                return f"member {name} or {key}.json: {error}; "
-    return ""
 
 
 def _sample_members(path: Path, seen: dict[str, Path]) -> dict[str, tuple[str, tuple[int, int]]]:
@@ -256,9 +189,9 @@ def _sample_members(path: Path, seen: dict[str, Path]) -> dict[str, tuple[str, t
     for key, extensions in members.items():
         images = [extension for extension in extensions if extension != "json"]
         if len(images) != 1 or len(extensions) != 2:
-            raise _damaged(path, f"sample {key} must be one .json and one image, not .{', .'.join(sorted(extensions))}")
+            raise damaged(path, f"sample {key} must be one .json and one image, not .{', .'.join(sorted(extensions))}")
         if key in seen:
-            raise _damaged(path, f"sample {key} is also in {seen[key].name}")
+            raise damaged(path, f"sample {key} is also in {seen[key].name}")
         seen[key] = path
         samples[key] = images[0], index[f"{key}.json"]
     return samples
@@ -289,7 +222,3 @@ def _same_file(record: ImageRecord, extension: str) -> None:
 def _files(sample: ImageSample) -> dict[str, bytes]:
     """A sample's files by extension."""
     return {"json": sample.record.to_json(), sample.record.image.file.rpartition(".")[2]: sample.image_bytes}
-
-
-def _damaged(path: Path, what: str) -> DataError:
-    return DataError(f"{path}: {what}; {mend(path.parent)}")

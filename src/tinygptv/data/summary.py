@@ -67,16 +67,14 @@ def read_summary(folder: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def count_images(folder: Path, split: str) -> int:
-    """How many images the tars of a split have, by the folder's summary.
+def count_images(folder: Path, split: str) -> int | None:
+    """How many images the tars of a split have; None where the folder's summary does not say it.
 
     Raises:
-        DataError: the summary does not say it.
+        DataError: the summary is not of the documented form.
     """
-    counts = read_summary(folder).get("splits", {}).get(split, {})
-    if type(counts.get("images")) is not int:
-        raise DataError(f"{folder / SUMMARY} does not count the images of {split}; {mend(folder)}")
-    return int(counts["images"])
+    counted = read_summary(folder).get("splits", {}).get(split, {}).get("images")
+    return counted if type(counted) is int else None
 
 
 def replace_split(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tinygptv.data.prompts import IGNORE_INDEX
 from tinygptv.data.records import ImageSample, RecordError, parse_sample
-from tinygptv.data.shards import tar_index
+from tinygptv.data.tar_index import tar_index
 from tinygptv.ground.errors import DataError
 
 if TYPE_CHECKING:

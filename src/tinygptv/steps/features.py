@@ -42,6 +42,7 @@ def run(context: StepContext) -> None:
     from tinygptv.data.features import FinishedShards
     from tinygptv.data.shards import read_samples
     from tinygptv.data.summary import DIGESTS, TRAINING, count_images, read_digests, tars
+    from tinygptv.data.tar_index import tar_index
     from tinygptv.model.backbones import image_encoder
     from tinygptv.model.processing import build_image_processor
 
@@ -49,8 +50,8 @@ def run(context: StepContext) -> None:
     shards = tars(source, TRAINING)
     if not shards:
         raise DataError(f"{source} holds no {TRAINING}; run `dvc repro shards`")
-    total, digests = count_images(source, "train"), read_digests(source)
-    assert digests is not None, "what is counted is listed"
+    total = count_images(source, "train") or sum(len(tar_index(path)) for path in shards) // 2
+    digests = read_digests(source) or {path.name: sha256_file(path) for path in shards}
     device = runtime.prepare(config.runtime, context.seed)
     encoder = image_encoder(config.model, backbones, getattr(torch, config.runtime.dtype)).to(device)
     encoder_digest = sha256_file(backbones / IMAGE_ENCODER)

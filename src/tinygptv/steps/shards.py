@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 
 from tinygptv.data.easy_vqa import Candidate, Rejection, read_candidates
-from tinygptv.data.records import TASKS, ImageSample
-from tinygptv.data.shards import write_shards
+from tinygptv.data.records import TASKS
+from tinygptv.data.shards import ShardWriter
 from tinygptv.data.summary import read_summary
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import SUMMARY
@@ -24,12 +25,16 @@ def run(context: StepContext) -> None:
         DataError: the download is missing or damaged, or more records are rejected than ``shards.max_rejected`` allows.
     """
     settings = context.config.shards
-    samples, rejected = sift(read_candidates(context.input("download"), settings.val_images))
-    accepted = sum(len(sample.record.records) for part in samples.values() for sample in part)
-    write_json(context.state / REJECTED, rejected)  # stays there if the step stops here
-    check_budget(accepted, rejected, settings.max_rejected)
-    for split, part in samples.items():
-        write_shards(context.out, split, part, settings.images_per_shard)
+    with ExitStack() as stack:
+        writers = {
+            split: stack.enter_context(ShardWriter(context.out, split, settings.images_per_shard)) for split in SPLITS
+        }
+        rejected = sift(read_candidates(context.input("download"), settings.val_images), writers)
+        accepted = sum(writer.records for writer in writers.values())
+        write_json(context.state / REJECTED, rejected)  # stays there if the step stops here
+        check_budget(accepted, rejected, settings.max_rejected)
+        for writer in writers.values():
+            writer.put_in_place()
     write_json(context.out / REJECTED, rejected)
     summary = read_summary(context.out) | {"rejected": len(rejected)}
     write_json(context.out / SUMMARY, summary)
@@ -37,7 +42,7 @@ def run(context: StepContext) -> None:
     context.run.artifact(context.out / REJECTED)
     context.run.params(settings.model_dump())
     context.run.metrics({"records": accepted, "rejected": len(rejected)})
-    for split in samples:
+    for split in SPLITS:
         counts = summary["splits"][split]
         tasks = counts["tasks"]
         numbers = {"images": counts["images"], "records": counts["records"], **tasks}
@@ -46,15 +51,14 @@ def run(context: StepContext) -> None:
     print(f"{len(rejected)} of {accepted + len(rejected)} records rejected ({REJECTED})")
 
 
-def sift(candidates: Iterable[Candidate]) -> tuple[dict[str, list[ImageSample]], list[Rejection]]:
-    """Part the candidates into samples per split and rejected records, the latter sorted."""
-    samples: dict[str, list[ImageSample]] = {split: [] for split in SPLITS}
+def sift(candidates: Iterable[Candidate], writers: Mapping[str, ShardWriter]) -> list[Rejection]:
+    """Hand each sample to the writer of its split, and return the rejected records, sorted."""
     rejected: list[Rejection] = []
     for candidate in candidates:
         rejected.extend(candidate.rejected)
         if candidate.sample is not None:
-            samples[candidate.split].append(candidate.sample)
-    return samples, sorted(rejected, key=lambda item: (item["id"], item["reason"]))
+            writers[candidate.split].add(candidate.sample)
+    return sorted(rejected, key=lambda item: (item["id"], item["reason"]))
 
 
 def check_budget(accepted: int, rejected: list[Rejection], max_rejected: float) -> None:

@@ -10,7 +10,7 @@ Source: the authors' ``minigpt4/models/modeling_phi.py``; paper, section 3.1, eq
 Shapes: B batch, T tokens, D width, H heads, C channels of a head.
 """
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
@@ -29,10 +29,12 @@ from transformers.models.phi.modeling_phi import (
     eager_attention_forward,
 )
 
-from tinygptv.config import Model, Text
 from tinygptv.model.language.interface import Architecture
 from tinygptv.model.language.phi_files import FILES
 from tinygptv.model.language.phi_memory import kept
+
+if TYPE_CHECKING:
+    from tinygptv.config import Model, Text
 
 
 class TinyGPTVTextConfig(PhiConfig):
@@ -153,7 +155,7 @@ class TinyGPTVPhiForCausalLM(PhiForCausalLM):
         self.post_init()
 
 
-def sizes(model: Model) -> dict[str, Any]:
+def sizes(model: "Model") -> dict[str, Any]:
     """The section ``model`` of a profile as keys of ``TinyGPTVTextConfig``."""
     text = model.text
     return {
@@ -176,7 +178,7 @@ def normed(config: TinyGPTVTextConfig) -> bool:
     return config.qk_layernorm
 
 
-def cached(text: Text) -> int:
+def cached(text: "Text") -> int:
     """A key and a value of every head."""
     return 2 * text.hidden_size
 
