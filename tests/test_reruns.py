@@ -37,6 +37,11 @@ def repository(tmp_path_factory):
                 made = path if path.suffix else path / "manifest.json"
                 made.parent.mkdir(parents=True, exist_ok=True)
                 made.write_text(path.name)
+            for stage in repo.index.stages:
+                for dep in stage.deps:
+                    if not (path := Path(dep.fs_path)).exists():  # a file within an output
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        path.write_text(path.name)
             repo.commit(force=True)
         with Repo(str(root)) as repo:
             assert repo.status() == {}
@@ -85,7 +90,8 @@ def edited(content):
         (SOURCE + "steps/evaluate.py", {"evaluate"}),
         (SOURCE + "promotion/decide.py", {"register"}),
         (SOURCE + "tracking/registry.py", {"register"}),
-        ("data/tiny/shards/manifest.json", MODEL | {"features"}),
+        ("data/tiny/shards/manifest.json", MODEL - {"backbones"} | {"features"}),
+        ("data/tiny/shards/views/backbones.json", MODEL | {"features"}),
         ("data/tiny/backbones/manifest.json", MODEL - {"backbones"} | {"features"}),
         ("data/tiny/features/manifest.json", {*STAGES, "quantize"}),
         ("data/tiny/stage1/manifest.json", {"stage2", "evaluate", "quantize"}),

@@ -47,7 +47,9 @@ def make_context(tmp_path: Path) -> Callable[..., Any]:
         section = {"val_images": 8, "images_per_shard": 16, "max_rejected": 0.0}
         section.update({key: value for key, value in changes.items() if key in section})
         config = SimpleNamespace(
-            download=EasyVQA(source="easy_vqa", sha256=changes.get("sha256", "0" * 64)), shards=Shards(**section)
+            backbones=SimpleNamespace(source="pretrain"),
+            download=EasyVQA(source="easy_vqa", sha256=changes.get("sha256", "0" * 64)),
+            shards=Shards(**section),
         )
         state = tmp_path / "state" / step
         return SimpleNamespace(out=out, state=state, run=RecordingRun(), config=config, input=lambda name: root / name)

@@ -20,7 +20,7 @@ def prepare(files, folder):
 
 
 def outputs(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def with_questions(files, *questions):

@@ -18,6 +18,7 @@ from transformers import (
     PhiForCausalLM,
 )
 
+from tests.checkouts import VAL_IMAGES
 from tinygptv.ground.files import sha256_file
 from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.model.upstream.pins import COMMAND, PINS
@@ -79,6 +80,25 @@ def test_the_files_are_those_of_the_stand_ins_and_the_next_step_takes_them(publi
     before = published.outputs()
     assert run(published, "backbones") == 0
     assert published.outputs() == before
+
+
+def test_published_backbones_depend_on_no_shard(published, shards_checkout, run):
+    """The view that DVC compares is the same whatever is in the shards; of the stand-ins it has the training shards."""
+    view = published.data / "shards" / "views" / "backbones.json"
+    assert run(published, "shards") == 0
+    before = view.read_bytes()
+    published.edit(f"val_images: {VAL_IMAGES}", f"val_images: {VAL_IMAGES - 1}")
+    shards = (published.data / "shards" / "summary.json").read_bytes()
+    assert run(published, "shards") == 0
+    assert view.read_bytes() == before
+    assert (published.data / "shards" / "summary.json").read_bytes() != shards
+
+
+def test_stand_ins_depend_on_the_training_shards(shards_checkout):
+    shards = shards_checkout.data / "shards"
+    digests = json.loads((shards / "summary.json").read_bytes())["digests"]
+    told = json.loads((shards / "views" / "backbones.json").read_bytes())
+    assert told == {tar: digest for tar, digest in digests.items() if tar.startswith("train-")} != {}
 
 
 def test_changed_weights_are_refused(published, refused):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygptv.ground.errors import DataError
-from tinygptv.ground.file_names import SUMMARY
+from tinygptv.ground.file_names import BACKBONES_VIEW, SUMMARY
 from tinygptv.ground.files import read_json, write_json
 from tinygptv.ground.names import STEPS
 
@@ -105,6 +105,17 @@ def replace_split(
     records = sum(part["records"] for part in splits.values())
     now = {"splits": splits, "records": records, DIGESTS: {**others, **digests}}
     write_json(folder / SUMMARY, {"rejected": 0} | former | now)
+
+
+def write_view(folder: Path, *, published: bool = False) -> None:
+    """Say what of a folder of shards the step ``backbones`` uses; DVC compares this file alone.
+
+    Stand-ins are made from the training shards, published backbones from none.
+    """
+    digests = read_digests(folder) or {}
+    view = folder / BACKBONES_VIEW
+    view.parent.mkdir(exist_ok=True)
+    write_json(view, {name: digests[name] for name in digests if not published and fnmatchcase(name, TRAINING)})
 
 
 def mend(folder: Path) -> str:

@@ -7,6 +7,8 @@ DVC_YAML, DVC_LOCK, PARAMS = "dvc.yaml", "dvc.lock", "params.yaml"
 
 SUMMARY = "summary.json"
 """Beside tars: which of them belong to the folder (``data/summary.py``)."""
+BACKBONES_VIEW = "views/backbones.json"
+"""Beside shards: what of them ``backbones`` uses, on which alone it depends."""
 DOWNLOAD_SOURCE = "source.json"
 """Beside what was downloaded: where it comes from."""
 

@@ -28,9 +28,11 @@ def run(context: StepContext) -> None:
             little to pretrain on.
     """
     from tinygptv.model.weights import backbone_digests
+    from tinygptv.tracking import facts
 
     settings = context.config.backbones
     if isinstance(settings, Published):
+        context.run.tags({facts.INPUTS_TAG: ""})  # DVC's graph has the shards before any backbones
         take_published(context, settings)
     else:
         pretrain_standins(context)

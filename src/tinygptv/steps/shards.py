@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 
+from tinygptv.config import Published
 from tinygptv.data.easy_vqa import Candidate, Rejection, read_candidates
 from tinygptv.data.records import TASKS
 from tinygptv.data.shards import ShardWriter
-from tinygptv.data.summary import read_summary
+from tinygptv.data.summary import read_summary, write_view
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import SUMMARY
 from tinygptv.ground.files import write_json
@@ -35,6 +36,7 @@ def run(context: StepContext) -> None:
         check_budget(accepted, rejected, settings.max_rejected)
         for writer in writers.values():
             writer.put_in_place()
+    write_view(context.out, published=isinstance(context.config.backbones, Published))
     write_json(context.out / REJECTED, rejected)
     summary = read_summary(context.out) | {"rejected": len(rejected)}
     write_json(context.out / SUMMARY, summary)
