@@ -130,6 +130,17 @@ def test_turns_are_one_sequence_and_every_answer_is_learned(
     assert learned == "red###circle###"
 
 
+def test_the_mixing_is_told(build: Any, smoke: Config) -> None:
+    stage = smoke.stage4.model_copy(update={"mixture": {"vqa": 3.0, "align": 1.0}, "steps_per_epoch": 5, "epochs": 2})
+    batches = build(stage)
+    seen = Counter(draw.task for step in range(stage.steps) for draw in batches.draws(step))
+    header, vqa, align = (line.split() for line in batches.mixing().splitlines())
+    assert header == ["mixture", "records", "weight", "share", "passes"]
+    assert vqa[0] == "vqa" and vqa[2:4] == ["3", "75.00%"] and align[2:4] == ["1", "25.00%"]
+    for name, records, _, _, passes in (vqa, align):
+        assert float(passes) == pytest.approx(seen[name] / int(records), abs=0.006)
+
+
 @pytest.mark.drill(17, "no text of a record makes an image slot or ends a turn")
 @pytest.mark.parametrize("text", HARMLESS, ids=lambda text: ascii(text)[:20])
 def test_no_text_of_a_record_opens_a_slot_or_ends_a_turn(

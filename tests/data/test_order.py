@@ -96,6 +96,12 @@ def test_places_of_several_samples_go_through_all_records_too() -> None:
         assert max(counts.values()) - min(counts.values()) <= 1
 
 
+def test_a_share_that_is_no_place_is_refused_by_name() -> None:
+    with pytest.raises(DataError, match=r"stage4\.mixture: the share of refer is none of an epoch's 40 places"):
+        make_order(weights={"vqa": 72.0, "caption": 3.0, "refer": 0.1})
+    assert min(make_order(weights={"vqa": 72.0, "caption": 3.0, "refer": 1.5}).quotas.values()) == 1
+
+
 @pytest.mark.parametrize("sizes", [{"vqa": 3, "caption": 2}, {**SIZES, "refer": 0}])
 def test_a_task_without_records_is_refused(sizes: dict[str, int]) -> None:
     with pytest.raises(DataError, match=r"stage4\.mixture names refer"):

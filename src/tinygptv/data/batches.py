@@ -17,7 +17,7 @@ from tinygptv.data.order import Draw, SampleOrder
 from tinygptv.data.prompts import IGNORE_INDEX, Example
 from tinygptv.data.tasks import instruction, record_task
 from tinygptv.ground.errors import DataError
-from tinygptv.ground.tables import some
+from tinygptv.ground.tables import plain_table, some
 
 if TYPE_CHECKING:
     import torch
@@ -108,6 +108,18 @@ class StageBatches:
             str(task): [record for _, record in self._records[record_task(task)]] for task in self._stage.mixture
         }
         return fit.check(self._name, self._stage, records, self._tokenizer, self._slots, self.example)
+
+    def mixing(self) -> str:
+        """What the stage will see of each entry of its mixture, as a table for a terminal."""
+        stage, quotas = self._stage, self.order.quotas
+        rows = []
+        for entry, weight in stage.mixture.items():
+            records = len(self._records[record_task(entry)])
+            samples = stage.batch_size[entry] if isinstance(stage.batch_size, dict) else 1
+            seen = quotas[entry] * samples * stage.epochs * stage.repeats
+            share = quotas[entry] / sum(quotas.values())
+            rows.append((str(entry), f"{records:,}", f"{weight:g}", f"{share:.2%}", f"{seen / records:,.2f}"))
+        return plain_table(("mixture", "records", "weight", "share", "passes"), rows, right=(1, 2, 3, 4))
 
     def draws(self, step: int) -> list[Draw]:
         """What an optimizer step, counted from 0, takes, sample by sample."""

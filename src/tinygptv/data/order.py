@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygptv.ground.errors import DataError
+from tinygptv.ground.tables import some
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class SampleOrder:
             stage: name of the stage; stages with one seed see different orders.
 
         Raises:
-            DataError: a task of the mixture has no records.
+            DataError: a task of the mixture has no records, or a share that is no place of an epoch.
         """
         for task in weights:
             if not sizes.get(task):
@@ -65,6 +66,11 @@ class SampleOrder:
         self._epoch_size = epoch_size
         self._seeds = (seed, zlib.crc32(stage.encode()))
         self._quotas = quotas({task: weights[task] for task in self._tasks}, epoch_size)
+        if nothing := [task for task, places in self._quotas.items() if not places]:
+            raise DataError(
+                f"{stage}.mixture: the share of {some(nothing)} is none of an epoch's {epoch_size} places; raise the "
+                "weight, or take the entry out"
+            )
         # Caches on the instance: two orders must not share, or keep alive, one another's.
         self._epoch = lru_cache(maxsize=2)(self._compute_epoch)
         self._pass = lru_cache(maxsize=2 * len(self._tasks))(self._compute_pass)

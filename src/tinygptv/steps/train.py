@@ -46,6 +46,7 @@ def run(context: StepContext) -> None:
     check_features(read_json(features / MANIFEST), weights.backbone_digests(backbones))
     device = runtime.prepare(config.runtime, context.seed)
     batches = stage_batches(config, name, context.seed, shards=shards, backbones=backbones, features=features)
+    print("\n".join(f"{name}: {line}" for line in batches.mixing().splitlines()))
     cuts = batches.check()
     before = parent_of(name)
     folder = context.input(before) if before else None
