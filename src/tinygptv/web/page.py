@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 QUESTION = "what shape is in the image?"
 TASKS = ("refer", "grounding", "detection", "identify", "caption")
 HELP = (
-    "A question is answered as `[vqa]`. A task mark in front asks for something else: "
+    "A question is answered as `[vqa]`. Boxes in the answer are drawn. A task mark in front asks for something else: "
     + ", ".join(f"`{TEMPLATES[task][0].replace('{}', '…')}`" for task in TASKS)
-    + ". Boxes in the answer are drawn."
 )
 KEPT_SECONDS = 3600
 """How long a picture that a page sent or got stays on the disk."""
