@@ -141,7 +141,9 @@ def code_of(step: str) -> set[Path]:
     for module in filter(re.compile(NO_RESULT).fullmatch, sorted(graph.modules, reverse=True)):
         graph.remove_module(module)
     for importer, imported in (edge for edge, steps in NOT_REACHED.items() if step in steps):
-        graph.remove_import(importer=f"tinygptv.{importer}", imported=f"tinygptv.{imported}")
+        edge = {"importer": f"tinygptv.{importer}", "imported": f"tinygptv.{imported}"}
+        assert graph.direct_import_exists(**edge), f"a line of NOT_REACHED that is no import: {edge}"
+        graph.remove_import(**edge)
     module = f"tinygptv.steps.{module_of(step)}"
     places = [SOURCE / name.replace(".", "/") for name in {module, *graph.find_upstream_modules(module)}]
     return {place / "__init__.py" if place.is_dir() else place.with_suffix(".py") for place in places}
@@ -154,6 +156,12 @@ def test_a_step_depends_on_the_code_that_can_change_its_results_and_on_no_other(
     missing = {path for path in needed if listed.isdisjoint((path, *path.parents)) and len(tree(path).body) > 1}
     assert sorted(map(names, missing)) == []
     assert sorted(names(path) for path in listed if needed.isdisjoint((path, *path.rglob("*.py")))) == []
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_files_that_a_step_depends_on_exist(step):
+    files = [dep for dep in GRAPH[step]["deps"] if not dep.startswith(("data/", "reports/"))]
+    assert [dep for dep in files if not (ROOT / dep).exists()] == []
 
 
 def test_the_graph_has_the_steps_in_their_order():
@@ -171,8 +179,12 @@ def module_of(step: str) -> str:
     return "train" if step in STAGES else step
 
 
+def file_of(step: str) -> Path:
+    return SOURCE / "tinygptv" / "steps" / f"{module_of(step)}.py"
+
+
 def source_of(step: str) -> str:
-    return (SOURCE / "tinygptv" / "steps" / f"{module_of(step)}.py").read_text()
+    return file_of(step).read_text()
 
 
 def keys_of(step: str) -> set[str]:
@@ -192,10 +204,23 @@ def test_every_profile_has_every_key_of_the_graph(path):
                 value = value[part]
 
 
+def settings_read(path: Path) -> set[str]:
+    """The sections of a profile that a file asks for, by the names that a profile's values have: ``config.section``."""
+    asked = {
+        node.attr
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value).rpartition(".")[2] == "config"
+    }
+    return asked & read_yaml(CONFIGS[0]).keys() - {"loader"}  # loader: speed alone
+
+
 @pytest.mark.parametrize("step", STEPS)
-def test_a_step_that_reads_a_setting_depends_on_it(step):
-    content = source_of(step)
-    read = set(re.findall(r"\bconfig\.(\w+)", content)) - {"stage", "register_", "loader"}  # loader: speed alone
-    assert {key for key in read if key in read_yaml(CONFIGS[0])} <= {key.partition(".")[0] for key in keys_of(step)}
-    if re.search(r"context\.seed|job\.seed", content) and step not in ("features",):
+def test_a_step_depends_on_the_settings_that_its_code_reads(step):
+    read = {
+        section
+        for path in ([file_of(step)] if step == "register" else code_of(step))
+        for section in settings_read(path)
+    }
+    assert read <= {key.partition(".")[0] for key in keys_of(step)}
+    if re.search(r"context\.seed|job\.seed", source_of(step)) and step not in ("features",):
         assert "seed" in GRAPH[step]["params"]
