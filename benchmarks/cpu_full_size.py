@@ -33,21 +33,20 @@ def build(profile: str, folder: Path) -> dict[str, Any]:
     """Write a random model of a profile's sizes with a small tokenizer."""
     import torch
     from accelerate import init_empty_weights
-    from transformers import PreTrainedTokenizerFast
 
     from tinygptv.config.profiles import read_config
     from tinygptv.ground.runtime import quiet_libraries
     from tinygptv.model import TinyGPTVForConditionalGeneration
+    from tinygptv.model.language import of_profile
     from tinygptv.model.processing import build_processor
     from tinygptv.model.profile import from_profile
-    from tinygptv.pretraining.documents import END_OF_TEXT, train_tokenizer
+    from tinygptv.pretraining.documents import train_tokenizer
 
     quiet_libraries()
     config = read_config(ROOT / "configs" / f"{profile}.yaml")
     stage, vocabulary = config.stage4, config.model.text.vocab_size
-    ends = dict.fromkeys(("bos_token", "eos_token", "pad_token"), END_OF_TEXT)
-    trained = train_tokenizer([f"{QUESTION} nothing {stage.prompt.end_mark}"] * 8, stage.prompt, vocabulary)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=trained, **ends)
+    end = of_profile(config.model.text).end_of_text
+    tokenizer = train_tokenizer([f"{QUESTION} nothing {stage.prompt.end_mark}"] * 8, stage.prompt, vocabulary, end)
     processor = build_processor(
         tokenizer,
         stage.prompt,

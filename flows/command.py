@@ -10,6 +10,7 @@ from pathlib import Path
 from tinygptv.ground.addresses import without_secrets
 from tinygptv.ground.processes import GRACE_SECONDS, guarded
 from tinygptv.ground.startup import outlive_readers
+from tinygptv.ground.tables import say
 
 MEND = "MendMe"
 """Name of the state where the user has to do something first."""
@@ -67,8 +68,3 @@ def stream(
 def environment(root: Path) -> dict[str, str]:
     """The code of the checkout, whoever calls."""
     return {**os.environ, "PYTHONPATH": str(root / "src"), "DVC_ROOT": str(root)}
-
-
-def say(line: str) -> None:
-    """A line for the terminal."""
-    print(line, flush=True)

@@ -26,7 +26,7 @@ from tinygptv.ground.file_names import PARAMS
 from tinygptv.ground.folders import find_root
 from tinygptv.ground.processes import GRACE_SECONDS, run_guarded
 from tinygptv.ground.startup import outlive_readers
-from tinygptv.ground.tables import plain_table
+from tinygptv.ground.tables import plain_table, say
 from tinygptv.ground.yaml_files import profile_names, read_yaml
 
 CLOSE_SECONDS = 120.0
@@ -97,10 +97,6 @@ def _parser() -> Parser:
     return parser
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)  # before what the flow's process prints
-
-
 def make_plan(
     root: Path,
     profile: str | None,
@@ -109,7 +105,7 @@ def make_plan(
     force: list[str],
     tracked: bool = True,
     nightly: bool = False,
-    say: Callable[[str], None] = _say,
+    say: Callable[[str], None] = say,
     settings: Sequence[str] = (),
     name: str | None = None,
 ) -> RunPlan:

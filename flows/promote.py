@@ -19,10 +19,11 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from flows.command import MEND, say, stream
+from flows.command import MEND, stream
 from flows.naming import ProfileChoice, run_name
 from tinygptv.ground.errors import EXIT_USER_ERROR
 from tinygptv.ground.folders import find_root
+from tinygptv.ground.tables import say
 
 REFUSED = "Refused"
 """Name of the state where the gate said no, which is a result and no failure."""

@@ -18,12 +18,11 @@ from typing import Any
 from flows.graph import RunPlan, Step
 from flows.terminal import LineSplitter, StepView
 from tinygptv.ground.addresses import without_secrets
+from tinygptv.ground.dvc import locked_steps
 from tinygptv.ground.errors import EXIT_PASSING, passes
-from tinygptv.ground.file_names import DVC_LOCK
 from tinygptv.ground.files import read_json, write_json
 from tinygptv.ground.folders import record_file
 from tinygptv.ground.processes import GRACE_SECONDS, guarded
-from tinygptv.ground.yaml_files import read_yaml
 
 BUSY = ("is busy, it is being blocked", "Unable to acquire lock")
 BUSY_TRIES, BUSY_SECONDS = 5, 3.0
@@ -192,9 +191,7 @@ def _success(plan: RunPlan, step: str, seconds: float, before: str) -> StepOutco
 
 def _fingerprint(plan: RunPlan, step: str) -> str:
     """The step's entry in ``dvc.lock`` with name, size and time of each of its output files."""
-    lock = plan.root / DVC_LOCK
-    content = read_yaml(lock) if lock.is_file() else None
-    entry = ((content or {}).get("stages") or {}).get(step)
+    entry = locked_steps(plan.root).get(step)
     files = []
     for out in (entry or {}).get("outs", ()):
         path = plan.root / out["path"]

@@ -20,12 +20,13 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from flows.command import MEND, environment, say, stream
+from flows.command import MEND, environment, stream
 from flows.naming import ProfileChoice, StepsChoice, run_name
 from tinygptv.ground.arguments import Parser
 from tinygptv.ground.errors import EXIT_USER_ERROR
 from tinygptv.ground.file_names import DVC_LOCK, PARAMS, VERIFICATION
 from tinygptv.ground.folders import find_root
+from tinygptv.ground.tables import say
 from tinygptv.ground.worktree import folder_of
 from tinygptv.ground.yaml_files import read_yaml
 

@@ -92,16 +92,15 @@ def paper() -> Config:
 @pytest.fixture(scope="session")
 def tokenizer(small_shards: Path, smoke: Config) -> PreTrainedTokenizerFast:
     """A tokenizer made as the step ``backbones`` makes it, from fewer texts. Read only."""
-    from transformers import PreTrainedTokenizerFast
-
-    from tinygptv.pretraining.documents import END_OF_TEXT, Documents, describe, train_tokenizer
+    from tinygptv.model.language import of_profile
+    from tinygptv.pretraining.documents import Documents, describe, train_tokenizer
 
     settings = smoke.backbones.text
     documents = Documents(describe(shards.read_records(sorted(small_shards.glob("train-*.tar")))), settings, seed=1)
     texts = [text for task in settings.mixture for _ in range(50) for text, _ in documents.draw(task)]
-    trained = train_tokenizer(texts, settings.prompt, smoke.model.text.vocab_size)
-    ends = dict.fromkeys(("bos_token", "eos_token", "pad_token"), END_OF_TEXT)
-    return PreTrainedTokenizerFast(tokenizer_object=trained, **ends)
+    return train_tokenizer(
+        texts, settings.prompt, smoke.model.text.vocab_size, of_profile(smoke.model.text).end_of_text
+    )
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tinygptv.provenance.compare import differences, file_difference, first_difference
+from tinygptv.provenance.compare import differences, file_difference
 
 NAMES = ("lock", "now")
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b.bias": torch.zeros(4, dtype=torch.bfloat16)}
@@ -211,7 +211,7 @@ def test_folders(tmp_path):
         (tmp_path / side / "sub").mkdir(parents=True)
         (tmp_path / side / "same").write_text("same")
     one, other = tmp_path / "one", tmp_path / "other"
-    assert first_difference(one, other) is None
+    assert differences(one, other) == []
     (one / "only").touch()
     (other / "sub" / "x.json").write_text("1")
     (one / "sub" / "x.json").write_text("2")
@@ -222,9 +222,12 @@ def test_folders(tmp_path):
         "data/tiny/stage1/only: a file (lock), missing (now)",
         "data/tiny/stage1/sub/x.json: 2 (lock), 1 (now)",
     ]
-    assert str(first_difference(one, other)) == "extra: missing (first), a file (second)"
-    assert str(first_difference(one, other / "same")) == "one: a folder (first), a file (second)"
-    assert str(first_difference(one / "same", other / "nix")) == "same: a file (first), missing (second)"
+    for first, second, said in (
+        (one, other / "same", "one: a folder (first), a file (second)"),
+        (one / "same", other / "nix", "same: a file (first), missing (second)"),
+    ):
+        assert [str(difference) for difference in differences(first, second)] == [said]
+    assert str(differences(one, other)[0]) == "extra: missing (first), a file (second)"
 
 
 def test_a_file_that_cannot_be_read_is_words(tmp_path, monkeypatch):

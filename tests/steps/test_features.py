@@ -11,7 +11,7 @@ from tinygptv.data import features as made
 from tinygptv.data import shards
 from tinygptv.data.shards import read_samples, write_shards
 from tinygptv.data.summary import tars
-from tinygptv.ground.signals import Interrupted
+from tinygptv.ground.processes import Interrupted
 from tinygptv.steps import features as step
 
 SHARDS, IMAGES = 5, 20

@@ -15,7 +15,8 @@ import pytest
 
 from tinygptv.ground import processes
 from tinygptv.ground.errors import DataError
-from tinygptv.ground.signals import Interrupted, StopRequest
+from tinygptv.ground.processes import Interrupted
+from tinygptv.ground.signals import StopRequest
 
 ROOT = Path(__file__).resolve().parents[2]
 OFFLINE = (

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from tinygptv.ground.signals import Interrupted
+from tinygptv.ground.processes import Interrupted
 from tinygptv.tracking import shelf
 from tinygptv.tracking import spool as spools
 from tinygptv.tracking.shipping import ship_leftovers

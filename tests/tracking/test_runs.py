@@ -11,7 +11,7 @@ import uuid
 import pytest
 
 from tinygptv.ground.errors import EXIT_PASSING
-from tinygptv.ground.signals import Interrupted
+from tinygptv.ground.processes import Interrupted
 from tinygptv.tracking import __main__ as command
 from tinygptv.tracking import machine, pages, shelf
 from tinygptv.tracking import runs as step_runs

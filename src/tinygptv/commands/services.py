@@ -8,6 +8,7 @@ import typer
 
 from tinygptv.commands.options import RootOption, checkout
 from tinygptv.ground import servers
+from tinygptv.ground.tables import say
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,7 +28,7 @@ def up(root: RootOption = None) -> None:
     from tinygptv.services.status import table
 
     folder = checkout(root)
-    statuses = services.up(folder, os.environ, _say)
+    statuses = services.up(folder, os.environ, say)
     print(table(statuses))
     print("Prefect's page asks for the text of `auth` in .state/services/settings.json, MLflow's for `mlflow_auth`.")
     print(f"Runs: {page.of_runs(statuses[0].service.settings)}")
@@ -41,7 +42,7 @@ def down(root: RootOption = None) -> None:
     """
     from tinygptv.services import up as services
 
-    if not services.down(checkout(root), os.environ, _say):
+    if not services.down(checkout(root), os.environ, say):
         print("nothing runs")
 
 
@@ -59,7 +60,3 @@ def status(root: RootOption = None) -> None:
     print(table(statuses))
     if not all(status.running for status in statuses):
         raise typer.Exit(1)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

@@ -8,6 +8,7 @@ import shlex
 import typer
 
 from tinygptv.commands.options import RootOption, checkout
+from tinygptv.ground.tables import say
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,7 +25,7 @@ def up(root: RootOption = None) -> None:
     from tinygptv.team import up as team
 
     folder = checkout(root)
-    statuses = team.up(folder, os.environ, _say)
+    statuses = team.up(folder, os.environ, say)
     url, endpoint = team.remote(folder)
     print(f"{table(statuses)}\n\nDVC remote: {url}, endpointurl {endpoint}")
     print('`eval "$(tinygptv team env)"` lets this terminal record there; it holds the passwords.')
@@ -34,7 +35,7 @@ def down(root: RootOption = None) -> None:
     """End the servers and the stores; data and passwords stay."""
     from tinygptv.team import up as team
 
-    if not team.down(checkout(root), os.environ, _say):
+    if not team.down(checkout(root), os.environ, say):
         print("nothing runs")
 
 
@@ -57,7 +58,3 @@ def env(root: RootOption = None) -> None:
 
     for name, value in team.exports(checkout(root)).items():
         print(f"export {name}={shlex.quote(value)}")
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

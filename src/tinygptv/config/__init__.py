@@ -23,11 +23,9 @@ from tinygptv.config.data import Download, EasyVQA, Features, Loader, PaperSets,
 from tinygptv.config.evaluation import Evaluate, Gate, Quantize, Register
 from tinygptv.config.model import Lora, Model, QFormer, Runtime, Text, Vision
 from tinygptv.config.training import Prompt, Schedule, Stage
-from tinygptv.ground.names import STAGES, STEPS
+from tinygptv.ground.names import STAGES
 
 __all__ = [
-    "STAGES",
-    "STEPS",
     "Backbones",
     "Config",
     "DataSet",

@@ -18,9 +18,18 @@ from functools import lru_cache
 from pathlib import Path
 
 from tinygptv.doctor.findings import Finding
-from tinygptv.ground.dvc import DIR, cache_folder, dvc_md5, listed_files, named_md5, object_file, object_files
+from tinygptv.ground.dvc import (
+    DIR,
+    cache_folder,
+    dvc_md5,
+    listed_files,
+    locked_steps,
+    named_md5,
+    object_file,
+    object_files,
+)
 from tinygptv.ground.errors import DataError, UserError
-from tinygptv.ground.file_names import DVC_LOCK, PARAMS
+from tinygptv.ground.file_names import PARAMS
 from tinygptv.ground.yaml_files import read_yaml
 
 NAME = "DVC's cache"
@@ -69,11 +78,9 @@ def cache(root: Path, *, deep: bool) -> Iterator[Finding]:
 
 def outputs_of(root: Path) -> list[Output]:
     """Every output that ``dvc.lock`` records."""
-    lock = root / DVC_LOCK
-    stages = ((read_yaml(lock) or {}).get("stages") or {}) if lock.is_file() else {}
     return [
         Output(stage, root / out["path"], str(out["md5"]))
-        for stage, entry in stages.items()
+        for stage, entry in locked_steps(root).items()
         for out in entry.get("outs", ())
         if "md5" in out
     ]

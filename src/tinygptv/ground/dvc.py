@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -63,6 +63,15 @@ def dvc_md5(path: Path) -> str:
     return str(tree.hash_info.value)
 
 
+def locked_steps(root: Path) -> dict[str, dict[str, Any]]:
+    """Step → its entry in ``dvc.lock``, as DVC wrote it; empty where there is no such file."""
+    from tinygptv.ground.yaml_files import read_yaml
+
+    lock = root / DVC_LOCK
+    content: Mapping[str, Any] = (read_yaml(lock) or {}) if lock.is_file() else {}
+    return dict(content.get("stages") or {})
+
+
 def lock_md5(root: Path, path: Path) -> str | None:
     """The md5 that ``dvc.lock`` records for an output.
 
@@ -78,7 +87,7 @@ def lock_md5(root: Path, path: Path) -> str | None:
         return None
     status = lock.stat()
     wanted = (path.relative_to(root) if path.is_absolute() else path).as_posix()
-    return _locked(lock, (status.st_ino, status.st_mtime_ns, status.st_size)).get(wanted)
+    return _locked(root, (status.st_ino, status.st_mtime_ns, status.st_size)).get(wanted)
 
 
 def cache_folder(root: Path) -> Path:
@@ -128,10 +137,7 @@ def _objects(cache: Path) -> Path:
 
 
 @lru_cache(maxsize=4)
-def _locked(lock: Path, state: tuple[int, int, int]) -> dict[str, str]:
-    """Output → md5, of one state of a lock file: a step asks for each of its inputs, and parsing takes 0.1 s."""
-    from tinygptv.ground.yaml_files import read_yaml
-
-    content: dict[str, Any] = read_yaml(lock) or {}
-    outs = [out for stage in (content.get("stages") or {}).values() for out in stage.get("outs", ())]
+def _locked(root: Path, state: tuple[int, int, int]) -> dict[str, str]:
+    """Output → md5, of one state of ``dvc.lock``: a step asks for each of its inputs, and parsing takes 0.1 s."""
+    outs = [out for entry in locked_steps(root).values() for out in entry.get("outs", ())]
     return {out["path"]: str(out["md5"]) for out in outs if "md5" in out}

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tinygptv.ground.dvc import lock_md5
-from tinygptv.ground.file_names import DVC_LOCK, DVC_YAML
+from tinygptv.ground.dvc import lock_md5, locked_steps
+from tinygptv.ground.file_names import DVC_YAML
 from tinygptv.ground.files import sha256_file
 from tinygptv.ground.names import STEPS
 from tinygptv.ground.yaml_files import read_yaml
@@ -16,7 +16,9 @@ from tinygptv.ground.yaml_files import read_yaml
 
 def entries_of(root: Path) -> dict[str, dict[str, Any]]:
     """Step → its entry in ``dvc.yaml``, its own ``vars`` filled in; ``${profile}`` stays: any profile may ask."""
-    return {step: _filled(entry, _own_vars(entry)) for step, entry in _entries(root / DVC_YAML).items()}
+    path = root / DVC_YAML
+    content: Mapping[str, Any] = (read_yaml(path) or {}) if path.is_file() else {}
+    return {step: _filled(entry, _own_vars(entry)) for step, entry in (content.get("stages") or {}).items()}
 
 
 def entry_of(root: Path, step: str) -> dict[str, Any]:
@@ -66,17 +68,12 @@ def taken_by_dvc(root: Path, profile: str, step: str, md5: str | None) -> bool:
         step: the step.
         md5: DVC's digest of the result; None for a step without outputs, which counts by its inputs.
     """
-    entry = _entries(root / DVC_LOCK).get(step, {})
+    entry = locked_steps(root).get(step, {})
     if md5 is not None:
         return any(out.get("md5") == md5 for out in entry.get("outs", ()))
     recorded = {dep["path"]: dep.get("md5") for dep in entry.get("deps", ())}
     inputs = input_digests(root, profile, step)
     return bool(entry) and all(recorded.get(f"data/{profile}/{name}") == now for name, now in inputs.items())
-
-
-def _entries(path: Path) -> dict[str, dict[str, Any]]:
-    content: Mapping[str, Any] = (read_yaml(path) or {}) if path.is_file() else {}
-    return dict(content.get("stages") or {})
 
 
 def _own_vars(entry: Mapping[str, Any]) -> dict[str, str]:

@@ -30,12 +30,17 @@ LINUX = sys.platform == "linux"
 _libc = ctypes.CDLL(None)
 
 
-class Stopped(BaseException):
-    """SIGTERM or SIGINT arrived; not an ``Exception``, so that no handler for errors swallows it."""
+class Interrupted(BaseException):
+    """SIGTERM or SIGINT arrived. Not an ``Exception``, so that no handler for errors swallows it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
-        self.exit_code = 128 + number
+        self.number = number
+
+    @property
+    def exit_code(self) -> int:
+        """128 + the signal's number, as shells report it: 143 for SIGTERM, 130 for SIGINT."""
+        return 128 + self.number
 
 
 def die_with_parent(parent: int | None = None) -> None:
@@ -78,7 +83,7 @@ def run_guarded(
         )
         code = child.wait()
         code = code if code >= 0 else 128 - code
-    except Stopped as stop:
+    except Interrupted as stop:
         code = stop.exit_code
     finally:
         for number in former:
@@ -124,7 +129,7 @@ def _reap() -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    raise Stopped(number)
+    raise Interrupted(number)
 
 
 def _main_thread_id() -> int:

@@ -8,20 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from tinygptv.ground.processes import die_with_parent
-
-
-class Interrupted(BaseException):
-    """The step was asked to stop. Not an ``Exception``, so that no handler for errors swallows it."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
-
-    @property
-    def exit_code(self) -> int:
-        """128 + the signal's number, as shells report it: 143 for SIGTERM, 130 for SIGINT."""
-        return 128 + self.number
+from tinygptv.ground.processes import Interrupted, die_with_parent
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Plain aligned tables for the terminal, and lists in a sentence."""
+"""What the terminal shows: lines as they come, plain aligned tables, lists in a sentence."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from collections.abc import Iterable, Sequence
 
 SHOWN = 8
 """Names in a sentence; the others are counted."""
+
+
+def say(line: str) -> None:
+    """Show a line at once: what a child prints may follow it."""
+    print(line, flush=True)
 
 
 def plain_table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> str:

@@ -21,9 +21,10 @@ from tinygptv.data.records import BOX_TASKS, ImageRecord, Record
 from tinygptv.data.tasks import TEMPLATES, instruction
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
     from tinygptv.config import Prompt, TextPretraining
 
-END_OF_TEXT = "<|endoftext|>"
 PIECES = r"<\d{1,3}>|</?[A-Za-z]+>|\[\w+\]| ?\p{L}+| ?\p{N}|[^\s\p{L}\p{N}<\[#]+|\s|."
 """What byte-pair merges stay within: a coordinate, a tag, a task mark, a word, a digit."""
 COORDINATE_REPEATS = 400
@@ -135,11 +136,14 @@ def move(box: Box, rng: np.random.Generator) -> Box:
     return new_left, new_top, new_left + width, new_top + height
 
 
-def train_tokenizer(texts: Iterable[str], prompt: Prompt, vocab_size: int) -> Tokenizer:
+def train_tokenizer(texts: Iterable[str], prompt: Prompt, vocab_size: int, end_of_text: str) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer: any text can be written.
 
-    Coordinates ``<0>`` to ``<100>``, the end mark and the fixed parts of the prompt become single tokens.
+    Coordinates ``<0>`` to ``<100>``, the end mark and the fixed parts of the prompt become single tokens;
+    ``end_of_text`` begins, ends and pads.
     """
+    from transformers import PreTrainedTokenizerFast
+
     fixed = [part for part in (*prompt.template.split("{}"), prompt.end_mark) if part]
     pieces = "|".join([*(re.escape(part) for part in sorted(fixed, key=len, reverse=True)), PIECES])
     tokenizer = Tokenizer(models.BPE())
@@ -152,10 +156,11 @@ def train_tokenizer(texts: Iterable[str], prompt: Prompt, vocab_size: int) -> To
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=[END_OF_TEXT],
+        special_tokens=[end_of_text],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     coordinates = [f"<{mark}>" for mark in range(101)]
     tokenizer.train_from_iterator([*texts, *coordinates * COORDINATE_REPEATS], trainer)
-    return tokenizer
+    ends = dict.fromkeys(("bos_token", "eos_token", "pad_token"), end_of_text)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **ends)

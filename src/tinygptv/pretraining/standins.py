@@ -104,24 +104,20 @@ def pretrain_vision(job: StandInJob) -> None:
 
 def pretrain_text(job: StandInJob) -> None:
     """Train the tokenizer, then the language model; write both and the loss curve."""
-    from transformers import PreTrainedTokenizerFast
-
     from tinygptv.data.shards import read_records
-    from tinygptv.model.language import architecture_of
+    from tinygptv.model.language import architecture_of, of_profile
     from tinygptv.model.profile import from_profile
     from tinygptv.model.weights import save_weights
     from tinygptv.pretraining import language
-    from tinygptv.pretraining.documents import END_OF_TEXT, Documents, describe, train_tokenizer
+    from tinygptv.pretraining.documents import Documents, describe, train_tokenizer
 
     runtime.prepare(job.config.runtime, job.seed, job.threads)
     images = describe(read_records(job.training_shards))
     settings = job.settings.text
     sampler = Documents(images, settings, job.seed + 1)
     texts = [text for task in settings.mixture for _ in range(TOKENIZER_TEXTS) for text, _ in sampler.draw(task)]
-    trained = train_tokenizer(texts, settings.prompt, job.config.model.text.vocab_size)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=trained, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT, pad_token=END_OF_TEXT
-    )
+    end = of_profile(job.config.model.text).end_of_text
+    tokenizer = train_tokenizer(texts, settings.prompt, job.config.model.text.vocab_size, end)
     tokenizer.save_pretrained(job.out)
     sizes = from_profile(job.config.model, tokenizer.eos_token_id).text_config
     model = architecture_of(sizes).model(sizes)

@@ -35,11 +35,6 @@ class Difference:
         return f"{self.path}: {self.words}"
 
 
-def first_difference(first: Path, second: Path, names: Names = NAMES) -> Difference | None:
-    """The first difference of two files or folders, or None where every byte is equal."""
-    return next(_differences(first, second, names, ""), None)
-
-
 def differences(first: Path, second: Path, names: Names = NAMES, label: str = "") -> list[Difference]:
     """The first difference in every file that is not equal.
 

@@ -22,7 +22,8 @@ from tinygptv.ground.errors import UserError, meant
 from tinygptv.ground.file_names import DVC_LOCK, DVC_YAML, PARAMS
 from tinygptv.ground.files import sha256_file
 from tinygptv.ground.locks import only_one
-from tinygptv.ground.signals import Interrupted, StopRequest
+from tinygptv.ground.processes import Interrupted
+from tinygptv.ground.signals import StopRequest
 from tinygptv.provenance.recorded import Copies, LockedStep, read_dvc_lock
 from tinygptv.provenance.rerun import Scratch, StepResult, committed_folder, environment_differences
 from tinygptv.tracking.runs import WHAT_DECIDES_RESULTS

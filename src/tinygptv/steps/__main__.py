@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from tinygptv.ground.arguments import Parser
 from tinygptv.ground.errors import EXIT_PASSING, EXIT_USER_ERROR, UserError, brief, complain, from_write_error
 from tinygptv.ground.names import STAGES, STEPS
-from tinygptv.ground.signals import Interrupted
+from tinygptv.ground.processes import Interrupted
 from tinygptv.ground.startup import begin
 from tinygptv.steps.harness import execute
 

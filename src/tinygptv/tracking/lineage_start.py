@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tinygptv.ground.dvc import DIR, dvc_md5, lock_md5
+from tinygptv.ground.dvc import DIR, dvc_md5, lock_md5, locked_steps
 from tinygptv.ground.errors import UserError
-from tinygptv.ground.file_names import DVC_LOCK, PACKAGE_FOLDER
+from tinygptv.ground.file_names import PACKAGE_FOLDER
 from tinygptv.ground.files import sha256_tree
 from tinygptv.ground.graph import graph_of
 from tinygptv.ground.names import STEPS
-from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.tracking import ADDRESS, REGISTRY_SCHEME
 from tinygptv.tracking.chain import Chain, Link, Start
 from tinygptv.tracking.client import Tracking, reachable, store_is_missing, tracking_uri
@@ -159,9 +158,8 @@ def _of_md5(tracking: Tracking, root: Path, subject: str) -> Start | None:
 
 def _recorded(root: Path, md5: str) -> list[str]:
     """The steps of ``dvc.lock`` that have an output with this digest."""
-    lock = root / DVC_LOCK
-    stages = (read_yaml(lock) or {}).get("stages") or {} if lock.is_file() else {}
-    return [step for step, stage in stages.items() if any(out.get("md5") == md5 for out in stage.get("outs", ()))]
+    steps = locked_steps(root).items()
+    return [step for step, entry in steps if any(out.get("md5") == md5 for out in entry.get("outs", ()))]
 
 
 def _runs(tracking: Tracking, md5: str) -> list[Any]:

@@ -9,10 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tinygptv.config.profiles import Profile
-from tinygptv.ground.dvc import lock_md5
-from tinygptv.ground.file_names import DVC_LOCK
+from tinygptv.ground.dvc import lock_md5, locked_steps
 from tinygptv.ground.folders import data_folder
-from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.tracking.client import Tracking
 from tinygptv.tracking.version_tags import PACKAGE_STEP
 
@@ -21,8 +19,7 @@ STEP = "register"
 
 def held_for_done(root: Path) -> bool:
     """Whether ``dvc.lock`` records the step."""
-    lock = root / DVC_LOCK
-    return lock.is_file() and STEP in ((read_yaml(lock) or {}).get("stages") or {})
+    return STEP in locked_steps(root)
 
 
 def lacks_package(tracking: Tracking, profile: Profile) -> bool:

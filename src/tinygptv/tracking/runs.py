@@ -14,7 +14,7 @@ from tinygptv.config.profiles import Profile
 from tinygptv.ground.errors import brief, complain
 from tinygptv.ground.file_names import DVC_YAML, PARAMS
 from tinygptv.ground.graph import code_digests, entry_of, input_digests, taken_by_dvc
-from tinygptv.ground.signals import Interrupted
+from tinygptv.ground.processes import Interrupted
 from tinygptv.tracking import facts, shelf
 from tinygptv.tracking import spool as spools
 from tinygptv.tracking.machine import Machine
