@@ -35,7 +35,10 @@ def only_one(lock: Path, step: str) -> Iterator[None]:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            file.truncate(0)  # or who comes between the next holder's lock and its number would be told of this one
 
 
 def _take(file: IO[str]) -> bool:
