@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tinygptv.ground.errors import UserError, meant
 from tinygptv.ground.file_names import DVC_YAML
+from tinygptv.ground.folders import state_folder
 from tinygptv.ground.yaml_files import read_yaml
 
 
@@ -48,7 +49,7 @@ class RunPlan(BaseModel):
     @property
     def state_folder(self) -> Path:
         """Where the steps leave what differs from run to run."""
-        return self.root / ".state" / self.profile
+        return state_folder(self.root, self.profile)
 
     @property
     def results_file(self) -> Path:

@@ -119,6 +119,7 @@ def test_one_module_knows_how_dvc_lays_out_its_cache(path):
         ("src/tinygptv/services/up.py", "import prefect", "Prefect"),
         ("src/tinygptv/steps/train.py", "from flows import graph", "the flows"),
         ("flows/naming.py", "import torch", "Flows"),
+        ("flows/runner.py", "from tinygptv.steps import harness", "Flows"),
     ],
 )
 def test_an_import_against_the_house_plan_fails_the_lint(tmp_path, file, line, contract):

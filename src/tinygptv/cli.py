@@ -27,6 +27,7 @@ from tinygptv.commands.options import (
 )
 from tinygptv.ground.errors import EXIT_USER_ERROR, UserError, complain, from_write_error
 from tinygptv.ground.file_names import PACKAGE_FOLDER
+from tinygptv.ground.folders import data_folder
 from tinygptv.ground.startup import begin
 
 app = typer.Typer(
@@ -234,7 +235,7 @@ def usage(error: typer.TyperException) -> str:
 
 def _default_model() -> Path:
     root = checkout(None)
-    folder = root / "data" / profile_name(root, None) / "quantize" / PACKAGE_FOLDER
+    folder = data_folder(root, profile_name(root, None)) / "quantize" / PACKAGE_FOLDER
     if not folder.is_dir():
         raise UserError(f"{folder} does not exist; run `make demo` first, or name a model with --model")
     return folder

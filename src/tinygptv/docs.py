@@ -20,7 +20,7 @@ from tinygptv.ground.arguments import Parser
 from tinygptv.ground.errors import EXIT_USER_ERROR, UserError, complain
 from tinygptv.ground.file_names import ENVIRONMENT
 from tinygptv.ground.files import read_json, write_text
-from tinygptv.ground.folders import find_root
+from tinygptv.ground.folders import find_root, reports_folder
 from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.results import markdown_results
 
@@ -54,7 +54,7 @@ def readme(root: Path) -> str:
     text = (root / README).read_text()
     before, _, rest = text.partition(RESULTS_BEGIN)
     _, _, after = rest.partition(RESULTS_END)
-    made = read_json(root / "reports" / "tiny" / ENVIRONMENT)
+    made = read_json(reports_folder(root, "tiny") / ENVIRONMENT)
     where = f"Made with {made['threads']} threads on {made['processor']}, torch {made['torch']}, no GPU."
     return f"{before}{RESULTS_BEGIN}\n{markdown_results(root, 'tiny')}\n\n{where}\n{RESULTS_END}{after}"
 

@@ -9,6 +9,7 @@ from typing import Any
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import EVALUATION, QUANTIZATION
 from tinygptv.ground.files import read_json
+from tinygptv.ground.folders import reports_folder
 from tinygptv.ground.tables import plain_table
 from tinygptv.ground.worktree import how_to_make
 
@@ -47,7 +48,7 @@ def result_rows(root: Path, profile: str) -> list[tuple[str, ...]]:
     Raises:
         DataError: as ``results_table``.
     """
-    folder = root / "reports" / profile
+    folder = reports_folder(root, profile)
     rows = []
     for report, model in MODELS.items():
         path = folder / report

@@ -21,6 +21,7 @@ from tinygptv.commands.options import (
     require_new,
 )
 from tinygptv.ground.errors import UserError
+from tinygptv.ground.folders import data_folder
 
 
 def add_to(app: typer.Typer) -> None:
@@ -130,4 +131,4 @@ def import_stage(
     require_folder(folder, "a folder of import-checkpoint")
     from tinygptv.model.authors.stage import export_stage
 
-    export_stage(folder, home / "data" / chosen.name, stage, chosen)
+    export_stage(folder, data_folder(home, chosen.name), stage, chosen)

@@ -16,6 +16,7 @@ from tinygptv.ground.differences import NOTHING, differing_keys
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import ENVIRONMENT, MANIFEST, PARAMS
 from tinygptv.ground.files import read_json
+from tinygptv.ground.folders import data_folder
 from tinygptv.ground.names import STAGES
 from tinygptv.ground.yaml_files import read_yaml
 
@@ -29,7 +30,7 @@ def recorded(root: Path) -> Iterator[Finding]:
     """All manifests of the profile in ``params.yaml``; steps with the same difference share a finding."""
     params = root / PARAMS
     profile = (read_yaml(params) or {}).get("profile") if params.is_file() else None
-    data = root / "data" / str(profile)
+    data = data_folder(root, str(profile))
     paths = [data / "backbones" / ENVIRONMENT, *(data / stage / MANIFEST for stage in STAGES)]
     found = [path for path in paths if path.is_file()]
     steps: dict[str, list[str]] = {}

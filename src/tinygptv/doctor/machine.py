@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tinygptv.doctor.findings import Finding
+from tinygptv.ground.folders import STATE
 
 LEAST_FREE_GB = 5
 LEAST_MEMORY_GB = 6
@@ -63,7 +64,7 @@ def gpu(root: Path) -> Iterator[Finding]:
 
 def writable(root: Path) -> Iterator[Finding]:
     """The folders that steps and DVC write."""
-    for name in ("data", ".state", "reports", ".dvc"):
+    for name in ("data", STATE, "reports", ".dvc"):
         folder = root / name
         nearest = folder if folder.exists() else root
         if os.access(nearest, os.W_OK | os.X_OK):

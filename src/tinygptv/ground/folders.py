@@ -7,6 +7,9 @@ from pathlib import Path
 from tinygptv.ground.errors import UserError
 from tinygptv.ground.file_names import DVC_YAML
 
+STATE = ".state"
+"""What differs from run to run, of all profiles and of the servers; git ignores it."""
+
 
 def data_folder(root: Path, profile: str) -> Path:
     """Outputs of the steps, versioned by DVC."""
@@ -20,7 +23,7 @@ def reports_folder(root: Path, profile: str) -> Path:
 
 def state_folder(root: Path, profile: str) -> Path:
     """What differs from run to run: resume points, locks, spools, timings."""
-    return root / ".state" / profile
+    return root / STATE / profile
 
 
 def record_file(state: Path, step: str) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 
 from tinygptv.ground.errors import UserError
 from tinygptv.ground.files import read_json, write_secret
+from tinygptv.ground.folders import STATE
 
 HOST = "127.0.0.1"
 """Loopback, and nothing else: whoever may talk to Prefect may run code, and serving asks for no password."""
@@ -58,7 +59,7 @@ class ServerSettings:
 
 def folder_of(root: Path) -> Path:
     """Where the servers of a checkout keep what they need."""
-    return root / ".state" / "services"
+    return root / STATE / "services"
 
 
 def read(root: Path) -> ServerSettings | None:

@@ -21,6 +21,7 @@ from tinygptv.ground.dvc import cache_folder
 from tinygptv.ground.errors import ConfigError, UserError, from_os_error
 from tinygptv.ground.file_names import DVC_LOCK, PARAMS
 from tinygptv.ground.files import replace_folder, sha256_tree, write_text
+from tinygptv.ground.folders import STATE
 from tinygptv.ground.locks import only_one
 from tinygptv.ground.yaml_files import active_profile, read_yaml
 
@@ -34,7 +35,7 @@ _HELD: dict[Path, AbstractContextManager[None]] = {}
 
 def folder_of(root: Path, profile: str, *, nightly: bool = False) -> Path:
     """Where a profile's worktree lies: its own, or that of scheduled runs."""
-    return root / ".state" / "worktrees" / (f"nightly-{profile}" if nightly else profile)
+    return root / STATE / "worktrees" / (f"nightly-{profile}" if nightly else profile)
 
 
 def how_to_make(root: Path, profile: str, step: str = "") -> str:
@@ -163,7 +164,7 @@ def _with_profile(params: str, profile: str) -> str:
 
 def _hold(root: Path, folder: Path) -> None:
     """Keep other processes from moving a worktree: steps are at work in it."""
-    lock = root / ".state" / "locks" / f"worktree-{folder.name}.lock"
+    lock = root / STATE / "locks" / f"worktree-{folder.name}.lock"
     if lock not in _HELD:
         held = only_one(lock, f"a pipeline in {folder}")
         held.__enter__()
@@ -174,7 +175,7 @@ def _move(root: Path, folder: Path, commit: str, profile: str, say: Callable[[st
     """Check out another commit; what runs made stays in its place, and whatever is not committed is kept aside."""
     names = _at_risk(folder, commit, profile)
     try:
-        kept, new = _keep(root / ".state" / "kept" / folder.name, folder, names) if names else (folder, False)
+        kept, new = _keep(root / STATE / "kept" / folder.name, folder, names) if names else (folder, False)
         _git(folder, "checkout", "--quiet", "--force", "--detach", commit)
         for name in names:
             if _of_run(name) and (name != DVC_LOCK or _is_yaml(kept / name)):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tinygptv.ground.errors import BusyError, DataError, UserError
 from tinygptv.ground.files import canonical
+from tinygptv.ground.folders import STATE
 from tinygptv.ground.locks import only_one
 from tinygptv.tracking import facts, promoted
 from tinygptv.tracking.alias_turn import AliasTurn, TurnLostError, alias_turn
@@ -43,7 +44,7 @@ def only_promotion(root: Path, name: str, patience: float = 0.0) -> Iterator[Non
     with ExitStack() as held:
         while True:
             try:
-                held.enter_context(only_one(shared / ".state" / "locks" / f"{name}.lock", f"a promotion of {name}"))
+                held.enter_context(only_one(shared / STATE / "locks" / f"{name}.lock", f"a promotion of {name}"))
                 break
             except BusyError:
                 if time.monotonic() > deadline:

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from tinygptv.ground.differences import differing_keys
 from tinygptv.ground.errors import UserError, meant
 from tinygptv.ground.file_names import CUTS, HISTORY, MANIFEST, TRACE, TRAINED
+from tinygptv.ground.folders import data_folder
 from tinygptv.ground.names import STEPS
 from tinygptv.ground.tables import plain_table
 from tinygptv.ground.worktree import how_to_make
@@ -93,7 +94,7 @@ def find(root: Path, given: str, profile: str | None, download: Path) -> Path:
     folder = Path(given)
     if given in STEPS:
         chosen = profile if profile is not None else active_profile(root)
-        folder = root / "data" / chosen / given
+        folder = data_folder(root, chosen) / given
         if not folder.is_dir():
             if profile is not None and (root / "configs").is_dir():
                 profile_file(root, profile)

@@ -16,6 +16,7 @@ from tinygptv.ground.differences import differing_keys
 from tinygptv.ground.errors import UserError
 from tinygptv.ground.file_names import ENVIRONMENT, MANIFEST
 from tinygptv.ground.files import read_json
+from tinygptv.ground.folders import STATE
 from tinygptv.ground.processes import GRACE_SECONDS, guarded
 from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.provenance.compare import Difference, differences
@@ -63,7 +64,7 @@ class Scratch:
     @property
     def state(self) -> Path:
         """What is kept beside the steps' own files."""
-        return self.folder / ".state"
+        return self.folder / STATE
 
     def keep_committed(self) -> None:
         """Keep outputs that lie in git (reports), before a rerun replaces them; they are looked for like the rest."""
@@ -217,7 +218,7 @@ def _unlike(item: Recorded, good: Path, other: Path, names: Names) -> list[Diffe
 
 def committed_folder(folder: Path) -> Path:
     """Where a scratch worktree keeps outputs that lie in git."""
-    return folder / ".state" / "committed"
+    return folder / STATE / "committed"
 
 
 def environment_differences(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:

@@ -21,6 +21,7 @@ from tinygptv.ground.dvc import cache_folder
 from tinygptv.ground.errors import UserError, meant
 from tinygptv.ground.file_names import DVC_LOCK, DVC_YAML, PARAMS
 from tinygptv.ground.files import sha256_file
+from tinygptv.ground.folders import STATE
 from tinygptv.ground.locks import only_one
 from tinygptv.ground.processes import Interrupted
 from tinygptv.ground.signals import StopRequest
@@ -108,7 +109,7 @@ def verify(root: Path, names: Sequence[str], lock: Path | None, lines: TextIO, *
         refuse_changes(root)
     if lock is None and not committed and worktree.changed_files(root, DVC_LOCK):
         print(f"{DVC_LOCK} is not the committed one: compared is with what was made here since", file=lines, flush=True)
-    with stoppable() as stop, only_one(root / ".state" / "locks" / "verify.lock", "verify"):
+    with stoppable() as stop, only_one(root / STATE / "locks" / "verify.lock", "verify"):
         try:
             scratch = prepare(root, given, steps)
             for item in (item for step in chosen for item in step.inputs):

@@ -12,6 +12,7 @@ from tinygptv.config import Published
 from tinygptv.ground import runtime
 from tinygptv.ground.file_names import ENVIRONMENT
 from tinygptv.ground.files import write_json
+from tinygptv.ground.folders import STATE
 from tinygptv.ground.progress import Progress
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def take_published(context: StepContext, settings: Published) -> None:
     files = fetch.gather(
         entries,
         folder=context.root / settings.folder if settings.folder else None,
-        downloads=context.root / ".state" / "upstream",
+        downloads=context.root / STATE / "upstream",
         bar=DownloadBar,
     )
     for name, entry in entries.items():

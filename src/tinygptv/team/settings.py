@@ -10,6 +10,7 @@ from typing import Any
 
 from tinygptv.ground.errors import UserError
 from tinygptv.ground.files import read_json, write_secret
+from tinygptv.ground.folders import STATE
 from tinygptv.ground.servers import HOST, USER, folder_of, port_of
 from tinygptv.ground.stores import Team
 
@@ -43,7 +44,7 @@ class TeamSettings:
     @property
     def folder(self) -> Path:
         """Data, process ids and logs; what is secret is not here, for PostgreSQL's user must get through."""
-        return self.root / ".state" / "team"
+        return self.root / STATE / "team"
 
     @property
     def s3(self) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tinygptv.ground import servers as services_settings
 from tinygptv.ground import stores as services_stores
 from tinygptv.ground.errors import UserError
+from tinygptv.ground.folders import STATE
 from tinygptv.ground.locks import only_one
 from tinygptv.ground.servers import HOST
 from tinygptv.ground.tables import plain_table
@@ -139,7 +140,7 @@ def _refuse_servers_on_files(root: Path, env: Mapping[str, str]) -> None:
 
 @contextmanager
 def _only_one(root: Path) -> Iterator[None]:
-    folder = root / ".state" / "team"
+    folder = root / STATE / "team"
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o711 if os.geteuid() == 0 else 0o700)  # root's PostgreSQL is another user, who must get through
     with only_one(folder / "lock", "`tinygptv team`"):

@@ -14,6 +14,7 @@ from typing import Any
 
 from tinygptv.ground.addresses import split_user, without_secrets
 from tinygptv.ground.errors import UserError
+from tinygptv.ground.folders import STATE
 from tinygptv.ground.servers import mlflow_address
 from tinygptv.ground.stores import THROUGH_SERVER, login_for
 from tinygptv.tracking import facts, faults, pages, transfers
@@ -258,7 +259,7 @@ def reachable(root: Path) -> Iterator[Tracking]:
 @contextmanager
 def only_creator(root: Path) -> Iterator[None]:
     """Hold a lock of the checkout: SQLite tables and get-or-create runs are made by one process at a time."""
-    lock = root / ".state" / "tracking.lock"
+    lock = root / STATE / "tracking.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

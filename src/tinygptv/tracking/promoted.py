@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tinygptv.ground.files import read_json, write_secret
+from tinygptv.ground.folders import STATE
 from tinygptv.tracking.client import SQLITE
 
 
@@ -17,7 +18,7 @@ def file_of(uri: str, name: str) -> Path | None:
     """Where the record of a model is; None where there is none."""
     if not uri.startswith(SQLITE):
         return None
-    return Path(uri.removeprefix(SQLITE)).parent / ".state" / "promoted" / f"{name}.json"
+    return Path(uri.removeprefix(SQLITE)).parent / STATE / "promoted" / f"{name}.json"
 
 
 def read(uri: str, name: str) -> dict[str, str | None] | None:

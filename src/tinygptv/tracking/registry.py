@@ -8,6 +8,7 @@ from typing import Any
 
 from tinygptv.ground.errors import DataError, UserError
 from tinygptv.ground.files import require_room, scratch_folder, sha256_tree, tree_size
+from tinygptv.ground.folders import state_folder
 from tinygptv.ground.graph import graph_of
 from tinygptv.tracking import facts, packages
 from tinygptv.tracking.chain import Chain, Start
@@ -168,7 +169,7 @@ def complete_lineage(tracking: Tracking, lineage: Lineage) -> None:
     """Send what the chain of a version that is being registered needs, and earlier steps could not send."""
     from tinygptv.tracking.shipping import ship_leftovers
 
-    ship_leftovers(tracking.root / ".state" / lineage.profile / "spool", tracking, SECONDS_FOR_LEFTOVERS)
+    ship_leftovers(state_folder(tracking.root, lineage.profile) / "spool", tracking, SECONDS_FOR_LEFTOVERS)
     if lineage.run_id:
         read = {f"dvc.input.{PACKAGE_STEP}": lineage.digests[PACKAGE_STEP]} if PACKAGE_STEP in lineage.digests else {}
         for key, value in {**facts.at_end(), **read}.items():  # the run sends them, too, but perhaps later

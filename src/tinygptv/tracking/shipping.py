@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinygptv.ground.errors import DataError, brief, complain
 from tinygptv.ground.files import tree_size
+from tinygptv.ground.folders import STATE
 from tinygptv.tracking import facts, shelf
 from tinygptv.tracking import spool as spools
 from tinygptv.tracking.client import SPOOL_TAG, Tracking
@@ -180,7 +181,7 @@ def ship_all(root: Path, tracking: Tracking) -> tuple[int, int]:
     Returns:
         How many were shipped, and how many belong to steps that still run.
     """
-    paths = [path for folder in sorted(root.glob(".state/*/spool")) for path in shelf.waiting(folder)]
+    paths = [path for folder in sorted(root.glob(f"{STATE}/*/spool")) for path in shelf.waiting(folder)]
     shipped = sum(ship_leftover(path, tracking) for path in paths)
     return shipped, len(paths) - shipped
 
