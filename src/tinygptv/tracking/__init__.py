@@ -14,12 +14,11 @@ REGISTRY_SCHEME = "models:/"
 ADDRESS = re.compile(r"models:/(?P<name>[^/@:']+)(@(?P<alias>[^/@:']+)|/(?P<version>\d+))")
 
 
-def check_source(source: str, root: Path | None = None) -> None:
+def check_source(source: str) -> None:
     """Refuse at once what ``local_folder`` could not find: before MLflow is imported, and without making its store.
 
     Args:
         source: as of ``local_folder``.
-        root: the checkout whose store is asked; None for the one around this folder.
 
     Raises:
         UserError: there is no such folder, the address is of another form, or there is no store to ask.
@@ -31,7 +30,7 @@ def check_source(source: str, root: Path | None = None) -> None:
 
         if ADDRESS.fullmatch(source) is None:
             raise UserError(f"{source}: an address is models:/<name>@<alias> or models:/<name>/<version>")
-        require_store(root or store_root(), source)
+        require_store(store_root(), source)
     elif not source or not Path(source).expanduser().is_dir():
         what = source or "an empty name"
         raise DataError(f"{what} is not a folder; run `dvc repro quantize`, or name a folder with weights")
