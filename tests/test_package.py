@@ -31,6 +31,16 @@ def test_light_modules_import_nothing_heavy(module):
     assert done.stdout == "\n"
 
 
+def test_a_package_is_registered_without_the_libraries_that_run_it():
+    """The model's columns and its example; that process may have to send gigabytes."""
+    code = (
+        "import sys; from tinygptv.tracking import registry, saved; saved._signature(), saved._example(); "
+        "print(*({'torch', 'transformers', 'peft'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT / "src")
+    assert done.stdout == "\n"
+
+
 def test_load_names_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match=str(tmp_path / "nix")):
         tinygptv.load(str(tmp_path / "nix"))

@@ -10,7 +10,7 @@ from tests.serving.helpers import encoded, models_of, pictures, post_all, questi
 from tinygptv.evaluation import answering
 from tinygptv.evaluation.benchmarks import Question
 from tinygptv.ground.errors import NotFiniteError
-from tinygptv.model.rows import answer_rows
+from tinygptv.evaluation.rows import answer_rows
 
 BREAKS = encoded(Image.new("RGB", (24, 24), (10, 200, 30)))
 """A picture of one colour, with which the model below computes nonsense."""

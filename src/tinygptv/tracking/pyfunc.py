@@ -43,7 +43,7 @@ class VisualQuestionAnswering(PythonModel):
         Raises:
             MlflowException: the columns differ in length.
         """
-        from tinygptv.model.rows import IMAGE, QUESTION, answer_rows
+        from tinygptv.evaluation.rows import IMAGE, QUESTION, answer_rows
 
         rows = _rows(model_input)
         images, questions = (

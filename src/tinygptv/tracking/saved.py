@@ -53,7 +53,7 @@ def _signature() -> Any:
     from mlflow.types import ColSpec, Schema
     from mlflow.types.schema import AnyType
 
-    from tinygptv.model import rows
+    from tinygptv.evaluation import rows
 
     return ModelSignature(
         inputs=Schema([ColSpec(AnyType(), name) for name in (rows.IMAGE, rows.QUESTION)]),
