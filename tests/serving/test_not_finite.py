@@ -9,8 +9,8 @@ from PIL import Image
 from tests.serving.helpers import encoded, models_of, pictures, post_all, question, said, strong_model, talk
 from tinygptv.evaluation import answering
 from tinygptv.evaluation.benchmarks import Question
-from tinygptv.ground.errors import NotFiniteError
 from tinygptv.evaluation.rows import answer_rows
+from tinygptv.ground.errors import NotFiniteError
 
 BREAKS = encoded(Image.new("RGB", (24, 24), (10, 200, 30)))
 """A picture of one colour, with which the model below computes nonsense."""
