@@ -63,15 +63,17 @@ def run(context: StepContext) -> None:
     with Progress("features", total, unit="image") as progress:
         done = 0
         for path in shards:
-            if not finished.has(path.name, digests[path.name]):
-                rows: dict[int, list[tuple[str, torch.Tensor]]] = {size: [] for size in processors}
-                for part in _parts(read_samples([path]), config.features.batch_size):
-                    for size, features in encode(encoder, processors, part).items():
-                        rows[size] += features
-                    progress.update(done + len(rows[config.features.image_sizes[0]]))
-                finished.add(path.name, digests[path.name], rows)
-            done += finished.images(path.name)
-            progress.update(done)
+            if finished.has(path.name, digests[path.name]):
+                done += finished.images(path.name)
+                progress.update(done)
+                continue
+            rows: dict[int, list[tuple[str, torch.Tensor]]] = {size: [] for size in processors}
+            for part in _parts(read_samples([path]), config.features.batch_size):
+                for size, features in encode(encoder, processors, part).items():
+                    rows[size] += features
+                done += len(part)
+                progress.update(done)
+            finished.add(path.name, digests[path.name], rows)
     for size in processors:
         folder = context.out / str(size)
         _link(finished.folder(size), folder)
