@@ -12,10 +12,11 @@ from pydantic import WithJsonSchema
 
 from tinygptv.ground.file_names import PARAMS
 from tinygptv.ground.folders import find_root
-from tinygptv.ground.names import STEPS
+from tinygptv.ground.graph import entries_of
 from tinygptv.ground.yaml_files import profile_names, read_yaml
 
 ROOT = find_root(Path.cwd())
+STEP_NAMES = list(entries_of(ROOT))
 
 
 def _choice(names: Iterable[str]) -> dict[str, Any]:
@@ -25,9 +26,9 @@ def _choice(names: Iterable[str]) -> dict[str, Any]:
 
 ProfileChoice = Annotated[str | None, WithJsonSchema(_choice(profile_names(ROOT / "configs")))]
 """One of the profiles; one made later is there when `tinygptv up` has applied it."""
-StepChoice = Annotated[str | None, WithJsonSchema(_choice(STEPS))]
+StepChoice = Annotated[str | None, WithJsonSchema(_choice(STEP_NAMES))]
 StepsChoice = Annotated[
-    list[str] | None, WithJsonSchema({"type": "array", "items": {"type": "string", "enum": list(STEPS)}})
+    list[str] | None, WithJsonSchema({"type": "array", "items": {"type": "string", "enum": STEP_NAMES}})
 ]
 
 
