@@ -71,7 +71,7 @@ def test_a_kill_costs_a_shard_at_most(small, run, encoded, monkeypatch, survivor
     assert not list(small.state.glob("features/*"))
 
 
-@pytest.mark.parametrize("change", ["batch_size", "shard", "tar", "encoder"])
+@pytest.mark.parametrize("change", ["batch_size", "shard", "fewer", "tar", "encoder"])
 def test_what_was_made_of_other_things_is_made_again(small, run, encoded, monkeypatch, change):
     def kill(self, name, *rest, add=made.FinishedShards.add):
         add(self, name, *rest)
@@ -90,6 +90,10 @@ def test_what_was_made_of_other_things_is_made_again(small, run, encoded, monkey
         samples = list(read_samples(tars(small.data / "shards", "train-*.tar")))
         write_shards(small.data / "shards", "train", samples[::-1], images_per_shard=IMAGES // SHARDS)
         again = 2
+    elif change == "fewer":  # what is left of shards that are gone is no part of the output
+        samples = list(read_samples(tars(small.data / "shards", "train-*.tar")))
+        write_shards(small.data / "shards", "train", samples, images_per_shard=IMAGES)
+        again = 2
     elif change == "tar":
         path = small.state / "features" / "64" / "train-000001.tar"
         path.write_bytes(path.read_bytes()[:-1] + b"x")
@@ -98,6 +102,9 @@ def test_what_was_made_of_other_things_is_made_again(small, run, encoded, monkey
         (small.data / "backbones" / "image_encoder.safetensors").touch()
     assert run(small, "features") == 0
     assert len(encoded) == IMAGES - (2 - again) * IMAGES // SHARDS
+    for size in ("32", "64"):
+        names = [path.name for path in tars(small.data / "features" / size)]  # refuses one that is not listed
+        assert names == [path.name for path in tars(small.data / "shards", "train-*.tar")]
 
 
 def test_one_batch_of_images_is_in_memory(small, run, monkeypatch):

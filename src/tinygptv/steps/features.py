@@ -76,7 +76,7 @@ def run(context: StepContext) -> None:
             finished.add(path.name, digests[path.name], rows)
     for size in processors:
         folder = context.out / str(size)
-        _link(finished.folder(size), folder)
+        _link([finished.folder(size) / path.name for path in shards], folder)
         write_json(folder / SUMMARY, {DIGESTS: {path.name: finished.digest(path.name, size) for path in shards}})
     manifest = context.out / MANIFEST
     write_json(manifest, {IMAGE_ENCODER: encoder_digest, "images": done})
@@ -105,10 +105,10 @@ def _parts(samples: Iterable[ImageSample], size: int) -> Iterator[list[ImageSamp
         yield part
 
 
-def _link(source: Path, target: Path) -> None:
-    """The tars of a folder in another one, where the disk can without a second copy: the first folder goes anyway."""
+def _link(tars: Iterable[Path], target: Path) -> None:
+    """The same tars in another folder, where the disk can without a second copy: the first folder goes anyway."""
     target.mkdir()
-    for path in sorted(source.glob("*.tar")):
+    for path in tars:
         try:
             os.link(path, target / path.name)
         except OSError:
