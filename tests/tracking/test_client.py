@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import mlflow.store.tracking.sqlalchemy_store as mlflow_store
 import pytest
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, RESOURCE_ALREADY_EXISTS
+from mlflow.protos.databricks_pb2 import BAD_REQUEST, INTERNAL_ERROR, RESOURCE_ALREADY_EXISTS
 
 from tinygptv.tracking import client
 from tinygptv.tracking.client import Tracking
@@ -57,34 +57,69 @@ def test_mlflow_does_not_try_again_by_itself():
 
 
 class Server:
-    """Looked at twice, it has no experiment; at its creation somebody else was first."""
+    """A server that other checkouts speak to as well: what they do in between is in its answers."""
 
-    def __init__(self, code: int) -> None:
-        self._code = code
-        self._answers = [None, None, SimpleNamespace(experiment_id="7", tags={})]
-        self.tagged = []
+    def __init__(self, *answers, refusal=None):
+        self._answers = list(answers)
+        self._refusal = refusal
+        self.calls = []
 
     def get_experiment_by_name(self, name):
         assert name == "tinygptv/tiny"
         return self._answers.pop(0)
 
-    def create_experiment(self, name, artifact_location):
-        assert artifact_location is None
-        raise MlflowException("no", error_code=self._code)
+    def create_experiment(self, name, **settings):
+        self._do("create", settings)
 
     def set_experiment_tag(self, *tag):
-        self.tagged.append(tag)
+        self._do("tag", tag)
+
+    def _do(self, *call):
+        self.calls.append(call)
+        if self._refusal is not None:
+            raise MlflowException("no", error_code=self._refusal)
+
+
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+
+
+def experiment(tags):
+    return SimpleNamespace(experiment_id="7", name="tinygptv/tiny", tags=tags)
+
+
+def id_from(tmp_path, server):
+    return Tracking(tmp_path, "http://127.0.0.1:1", server).experiment("tiny")
+
+
+def test_an_experiment_is_created_with_its_kind_in_one_call(tmp_path):
+    """A tag that is set afterwards is set by two processes at once, and MLflow's database refuses the second."""
+    server = Server(None, None, experiment(KIND))
+    assert id_from(tmp_path, server) == "7"
+    assert server.calls == [("create", {"artifact_location": None, "tags": KIND})]
 
 
 def test_whoever_comes_second_takes_the_experiment_of_the_first(tmp_path):
-    server = Server(RESOURCE_ALREADY_EXISTS)
-    assert Tracking(tmp_path, "http://127.0.0.1:1", server).experiment("tiny") == "7"
-    assert server.tagged == [("7", "mlflow.experimentKind", "custom_model_development")]
+    server = Server(None, None, experiment(KIND), refusal=RESOURCE_ALREADY_EXISTS)
+    assert id_from(tmp_path, server) == "7"
+    assert [call[0] for call in server.calls] == ["create"]
+
+
+def test_an_experiment_of_an_earlier_version_gets_its_kind(tmp_path):
+    server = Server(experiment({}), experiment({}))
+    assert id_from(tmp_path, server) == "7"
+    assert server.calls == [("tag", ("7", "mlflow.experimentKind", "custom_model_development"))]
+
+
+def test_a_kind_that_another_checkout_sets_at_the_same_time_is_no_fault(tmp_path):
+    server = Server(experiment({}), experiment({}), experiment(KIND), refusal=BAD_REQUEST)
+    assert id_from(tmp_path, server) == "7"
 
 
 def test_other_refusals_are_passed_on(tmp_path):
     with pytest.raises(MlflowException):
-        Tracking(tmp_path, "http://127.0.0.1:1", Server(INTERNAL_ERROR)).experiment("tiny")
+        id_from(tmp_path, Server(None, None, refusal=INTERNAL_ERROR))
+    with pytest.raises(MlflowException):
+        id_from(tmp_path, Server(experiment({}), experiment({}), experiment({}), refusal=BAD_REQUEST))
 
 
 def test_database_and_files_are_for_this_user_alone(tmp_path):

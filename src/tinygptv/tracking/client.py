@@ -22,6 +22,7 @@ from tinygptv.tracking import facts, faults, pages, transfers
 SQLITE = "sqlite:///"
 KIND_TAG = "mlflow.experimentKind"
 """What the experiment is for, in MLflow's words. Its page goes by the address instead: ``pages``."""
+KIND = "custom_model_development"
 PIPELINE_TAG = "pipeline.id"
 SPOOL_TAG = "spool.id"
 
@@ -137,19 +138,28 @@ class Tracking:
         """The id of ``tinygptv/<profile>``, created where it is missing."""
         name = experiment_name(profile)
         found = self.mlflow.get_experiment_by_name(name)
-        if found is None:
+        if found is None or KIND_TAG not in found.tags:
             with only_creator(self.root):
-                found = self.mlflow.get_experiment_by_name(name)
-                if found is None:
-                    found = self._new_experiment(name, profile)
-        if KIND_TAG not in found.tags:
-            self.mlflow.set_experiment_tag(found.experiment_id, KIND_TAG, "custom_model_development")
+                found = self.mlflow.get_experiment_by_name(name) or self._new_experiment(name, profile)
+                if KIND_TAG not in found.tags:
+                    self._say_kind(found)
         return str(found.experiment_id)
 
     def _new_experiment(self, name: str, profile: str) -> Any:
         # another checkout, which shares a server and no lock, may be first
-        created(lambda: self.mlflow.create_experiment(name, artifact_location=self.artifacts(profile)))
+        place = self.artifacts(profile)
+        created(lambda: self.mlflow.create_experiment(name, artifact_location=place, tags={KIND_TAG: KIND}))
         return self.mlflow.get_experiment_by_name(name)
+
+    def _say_kind(self, experiment: Any) -> None:
+        """Tag an experiment of an earlier version; to MLflow, a tag that another checkout sets just now is a fault."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.mlflow.set_experiment_tag(experiment.experiment_id, KIND_TAG, KIND)
+        except MlflowException:
+            if KIND_TAG not in self.mlflow.get_experiment_by_name(experiment.name).tags:
+                raise
 
     def artifacts(self, profile: str) -> str | None:
         """Where files of an experiment go: beside a SQLite file; a server decides for itself."""
