@@ -9,7 +9,8 @@ from PIL import Image, ImageDraw
 
 from tinygptv.data import easy_vqa, sources
 from tinygptv.data.easy_vqa import Facts, derive_facts, pixel_box, read_candidates
-from tinygptv.data.records import TASKS, RecordError
+from tinygptv.data.record_rules import RecordError
+from tinygptv.data.records import TASKS
 from tinygptv.ground.errors import DataError
 
 TEMPLATES = [

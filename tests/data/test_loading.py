@@ -10,7 +10,7 @@ import torch
 
 from tinygptv.config import Loader
 from tinygptv.data.loading import load
-from tinygptv.data.records import RecordError
+from tinygptv.data.record_rules import RecordError
 from tinygptv.ground.errors import DataError, PassingError
 
 

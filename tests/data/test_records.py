@@ -12,7 +12,7 @@ from PIL import Image
 from tests.data.texts import HARMLESS
 from tinygptv.data import images
 from tinygptv.data.images import ImageError, read_image
-from tinygptv.data.records import RecordError, parse_record, parse_sample
+from tinygptv.data.record_rules import RecordError, parse_record, parse_sample
 
 
 def encode(image, kind="PNG", **options):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from tinygptv.data.records import TASKS, parse_record
+from tinygptv.data.record_rules import parse_record
+from tinygptv.data.records import TASKS
 from tinygptv.data.shards import read_records, read_samples
 
 PAGE = (Path(__file__).parents[2] / "docs" / "records.md").read_text()

@@ -16,7 +16,7 @@ from tinygptv.config import Config
 from tinygptv.data import shards
 from tinygptv.data.boxes import format_box, parse_box
 from tinygptv.data.prompts import encode_text
-from tinygptv.data.records import BOX_TASKS
+from tinygptv.data.record_rules import BOX_TASKS
 from tinygptv.model.language.phi import TinyGPTVPhiForCausalLM
 from tinygptv.model.profile import from_profile
 from tinygptv.pretraining import language

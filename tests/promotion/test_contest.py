@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tinygptv.data.records import parse_sample
+from tinygptv.data.record_rules import parse_sample
 from tinygptv.data.shards import read_samples, write_shards
 from tinygptv.data.summary import tars
 from tinygptv.evaluation.package import PackageJob, answer_all

@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 
 from tests.checkouts import Checkout, run_step
-from tinygptv.data.records import Turn, parse_sample
+from tinygptv.data.record_rules import parse_sample
+from tinygptv.data.records import Turn
 from tinygptv.data.shards import read_samples, write_shards
 from tinygptv.data.summary import tars
 from tinygptv.evaluation.benchmarks import BENCHMARKS

@@ -6,7 +6,7 @@ No key has a default here: a setting that affects results lives in the configura
 
 from __future__ import annotations
 
-from typing import Self, get_args
+from typing import Self
 
 from pydantic import Field, model_validator
 
@@ -18,8 +18,8 @@ from tinygptv.config.backbones import (
     TextPretraining,
     VisionPretraining,
 )
-from tinygptv.config.base import DataSet, Part, Section, Task
-from tinygptv.config.data import Download, EasyVQA, Features, Loader, PaperSets, Shards
+from tinygptv.config.base import Family, Part, Section, Task
+from tinygptv.config.data import DataSet, Entry, Features, Loader, Shards, check_sets, parse_entry
 from tinygptv.config.evaluation import Evaluate, Gate, Quantize, Register
 from tinygptv.config.model import Lora, Model, QFormer, Runtime, Text, Vision
 from tinygptv.config.training import Prompt, Schedule, Stage
@@ -29,15 +29,14 @@ __all__ = [
     "Backbones",
     "Config",
     "DataSet",
-    "Download",
-    "EasyVQA",
+    "Entry",
     "Evaluate",
+    "Family",
     "Features",
     "Gate",
     "Loader",
     "Lora",
     "Model",
-    "PaperSets",
     "Part",
     "Pretrained",
     "Pretraining",
@@ -56,6 +55,7 @@ __all__ = [
     "TextPretraining",
     "Vision",
     "VisionPretraining",
+    "parse_entry",
 ]
 
 
@@ -64,7 +64,7 @@ class Config(Section):
 
     runtime: Runtime
     model: Model
-    download: Download = Field(discriminator="source")
+    data: dict[str, DataSet]
     shards: Shards
     backbones: Backbones = Field(discriminator="source")
     features: Features
@@ -76,6 +76,14 @@ class Config(Section):
     evaluate: Evaluate
     quantize: Quantize
     register_: Register = Field(alias="register")
+
+    @model_validator(mode="after")
+    def _sets_are_known(self) -> Self:
+        check_sets(self.data)
+        if isinstance(self.backbones, Pretrained):
+            for dataset in self.backbones.data:
+                self._check_set("backbones.data", dataset)
+        return self
 
     @model_validator(mode="after")
     def _stages_fit_the_features(self) -> Self:
@@ -104,10 +112,12 @@ class Config(Section):
                 raise ValueError(f"{name}.trainable: names {part}, but model.text.{part} is false")
 
     def _check_mixture(self, name: str) -> None:
-        of_paper = set(get_args(DataSet))
         for entry in self.stage(name).mixture:
-            if (entry in of_paper) != isinstance(self.download, PaperSets):
-                raise ValueError(f"{name}.mixture: {entry} does not come from download.source {self.download.source}")
+            self._check_set(f"{name}.mixture", parse_entry(entry).dataset)
+
+    def _check_set(self, key: str, dataset: str) -> None:
+        if dataset not in self.data:
+            raise ValueError(f"{key}: names the data set {dataset}, but `data` has {', '.join(self.data)}")
 
     def stage(self, name: str) -> Stage:
         """The section of a training stage."""

@@ -54,6 +54,7 @@ class Pretrained(Section):
     """Small stand-ins, trained on the shards."""
 
     source: Literal["pretrain"] = Field(description="This kind of source.")
+    data: tuple[str, ...] = Field(description="Data sets whose training images and texts they are trained on.")
     vision: VisionPretraining
     text: TextPretraining
 

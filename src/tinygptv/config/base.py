@@ -6,35 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Task = Literal["vqa", "caption", "grounding", "refer", "identify", "detection"]
-DataSet = Literal[
-    "laion",
-    "cc_sbu",
-    "cc_sbu_align",
-    "multitask_conversation",
-    "llava_conversation",
-    "llava_detail",
-    "llava_reason",
-    "unnatural_instruction",
-    "flickr_grounded_caption",
-    "flickr_CaptionToPhrase",
-    "flickr_ObjectToPhrase",
-    "textcaps_caption",
-    "coco_caption",
-    "coco_vqa",
-    "ok_vqa",
-    "aok_vqa",
-    "gqa",
-    "ocrvqa",
-    "refcoco",
-    "refcocop",
-    "refcocog",
-    "refvg",
-    "invrefcoco",
-    "invrefcocop",
-    "invrefcocog",
-]
-"""Training sets of the paper, by the names of the authors' configuration."""
+Task = Literal["vqa", "caption", "grounding", "refer", "identify", "detection", "conversation"]
+Family = Literal[Task, "align"]
+"""Instructions to ask with: those of a task, or the alignment prompts, which ask for captions."""
 Part = Literal["projection", "input_norm", "qk_norm", "rms_norm", "final_norm", "norm_biases", "lora"]
 """What may train: projections, the language model's norms (weights) by kind, their biases, adapters."""
 Count = Annotated[int, Field(ge=1)]

@@ -1,36 +1,90 @@
-"""Sections `download`, `shards`, `features`, `loader`: from the data set to what training reads."""
+"""Sections `data`, `shards`, `features`, `loader`: from data sets to what training reads."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from collections.abc import Mapping
+from typing import Annotated, Literal, NamedTuple, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from tinygptv.config.base import Count, Rate, Section
+from tinygptv.config.base import Count, Family, Rate, Section, Task
+from tinygptv.config.formats import FORMATS, UNREAD
 
-
-class EasyVQA(Section):
-    """The data set easy-VQA, from the installed PyPI package."""
-
-    source: Literal["easy_vqa"] = Field(description="This kind of source.")
-    sha256: str = Field(description="Digest of the package's data files; another one stops the step.")
+SET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 
-class PaperSets(Section):
-    """The data sets of the paper; the stages' mixtures name them."""
+class DataSet(Section):
+    """One data set: its files, what they are, and what of them is held out."""
 
-    source: Literal["paper"] = Field(description="This kind of source.")
+    format: str = Field(description="Form of the files; docs/data.md has a section on each.")
+    files: tuple[str, ...] = Field(default=(), description="Files that hold the records, from the checkout on.")
+    images: str = Field(default="", description="Folder that image names are relative to, from the checkout on.")
+    sha256: str = Field(default="", description="Digest of all raw files; where it is given, others stop `download`.")
+    split: dict[Literal["val", "test"], Rate] = Field(
+        default={}, description="Shares of the images held out, chosen by content, where the files have no splits."
+    )
+    licence: str = Field(description="Licence of the data; it goes into every sample and the model card.")
+    task: Task | None = Field(default=None, description="Task of the records, where the form leaves it open.")
+    templates: Family | None = Field(default=None, description="Instructions to ask with; absent: those of the task.")
+    several_images: Literal["refuse", "first"] | None = Field(
+        default=None, description="Records with several images: left out and counted, or trained on their first."
+    )
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> Self:
+        if self.format not in (*FORMATS, *UNREAD):
+            raise ValueError(f"format: {self.format!r} is not known; known are {', '.join(FORMATS)}")
+        if sum(self.split.values()) >= 1:
+            raise ValueError("split: the shares held out leave nothing to train on")
+        return self
 
 
-Download = EasyVQA | PaperSets
+class Entry(NamedTuple):
+    """An entry of a mixture: a data set, or its records that a family of instructions is about."""
+
+    dataset: str
+    family: Family | None
+
+
+def parse_entry(text: str) -> Entry:
+    """Read `SET` or `SET/FAMILY`.
+
+    Raises:
+        ValueError: it is neither, or the family is not known.
+    """
+    dataset, slash, family = text.partition("/")
+    if not SET_NAME.fullmatch(dataset):
+        raise ValueError(f"{text!r} is no data set; write SET, or SET/TASK for its records of one task")
+    known: tuple[Family, ...] = get_args(Family)
+    for name in known:
+        if family == name:
+            return Entry(dataset, name)
+    if slash:
+        raise ValueError(f"{text}: no instructions are called {family!r}; known are {', '.join(known)}")
+    return Entry(dataset, None)
+
+
+def check_sets(sets: Mapping[str, DataSet]) -> None:
+    """Check the names of a profile's data sets.
+
+    Raises:
+        ValueError: there is none, or a name is not one.
+    """
+    if not sets:
+        raise ValueError("data: names no data set")
+    for name in sets:
+        if not SET_NAME.fullmatch(name):
+            raise ValueError(
+                f"data: {name!r} is no name of a data set; it begins with a letter and has letters, digits, _"
+            )
 
 
 class Shards(Section):
     """WebDataset tars."""
 
-    val_images: Count = Field(description="Training images held out for validation, the last ones in order.")
-    images_per_shard: Count = Field(description="Images of one tar.")
-    max_rejected: Rate = Field(description="Share of rejected records above which the step stops.")
+    images_per_shard: Count = Field(description="Most images of one tar, on average over the tars of a split.")
+    max_rejected: Rate = Field(description="Share of a data set's records rejected above which the step stops.")
 
 
 class Features(Section):
@@ -41,7 +95,7 @@ class Features(Section):
 
 
 class Loader(Section):
-    """How batches are made while the loop trains. It decides how fast they come, never what they hold."""
+    """How blocks and batches are made. It decides how fast they come, never what they hold."""
 
-    workers: Annotated[int, Field(ge=0)] = Field(description="Processes that make batches; 0: the loop makes them.")
+    workers: Annotated[int, Field(ge=0)] = Field(description="Processes that make them; 0: the step makes them.")
     prefetch: Count = Field(description="Steps that each worker is ahead.")

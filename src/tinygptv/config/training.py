@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from tinygptv.config.base import Count, DataSet, Part, Positive, Rate, Section, Task
+from tinygptv.config.base import Count, Part, Positive, Rate, Section
+from tinygptv.config.data import parse_entry
 
 
 class Schedule(Section):
@@ -48,8 +49,9 @@ class Stage(Section):
     trainable: tuple[Part, ...] = Field(
         description="Parts that train; norms by their weights alone. The others stay as earlier stages left them."
     )
-    mixture: dict[Task | Literal["align"] | DataSet, Positive] = Field(
-        description="Task, or data set of the paper → weight of its share; `align`: captions by the alignment prompts."
+    mixture: dict[str, Positive] = Field(
+        description="Data set → weight of its share; `SET/TASK`: its records of a task; `SET/align`: its captions, "
+        "asked by the alignment prompts."
     )
     steps_per_epoch: Count = Field(description="Optimizer steps of an epoch.")
     epochs: Count = Field(description="Epochs.")
@@ -83,7 +85,9 @@ class Stage(Section):
         elif self.batch_size % self.micro_batch_size:
             raise ValueError(f"micro_batch_size: {self.micro_batch_size} does not divide batch_size {self.batch_size}")
         if not self.mixture:
-            raise ValueError("mixture: names no task")
+            raise ValueError("mixture: names no data set")
+        for entry in self.mixture:
+            parse_entry(entry)
         if not self.trainable:
             raise ValueError("trainable: names no part")
         return self

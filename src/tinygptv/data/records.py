@@ -1,49 +1,23 @@
-"""The record format: what a sample of a shard holds, and every rule it must obey (docs/records.md).
+"""The record format: what a sample of a shard holds (docs/records.md).
 
-A sample is one image and its records. Nothing here trusts its input: text, numbers and pixels are checked before
-anything else sees them.
+A sample is one image and its records of one data set, or one record without an image. ``data/record_rules.py`` checks.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
 from PIL import Image
 
 from tinygptv.config import Task
-from tinygptv.data.boxes import Box, find_boxes, format_box, widened
-from tinygptv.data.images import ImageError, read_image
-from tinygptv.data.tasks import is_blank, takes_question
-from tinygptv.ground.errors import DataError
+from tinygptv.data.boxes import Box
 
+VERSION = 2
 TASKS: tuple[Task, ...] = get_args(Task)
-BOX_TASKS = frozenset({"grounding", "refer", "identify", "detection"})
-IMAGE_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
-MAX_NAME = 200
-MAX_CHARACTERS = 1_000_000
-"""Of a question or an answer; far more than any stage reads of it."""
-MAX_RECORDS = 10_000
-MAX_TURNS = 100
-MAX_BOXES = 100
-
-_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,89}")  # with its extension it fits the 100 bytes of a tar header
-_HALF = re.compile("[\ud800-\udfff]")
-# Controls and marks that reorder text: what is printed beside the data must not play tricks on its reader.
-_NOT_IN_A_NAME = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-class RecordError(DataError):
-    """A record breaks the format; ``reason`` says how, ``record`` is its id or its image's key."""
-
-    def __init__(self, reason: str, record: str) -> None:
-        super().__init__(f"{record}: {reason}")
-        self.reason = reason
-        self.record = record
+KEY_DIGITS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +26,9 @@ class Turn:
 
     question: str
     answer: str
+    accepted: tuple[tuple[str, float], ...] = ()
+    """Where several answers are right: each with its weight in the draw of a step. ``answer`` is the heaviest of them,
+    the first of equals; it is the one that is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +39,13 @@ class Record:
     task: Task
     turns: tuple[Turn, ...]
     boxes: tuple[Box, ...] = ()
+    dataset: str = ""
+    """Name of its data set; who reads it from files leaves it to ``data/source.py``."""
+
+    def to_json(self) -> bytes:
+        """The record's own part of a sample's JSON."""
+        turns = [_turn_json(turn) for turn in self.turns]
+        return _json({"id": self.id, "task": self.task, "turns": turns, "boxes": self.boxes})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,27 +60,42 @@ class ImageInfo:
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """All records of one image: the JSON of a sample."""
+    """All records of one image in a data set, or one record without an image: the JSON of a sample."""
 
     key: str
-    image: ImageInfo
+    image: ImageInfo | None
     source: str
     licence: str
     records: tuple[Record, ...]
 
+    @property
+    def dataset(self) -> str:
+        """The data set that all of the records are of."""
+        return self.records[0].dataset
+
     def to_json(self) -> bytes:
         """The sample's JSON; equal content is equal bytes."""
-        content = asdict(self)
-        del content["key"]
-        return json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+        return self.json_and_places()[0]
+
+    def json_and_places(self) -> tuple[bytes, list[tuple[int, int]]]:
+        """The sample's JSON, and offset and size in it of each record's own."""
+        image = None if self.image is None else asdict(self.image)
+        head = _json({"dataset": self.dataset, "image": image, "licence": self.licence})[:-1] + b',"records":['
+        parts = [record.to_json() for record in self.records]
+        places, offset = [], len(head)
+        for part in parts:
+            places.append((offset, len(part)))
+            offset += len(part) + 1
+        tail = b"]," + _json({"source": self.source, "version": VERSION})[1:]
+        return head + b",".join(parts) + tail, places
 
 
 @dataclass(frozen=True, slots=True)
 class ImageSample:
-    """A checked sample: records, the image as seen, and its file."""
+    """A checked sample: records, the image as seen, and its file; None and nothing where it has no image."""
 
     record: ImageRecord
-    image: Image.Image
+    image: Image.Image | None
     image_bytes: bytes
 
     @property
@@ -105,162 +104,20 @@ class ImageSample:
         return self.record.key
 
 
-def parse_sample(key: str, json_bytes: bytes, image_bytes: bytes) -> ImageSample:
-    """Check a sample's two files and decode its image.
-
-    Raises:
-        RecordError: the first broken rule.
-    """
-    record = parse_record(key, json_bytes)
-    return ImageSample(record, check_image(record, image_bytes), image_bytes)
+def image_key(sha256: str) -> str:
+    """The key of a sample with an image: the beginning of the SHA-256 of its file."""
+    return sha256[:KEY_DIGITS]
 
 
-def parse_record(key: str, json_bytes: bytes) -> ImageRecord:
-    """Check a sample's JSON without its image.
-
-    Raises:
-        RecordError: the first broken rule.
-    """
-    try:
-        content = json.loads(json_bytes.decode("utf-8"), parse_constant=_no_constant)
-    except UnicodeDecodeError:
-        raise RecordError("is not valid UTF-8", key) from None
-    except (ValueError, RecursionError) as error:
-        raise RecordError(f"is not valid JSON ({error})", key) from None
-    _fields(content, {"image", "source", "licence", "records"}, "the sample", key)
-    _fields(content["image"], {"file", "width", "height", "sha256"}, "image", key)
-    image = ImageInfo(**content["image"])
-    if not isinstance(content["records"], list) or not 1 <= len(content["records"]) <= MAX_RECORDS:
-        raise RecordError(f"records must be a list of 1 to {MAX_RECORDS}", key)
-    records = tuple(_record(item, key) for item in content["records"])
-    record = ImageRecord(key, image, content["source"], content["licence"], records)
-    check_header(record)
-    seen: set[str] = set()
-    for item in records:
-        check_record(item, key)
-        if item.id in seen:
-            raise RecordError("the id appears twice", item.id)
-        seen.add(item.id)
-    return record
+def text_key(dataset: str, record: str) -> str:
+    """The key of a sample without an image: the beginning of a digest of where it is from."""
+    return hashlib.sha256(f"text\0{dataset}\0{record}".encode()).hexdigest()[:KEY_DIGITS]
 
 
-def check_header(record: ImageRecord) -> None:
-    """Check what the records of an image share; else raise ``RecordError``."""
-    key, image = record.key, record.image
-    if not _KEY.fullmatch(key):
-        raise RecordError("a key has letters, digits, `-` and `_` only", key)
-    for name, text in (("image.file", image.file), ("source", record.source), ("licence", record.licence)):
-        _check_name(text, name, key)
-    if image.file not in {f"{key}.{extension}" for extension in IMAGE_FORMATS}:
-        raise RecordError(f"image.file must be {key}.png, .jpg, .jpeg or .webp, not {image.file!r}", key)
-    for name, size in (("width", image.width), ("height", image.height)):
-        if type(size) is not int or size < 1:
-            raise RecordError(f"image.{name} must be a whole number of at least 1, not {size!r}", key)
-    if not isinstance(image.sha256, str) or not _SHA256.fullmatch(image.sha256):
-        raise RecordError("image.sha256 must be 64 lower-case hexadecimal digits", key)
+def _turn_json(turn: Turn) -> dict[str, Any]:
+    content: dict[str, Any] = {"question": turn.question, "answer": turn.answer}
+    return content | ({"accepted": turn.accepted} if turn.accepted else {})
 
 
-def check_record(record: Record, key: str) -> None:
-    """Check one record; else raise ``RecordError``, which names the image's key where the record's id is broken."""
-    _check_name(record.id, "id", key)
-    if record.task not in TASKS:
-        raise RecordError(f"unknown task {record.task!r}; known are {', '.join(TASKS)}", record.id)
-    if not 1 <= len(record.turns) <= MAX_TURNS:
-        raise RecordError(f"turns must number 1 to {MAX_TURNS}", record.id)
-    if len(record.boxes) > MAX_BOXES:
-        raise RecordError(f"boxes must number at most {MAX_BOXES}", record.id)
-    for box in record.boxes:
-        _check_box(box, record.id)
-    if record.task in BOX_TASKS and not record.boxes:
-        raise RecordError(f"task {record.task} needs a box", record.id)
-    for turn in record.turns:
-        _check_text(turn.question, "question", record.id)
-        if takes_question(record.task) and is_blank(turn.question):
-            raise RecordError(f"question is empty, but the task {record.task} asks one", record.id)
-        _check_text(turn.answer, "answer", record.id)
-        if is_blank(turn.answer):
-            raise RecordError("answer is empty: nothing in it can be seen", record.id)
-        for box in find_boxes(f"{turn.question}\n{turn.answer}"):
-            if widened(box) not in record.boxes:
-                raise RecordError(f"the text's box {format_box(box)} is not among boxes", record.id)
-
-
-def _check_text(text: object, name: str, record: str, limit: int = MAX_CHARACTERS) -> None:
-    """Check that a value is Unicode text of a bounded length; else raise ``RecordError``.
-
-    Whatever it says is harmless: in what ``data/prompts.py`` builds, no text opens an image slot or ends a turn,
-    and what shows texts to people shows what cannot be seen as a sign.
-    """
-    if not isinstance(text, str):
-        raise RecordError(f"{name} must be text, not {type(text).__name__}", record)
-    if len(text) > limit:
-        raise RecordError(f"{name} has {len(text)} characters, and {limit} are the most; shorten it", record)
-    if found := _HALF.search(text):
-        raise RecordError(f"{name} has half a character (U+{ord(found[0]):04X}); save the file as UTF-8", record)
-
-
-def _check_name(text: object, name: str, record: str) -> None:
-    """Check what is printed as it is: an id, a source, a licence, a file's name; else raise ``RecordError``."""
-    _check_text(text, name, record, limit=MAX_NAME)
-    assert isinstance(text, str)
-    if found := _NOT_IN_A_NAME.search(text):
-        raise RecordError(f"{name} has the character U+{ord(found[0]):04X}, which cannot be seen; remove it", record)
-    if is_blank(text):
-        raise RecordError(f"{name} is empty", record)
-
-
-def check_image(record: ImageRecord, image_bytes: bytes) -> Image.Image:
-    """Decode an image and check that it is the one the record describes.
-
-    Raises:
-        RecordError: it is damaged, too large or another one.
-    """
-    info = record.image
-    if hashlib.sha256(image_bytes).hexdigest() != info.sha256:
-        raise RecordError("the image's bytes do not have image.sha256", record.key)
-    extension = info.file.rpartition(".")[2]
-    try:
-        image = read_image(image_bytes, record.key, formats=(IMAGE_FORMATS[extension],))
-    except ImageError as error:
-        raise RecordError(error.reason, record.key) from None
-    if image.size != (info.width, info.height):
-        raise RecordError(f"the image has {image.size} pixels, the record {(info.width, info.height)}", record.key)
-    return image
-
-
-def _record(content: Any, key: str) -> Record:
-    """Types of one record's JSON; ``check_record`` checks the values."""
-    _fields(content, {"id", "task", "turns", "boxes"}, "a record", key)
-    name = content["id"] if isinstance(content["id"], str) else key
-    if not isinstance(content["turns"], list) or not isinstance(content["boxes"], list):
-        raise RecordError("turns and boxes must be lists", name)
-    for turn in content["turns"]:
-        _fields(turn, {"question", "answer"}, "a turn", name)
-    boxes = tuple(widened(tuple(box)) if isinstance(box, list) else box for box in content["boxes"])
-    return Record(content["id"], content["task"], tuple(Turn(**turn) for turn in content["turns"]), boxes)
-
-
-def _fields(content: Any, names: set[str], what: str, record: str) -> None:
-    """An object with exactly these fields."""
-    if not isinstance(content, dict):
-        raise RecordError(f"{what} must be an object, not {type(content).__name__}", record)
-    if missing := sorted(names - content.keys()):
-        raise RecordError(f"{what} lacks {', '.join(missing)}", record)
-    if unknown := sorted(content.keys() - names):
-        raise RecordError(f"{what} has the unknown field {unknown[0]!r}", record)
-
-
-def _check_box(box: object, record: str) -> None:
-    if not isinstance(box, tuple) or len(box) != 4 or any(type(n) is not int or not 0 <= n <= 100 for n in box):
-        raise RecordError(f"a box is four whole numbers of 0 to 100, not {box!r}", record)
-    x1, y1, x2, y2 = box
-    for first, last, problem in (
-        (x1, x2, "left edge is right of its right"),
-        (y1, y2, "upper edge is below its lower"),
-    ):
-        if first > last:
-            raise RecordError(f"box {list(box)}: its {problem} edge; write [x1, y1, x2, y2]", record)
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
+def _json(content: Any) -> bytes:
+    return json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()

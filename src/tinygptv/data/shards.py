@@ -15,14 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
-from tinygptv.data.records import (
-    TASKS,
-    ImageRecord,
-    ImageSample,
-    RecordError,
-    parse_record,
-    parse_sample,
-)
+from tinygptv.data.record_rules import RecordError, parse_record, parse_sample
+from tinygptv.data.records import TASKS, ImageRecord, ImageSample
 from tinygptv.data.summary import read_summary, replace_split
 from tinygptv.data.tar_index import BLOCK, SAMPLE_EXTENSIONS, damaged, tar_index
 from tinygptv.ground.errors import UserError

@@ -10,7 +10,7 @@ import re
 import tarfile
 from pathlib import Path
 
-from tinygptv.data.records import IMAGE_FORMATS, RecordError, parse_sample
+from tinygptv.data.record_rules import IMAGE_FORMATS, RecordError, parse_sample
 from tinygptv.data.summary import mend, read_digests
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import SUMMARY

@@ -69,6 +69,7 @@ TEMPLATES: dict[Task | str, tuple[str, ...]] = {
         "[identify] the object in {} is",
     ),
     "detection": ("[detection] {}",),
+    "conversation": ("{}",),
     "align": (
         "Describe this image in detail.",
         "Take a look at this image and describe what you notice.",

@@ -17,7 +17,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from tinygptv.data import prompts
 from tinygptv.data.boxes import Box, format_box
-from tinygptv.data.records import BOX_TASKS, ImageRecord, Record
+from tinygptv.data.record_rules import BOX_TASKS
+from tinygptv.data.records import ImageRecord, Record
 from tinygptv.data.tasks import TEMPLATES, instruction
 
 if TYPE_CHECKING:

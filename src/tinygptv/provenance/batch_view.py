@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygptv.data.prompts import IGNORE_INDEX
-from tinygptv.data.records import ImageSample, RecordError, parse_sample
+from tinygptv.data.record_rules import RecordError, parse_sample
+from tinygptv.data.records import ImageSample
 from tinygptv.data.tar_index import tar_index
 from tinygptv.ground.errors import DataError
 

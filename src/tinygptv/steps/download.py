@@ -1,33 +1,30 @@
-"""``download``: take the data set from its installed package, verify its recorded digest, write a few plain files."""
+"""``download``: look at the raw files of every data set, and write down which they are."""
 
 from __future__ import annotations
 
-from tinygptv.config import EasyVQA
-from tinygptv.data import sources
-from tinygptv.ground.errors import ConfigError
-from tinygptv.ground.file_names import DOWNLOAD_SOURCE
+from tinygptv.data.source import raw_files, set_digest
+from tinygptv.ground import digests
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.files import write_json
 from tinygptv.steps.harness import StepContext
 
 
 def run(context: StepContext) -> None:
-    """Write ``data/<profile>/download``.
+    """Write ``data/<profile>/download``: a list of files and digests for each data set.
 
     Raises:
-        DataError: the package is missing, or its data are not those of the recorded digest.
-        ConfigError: the profile names the data sets of the paper.
+        ConfigError: no module reads a data set's format.
+        DataError: a file is missing, or the data are not those of the recorded digest.
     """
-    settings = context.config.download
-    if not isinstance(settings, EasyVQA):
-        raise ConfigError(
-            f"download.source of profile {context.profile.name} is {settings.source}: this version does not fetch the "
-            "paper's data sets; set it to easy_vqa, with tasks in the mixtures (shards of your own: docs/records.md)"
-        )
-    package = sources.find_package()
-    files = sources.read_files(package.data)
-    sha256 = sources.check_digest(package, files, settings.sha256)
-    counts = sources.write_download(context.out, package, files, sha256)
-    context.run.params({"source": f"{sources.DISTRIBUTION} {package.version}", "sha256": sha256})
-    context.run.artifact(context.out / DOWNLOAD_SOURCE)
-    for split, count in counts.items():
-        context.run.metrics({f"{split}.{name}": value for name, value in count.items()})
-        print(f"{split:<6}{count['images']:>6} images{count['questions']:>8} questions")
+    for name, settings in context.config.data.items():
+        files = {file: digests.sha256(path) for file, path in raw_files(settings, context.root)}
+        whole = set_digest(files)
+        if settings.sha256 and settings.sha256 != whole:
+            raise DataError(
+                f"data.{name}.sha256 expects {settings.sha256}, found {whole}; get the files again, or record "
+                "the digest of data you trust in the profile"
+            )
+        write_json(context.out / f"{name}.json", {"sha256": whole, "files": files})
+        context.run.params({f"{name}.sha256": whole})
+        context.run.metrics({f"{name}.files": len(files)})
+        print(f"{name}: {len(files):,} files")

@@ -1,11 +1,13 @@
-"""easy-VQA as records: questions as they are, and the five other tasks built from what the questions say.
+"""easy-VQA (https://github.com/vzhou842/easy-VQA, MIT), from its installed package, whose code is not run.
 
-What an image shows is taken from that image's questions alone, and where it shows it from its pixels.
+Questions are taken as they are, and the five other tasks are built from what they say. What an image shows is taken
+from that image's questions alone, and where it shows it from its pixels.
 """
 
 from __future__ import annotations
 
-import hashlib
+import importlib.metadata
+import importlib.util
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -17,22 +19,16 @@ from PIL import Image, ImageChops
 
 from tinygptv.data.boxes import Box, format_box, hundredths
 from tinygptv.data.images import ImageError, read_image
-from tinygptv.data.records import (
-    ImageInfo,
-    ImageRecord,
-    ImageSample,
-    Record,
-    RecordError,
-    Turn,
-    check_header,
-    check_record,
-)
-from tinygptv.data.tar_index import read_members
+from tinygptv.data.record_rules import RecordError
+from tinygptv.data.records import Record, Turn
+from tinygptv.data.source import Found, Rejection, Source
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import read_json
 
-SOURCE = "easy-VQA 1.0"
-LICENCE = "MIT"
+MODULE = "easy_vqa"
+DISTRIBUTION = "easy-vqa"
+TESTED_VERSION = "1.0"
+INSTALL = f"run `python -m pip install --force-reinstall {DISTRIBUTION}=={TESTED_VERSION}`"
 SHAPES = ("circle", "rectangle", "triangle")
 COLOURS = ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow")
 
@@ -50,10 +46,7 @@ _WHETHER = re.compile(
     rf"(?:is there|does the image|is)(?P<negated> not| no)?(?: contain)?(?: a)? "
     rf"(?:{_C} shape|{_S})(?: in the image| present)?\?"
 )
-_NUMBERED = re.compile(r"[0-9]{4,}\.png")
-
-Rejection = dict[str, str]
-"""``{"id": ..., "reason": ...}`` of a record that is left out."""
+_NUMBERED = re.compile(r"[0-9]+\.png")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,84 +62,67 @@ class Facts:
         return f"{self.colour} {self.shape}" if self.colour and self.shape else None
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One image: the sample made of its good records (None: none is good), and the records left out."""
-
-    split: str
-    sample: ImageSample | None
-    rejected: tuple[Rejection, ...]
-
-
-def read_candidates(folder: Path, val_images: int) -> Iterator[Candidate]:
-    """Turn the output of ``download`` into samples, in the order of splits and image numbers.
-
-    Args:
-        folder: ``data/<profile>/download``.
-        val_images: the last training images, in numeric order, that become the split ``val``.
+def folder() -> Path:
+    """The data of the installed package.
 
     Raises:
-        DataError: a file is missing or damaged, or the held-out slice leaves no training image.
+        DataError: it is not installed, or has none.
     """
-    for original in ("train", "test"):
-        images = read_members(folder / f"{original}.tar", frozenset({"png"}))
-        questions, strays = _by_image(folder / f"{original}.json", original, images)
-        names = sorted(images)
-        if odd := [name for name in names if not _NUMBERED.fullmatch(name)]:
-            raise DataError(
-                f"{folder / original}.tar: member {odd[0]} is not named <number>.png; run `dvc repro -f -s download`"
-            )
-        first_val = len(names) - val_images if original == "train" else len(names)
-        if first_val < 1:
-            raise DataError(f"shards.val_images is {val_images}, but there are {len(names)} training images")
-        if strays:
-            yield Candidate(original, None, tuple(strays))
-        for place, name in enumerate(names):
-            split = original if place < first_val else "val"
-            yield make_candidate(split, _key(original, name), images[name], questions[name])
+    spec = importlib.util.find_spec(MODULE)
+    if spec is None or spec.origin is None:
+        raise DataError(f"the package {DISTRIBUTION} is not installed; {INSTALL}")
+    data = Path(spec.origin).parent / "data"
+    if not data.is_dir():
+        raise DataError(f"{data} is missing; {INSTALL}")
+    return data
 
 
-def make_candidate(split: str, key: str, image_bytes: bytes, questions: list[tuple[str, str]]) -> Candidate:
-    """Build an image's records, and sort out those that break a rule.
+def read(source: Source) -> Iterator[Found | Rejection]:
+    """Records of the training images, which the profile splits, and of the test images.
+
+    Raises:
+        DataError: a file is missing or is not what its name says.
+    """
+    for split in ("train", "test"):
+        images = {path.name: path for path in source.files if path.parent == source.images / split / "images"}
+        if odd := [path for name, path in images.items() if not _NUMBERED.fullmatch(name)]:
+            raise DataError(f"{odd[0]} is not named <number>.png; {INSTALL}")
+        if not images:
+            raise DataError(f"{source.images / split / 'images'} has no images; {INSTALL}")
+        questions, strays = _by_image(source.images / split / "questions.json", split, images)
+        yield from strays
+        for name in sorted(images, key=_number):
+            image = source.image(images[name])
+            given = "" if split == "train" else split
+            for item in image_records(f"{split}-{_number(name):06d}", image.read(), questions[name]):
+                yield item if isinstance(item, dict) else Found(item, image, given)
+
+
+def image_records(name: str, image_bytes: bytes, questions: list[tuple[str, str]]) -> Iterator[Record | Rejection]:
+    """An image's records.
 
     A damaged image, or questions that contradict one another, reject every record of the image: nothing says which
     of them is wrong.
     """
-    names = [f"{key}-vqa-{number}" for number in range(len(questions))]
+    names = [f"{name}-vqa-{number}" for number in range(len(questions))]
     try:
-        image = read_image(image_bytes, key, formats=("PNG",))
-        facts = derive_facts(questions, key)
+        image = read_image(image_bytes, name, formats=("PNG",))
+        facts = derive_facts(questions, name)
     except (ImageError, RecordError) as error:
-        return Candidate(split, None, tuple({"id": name, "reason": error.reason} for name in names or [key]))
-    asked = zip(names, questions, strict=True)
-    records = [Record(name, "vqa", (Turn(question, answer),)) for name, (question, answer) in asked]
-    rejected: list[Rejection] = []
+        yield from ({"id": record, "reason": error.reason} for record in names or [name])
+        return
+    for record, (question, answer) in zip(names, questions, strict=True):
+        yield Record(record, "vqa", (Turn(question, answer),))
     if facts.phrase:
-        records.append(Record(f"{key}-caption", "caption", (Turn("", f"a {facts.phrase}"),)))
+        yield Record(f"{name}-caption", "caption", (Turn("", f"a {facts.phrase}"),))
         box = pixel_box(image)
         if box is None:
-            rejected.append(
-                {"id": f"{key}-box", "reason": "the image has one colour only: no shape to draw a box around"}
-            )
+            yield {"id": f"{name}-box", "reason": "the image has one colour only: no shape to draw a box around"}
         else:
-            records.extend(box_records(key, facts.phrase, box))
-    good: list[Record] = []
-    for record in records:
-        try:
-            check_record(record, key)
-        except RecordError as error:
-            rejected.append({"id": record.id, "reason": error.reason})
-        else:
-            good.append(record)
-    if not good:
-        return Candidate(split, None, tuple(rejected))
-    info = ImageInfo(f"{key}.png", image.width, image.height, hashlib.sha256(image_bytes).hexdigest())
-    header = ImageRecord(key, info, SOURCE, LICENCE, tuple(good))
-    check_header(header)
-    return Candidate(split, ImageSample(header, image, image_bytes), tuple(rejected))
+            yield from box_records(name, facts.phrase, box)
 
 
-def box_records(key: str, phrase: str, box: Box) -> list[Record]:
+def box_records(name: str, phrase: str, box: Box) -> list[Record]:
     """The four tasks that point at, or are pointed at, a place in the image."""
     where = format_box(box)
     turns = {
@@ -155,7 +131,7 @@ def box_records(key: str, phrase: str, box: Box) -> list[Record]:
         "identify": Turn(where, phrase),
         "detection": Turn(phrase, f"<p>{phrase}</p> {where}"),
     }
-    return [Record(f"{key}-{task}", task, (turn,), (box,)) for task, turn in turns.items()]  # type: ignore[arg-type]
+    return [Record(f"{name}-{task}", task, (turn,), (box,)) for task, turn in turns.items()]  # type: ignore[arg-type]
 
 
 def derive_facts(questions: list[tuple[str, str]], key: str) -> Facts:
@@ -200,18 +176,18 @@ def pixel_box(image: Image.Image) -> Box | None:
 
 
 def _by_image(
-    path: Path, split: str, images: dict[str, bytes]
+    path: Path, split: str, images: dict[str, Path]
 ) -> tuple[dict[str, list[tuple[str, str]]], list[Rejection]]:
     """Questions under their image's name, and those that have none or are not [question, answer, number]."""
     content = read_json(path)
     if not isinstance(content, list):
-        raise DataError(f"{path} must hold a list; run `dvc repro -f -s download`")
+        raise DataError(f"{path} must hold a list; {INSTALL}")
     questions: dict[str, list[tuple[str, str]]] = defaultdict(list)
     strays: list[Rejection] = []
     for place, item in enumerate(content):
         if not _is_question(item):
             strays.append({"id": f"{split}-entry-{place}", "reason": "is not [question, answer, image number]"})
-        elif (name := f"{item[2]:04d}.png") not in images:
+        elif (name := f"{item[2]}.png") not in images:
             strays.append({"id": f"{split}-entry-{place}", "reason": f"image {item[2]} does not exist"})
         else:
             questions[name].append((item[0], item[1]))
@@ -222,6 +198,5 @@ def _is_question(item: Any) -> bool:
     return isinstance(item, list) and [type(part) for part in item] == [str, str, int]
 
 
-def _key(split: str, name: str) -> str:
-    """The sample's key: the original split and the image's number."""
-    return f"{split}-{int(name.removesuffix('.png')):06d}"
+def _number(name: str) -> int:
+    return int(name.removesuffix(".png"))

@@ -1,0 +1,278 @@
+"""Every rule that a sample of a shard obeys (docs/records.md).
+
+Nothing here trusts its input: text, numbers and pixels are checked before anything else sees them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from typing import Any
+
+from PIL import Image
+
+from tinygptv.config.data import SET_NAME
+from tinygptv.data.boxes import find_boxes, format_box, widened
+from tinygptv.data.images import ImageError, read_image
+from tinygptv.data.records import TASKS, VERSION, ImageInfo, ImageRecord, ImageSample, Record, Turn
+from tinygptv.data.tasks import is_blank, takes_question
+from tinygptv.ground.errors import DataError
+
+FIRST_SET = "easy_vqa"
+"""The only data set that version 1, which names none, was written of."""
+BOX_TASKS = frozenset({"grounding", "refer", "identify", "detection"})
+IMAGE_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
+MAX_NAME = 200
+MAX_CHARACTERS = 1_000_000
+"""Of a question or an answer; far more than any stage reads of it."""
+MAX_RECORDS = 10_000
+MAX_TURNS = 100
+MAX_BOXES = 100
+MAX_ACCEPTED = 100
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,89}")  # with its extension it fits the 100 bytes of a tar header
+_HALF = re.compile("[\ud800-\udfff]")
+# Controls and marks that reorder text: what is printed beside the data must not play tricks on its reader.
+_NOT_IN_A_NAME = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class RecordError(DataError):
+    """A record breaks the format; ``reason`` says how, ``record`` is its id or its image's key."""
+
+    def __init__(self, reason: str, record: str) -> None:
+        super().__init__(f"{record}: {reason}")
+        self.reason = reason
+        self.record = record
+
+
+def parse_sample(key: str, json_bytes: bytes, image_bytes: bytes) -> ImageSample:
+    """Check a sample's files and decode its image; a sample without one has no bytes of it.
+
+    Raises:
+        RecordError: the first broken rule.
+    """
+    record = parse_record(key, json_bytes)
+    image = None if record.image is None else check_image(record, image_bytes)
+    return ImageSample(record, image, image_bytes)
+
+
+def parse_record(key: str, json_bytes: bytes) -> ImageRecord:
+    """Check a sample's JSON without its image.
+
+    Raises:
+        RecordError: the first broken rule.
+    """
+    content = _content(json_bytes, key)
+    if not isinstance(content, dict):
+        raise RecordError(f"the sample must be an object, not {type(content).__name__}", key)
+    if "version" not in content:
+        content = {**content, "version": VERSION, "dataset": FIRST_SET}
+    if content["version"] != VERSION:
+        raise RecordError(f"is of version {content['version']!r}, and {VERSION} is the newest known here", key)
+    _fields(content, {"version", "dataset", "image", "source", "licence", "records"}, "the sample", key)
+    image = None
+    if content["image"] is not None:
+        _fields(content["image"], {"file", "width", "height", "sha256"}, "image", key)
+        image = ImageInfo(**content["image"])
+    if not isinstance(content["records"], list) or not 1 <= len(content["records"]) <= MAX_RECORDS:
+        raise RecordError(f"records must be a list of 1 to {MAX_RECORDS}", key)
+    records = tuple(_record(item, content["dataset"], key) for item in content["records"])
+    record = ImageRecord(key, image, content["source"], content["licence"], records)
+    check_header(record)
+    seen: set[str] = set()
+    for item in records:
+        check_record(item, key)
+        if item.id in seen:
+            raise RecordError("the id appears twice", item.id)
+        seen.add(item.id)
+    return record
+
+
+def parse_alone(json_bytes: bytes, dataset: str, name: str) -> Record:
+    """Check one record's own part of a sample's JSON.
+
+    Args:
+        json_bytes: as ``Record.to_json`` gives it.
+        dataset: its data set.
+        name: what to call it if it has no id.
+
+    Raises:
+        RecordError: the first broken rule.
+    """
+    record = _record(_content(json_bytes, name), dataset, name)
+    check_record(record, name)
+    return record
+
+
+def check_header(record: ImageRecord) -> None:
+    """Check what the records of a sample share; else raise ``RecordError``."""
+    key, image = record.key, record.image
+    if not _KEY.fullmatch(key):
+        raise RecordError("a key has letters, digits, `-` and `_` only", key)
+    for name, text in (("source", record.source), ("licence", record.licence)):
+        _check_name(text, name, key)
+    if not isinstance(record.dataset, str) or not SET_NAME.fullmatch(record.dataset):
+        raise RecordError(f"dataset must be the name of a data set, not {record.dataset!r}", key)
+    if image is None:
+        _check_text_only(record)
+        return
+    _check_name(image.file, "image.file", key)
+    if image.file not in {f"{key}.{extension}" for extension in IMAGE_FORMATS}:
+        raise RecordError(f"image.file must be {key}.png, .jpg, .jpeg or .webp, not {image.file!r}", key)
+    for name, size in (("width", image.width), ("height", image.height)):
+        if type(size) is not int or size < 1:
+            raise RecordError(f"image.{name} must be a whole number of at least 1, not {size!r}", key)
+    if not isinstance(image.sha256, str) or not _SHA256.fullmatch(image.sha256):
+        raise RecordError("image.sha256 must be 64 lower-case hexadecimal digits", key)
+
+
+def _check_text_only(record: ImageRecord) -> None:
+    if len(record.records) != 1:
+        raise RecordError(f"has no image and {len(record.records)} records; one is the most", record.key)
+    if (task := record.records[0].task) != "conversation":
+        raise RecordError(f"task {task} needs an image", record.records[0].id)
+
+
+def check_record(record: Record, key: str) -> None:
+    """Check one record; else raise ``RecordError``, which names the image's key where the record's id is broken."""
+    _check_name(record.id, "id", key)
+    if record.task not in TASKS:
+        raise RecordError(f"unknown task {record.task!r}; known are {', '.join(TASKS)}", record.id)
+    if not 1 <= len(record.turns) <= MAX_TURNS:
+        raise RecordError(f"turns must number 1 to {MAX_TURNS}", record.id)
+    if len(record.boxes) > MAX_BOXES:
+        raise RecordError(f"boxes must number at most {MAX_BOXES}", record.id)
+    for box in record.boxes:
+        _check_box(box, record.id)
+    if record.task in BOX_TASKS and not record.boxes:
+        raise RecordError(f"task {record.task} needs a box", record.id)
+    for turn in record.turns:
+        _check_text(turn.question, "question", record.id)
+        if takes_question(record.task) and is_blank(turn.question):
+            raise RecordError(f"question is empty, but the task {record.task} asks one", record.id)
+        _check_text(turn.answer, "answer", record.id)
+        if is_blank(turn.answer):
+            raise RecordError("answer is empty: nothing in it can be seen", record.id)
+        _check_accepted(turn, record.id)
+        for box in find_boxes("\n".join((turn.question, turn.answer, *(text for text, _ in turn.accepted)))):
+            if widened(box) not in record.boxes:
+                raise RecordError(f"the text's box {format_box(box)} is not among boxes", record.id)
+
+
+def _check_accepted(turn: Turn, record: str) -> None:
+    """Check the answers that are right beside ``answer``; else raise ``RecordError``."""
+    if not turn.accepted:
+        return
+    if len(turn.accepted) > MAX_ACCEPTED:
+        raise RecordError(f"accepted must number at most {MAX_ACCEPTED}", record)
+    for text, weight in turn.accepted:
+        _check_text(text, "an accepted answer", record)
+        if is_blank(text):
+            raise RecordError("an accepted answer is empty: nothing in it can be seen", record)
+        if type(weight) is not float or not 0 < weight < math.inf:
+            raise RecordError(f"the weight of an accepted answer must be above 0, not {weight!r}", record)
+    if turn.answer != max(turn.accepted, key=lambda item: item[1])[0]:
+        raise RecordError("answer must be the heaviest of accepted, the first of equals", record)
+
+
+def _check_text(text: object, name: str, record: str, limit: int = MAX_CHARACTERS) -> None:
+    """Check that a value is Unicode text of a bounded length; else raise ``RecordError``.
+
+    Whatever it says is harmless: in what ``data/prompts.py`` builds, no text opens an image slot or ends a turn,
+    and what shows texts to people shows what cannot be seen as a sign.
+    """
+    if not isinstance(text, str):
+        raise RecordError(f"{name} must be text, not {type(text).__name__}", record)
+    if len(text) > limit:
+        raise RecordError(f"{name} has {len(text)} characters, and {limit} are the most; shorten it", record)
+    if found := _HALF.search(text):
+        raise RecordError(f"{name} has half a character (U+{ord(found[0]):04X}); save the file as UTF-8", record)
+
+
+def _check_name(text: object, name: str, record: str) -> None:
+    """Check what is printed as it is: an id, a source, a licence, a file's name; else raise ``RecordError``."""
+    _check_text(text, name, record, limit=MAX_NAME)
+    assert isinstance(text, str)
+    if found := _NOT_IN_A_NAME.search(text):
+        raise RecordError(f"{name} has the character U+{ord(found[0]):04X}, which cannot be seen; remove it", record)
+    if is_blank(text):
+        raise RecordError(f"{name} is empty", record)
+
+
+def check_image(record: ImageRecord, image_bytes: bytes) -> Image.Image:
+    """Decode an image and check that it is the one the record describes.
+
+    Raises:
+        RecordError: it is damaged, too large or another one.
+    """
+    info = record.image
+    assert info is not None, "only asked where there is one"
+    if hashlib.sha256(image_bytes).hexdigest() != info.sha256:
+        raise RecordError("the image's bytes do not have image.sha256", record.key)
+    extension = info.file.rpartition(".")[2]
+    try:
+        image = read_image(image_bytes, record.key, formats=(IMAGE_FORMATS[extension],))
+    except ImageError as error:
+        raise RecordError(error.reason, record.key) from None
+    if image.size != (info.width, info.height):
+        raise RecordError(f"the image has {image.size} pixels, the record {(info.width, info.height)}", record.key)
+    return image
+
+
+def _content(json_bytes: bytes, name: str) -> Any:
+    try:
+        return json.loads(json_bytes.decode("utf-8"), parse_constant=_no_constant)
+    except UnicodeDecodeError:
+        raise RecordError("is not valid UTF-8", name) from None
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"is not valid JSON ({error})", name) from None
+
+
+def _record(content: Any, dataset: str, key: str) -> Record:
+    """Types of one record's JSON; ``check_record`` checks the values."""
+    _fields(content, {"id", "task", "turns", "boxes"}, "a record", key)
+    name = content["id"] if isinstance(content["id"], str) else key
+    if not isinstance(content["turns"], list) or not isinstance(content["boxes"], list):
+        raise RecordError("turns and boxes must be lists", name)
+    turns = tuple(_turn(turn, name) for turn in content["turns"])
+    boxes = tuple(widened(tuple(box)) if isinstance(box, list) else box for box in content["boxes"])
+    return Record(content["id"], content["task"], turns, boxes, dataset)
+
+
+def _turn(content: Any, record: str) -> Turn:
+    accepted = content.get("accepted") if isinstance(content, dict) else None
+    _fields(content, {"question", "answer"} | ({"accepted"} if accepted is not None else set()), "a turn", record)
+    if accepted is None:
+        return Turn(content["question"], content["answer"])
+    if not isinstance(accepted, list) or not all(isinstance(item, list) and len(item) == 2 for item in accepted):
+        raise RecordError("accepted must be a list of [text, weight]", record)
+    return Turn(content["question"], content["answer"], tuple((text, weight) for text, weight in accepted))
+
+
+def _fields(content: Any, names: set[str], what: str, record: str) -> None:
+    """An object with exactly these fields."""
+    if not isinstance(content, dict):
+        raise RecordError(f"{what} must be an object, not {type(content).__name__}", record)
+    if missing := sorted(names - content.keys()):
+        raise RecordError(f"{what} lacks {', '.join(missing)}", record)
+    if unknown := sorted(content.keys() - names):
+        raise RecordError(f"{what} has the unknown field {unknown[0]!r}", record)
+
+
+def _check_box(box: object, record: str) -> None:
+    if not isinstance(box, tuple) or len(box) != 4 or any(type(n) is not int or not 0 <= n <= 100 for n in box):
+        raise RecordError(f"a box is four whole numbers of 0 to 100, not {box!r}", record)
+    x1, y1, x2, y2 = box
+    for first, last, problem in (
+        (x1, x2, "left edge is right of its right"),
+        (y1, y2, "upper edge is below its lower"),
+    ):
+        if first > last:
+            raise RecordError(f"box {list(box)}: its {problem} edge; write [x1, y1, x2, y2]", record)
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
