@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tinygptv.data.shards import read_records, read_samples, write_shards
-from tinygptv.data.summary import tars
+from tinygptv.data.summary import sets, tars
 from tinygptv.ground.errors import DataError, UserError
 from tinygptv.ground.files import read_json, sha256_file
 from tinygptv.steps.train import shards_digest
@@ -39,6 +39,17 @@ def test_fewer_samples_leave_no_old_tars(samples, tmp_path):
     assert keys(tmp_path, "val") == [sample.key for sample in samples[:2]]
     write_shards(tmp_path, "train", [], images_per_shard=3)
     assert keys(tmp_path) == []
+
+
+def test_a_set_has_its_folder_and_an_earlier_versions_folder_is_one_set(samples, tmp_path):
+    write_shards(tmp_path / "old", "train", samples, images_per_shard=3)
+    assert sets(tmp_path / "old") == {"easy_vqa": tmp_path / "old"}
+    new = tmp_path / "new"
+    for name in ("cats", "birds"):
+        write_shards(new / name, "train", samples[:1], images_per_shard=3)
+    (new / "views").mkdir()
+    (new / "summary.json").write_text("{}")
+    assert sets(new) == {"birds": new / "birds", "cats": new / "cats"}
 
 
 def test_another_size_of_tars_and_the_same_samples(samples, tmp_path):

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from tinygptv.data.record_rules import FIRST_SET
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import BACKBONES_VIEW, SUMMARY
 from tinygptv.ground.files import read_json, write_json
@@ -22,6 +23,14 @@ DIGESTS = "digests"
 """Key of ``summary.json``: tar → SHA-256. Where the file is there, the tars beside it must have these digests."""
 
 _NUMBERED = r"-\d{6}\.tar"
+
+
+def sets(shards: Path) -> dict[str, Path]:
+    """The data sets of a folder of shards, by name: each in a folder of its own.
+
+    A folder of an earlier version has its tars in itself: it is the one set that those were written of.
+    """
+    return {path.parent.name: path.parent for path in sorted(shards.glob(f"*/{SUMMARY}"))} or {FIRST_SET: shards}
 
 
 def tars(folder: Path, pattern: str = "*.tar") -> list[Path]:
