@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-from tinygptv.ground.errors import DataError, PassingError, UserError, from_write_error
+from tinygptv.ground.errors import UserError, from_write_error, plain
 from tinygptv.ground.processes import die_with_parent
 
 if TYPE_CHECKING:
@@ -40,10 +40,8 @@ def load(make: Callable[[int], T], first: int, stop: int, settings: Loader) -> I
         def __getitem__(self, step: int) -> T | UserError:
             try:
                 return make(step)
-            except PassingError as error:  # torch would raise these again with the worker's traceback in their text
-                return PassingError(str(error))
-            except UserError as error:
-                return DataError(str(error))
+            except UserError as error:  # torch would raise it again with the worker's traceback in its text
+                return plain(error)
             except OSError as error:
                 return from_write_error(error, f"reading what step {step + 1} trains on")
 

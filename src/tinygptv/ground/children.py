@@ -54,10 +54,10 @@ def child(target: Callable[..., None], *arguments: Any) -> Iterator[None]:
             process.terminate()
         process.join()
     if process.exitcode:
-        raise _failure(target.__name__, process.exitcode)
+        raise failure(target.__name__, process.exitcode)
 
 
-def _failure(name: str, code: int) -> Exception:
+def failure(name: str, code: int) -> Exception:
     """What a process's exit code says about its step: the same as the step's own would."""
     if code == -signal.SIGKILL:
         return PassingError(f"{name} was killed from outside: memory may be short; run the command again")

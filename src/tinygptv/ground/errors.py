@@ -82,6 +82,12 @@ class BusyError(UserError):
     """The same step runs already. It may do so for hours, so this is not taken for a passing fault."""
 
 
+def plain(error: UserError) -> UserError:
+    """The same for whoever reads it, of a class of this module: what another process can be sent."""
+    kind = next(kind for kind in type(error).__mro__ if kind.__module__ == __name__)
+    return kind(str(error))
+
+
 def one_line(text: str) -> str:
     """A text for a terminal or a record: without secrets of addresses, control characters as Python writes them."""
     return _CONTROL.sub(lambda found: repr(found[0])[1:-1], without_secrets(text))
