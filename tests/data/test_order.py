@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import tracemalloc
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygptv.data.order import Draw, SampleOrder, quotas
+from tinygptv.data.order import CHUNK, Draw, SampleOrder, permuted, quotas
 from tinygptv.ground.errors import DataError
 
 SIZES = {"vqa": 23, "caption": 5, "refer": 7}
@@ -26,6 +29,100 @@ def draws(order: SampleOrder, count: int = 5 * EPOCH) -> list[Draw]:
     return [order.draws(k)[0] for k in range(count)]
 
 
+SEQUENTIAL = draws(make_order(), 4 * CHUNK)
+
+
+def shuffled(size: int, turn: int = 0, name: str = "a") -> list[int]:
+    found: list[int] = permuted(np.arange(size), size, np.full(size, turn), (7, "stage4", name)).tolist()
+    return found
+
+
+@given(st.integers(1, 3000), st.integers(0, 2**40))
+def test_a_shuffle_is_a_permutation(size: int, turn: int) -> None:
+    assert sorted(shuffled(size, turn)) == list(range(size))
+
+
+@pytest.mark.parametrize("size", [2**k + d for k in (6, 7, 16) for d in (-1, 0, 1)])
+def test_a_shuffle_is_a_permutation_at_the_edges_of_a_power_of_two(size: int) -> None:
+    assert sorted(shuffled(size)) == list(range(size))
+
+
+@given(st.integers(1, 2**40), st.integers(0, 2**40 - 1))
+def test_a_part_of_a_large_shuffle_has_different_numbers_in_its_range(size: int, start: int) -> None:
+    index = np.arange(start % size, min(size, start % size + 500))
+    found = permuted(index, size, np.zeros(len(index), np.int64), ("large",))
+    assert len(set(found.tolist())) == len(index)
+    assert 0 <= found.min() <= found.max() < size
+
+
+def test_one_call_may_ask_for_several_turns() -> None:
+    turns = np.array([3, 0, 3, 1])
+    index = np.array([5, 5, 6, 0])
+    found = permuted(index, 40, turns, (7, "stage4", "a"))
+    assert found.tolist() == [shuffled(40, turn)[i] for turn, i in zip(turns.tolist(), index.tolist(), strict=True)]
+
+
+def test_the_order_is_the_same_on_every_machine_and_in_every_version() -> None:
+    assert shuffled(10) == [3, 6, 9, 5, 4, 8, 7, 0, 2, 1]
+    assert SEQUENTIAL[:3] == [
+        Draw(entry="vqa", record=13, template=218652122, answer=14510403852728462619),
+        Draw(entry="refer", record=1, template=1477462247, answer=18007165315422951349),
+        Draw(entry="vqa", record=11, template=499398609, answer=10079207215722755898),
+    ]
+
+
+def far_from_even(counts: list[int], cells: int) -> float:
+    """Standard deviations of a chi-square statistic above what chance gives."""
+    even = sum(counts) / cells
+    square = sum((count - even) ** 2 / even for count in [*counts, *[0] * (cells - len(counts))])
+    return (square - (cells - 1)) / math.sqrt(2 * (cells - 1))
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 6])
+def test_all_orders_of_a_few_records_are_alike(size: int) -> None:
+    passes = 20_000
+    turns = np.repeat(np.arange(passes), size)
+    found = permuted(np.tile(np.arange(size), passes), size, turns, ("few",)).reshape(passes, size)
+    assert far_from_even(list(Counter(map(tuple, found.tolist())).values()), math.factorial(size)) < 4
+
+
+@pytest.mark.parametrize("size", [100, 1000, 5_440_000])
+def test_neighbours_passes_and_keys_have_nothing_in_common(size: int) -> None:
+    """The ranks that two look-ups give fall evenly into a table of 10 x 10, and do not rise together."""
+    count = min(size, 20_000)
+    index, again = np.arange(count), np.full(count, 1)
+    one = permuted(index, size, 0 * again, ("stage1", "a"))
+    others = {
+        "neighbour": np.roll(one, 1),
+        "place": index * (size // count),
+        "pass": permuted(index, size, again, ("stage1", "a")),
+        "entry": permuted(index, size, 0 * again, ("stage1", "b")),
+        "stage": permuted(index, size, 0 * again, ("stage2", "a")),
+    }
+    for name, other in others.items():
+        cells = Counter(zip((one * 10 // size).tolist(), (other * 10 // size).tolist(), strict=True))
+        assert far_from_even(list(cells.values()), 100) < 4, name
+        assert abs(np.corrcoef(one, other)[0, 1]) < 4 / math.sqrt(count), name
+        assert (one == other).sum() < 10, name
+
+
+def test_nothing_in_memory_grows_with_the_number_of_records() -> None:
+    sizes = {"vqa": 2**40, "caption": 2**40, "refer": 2**40}
+    order = make_order(sizes=sizes, epoch_size=2**40)
+    tracemalloc.start()
+    try:
+        assert order.draws(2**45)[0] != order.draws(2**45 + 1)[0]
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_answers_and_templates_are_drawn_alike() -> None:
+    parts = Counter((draw.template % 5, draw.answer * 5 >> 64) for draw in SEQUENTIAL)
+    assert far_from_even(list(parts.values()), 25) < 4
+    assert far_from_even(list(Counter(draw.answer >> 60 for draw in SEQUENTIAL).values()), 16) < 4
+
+
 def test_every_epoch_has_the_exact_shares() -> None:
     order = make_order()
     assert order.quotas == {
@@ -34,13 +131,13 @@ def test_every_epoch_has_the_exact_shares() -> None:
         "refer": 6,
     }  # of 32.36, 1.35 and 6.29: the largest remainder is .36
     for epoch in range(5):
-        tasks = Counter(order.draws(epoch * EPOCH + i)[0].task for i in range(EPOCH))
+        tasks = Counter(order.draws(epoch * EPOCH + i)[0].entry for i in range(EPOCH))
         assert tasks == order.quotas
 
 
 @pytest.mark.parametrize("task", SIZES)
 def test_every_record_comes_once_before_one_comes_twice(task: str) -> None:
-    records = [draw.record for draw in draws(make_order(), 20 * EPOCH) if draw.task == task]
+    records = [draw.record for draw in draws(make_order(), 20 * EPOCH) if draw.entry == task]
     size = SIZES[task]
     quota = make_order().quotas[task]
     # Within an epoch the places are shuffled, so a pass may overlap the next within one epoch only.
@@ -59,10 +156,10 @@ def test_passes_have_different_orders() -> None:
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
 
 
-@given(st.permutations(range(3 * EPOCH)))
+@given(st.permutations(range(0, 4 * CHUNK, 311)))
 def test_a_draw_does_not_depend_on_those_before(ks: list[int]) -> None:
-    sequential, order = draws(make_order(), 3 * EPOCH), make_order()
-    assert [order.draws(k)[0] for k in ks] == [sequential[k] for k in ks]
+    order = make_order()
+    assert [order.draws(k)[0] for k in ks] == [SEQUENTIAL[k] for k in ks]
 
 
 @pytest.mark.parametrize("change", [{"seed": 8}, {"stage": "stage3"}])
@@ -87,7 +184,7 @@ def test_places_of_several_samples_go_through_all_records_too() -> None:
     for k in range(10 * EPOCH):
         draws_of_place = order.draws(k)
         for draw in draws_of_place:
-            records[draw.task].append(draw.record)
+            records[draw.entry].append(draw.record)
         templates = [draw.template for draw in draws_of_place]
         assert templates == list(range(templates[0], templates[0] + len(templates)))
     for task, size in SIZES.items():
