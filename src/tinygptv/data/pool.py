@@ -21,12 +21,12 @@ from tinygptv.ground.errors import UserError, from_write_error, plain
 from tinygptv.ground.processes import die_with_parent
 from tinygptv.ground.startup import begin
 
-Job = TypeVar("Job")
-Result = TypeVar("Result")
-Prepare = Callable[[], Callable[[Job], Result]]
+In = TypeVar("In")
+Out = TypeVar("Out")
+Prepare = Callable[[], Callable[[In], Out]]
 
 
-def run_blocks(prepare: Prepare[Job, Result], jobs: Iterable[Job], workers: int) -> Iterator[Result]:
+def run_blocks(prepare: Prepare[In, Out], jobs: Iterable[In], workers: int) -> Iterator[Out]:
     """The results of a function for every job, in the order in which they come.
 
     Args:
@@ -75,7 +75,7 @@ def _next(busy: dict[Connection, BaseProcess]) -> tuple[Connection, BaseProcess,
 
 
 @contextmanager
-def _worker(prepare: Prepare[Job, Result]) -> Iterator[tuple[Connection, BaseProcess]]:
+def _worker(prepare: Prepare[In, Out]) -> Iterator[tuple[Connection, BaseProcess]]:
     """A process that takes jobs from its pipe until the block is left, whatever it does then."""
     ours, theirs = CONTEXT.Pipe()
     process = CONTEXT.Process(target=_serve, args=(theirs, prepare), daemon=True)
@@ -92,7 +92,7 @@ def _worker(prepare: Prepare[Job, Result]) -> Iterator[tuple[Connection, BasePro
         ours.close()
 
 
-def _serve(pipe: Connection, prepare: Prepare[Job, Result]) -> None:
+def _serve(pipe: Connection, prepare: Prepare[In, Out]) -> None:
     """The life of a process."""
     parent = parent_process()
     assert parent is not None
