@@ -39,6 +39,7 @@ ENTRY = benchmark("exact match", [True, False, True], blind=0.4)
 DRAWINGS = {
     "loss": (lambda path: loss_curves(HISTORIES, path), (1200, 348)),
     "unfinished": (lambda path: loss_curves({"stage1": HISTORIES["stage1"][:1]}, path), (1200, 348)),
+    "nothing trained": (lambda path: loss_curves(dict.fromkeys(STAGES, ()), path), (1200, 348)),
     "grid": (lambda path: answer_grid(ITEMS, path), None),
     "progress": (lambda path: stage_progress({s: {"easy_vqa": ENTRY} for s in STAGES}, path), (840, 432)),
     "pipeline": (pipeline_picture, (1200, 648)),

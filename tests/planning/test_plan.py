@@ -28,6 +28,15 @@ def test_all_stages_of_the_paper_fit_a_card_of_24_gb(paper):
     assert all(step.peak <= 24 * GB for step in made.steps)
 
 
+def test_a_stage_without_epochs_needs_nothing(paper):
+    idle = paper.model_copy(update={"stage1": paper.stage1.model_copy(update={"epochs": 0})})
+    made = make_plan(idle, "paper", "cuda", GB)
+    first, second = made.stages[:2]
+    assert (first.fits, first.memory.peak, first.trainable, first.compute.samples) == (True, 0, 0, 0)
+    assert set(first.hours.values()) == {0.0}
+    assert (second.fits, second.memory) == (False, make_plan(paper, "paper", "cuda", GB).stages[1].memory)
+
+
 @pytest.mark.parametrize("capacity", [2, 4, 6, 8, 12])
 @pytest.mark.parametrize("name", STAGES)
 def test_a_named_change_has_the_peak_that_it_is_said_to_have(paper, sizes, name, capacity):

@@ -142,6 +142,12 @@ def test_what_is_not_there_is_one_line(with_stage1, capsys, arguments, words):
     assert all(word in error for word in words), error
 
 
+def test_a_stage_without_epochs_has_no_batch(checkout, capsys):
+    checkout.edit("epochs: 2", "epochs: 0")
+    assert main(["replay", "stage1", "--step", "1", "--root", str(checkout.root)]) == 2
+    assert "stage1 of the profile smoke trains nothing (epochs: 0)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("step", ["shards", "backbones", "features"])
 def test_missing_data_is_one_line(checkout, capsys, step):
     shutil.rmtree(checkout.data / step)

@@ -54,7 +54,9 @@ class Stage(Section):
         "asked by the alignment prompts."
     )
     steps_per_epoch: Count = Field(description="Optimizer steps of an epoch.")
-    epochs: Count = Field(description="Epochs.")
+    epochs: Annotated[int, Field(ge=0)] = Field(
+        description="Epochs; with 0 the stage hands on what it would begin from, byte for byte."
+    )
     repeats: Count = Field(description="Times that all this is done, each with a fresh optimizer and schedule.")
     batch_size: Count | dict[str, Count] = Field(
         description="Samples of a step; a table (entry of the mixture → samples) makes a step draw from one entry."

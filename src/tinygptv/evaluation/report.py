@@ -70,7 +70,7 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Pa
     """Loss over steps, one small plot a stage, on one common scale.
 
     Args:
-        histories: stage → points with ``step`` and ``loss``; a stage without points is left empty.
+        histories: stage → points with ``step`` and ``loss``; without points its plot says why it is empty.
         path: the PNG to write.
     """
     with figure(10, 2.9, path) as drawing:
@@ -81,7 +81,8 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Pa
             axes.set_title(title)
             axes.set_xlabel("step")
             if not points:
-                axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", color=QUIET)
+                told = "nothing trained" if stage in histories else "not run"
+                axes.text(0.5, 0.5, told, transform=axes.transAxes, ha="center", color=QUIET)
                 axes.set_xticks([])
                 continue
             axes.plot(steps, losses, color=BLUE, linewidth=1.2, marker="." if len(points) == 1 else "")

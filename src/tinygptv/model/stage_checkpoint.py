@@ -6,7 +6,8 @@ by digest first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,9 +35,9 @@ class Manifest:
     backbones: dict[str, str]
     """Digests of the frozen weights and the tokenizer."""
     features: str
-    """Digest of the cached features that it was trained on; empty for imported weights."""
+    """Digest of the cached features that it was trained on; empty where nothing was: imported weights, no epochs."""
     trainable: dict[str, int]
-    """Parameters that this stage trained, by group."""
+    """Parameters that this stage trained, by group; empty where it has no epochs."""
     held: dict[str, int] = field(default_factory=dict)
     """Parameters in ``trained.safetensors`` by group: those of the earlier stages stay, too, and the projection.
 
@@ -68,6 +69,10 @@ def parent_of(stage: str) -> str | None:
 def write_checkpoint(folder: Path, tensors: dict[str, torch.Tensor], manifest: dict[str, Any]) -> None:
     """Write a stage's checkpoint: its tensors, then the manifest with their digest."""
     save_weights(folder / TRAINED, tensors)
+    _write_manifest(folder, manifest)
+
+
+def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     complete = Manifest(**manifest, sha256=sha256_file(folder / TRAINED))
     write_json(folder / MANIFEST, asdict(complete))
 
@@ -89,6 +94,25 @@ def save_stage(
     write_checkpoint(folder, trainable_state(model), {**manifest, "held": held.trainable})
 
 
+def hand_on(parent: Path, stage: str, folder: Path, manifest: dict[str, Any]) -> None:
+    """Write the checkpoint of a stage that trains nothing: what it would begin from, byte for byte.
+
+    Args:
+        parent: the folder of the stage before.
+        stage: that stage.
+        folder: where to write.
+        manifest: all keys of ``Manifest`` but ``parent``, ``trainable``, ``held`` and ``sha256``.
+
+    Raises:
+        CheckpointError: the parent is of another stage, or was trained on other backbones or another tokenizer.
+    """
+    given = read_manifest(parent, stage)
+    check_backbones(given, parent, manifest["backbones"])
+    shutil.copyfile(parent / TRAINED, folder / TRAINED)
+    origin = {"stage": given.stage, "sha256": given.sha256}
+    _write_manifest(folder, {**manifest, "parent": origin, "trainable": {}, "held": given.held or given.trainable})
+
+
 def read_manifest(folder: Path, stage: str) -> Manifest:
     """Read and check the manifest of a stage's checkpoint.
 
@@ -107,6 +131,19 @@ def read_manifest(folder: Path, stage: str) -> Manifest:
     return manifest
 
 
+def check_backbones(manifest: Manifest, folder: Path, digests: Mapping[str, str]) -> None:
+    """A checkpoint is of use with the backbones that it was trained on.
+
+    Raises:
+        CheckpointError: those at hand are others, or their tokenizer is.
+    """
+    for name, digest in digests.items():
+        if manifest.backbones.get(name) != digest:
+            raise CheckpointError(
+                f"{folder} was trained with another {name} than the one in backbones; repeat {manifest.stage}"
+            )
+
+
 def load_stage(
     model: TinyGPTVForConditionalGeneration, folder: Path, stage: str, config: Config, backbones: Path
 ) -> Manifest:
@@ -118,9 +155,7 @@ def load_stage(
     from tinygptv.model.adapters import add_lora, freeze, has_lora, load_tensors, trainable_parameters
 
     manifest = read_manifest(folder, stage)
-    for name, digest in backbone_digests(backbones).items():
-        if manifest.backbones.get(name) != digest:
-            raise CheckpointError(f"{folder} was trained with another {name} than {backbones / name}; repeat {stage}")
+    check_backbones(manifest, folder, backbone_digests(backbones))
     if "lora" in manifest.groups and not has_lora(model):
         add_lora(model, config.model.lora)
     freeze(model, manifest.groups)

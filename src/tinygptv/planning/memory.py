@@ -44,6 +44,10 @@ class StageMemory:
         return steady + max(self.block, self.logits) + self.reserve
 
 
+NOTHING = StageMemory(weights=0, gradients=0, optimizer=0, activations=0, block=0, logits=0, reserve=0)
+"""Of a stage without epochs: a file is copied."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepMemory:
     """Peak of a step that trains nothing, estimated."""

@@ -15,7 +15,16 @@ from tinygptv.config import Config, Runtime, Stage
 from tinygptv.ground.errors import UserError
 from tinygptv.ground.names import LAST_STAGE, STAGES
 from tinygptv.planning.compute import PEAK_TFLOPS, Compute, encoder_forward, stage_compute
-from tinygptv.planning.memory import DiskUse, StageMemory, StepMemory, disk, other_steps, stage_memory, stage_pass
+from tinygptv.planning.memory import (
+    NOTHING,
+    DiskUse,
+    StageMemory,
+    StepMemory,
+    disk,
+    other_steps,
+    stage_memory,
+    stage_pass,
+)
 from tinygptv.planning.sizes import Sizes, measure
 
 if TYPE_CHECKING:
@@ -164,7 +173,7 @@ def device_here(settings: Runtime) -> tuple[Device, int]:
 def _stage_plan(config: Config, name: str, sizes: Sizes, device: Device, capacity: int) -> StagePlan:
     stage = config.stage(name)
     run = stage_pass(config, name, sizes, device)
-    memory = stage_memory(config, name, sizes, device)
+    memory = stage_memory(config, name, sizes, device) if stage.steps else NOTHING
     matrices, lora = sizes.language_model.blocks, sizes.stages[name].adapters
     compute = stage_compute(config, stage, matrices=matrices, lora=lora)
     fits = memory.peak <= capacity
@@ -173,7 +182,7 @@ def _stage_plan(config: Config, name: str, sizes: Sizes, device: Device, capacit
         samples=run.samples,
         tokens=run.tokens,
         parameters=sizes.language_model.parameters + sizes.projections.parameters + sizes.stages[name].adapters,
-        trainable=sizes.stages[name].parameters,
+        trainable=sizes.stages[name].parameters if stage.steps else 0,
         memory=memory,
         compute=compute,
         hours={gpu: compute.hours(peak) for gpu, peak in PEAK_TFLOPS.items()} if run.half else {},

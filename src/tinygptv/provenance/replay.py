@@ -117,6 +117,8 @@ def replay(root: Path, profile_name: str | None, stage: str, step: int) -> Repla
     require_stage(stage)
     profile = read_profile(root, profile_name)
     settings = profile.config.stage(stage)
+    if not settings.steps:
+        raise UserError(f"{stage} of the profile {profile.name} trains nothing (epochs: 0), so it has no batches")
     if not 1 <= step <= settings.steps:
         raise UserError(f"--step {step}: {stage} of the profile {profile.name} has the steps 1 to {settings.steps}")
     data = data_folder(root, profile.name)

@@ -41,6 +41,9 @@ def run(context: StepContext) -> None:
 
     name, config = context.step, context.config
     stage = config.stage(name)
+    if not stage.steps:
+        hand_on(context)
+        return
     plan.check(config, name, *plan.device_here(config.runtime))
     shards, backbones, features = context.input("shards"), context.input("backbones"), context.input("features")
     check_features(read_json(features / MANIFEST), weights.backbone_digests(backbones))
@@ -88,6 +91,46 @@ def run(context: StepContext) -> None:
     write_json(context.out / HISTORY, loop.loss_curve(state.trace, stage))
     write_text(context.out / TRACE, "".join(f"{json.dumps(point)}\n" for point in state.trace))
     write_json(context.out / CUTS, cuts)
+    record_files(context)
+
+
+def hand_on(context: StepContext) -> None:
+    """A stage without epochs: what it would begin from, byte for byte; for a first stage, the projection as it is made.
+
+    Raises:
+        UserError: an input is missing or does not fit.
+    """
+    from tinygptv.ground import runtime
+    from tinygptv.model import assembly, stage_checkpoint, weights
+    from tinygptv.tracking import facts
+
+    name, config, backbones = context.step, context.config, context.input("backbones")
+    manifest: dict[str, Any] = {
+        "stage": name,
+        "backbones": weights.backbone_digests(backbones),
+        "features": "",
+        "seed": context.seed,
+        "config": {key: getattr(config, key).model_dump(mode="json") for key in ("runtime", "model", name)},
+        "environment": runtime.environment(),
+        "changes": [],
+    }
+    before = stage_checkpoint.parent_of(name)
+    if before:
+        stage_checkpoint.hand_on(context.input(before), before, context.out, manifest)
+    else:
+        runtime.prepare(config.runtime, context.seed)
+        model = assembly.assemble(config, backbones, with_tower=False)
+        stage_checkpoint.save_stage(model, context.out, {**manifest, "parent": None, "trainable": {}}, ())
+    print(f"{name}: nothing to train (epochs: 0); the same weights as {before or 'at the beginning'}")
+    context.run.tags({facts.INPUTS_TAG: ",".join(filter(None, ("backbones", before)))})
+    write_json(context.out / HISTORY, [])
+    write_text(context.out / TRACE, "")
+    write_json(context.out / CUTS, {})
+    record_files(context)
+
+
+def record_files(context: StepContext) -> None:
+    """Keep a stage's files with its run."""
     for file in (MANIFEST, HISTORY, TRACE, CUTS, TRAINED):
         context.run.artifact(context.out / file)
 
