@@ -6,6 +6,7 @@ A plugin of pytest, loaded by tests/conftest.py: the tests of the steps and the 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import os
 import shutil
@@ -13,7 +14,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +23,21 @@ import pytest
 
 from tinygptv.config import Config
 from tinygptv.config.profiles import read_config
-from tinygptv.data import sources
+from tinygptv.data.formats import easy_vqa
+from tinygptv.data.images import read_image
+from tinygptv.data.records import ImageInfo, ImageRecord, ImageSample, image_key
+from tinygptv.data.source import open_source, raw_files, set_digest
+from tinygptv.ground.files import sha256_file
 from tinygptv.ground.processes import PR_SET_PDEATHSIG
 from tinygptv.steps import __main__ as entry
 from tinygptv.steps import harness
 from tinygptv.tracking import runs
 
 ROOT = Path(__file__).resolve().parents[1]
-TRAIN_IMAGES, TEST_IMAGES, VAL_IMAGES = 40, 10, 8
+TRAIN_IMAGES, TEST_IMAGES = 40, 10
 SMALLER = {
-    "val_images: 400": f"val_images: {VAL_IMAGES}",
+    "format: easy_vqa": "format: easy_vqa\n    images: raw",
+    "split: {val: 0.1}": "split: {val: 0.2}",
     "images_per_shard: 1000": "images_per_shard: 16",
     "steps: 20": "steps: 2",  # of the stand-ins
     "warmup_steps: 5": "warmup_steps: 1",
@@ -110,7 +117,11 @@ def new_root(folder: Path) -> Path:
     for old, new in SMALLER.items():
         assert old in content
         content = content.replace(old, new)
-    (folder / "configs" / "smoke.yaml").write_text(content)
+    write_raw(folder / "raw", first_images())
+    whole = read_config(ROOT / "configs" / "smoke.yaml").data["easy_vqa"].sha256
+    path = folder / "configs" / "smoke.yaml"
+    path.write_text(content)
+    path.write_text(content.replace(whole, set_digest(raw_digests(folder))))
     (folder / "params.yaml").write_text("profile: smoke\nseed: 7\n")
     shutil.copy(ROOT / "dvc.yaml", folder)
     return folder
@@ -131,7 +142,7 @@ def bare_clone(folder: Path) -> Path:
 
 def first_images() -> dict[str, bytes]:
     """The first images of easy-VQA with their questions, named as in the package."""
-    data = sources.find_package().data
+    data = easy_vqa.folder()
     files = {"answers.txt": (data / "answers.txt").read_bytes()}
     for split, count in (("train", TRAIN_IMAGES), ("test", TEST_IMAGES)):
         questions = json.loads((data / split / "questions.json").read_bytes())
@@ -141,17 +152,40 @@ def first_images() -> dict[str, bytes]:
     return files
 
 
-def write_small_download(folder: Path, files: dict[str, bytes]) -> Path:
-    """What ``download`` writes for these files."""
-    sources.write_download(folder, sources.find_package(), files, sources.digest(files))
+def write_raw(folder: Path, files: dict[str, bytes]) -> Path:
+    """Files, named as in the package, below a folder."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
     return folder
 
 
-def make_shards(folder: Path, download: Path, patches: pytest.MonkeyPatch) -> Checkout:
-    """A checkout in which ``shards`` has run."""
+def raw_digests(root: Path) -> dict[str, str]:
+    """Name → SHA-256 of the raw files of a checkout's one data set."""
+    settings = read_config(root / "configs" / "smoke.yaml").data["easy_vqa"]
+    return {name: sha256_file(path) for name, path in raw_files(settings, root)}
+
+
+def small_samples(root: Path) -> Iterator[tuple[str, ImageSample]]:
+    """The samples of a checkout's raw files with their splits, the last training images held out."""
+    settings = read_config(root / "configs" / "smoke.yaml").data["easy_vqa"]
+    found = list(easy_vqa.read(open_source("easy_vqa", settings, root, raw_digests(root))))
+    for path, items in groupby(found, key=lambda item: item.image.path):
+        records = [(item.split, replace(item.record, dataset="easy_vqa")) for item in items]
+        content = path.read_bytes()
+        image, sha256 = read_image(content, path.name), hashlib.sha256(content).hexdigest()
+        key = image_key(sha256)
+        info = ImageInfo(f"{key}.png", image.width, image.height, sha256)
+        record = ImageRecord(key, info, "easy_vqa", "MIT", tuple(record for _, record in records))
+        held_out = "val" if int(path.stem) >= 0.8 * TRAIN_IMAGES else "train"
+        yield records[0][0] or held_out, ImageSample(record, image, content)
+
+
+def make_shards(folder: Path, patches: pytest.MonkeyPatch) -> Checkout:
+    """A checkout in which ``download`` and ``shards`` have run."""
     made = Checkout(new_root(folder))
-    shutil.copytree(download, made.data / "download")
-    assert run_step(made.root, "shards", patches) == 0
+    for step in ("download", "shards"):
+        assert run_step(made.root, step, patches) == 0
     return made
 
 
@@ -182,11 +216,9 @@ def patches() -> Iterator[pytest.MonkeyPatch]:
 
 
 @pytest.fixture(scope="session")
-def with_shards(
-    small_download: Path, tmp_path_factory: pytest.TempPathFactory, patches: pytest.MonkeyPatch
-) -> Checkout:
+def with_shards(tmp_path_factory: pytest.TempPathFactory, patches: pytest.MonkeyPatch) -> Checkout:
     """``download`` and ``shards`` have run. Read only."""
-    return make_shards(tmp_path_factory.mktemp("shards"), small_download, patches)
+    return make_shards(tmp_path_factory.mktemp("shards"), patches)
 
 
 @pytest.fixture(scope="session")

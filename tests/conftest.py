@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tinygptv.config.profiles import read_config
-from tinygptv.data import easy_vqa, shards
+from tinygptv.data import shards
 from tinygptv.ground import file_names
 from tinygptv.ground.startup import spare_collector
-from tinygptv.steps.shards import SPLITS, sift
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -55,25 +53,14 @@ def small_files() -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="session")
-def small_download(small_files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What ``download`` writes for the small data set. Read only."""
-    from tests.checkouts import write_small_download
+def small_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of the small data set, the folder of one set. Read only."""
+    from tests.checkouts import new_root, small_samples
 
-    return write_small_download(tmp_path_factory.mktemp("data") / "download", small_files)
-
-
-@pytest.fixture(scope="session")
-def small_shards(small_download: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Shards of the small data set. Read only."""
-    from tests.checkouts import VAL_IMAGES
-
-    folder = tmp_path_factory.mktemp("data") / "shards"
-    folder.mkdir()
-    with ExitStack() as stack:
-        writers = {split: stack.enter_context(shards.ShardWriter(folder, split, 16)) for split in SPLITS}
-        sift(easy_vqa.read_candidates(small_download, VAL_IMAGES), writers)
-        for writer in writers.values():
-            writer.put_in_place()
+    folder = tmp_path_factory.mktemp("data") / "shards" / "easy_vqa"
+    samples = list(small_samples(new_root(tmp_path_factory.mktemp("raw") / "checkout")))
+    for split in ("train", "val", "test"):
+        shards.write_shards(folder, split, (sample for of, sample in samples if of == split), 16)
     return folder
 
 

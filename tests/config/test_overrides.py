@@ -74,9 +74,9 @@ def test_comments_and_anchors_stay(root, setting, difference):
 
 
 def test_several_at_once(root):
-    made = override(root, "tiny", ["seed=8", "stage4.epochs=3", "stage4.mixture.vqa=50"])
+    made = override(root, "tiny", ["seed=8", "stage4.epochs=3", "stage4.mixture.easy_vqa/vqa=50"])
     changed = from_yaml(made[root / "configs" / "tiny.yaml"], "changed")
-    assert leaves(changed) == leaves(TINY) | {("stage4", "epochs"): 3, ("stage4", "mixture", "vqa"): 50}
+    assert leaves(changed) == leaves(TINY) | {("stage4", "epochs"): 3, ("stage4", "mixture", "easy_vqa/vqa"): 50}
     assert from_yaml(made[root / "params.yaml"], "params") == {"profile": "tiny", "seed": 8}
 
 

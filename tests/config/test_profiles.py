@@ -81,8 +81,8 @@ def test_a_config_cannot_be_changed_after_reading(checkout):
 
 def test_several_problems_are_counted(checkout):
     path = checkout / "configs" / "smoke.yaml"
-    path.write_text(path.read_text().replace("val_images: 400", "val_images: x\n  nix: 1"))
-    with pytest.raises(ConfigError, match=r"shards\.val_images.*\(and 1 more\)$"):
+    path.write_text(path.read_text().replace("images_per_shard: 1000", "images_per_shard: x\n  nix: 1"))
+    with pytest.raises(ConfigError, match=r"shards\.images_per_shard.*\(and 1 more\)$"):
         read_config(path)
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from tinygptv.config import Config, EasyVQA, Shards, Stage
+from tinygptv.config import Config, DataSet, Shards, Stage
 from tinygptv.data import shards
 from tinygptv.data.batches import StageBatches
 from tinygptv.data.features import FeatureReader, write_features
@@ -44,11 +44,11 @@ def make_context(tmp_path: Path) -> Callable[..., Any]:
     def make(step: str, root: Path = tmp_path, **changes: Any) -> Any:
         out = root / step
         out.mkdir(parents=True, exist_ok=True)
-        section = {"val_images": 8, "images_per_shard": 16, "max_rejected": 0.0}
+        section = {"images_per_shard": 16, "max_rejected": 0.0}
         section.update({key: value for key, value in changes.items() if key in section})
         config = SimpleNamespace(
             backbones=SimpleNamespace(source="pretrain"),
-            download=EasyVQA(source="easy_vqa", sha256=changes.get("sha256", "0" * 64)),
+            data={"easy_vqa": DataSet(format="easy_vqa", licence="MIT", sha256=changes.get("sha256", ""))},
             shards=Shards(**section),
         )
         state = tmp_path / "state" / step

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.data.texts import HARMLESS
 from tinygptv.data import images
 from tinygptv.data.images import ImageError, read_image
-from tinygptv.data.record_rules import RecordError, parse_record, parse_sample
+from tinygptv.data.record_rules import RecordError, parse_alone, parse_record, parse_sample
 
 
 def encode(image, kind="PNG", **options):
@@ -48,6 +48,74 @@ def changed(path, value):
         place = place[part]
     place[last] = value
     return json.dumps(sample).encode()
+
+
+def of_version_2(**changes):
+    return {**content(), "version": 2, "dataset": "my_cats"} | changes
+
+
+def parsed(sample, key="a-1"):
+    return parse_record(key, json.dumps(sample).encode())
+
+
+CHAT = {"id": "r-1", "task": "conversation", "turns": [{"question": "why?", "answer": "so"}], "boxes": []}
+VOTES = [["cat", 0.75], ["a cat", 0.25]]
+
+
+def with_votes(answer="cat", votes=VOTES):
+    turn = {"question": "what?", "answer": answer, "accepted": votes}
+    return of_version_2(records=[{"id": "a-1-vqa", "task": "vqa", "turns": [turn], "boxes": []}])
+
+
+def test_a_record_knows_its_data_set_and_one_of_the_first_version_is_of_easy_vqa():
+    assert [record.dataset for record in parsed(of_version_2()).records] == ["my_cats"]
+    assert [record.dataset for record in parsed(content()).records] == ["easy_vqa"]
+    assert parsed(of_version_2()).dataset == "my_cats"
+
+
+def test_a_sample_may_have_no_image():
+    record = parsed(of_version_2(image=None, records=[CHAT]))
+    assert record.image is None
+    sample = parse_sample("a-1", record.to_json(), b"")
+    assert (sample.record, sample.image, sample.image_bytes) == (record, None, b"")
+
+
+def test_several_accepted_answers_have_weights():
+    record = parsed(with_votes())
+    assert record.records[0].turns[0].accepted == (("cat", 0.75), ("a cat", 0.25))
+    assert parse_record("a-1", record.to_json()) == record
+
+
+@pytest.mark.parametrize("sample", [of_version_2(), of_version_2(image=None, records=[CHAT]), with_votes()])
+def test_every_record_can_be_read_alone_out_of_the_bytes_of_its_sample(sample):
+    sample["records"] = [*sample["records"]] + ([] if sample["image"] is None else [CHAT])
+    record = parsed(sample)
+    whole, places = record.json_and_places()
+    assert parse_record("a-1", whole) == record
+    assert [parse_alone(whole[at : at + size], "my_cats", "a-1") for at, size in places] == list(record.records)
+
+
+@pytest.mark.parametrize(
+    ("sample", "said"),
+    [
+        (of_version_2(version=3), "is of version 3, and 2 is the newest"),
+        (of_version_2(dataset="my cats"), "dataset must be the name of a data set, not 'my cats'"),
+        (of_version_2(dataset=None), "dataset must be the name of a data set, not None"),
+        (of_version_2(image=None), "task refer needs an image"),
+        (of_version_2(image=None, records=[CHAT, CHAT | {"id": "r-2"}]), "has no image and 2 records"),
+        (with_votes(answer="a cat"), "answer must be the heaviest of accepted"),
+        (with_votes(votes=[["cat", 0.0]]), "the weight of an accepted answer must be above 0, not 0.0"),
+        (with_votes(votes=[["cat", True]]), "the weight of an accepted answer must be above 0, not True"),
+        (with_votes(votes=[["cat", 1.0], [" ", 0.5]]), "an accepted answer is empty"),
+        (with_votes(votes=[["cat", 1.0]] * 101), "accepted must number at most 100"),
+        (with_votes(votes=[["cat"]]), r"accepted must be a list of \[text, weight\]"),
+        (with_votes(votes=[["cat", 1.0], ["{<1><2><3><4>}", 0.5]]), "is not among boxes"),
+        ([], "the sample must be an object, not list"),
+    ],
+)
+def test_broken_rules_of_version_2(sample, said):
+    with pytest.raises(RecordError, match=said):
+        parsed(sample)
 
 
 def test_good_sample():

@@ -9,7 +9,16 @@ from tinygptv.data.records import TASKS
 from tinygptv.data.tasks import TEMPLATES, as_instruction, check_question, instruction, record_task, takes_question
 from tinygptv.ground.errors import DataError
 
-COUNTS = {"vqa": 2, "caption": 17, "refer": 7, "identify": 7, "grounding": 4, "detection": 1, "align": 4}
+COUNTS = {
+    "vqa": 2,
+    "caption": 17,
+    "refer": 7,
+    "identify": 7,
+    "grounding": 4,
+    "detection": 1,
+    "align": 4,
+    "conversation": 1,
+}
 
 
 def test_counts_are_the_papers() -> None:
@@ -18,7 +27,11 @@ def test_counts_are_the_papers() -> None:
     assert all(len(set(templates)) == len(templates) for templates in TEMPLATES.values())
 
 
-@pytest.mark.parametrize("task", TASKS)
+def test_a_conversation_is_the_users_text_as_it_stands() -> None:
+    assert instruction("conversation", "[vqa] {} is this?") == "[vqa] {} is this?"
+
+
+@pytest.mark.parametrize("task", [task for task in TASKS if task != "conversation"])
 def test_tasks_begin_with_their_mark(task: Task) -> None:
     assert all(template.startswith(f"[{task}] ") for template in TEMPLATES[task])
     needs_content = task in {"vqa", "refer", "identify", "detection"}

@@ -151,8 +151,7 @@ def make_checkout(folder: Path, stage: str) -> checkouts.Checkout:
 
     def work() -> int:
         patches = pytest.MonkeyPatch()
-        small = checkouts.write_small_download(folder / "download", checkouts.first_images())
-        shards = checkouts.make_shards(folder / "shards", small, patches)
+        shards = checkouts.make_shards(folder / "shards", patches)
         shards.edit("checkpoint_every: 4", "checkpoint_every: 2")
         checkouts.make_stage1(made.root, shards, patches)
         earlier = STAGES[1 : STAGES.index(stage)]

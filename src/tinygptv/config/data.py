@@ -19,7 +19,10 @@ class DataSet(Section):
 
     format: str = Field(description="Form of the files; docs/data.md has a section on each.")
     files: tuple[str, ...] = Field(default=(), description="Files that hold the records, from the checkout on.")
-    images: str = Field(default="", description="Folder that image names are relative to, from the checkout on.")
+    images: str = Field(
+        default="",
+        description="Folder that names of images are relative to; of a data set in a package: a copy of it.",
+    )
     sha256: str = Field(default="", description="Digest of all raw files; where it is given, others stop `download`.")
     split: dict[Literal["val", "test"], Rate] = Field(
         default={}, description="Shares of the images held out, chosen by content, where the files have no splits."

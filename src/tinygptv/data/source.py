@@ -94,9 +94,7 @@ def raw_files(settings: DataSet, root: Path) -> Iterator[tuple[str, Path]]:
         ConfigError: no module reads its format.
         DataError: a file, the folder of images or the package is missing.
     """
-    module = form(settings)
-    if hasattr(module, "folder"):
-        base: Path = module.folder()
+    if (base := _packaged(settings, root)) is not None:
         yield from ((path.relative_to(base).as_posix(), path) for path in _below(base))
         return
     for name in settings.files:
@@ -104,11 +102,9 @@ def raw_files(settings: DataSet, root: Path) -> Iterator[tuple[str, Path]]:
             raise DataError(f"{path} is missing; correct `files` of the data set")
         yield name, path
     if settings.images:
-        if not (base := root / settings.images).is_dir():
-            raise DataError(f"{base} is no folder; correct `images` of the data set")
-        yield from (
-            (f"{settings.images.rstrip('/')}/{path.relative_to(base).as_posix()}", path) for path in _below(base)
-        )
+        beside = settings.images.rstrip("/")
+        folder = _folder(settings, root)
+        yield from ((f"{beside}/{path.relative_to(folder).as_posix()}", path) for path in _below(folder))
 
 
 def open_source(name: str, settings: DataSet, root: Path, digests: Mapping[str, str]) -> Source:
@@ -123,10 +119,9 @@ def open_source(name: str, settings: DataSet, root: Path, digests: Mapping[str, 
     places = dict(raw_files(settings, root))
     if differing := sorted(places.keys() ^ digests.keys()):
         raise DataError(f"data set {name}: {differing[0]} came or went since `download`; run `dvc repro download`")
-    module = form(settings)
-    packaged = hasattr(module, "folder")
-    files = tuple(places.values()) if packaged else tuple(root / file for file in settings.files)
-    images = module.folder() if packaged else root / settings.images
+    packaged = _packaged(settings, root)
+    files = tuple(root / file for file in settings.files) if packaged is None else tuple(places.values())
+    images = root / settings.images if packaged is None else packaged
     return Source(name, settings, files, images, {places[key]: sha256 for key, sha256 in digests.items()})
 
 
@@ -136,6 +131,21 @@ def set_digest(digests: Mapping[str, str]) -> str:
     for name in sorted(digests):
         whole.update(f"{name}\0{digests[name]}\n".encode())
     return whole.hexdigest()
+
+
+def _packaged(settings: DataSet, root: Path) -> Path | None:
+    """The folder of a data set that comes in a package, or of its copy in ``images``; None for a user's own files."""
+    module = form(settings)
+    if not hasattr(module, "folder"):
+        return None
+    folder: Path = _folder(settings, root) if settings.images else module.folder()
+    return folder
+
+
+def _folder(settings: DataSet, root: Path) -> Path:
+    if not (folder := root / settings.images).is_dir():
+        raise DataError(f"{folder} is no folder; correct `images` of the data set")
+    return folder
 
 
 def _below(folder: Path) -> Iterator[Path]:

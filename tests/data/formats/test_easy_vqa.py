@@ -7,10 +7,13 @@ import json
 import pytest
 from PIL import Image, ImageDraw
 
-from tinygptv.data import easy_vqa, sources
-from tinygptv.data.easy_vqa import Facts, derive_facts, pixel_box, read_candidates
+from tests.checkouts import TEST_IMAGES, TRAIN_IMAGES, new_root, raw_digests
+from tinygptv.config.profiles import read_config
+from tinygptv.data.formats import easy_vqa
+from tinygptv.data.formats.easy_vqa import Facts, derive_facts, pixel_box, read
 from tinygptv.data.record_rules import RecordError
 from tinygptv.data.records import TASKS
+from tinygptv.data.source import open_source
 from tinygptv.ground.errors import DataError
 
 TEMPLATES = [
@@ -50,8 +53,8 @@ def test_yes_no_questions(form, affirming):
 
 
 def test_every_question_of_the_package_is_understood():
-    data = sources.find_package().data
-    for split in sources.SPLITS:
+    data = easy_vqa.folder()
+    for split in ("train", "test"):
         for question, _, _ in json.loads((data / split / "questions.json").read_bytes()):
             patterns = (*easy_vqa._WHAT, easy_vqa._WHETHER)
             assert sum(pattern.fullmatch(question) is not None for pattern in patterns) == 1, question
@@ -90,27 +93,37 @@ def test_no_shape_no_box():
     assert pixel_box(Image.new("RGB", (64, 64))) is None
 
 
-def samples_of(folder, val_images=8):
-    return [c.sample for c in read_candidates(folder, val_images) if c.sample]
+@pytest.fixture
+def root(tmp_path):
+    return new_root(tmp_path / "checkout")
 
 
-def test_splits_are_disjoint_and_ordered(small_download):
-    candidates = list(read_candidates(small_download, 8))
-    keys = {split: [c.sample.key for c in candidates if c.split == split] for split in ("train", "val", "test")}
-    assert keys["train"] == [f"train-{number:06d}" for number in range(32)]
-    assert keys["val"] == [f"train-{number:06d}" for number in range(32, 40)]
-    assert keys["test"] == [f"test-{number:06d}" for number in range(10)]
-    assert not any(c.rejected for c in candidates)
+def records_of(root):
+    settings = read_config(root / "configs" / "smoke.yaml").data["easy_vqa"]
+    return list(read(open_source("easy_vqa", settings, root, raw_digests(root))))
 
 
-def test_every_question_becomes_a_record_and_tasks_agree(small_download, small_files):
-    samples = samples_of(small_download)
-    records = [record for sample in samples for record in sample.record.records]
-    asked = sum(len(json.loads(small_files[f"{split}/questions.json"])) for split in sources.SPLITS)
+def by_image(found):
+    images = {}
+    for item in found:
+        images.setdefault(item.image.path, []).append(item.record)
+    return images
+
+
+def test_training_images_are_left_to_the_profile_to_split(root):
+    splits = {item.image.path: item.split for item in records_of(root)}
+    assert [splits[path] for path in sorted(splits) if "train" in path.parts] == [""] * TRAIN_IMAGES
+    assert [splits[path] for path in sorted(splits) if "test" in path.parts] == ["test"] * TEST_IMAGES
+
+
+def test_every_question_becomes_a_record_and_tasks_agree(root, small_files):
+    found = records_of(root)
+    records = [item.record for item in found]
+    asked = sum(len(json.loads(small_files[f"{split}/questions.json"])) for split in ("train", "test"))
     assert sum(record.task == "vqa" for record in records) == asked
     assert len({record.id for record in records}) == len(records)
-    full = next(s for s in samples if len({r.task for r in s.record.records}) == 6)
-    turn = {record.task: record.turns[0] for record in full.record.records}
+    full = next(of for of in by_image(found).values() if len({r.task for r in of}) == 6)
+    turn = {record.task: record.turns[0] for record in full}
     phrase, where = turn["refer"].question, turn["refer"].answer
     assert turn["caption"].answer == f"a {phrase}"
     assert turn["grounding"].answer == f"a <p>{phrase}</p> {where}"
@@ -118,22 +131,38 @@ def test_every_question_becomes_a_record_and_tasks_agree(small_download, small_f
     assert (turn["detection"].question, turn["detection"].answer) == (phrase, f"<p>{phrase}</p> {where}")
 
 
-def test_without_both_facts_there_are_questions_only(small_download):
-    for sample in samples_of(small_download):
-        questions = [(r.turns[0].question, r.turns[0].answer) for r in sample.record.records if r.task == "vqa"]
-        tasks = {record.task for record in sample.record.records}
-        assert tasks == ({"vqa"} if derive_facts(questions, "a").phrase is None else set(TASKS))
+def test_without_both_facts_there_are_questions_only(root):
+    for records in by_image(records_of(root)).values():
+        questions = [(r.turns[0].question, r.turns[0].answer) for r in records if r.task == "vqa"]
+        every = set(TASKS) - {"conversation"}
+        assert {r.task for r in records} == ({"vqa"} if derive_facts(questions, "a").phrase is None else every)
 
 
-@pytest.mark.parametrize("val_images", [40, 41])
-def test_held_out_slice_leaves_something(small_download, val_images):
-    with pytest.raises(DataError, match=r"shards\.val_images is 4[01], but there are 40"):
-        list(read_candidates(small_download, val_images))
+def test_images_come_in_the_order_of_their_numbers(root):
+    numbers = [int(path.stem) for path in by_image(records_of(root)) if "train" in path.parts]
+    assert numbers == list(range(TRAIN_IMAGES))
 
 
-def test_image_numbers_are_ordered_as_numbers(small_files, tmp_path):
-    files = dict(small_files)
-    files["train/images/12345.png"] = files["train/images/0.png"]
-    files["train/questions.json"] = json.dumps([["what shape is present?", "circle", 12345]]).encode()
-    sources.write_download(tmp_path, sources.find_package(), files, "0" * 64)
-    assert next(c for c in read_candidates(tmp_path, 1) if c.split == "val").sample.key == "train-012345"
+def broken(root, name, content):
+    (root / "raw" / name).write_bytes(content)
+    return [item for item in records_of(root) if isinstance(item, dict)]
+
+
+def test_questions_that_are_none_and_images_that_are_none_are_rejected_with_their_place(root):
+    asked = json.dumps([["what shape is present?", "circle", 0], ["what?", 3], ["is there?", "yes", 77]]).encode()
+    assert broken(root, "train/questions.json", asked) == [
+        {"id": "train-entry-1", "reason": "is not [question, answer, image number]"},
+        {"id": "train-entry-2", "reason": "image 77 does not exist"},
+    ]
+
+
+def test_a_damaged_image_takes_all_its_records_with_it(root, small_files):
+    asked = sum(q[2] == 0 for q in json.loads(small_files["train/questions.json"]))
+    rejected = broken(root, "train/images/0.png", b"no picture")
+    assert [item["id"] for item in rejected] == [f"train-000000-vqa-{i}" for i in range(asked)]
+
+
+@pytest.mark.parametrize(("name", "said"), [("train/images/x.png", "number"), ("train/images/7.jpg", "number")])
+def test_a_package_with_odd_files_is_refused(root, name, said):
+    with pytest.raises(DataError, match=said):
+        broken(root, name, b"")
