@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from tinygptv.config import Config, DataSet, Shards, Stage
 from tinygptv.data import shards
 from tinygptv.data.batches import StageBatches
-from tinygptv.data.features import FeatureReader, write_features
+from tinygptv.data.features import FeatureReader
 from tinygptv.data.records import ImageRecord
 
 SLOT, QUERIES = 1024, 4
@@ -65,6 +65,8 @@ def images(small_shards: Path) -> list[ImageRecord]:
 @pytest.fixture(scope="session")
 def features(images: list[ImageRecord], tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureReader]:
     """The features of the i-th image are i."""
+    from tinygptv.data.features import write_features  # gone: to be the view and blocks of a stage
+
     folder = tmp_path_factory.mktemp("features")
     write_features(
         folder / "train.tar", [(image.key, torch.full((QUERIES, 2), float(i))) for i, image in enumerate(images)]

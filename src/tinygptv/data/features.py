@@ -1,149 +1,219 @@
-"""Cached Q-Former outputs: one safetensors member per image in WebDataset tars, read by offset.
+"""Cached Q-Former outputs: a row for each image of a tar of the shards, in one safetensors file that is read by row.
 
-Shapes: Q queries, D width.
+``features/<image size>/<set>/train-000000.safetensors`` belongs to the tar of that number. Which files a stage uses,
+and what they were made of, its view says (``features/views/stage1.json``).
+
+Shapes: N images, Q queries, D width.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinygptv.data.shards import write_members
-from tinygptv.data.summary import tars
-from tinygptv.data.tar_index import tar_index
-from tinygptv.ground.errors import DataError
-from tinygptv.ground.files import canonical, read_json, sha256_file, write_json
+from tinygptv.data.summary import mend
+from tinygptv.ground.errors import DataError, true_cause
+from tinygptv.ground.file_names import IMAGE_ENCODER
+from tinygptv.ground.files import needing, read_json, write_json
 
 if TYPE_CHECKING:
     import torch
 
-EXTENSION = "safetensors"
-TENSOR = "query_QD"
+ROWS, IMAGES, CHECKS = "query_NQD", "image_sha256", "crc32"
+"""Tensors of a block: the rows [N, Q, D]; their images' SHA-256 [N, 32], sorted; CRC-32 of each row's bytes [N]."""
+MADE_OF = "made_of"
+"""The one key of a block's header (safetensors writes several in any order); JSON: ``tar`` and ``image_encoder``."""
+OPEN_BLOCKS = 64
+"""Blocks that a reader keeps open; a stage reads them in no order."""
 
 
-def write_features(path: Path, features: Iterable[tuple[str, torch.Tensor]]) -> None:
-    """Write one shard.
+def block_name(number: int) -> str:
+    """The file of a block, by the number of its tar."""
+    return f"train-{number:06d}.safetensors"
+
+
+def view_name(stage: str) -> str:
+    """Where the output of ``features`` says what a stage uses of it."""
+    return f"views/{stage}.json"
+
+
+def write_block(path: Path, rows: Mapping[bytes, torch.Tensor], empty: torch.Tensor, *, tar: str, encoder: str) -> None:
+    """Write the features of a tar; equal content is equal bytes.
 
     Args:
-        path: the tar to write.
-        features: pairs of an image's key and its Q-Former outputs [Q, D].
+        path: the file; its folder must exist.
+        rows: SHA-256 of an image to its Q-Former outputs [Q, D].
+        empty: no row [0, Q, D], in the number format of all of them: a tar may hold text alone.
+        tar: SHA-256 of the tar.
+        encoder: SHA-256 of the image encoder's file.
     """
-    from safetensors.torch import save
+    import numpy as np
+    import torch
+    from safetensors.torch import save_file
 
-    write_members(path, ((key, {EXTENSION: save({TENSOR: query_QD.contiguous()})}) for key, query_QD in features))
+    images = sorted(rows)
+    digests = np.frombuffer(b"".join(images), dtype=np.uint8).reshape(len(images), 32)
+    checks = np.array([_check(rows[image]) for image in images], dtype=np.uint32)
+    tensors = {
+        ROWS: torch.stack([rows[image] for image in images]) if images else empty,
+        IMAGES: torch.from_numpy(digests.copy()),
+        CHECKS: torch.from_numpy(checks),
+    }
+    made_of = json.dumps({"tar": tar, "image_encoder": encoder}, sort_keys=True)
+    with needing(path, sum(tensor.nbytes for tensor in tensors.values())):
+        save_file(tensors, path, metadata={MADE_OF: made_of})
 
 
-class FinishedShards:
-    """Feature tars that are done and wait in the step's state until all are.
+def write_view(
+    features: Path, stage: str, image_size: int, encoder: str, sets: Mapping[str, Mapping[int, Mapping[str, Any]]]
+) -> None:
+    """Say what a stage uses of the features; DVC compares this file alone.
 
-    What they were made from is on record beside them: of anything else than the same inputs they are made again, and so
-    is a tar that changed since.
+    Args:
+        features: the output of the step.
+        stage: name of the stage.
+        image_size: its resolution, in pixels.
+        encoder: SHA-256 of the image encoder's file.
+        sets: name of a set → number of a block → ``sha256`` and ``bytes`` of its file, SHA-256 of its ``tar``.
     """
+    view = features / view_name(stage)
+    view.parent.mkdir(exist_ok=True)
+    blocks = {name: {str(number): dict(block) for number, block in of_set.items()} for name, of_set in sets.items()}
+    write_json(view, {"image_size": image_size, IMAGE_ENCODER: encoder, "sets": blocks})
 
-    def __init__(self, state: Path, decides: Mapping[str, Any]) -> None:
-        """Look at what an earlier start of the step has left.
+
+class FeatureBlock:
+    """One block, mapped into memory: a row is read when it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a block.
+
+        Raises:
+            DataError: it is missing, damaged or no block of features.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        self.path = path
+        try:
+            self._file = safe_open(path, framework="pt").__enter__()
+            self.made_of: dict[str, str] = json.loads(self._file.metadata()[MADE_OF])
+            digests = self._file.get_tensor(IMAGES).numpy().tobytes()
+            self._checks = self._file.get_tensor(CHECKS).numpy()
+            self._rows = self._file.get_slice(ROWS)
+        except FileNotFoundError:
+            raise DataError(f"{path} is missing; {mend(path)}") from None
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise true_cause(error, f"reading {path}") or self._damaged(str(error)) from None
+        self.images = {digests[at : at + 32]: at // 32 for at in range(0, len(digests), 32)}
+        """SHA-256 of the images, sorted, and their places."""
+
+    def row(self, image: bytes) -> torch.Tensor:
+        """Q-Former outputs [Q, D] of an image.
 
         Args:
-            state: the step's folder that survives a kill.
-            decides: all that decides the features of an image, as JSON.
+            image: SHA-256 of its file.
+
+        Raises:
+            DataError: the image has no row here, or its row is damaged.
         """
-        self._state, self._path = state, state / "finished.json"
-        known = read_json(self._path) if self._path.is_file() else {}
-        wanted = json.loads(canonical(decides))
-        if known.get("decides") != wanted:
-            shutil.rmtree(state)
-            state.mkdir()
-            known = {"decides": wanted, "shards": {}}
-        self._known = known
+        if image not in self.images:
+            raise DataError(f"{self.path} has no features of image {image.hex()}; run `dvc repro features`")
+        at = self.images[image]
+        row_QD: torch.Tensor = self._rows[at : at + 1][0]
+        if _check(row_QD) != self._checks[at]:
+            raise self._damaged(f"the row of image {image.hex()} is not what was written")
+        return row_QD
 
-    def folder(self, size: int) -> Path:
-        """Where the tars of a resolution are."""
-        return self._state / str(size)
-
-    def has(self, name: str, shard: str) -> bool:
-        """Whether the features of the shard of that name and SHA-256 are there."""
-        entry = self._known["shards"].get(name)
-        if entry is None or entry["shard"] != shard:
-            return False
-        paths = {self.folder(int(size)) / name: digest for size, digest in entry["tars"].items()}
-        return all(path.is_file() and sha256_file(path) == digest for path, digest in paths.items())
-
-    def add(self, name: str, shard: str, rows: Mapping[int, Sequence[tuple[str, torch.Tensor]]]) -> None:
-        """Keep the features of a shard: by resolution, pairs of an image's key and its Q-Former outputs [Q, D]."""
-        digests = {}
-        for size, features in rows.items():
-            self.folder(size).mkdir(exist_ok=True)
-            write_features(self.folder(size) / name, features)
-            digests[str(size)] = sha256_file(self.folder(size) / name)
-        images = len(next(iter(rows.values())))
-        self._known["shards"][name] = {"shard": shard, "images": images, "tars": digests}
-        write_json(self._path, self._known)
-
-    def images(self, name: str) -> int:
-        """How many images a shard has."""
-        return int(self._known["shards"][name]["images"])
-
-    def digest(self, name: str, size: int) -> str:
-        """SHA-256 of a shard's features at a resolution."""
-        return str(self._known["shards"][name]["tars"][str(size)])
+    def _damaged(self, what: str) -> DataError:
+        return DataError(f"{self.path} is damaged ({what}); {mend(self.path)}")
 
 
 class FeatureReader:
-    """Random access to the features of a resolution."""
+    """Random access to the features that a stage uses."""
 
-    def __init__(self, folder: Path) -> None:
-        """Index the tars of a folder, such as ``data/tiny/features/64``.
+    def __init__(self, features: Path, stage: str) -> None:
+        """Read the stage's view.
+
+        Args:
+            features: output of the step, such as ``data/tiny/features``.
+            stage: name of the stage.
 
         Raises:
-            DataError: there is none, or one is damaged, missing or not listed.
+            DataError: there is no view, or it is none.
         """
-        paths = tars(folder)
-        if not paths:
-            raise DataError(f"{folder} holds no feature shards; run `dvc repro features`")
-        self._places: dict[str, tuple[Path, int, int]] = {}
-        self._handles: dict[Path, int] = {}
-        for path in paths:
-            for member, (offset, size) in tar_index(path, frozenset({EXTENSION})).items():
-                self._places[member.removesuffix(f".{EXTENSION}")] = (path, offset, size)
-            self._handles[path] = os.open(path, os.O_RDONLY)
+        path = features / view_name(stage)
+        view = read_json(path)
+        if not isinstance(view, dict) or view.keys() != {"image_size", IMAGE_ENCODER, "sets"}:
+            raise DataError(f"{path} is no view of features; {mend(path)}")
+        self.encoder: str = view[IMAGE_ENCODER]
+        """SHA-256 of the image encoder that computed them."""
+        self._folder = features / str(view["image_size"])
+        self._sets: dict[str, dict[str, dict[str, Any]]] = view["sets"]
+        # A cache on the instance: two readers must not share, or keep alive, one another's.
+        self._block = lru_cache(maxsize=OPEN_BLOCKS)(self._open)
 
-    def __len__(self) -> int:
-        return len(self._places)
+    def check(self, dataset: str, tars: Mapping[int, str]) -> None:
+        """Find before the first step whether an image of a set lacks its features.
 
-    def __contains__(self, key: str) -> bool:
-        return key in self._places
+        A block has all images of the tar that it was made of, so that no row need be looked at.
 
-    def read(self, key: str) -> torch.Tensor:
+        Args:
+            dataset: name of the set.
+            tars: number of a tar of its training split → SHA-256.
+
+        Raises:
+            DataError: a block is missing or cut off, or was made of another tar.
+        """
+        known = self._sets.get(dataset, {})
+        for number, digest in tars.items():
+            path, block = self._path(dataset, number), known.get(str(number))
+            if block is None or block["tar"] != digest:
+                raise DataError(f"{path} is not of the shards that are there; run `dvc repro features`")
+            if not path.is_file():
+                raise DataError(f"{path} is missing; {mend(path)}")
+            if path.stat().st_size != block["bytes"]:
+                raise DataError(f"{path} is damaged (it has not {block['bytes']} bytes); {mend(path)}")
+
+    def read(self, dataset: str, block: int, image: bytes) -> torch.Tensor:
         """Q-Former outputs [Q, D] of an image.
 
+        Args:
+            dataset: name of its set.
+            block: number of the tar that holds it.
+            image: SHA-256 of its file.
+
         Raises:
-            DataError: the image has none, or its bytes are damaged.
+            DataError: it has none, or its block or row is damaged.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load
+        return self._block(dataset, block).row(image)
 
-        if key not in self._places:
-            raise DataError(f"no features of image {key}; run `dvc repro features`")
-        path, offset, size = self._places[key]
-        try:
-            return load(os.pread(self._handles[path], size, offset))[TENSOR]
-        except (SafetensorError, KeyError) as error:
-            raise DataError(
-                f"{path}: member {key}.{EXTENSION} is damaged ({error}); run `dvc repro features`"
-            ) from None
-
-    def batch(self, keys: Sequence[str]) -> torch.Tensor:
-        """Features of several images, stacked [B, Q, D]."""
+    def batch(self, images: Sequence[tuple[str, int, bytes]]) -> torch.Tensor:
+        """Features of several images, given as ``read`` takes them, stacked [B, Q, D]."""
         import torch
 
-        return torch.stack([self.read(key) for key in keys])
+        return torch.stack([self.read(*image) for image in images])
 
     def close(self) -> None:
-        """Close the tars."""
-        for handle in self._handles.values():
-            os.close(handle)
-        self._handles.clear()
+        """Let go of the blocks."""
+        self._block.cache_clear()
+
+    def _path(self, dataset: str, number: int) -> Path:
+        return self._folder / dataset / block_name(number)
+
+    def _open(self, dataset: str, number: int) -> FeatureBlock:
+        block = FeatureBlock(self._path(dataset, number))
+        listed = self._sets.get(dataset, {}).get(str(number), {})
+        if block.made_of != {"tar": listed.get("tar"), "image_encoder": self.encoder}:
+            raise DataError(f"{block.path} is not the one of the step's view; {mend(block.path)}")
+        return block
+
+
+def _check(row_QD: torch.Tensor) -> int:
+    """CRC-32 of a row's bytes as they are stored."""
+    import torch
+
+    return zlib.crc32(row_QD.contiguous().view(torch.uint8).numpy())
