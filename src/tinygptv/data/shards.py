@@ -11,16 +11,19 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
+from tinygptv.data.index import IndexRow, rows_of, write_part
 from tinygptv.data.record_rules import RecordError, parse_record, parse_sample
 from tinygptv.data.records import TASKS, ImageRecord, ImageSample
 from tinygptv.data.summary import read_summary, replace_split
-from tinygptv.data.tar_index import BLOCK, SAMPLE_EXTENSIONS, damaged, tar_index
+from tinygptv.data.tar_index import SAMPLE_EXTENSIONS, damaged, tar_index
+from tinygptv.data.tar_writer import TarWriter
 from tinygptv.ground.errors import UserError
-from tinygptv.ground.files import needing, sha256_file, sync_tree
+from tinygptv.ground.files import needing, sync_tree
 
 _SPLIT = re.compile(r"[A-Za-z0-9_]+")
 
@@ -103,30 +106,62 @@ class ShardWriter:
 
     def _write(self) -> None:
         path = self._staged / f"{self._split}-{len(self._digests):06d}.tar"
-        write_members(path, self._waiting)
-        self._digests[path.name] = sha256_file(path)
+        self._digests[path.name] = write_members(path, self._waiting)
         self._waiting = []
 
 
-def write_members(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
+def write_members(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> str:
     """Write one tar, whole or not at all.
 
     Args:
         path: the tar; its folder must exist.
         samples: keys, and the bytes of a key's files by extension.
+
+    Returns:
+        Its SHA-256.
     """
-    wds = _webdataset()
+    with _whole(path) as file:
+        tar = TarWriter(file)
+        for key, files in samples:
+            for extension, content in files.items():
+                tar.add(f"{key}.{extension}", content)
+        return tar.end()
+
+
+def write_block(tar: Path, rows: Path, samples: Iterable[tuple[ImageRecord, bytes]]) -> tuple[str, dict[str, Any]]:
+    """Write the tar of a block and the rows of its index; one sample is in memory.
+
+    Args:
+        tar: the tar; its folder must exist.
+        rows: the file of the rows.
+        samples: each with the bytes of its image; they are taken as they are.
+
+    Returns:
+        SHA-256 of the tar, and how much is in it: ``samples``, ``images``, ``tasks`` (task → records).
+    """
+    found: list[IndexRow] = []
+    images = count = 0
+    with _whole(tar) as file:
+        writer = TarWriter(file)
+        for sample, image_bytes in samples:
+            content, places = sample.json_and_places()
+            begin = writer.add(f"{sample.key}.json", content)
+            if sample.image is not None:
+                writer.add(sample.image.file, image_bytes)
+                images += 1
+            found.extend(rows_of(sample, content, places, begin))
+            count += 1
+        sha256 = writer.end()
+    return sha256, {"samples": count, "images": images, "tasks": write_part(rows, found)}
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[BinaryIO]:
+    """A new file that takes its place when the block has ended well."""
     temporary = path.with_name(f".{path.name}.tmp")
-    members = [(key, dict(files)) for key, files in samples]
-    size = sum(BLOCK - len(content) // -BLOCK * BLOCK for _, files in members for content in files.values())
     try:
-        with (
-            needing(path, size),
-            temporary.open("wb") as file,
-            wds.TarWriter(file, user="", group="", mode=0o444, mtime=0, compress=False, encoder=False) as tar,
-        ):
-            for key, files in members:
-                tar.write({"__key__": key, **files})
+        with needing(path, 0), temporary.open("wb") as file:
+            yield file
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -145,10 +180,10 @@ def read_samples(paths: Iterable[Path]) -> Iterator[ImageSample]:
             key = raw["__key__"]
             extension, _ = samples[key]
             try:
-                sample = parse_sample(key, raw["json"], raw[extension])
+                sample = parse_sample(key, raw["json"], raw.get(extension, b""))
                 _same_file(sample.record, extension)
             except RecordError as error:
-                raise damaged(path, f"{key}.{extension}: {error}") from None
+                raise damaged(path, f"{key}.{extension or 'json'}: {error}") from None
             yield sample
 
 
@@ -173,7 +208,10 @@ def read_records(paths: Iterable[Path]) -> Iterator[ImageRecord]:
 
 
 def _sample_members(path: Path, seen: dict[str, Path]) -> dict[str, tuple[str, tuple[int, int]]]:
-    """Key → extension of the image, and where the JSON lies, of every sample of a shard: one JSON, one image each."""
+    """Key → extension of the image, and where the JSON lies, of every sample of a shard: one JSON, at most one image.
+
+    Without an image the extension is empty.
+    """
     index = tar_index(path, SAMPLE_EXTENSIONS)
     members: dict[str, list[str]] = {}
     for name in index:
@@ -182,12 +220,14 @@ def _sample_members(path: Path, seen: dict[str, Path]) -> dict[str, tuple[str, t
     samples: dict[str, tuple[str, tuple[int, int]]] = {}
     for key, extensions in members.items():
         images = [extension for extension in extensions if extension != "json"]
-        if len(images) != 1 or len(extensions) != 2:
-            raise damaged(path, f"sample {key} must be one .json and one image, not .{', .'.join(sorted(extensions))}")
+        if len(images) > 1 or "json" not in extensions:
+            raise damaged(
+                path, f"sample {key} must be one .json and at most one image, not .{', .'.join(sorted(extensions))}"
+            )
         if key in seen:
             raise damaged(path, f"sample {key} is also in {seen[key].name}")
         seen[key] = path
-        samples[key] = images[0], index[f"{key}.json"]
+        samples[key] = "".join(images), index[f"{key}.json"]
     return samples
 
 
@@ -209,8 +249,10 @@ def _webdataset() -> ModuleType:
 
 
 def _same_file(record: ImageRecord, extension: str) -> None:
-    if record.image.file != f"{record.key}.{extension}":
-        raise RecordError(f"image.file is {record.image.file}, the member is {record.key}.{extension}", record.key)
+    expected = "" if record.image is None else record.image.file
+    found = f"{record.key}.{extension}" if extension else ""
+    if found != expected:
+        raise RecordError(f"image.file is {expected or 'none'}, the member is {found or 'missing'}", record.key)
 
 
 def _files(sample: ImageSample) -> dict[str, bytes]:
