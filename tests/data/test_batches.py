@@ -13,8 +13,9 @@ from tests.data.conftest import QUERIES, SLOT
 from tests.data.texts import HARMLESS
 from tinygptv.config import Config
 from tinygptv.data.batches import StageBatches
+from tinygptv.data.marks import IMAGE_MARK
 from tinygptv.data.order import Draw, SampleOrder
-from tinygptv.data.prompts import IGNORE_INDEX, IMAGE_MARK, Example, end_mark_id, prompt_text
+from tinygptv.data.prompts import IGNORE_INDEX, Example, end_mark_id, prompt_text
 from tinygptv.data.records import ImageInfo, ImageRecord, Record, Turn
 from tinygptv.data.tasks import instruction, record_task
 from tinygptv.evaluation import answering

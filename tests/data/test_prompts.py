@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from tinygptv.config import Prompt
@@ -25,22 +23,6 @@ def test_the_prompt_is_the_papers() -> None:
 
 def test_braces_in_an_instruction_stay(tokenizer: PreTrainedTokenizerFast) -> None:
     assert "[identify] {<1><2><3><4>} {}" in prompts.prompt_text(CHAT, "[identify] {<1><2><3><4>} {}")
-
-
-@pytest.mark.drill(17, "no text makes an image slot or ends a turn")
-@given(st.text(alphabet="#<>ImageHr ab\n", max_size=30), st.sampled_from(["###", "##", "#ab#", "</s>"]))
-def test_no_text_keeps_a_mark(text: str, end_mark: str) -> None:
-    for hostile in (text, text.replace("a", prompts.IMAGE_MARK), text.replace("b", end_mark), end_mark * 3 + text):
-        safe = prompts.defuse(hostile, end_mark)
-        assert end_mark not in safe
-        assert prompts.IMAGE_MARK not in safe
-        assert safe.replace(" ", "") == hostile.replace(" ", ""), "only spaces may come in"
-
-
-@pytest.mark.drill(17, "no text makes an image slot or ends a turn")
-@pytest.mark.parametrize("end_mark", ["\n", "#", " "])
-def test_a_mark_of_one_character_cannot_be_taken_apart(end_mark: str) -> None:
-    assert prompts.defuse("a # b\nc <ImageHere>", end_mark) == "a # b\nc <Image Here>"
 
 
 def test_a_mark_becomes_slots_between_separately_tokenised_texts(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -16,7 +16,7 @@ from tinygptv.ground.dvc import (
     object_file,
     object_files,
 )
-from tinygptv.ground.errors import DataError
+from tinygptv.ground.errors import DataError, UserError
 from tinygptv.ground.yaml_files import read_yaml
 
 
@@ -64,6 +64,30 @@ def test_lock_md5_finds_an_output_by_either_kind_of_path(repository):
     assert lock_md5(repository, folder.relative_to(repository)) == dvc_md5(folder)
     assert lock_md5(repository, repository / "data" / "tiny" / "two") is None
     assert lock_md5(repository / "made", repository / "made" / "x") is None
+
+
+def test_lock_md5_knows_the_files_of_a_folder(repository):
+    folder = repository / "data" / "tiny" / "one"
+    for file in (folder / "b" / "same.txt", folder / "a b.txt"):
+        assert lock_md5(repository, file) == dvc_md5(file)
+    assert lock_md5(repository, folder / "b") is None
+    listing = object_file(cache_folder(repository), dvc_md5(folder))
+    content = listing.read_bytes()
+    listing.chmod(0o644)
+    try:
+        listing.write_bytes(b"[")
+        assert lock_md5(repository, folder / "a b.txt") is None
+        listing.unlink()
+        assert lock_md5(repository, folder / "a b.txt") is None
+    finally:
+        listing.write_bytes(content)
+
+
+def test_a_configuration_that_dvc_cannot_read_is_named(tmp_path):
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text("[cache")
+    with pytest.raises(UserError, match="Invalid line"):
+        cache_folder(tmp_path)
 
 
 def test_the_cache_keeps_what_repro_and_add_stored_where_we_look_for_it(repository):

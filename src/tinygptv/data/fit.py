@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from tinygptv.data import prompts
+from tinygptv.data.marks import IMAGE_MARK, defuse
 from tinygptv.data.order import Draw
 from tinygptv.data.tasks import TEMPLATES
 from tinygptv.ground.errors import DataError
@@ -71,7 +72,7 @@ def check(
         sums = Counter[str]()
         most = _bound(entry, stage.prompt, slots)
         for number, record in enumerate(of_entry):
-            answers = [prompts.defuse(turn.answer, stage.prompt.end_mark) for turn in record.turns]
+            answers = [defuse(turn.answer, stage.prompt.end_mark) for turn in record.turns]
             sizes = [_size(answer, stage.max_answer_tokens, count) for answer in answers]
             sums["answers"] += len(sizes)
             if (
@@ -120,11 +121,11 @@ def _bound(task: str, prompt: Prompt, slots: int) -> Callable[[Record], int]:
     if not prompt.template:
         return lambda _: start
     longest = max(len(template.encode()) for template in TEMPLATES[task])
-    first = start + longest + len(prompts.prompt_text(prompt, "").replace(prompts.IMAGE_MARK, "").encode())
+    first = start + longest + len(prompts.prompt_text(prompt, "").replace(IMAGE_MARK, "").encode())
     later = longest + len(prompts.next_turn_text(prompt, "").encode())
 
     def most(record: Record) -> int:
-        asked = sum(len(prompts.defuse(turn.question, prompt.end_mark).encode()) for turn in record.turns)
+        asked = sum(len(defuse(turn.question, prompt.end_mark).encode()) for turn in record.turns)
         return first + (len(record.turns) - 1) * later + asked
 
     return most

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tinygptv.data.marks import IMAGE_MARK, defuse
 from tinygptv.ground.errors import DataError
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from tinygptv.config import Prompt
 
-IMAGE_MARK = "<ImageHere>"
 UNFINISHED = "\ufffd"
 """What a tokenizer makes of bytes that are no whole character."""
 IGNORE_INDEX = -100
@@ -77,15 +77,6 @@ def chat_template(prompt: Prompt) -> str:
         f"{{%- else -%}}{{{{- {head!r} -}}}}{{{{- parts(message) -}}}}{{{{- {tail!r} -}}}}{{%- endif -%}}"
         "{%- endfor -%}"
     )
-
-
-def defuse(text: str, end_mark: str) -> str:
-    """Take apart the marks in a text of others, so that it can neither open an image slot nor end a turn."""
-    text = text.replace(IMAGE_MARK, "<Image Here>")
-    apart = " ".join(end_mark)
-    while end_mark.strip() and apart != end_mark and end_mark in text:  # `#####` holds the mark `###` more than once
-        text = text.replace(end_mark, apart)
-    return text
 
 
 def encode_prompt(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -73,21 +71,35 @@ def locked_steps(root: Path) -> dict[str, dict[str, Any]]:
 
 
 def lock_md5(root: Path, path: Path) -> str | None:
-    """The md5 that ``dvc.lock`` records for an output.
+    """The md5 that ``dvc.lock`` records for an output, or for a file in one: such as a view, which a step depends on.
 
     Args:
         root: the checkout.
-        path: the output, absolute or relative to the root.
+        path: the output or file, absolute or relative to the root.
 
     Returns:
-        The md5, or None where no recorded stage has the output.
+        The md5, or None where no recorded stage has the output, or DVC's cache does not list its files.
+
+    Raises:
+        UserError: DVC refuses its configuration.
     """
     lock = root / DVC_LOCK
     if not lock.is_file():
         return None
     status = lock.stat()
-    wanted = (path.relative_to(root) if path.is_absolute() else path).as_posix()
-    return _locked(root, (status.st_ino, status.st_mtime_ns, status.st_size)).get(wanted)
+    wanted = path.relative_to(root) if path.is_absolute() else path
+    outs = _locked(root, (status.st_ino, status.st_mtime_ns, status.st_size))
+    if found := outs.get(wanted.as_posix()):
+        return found
+    folder = next((above for above in wanted.parents if outs.get(above.as_posix(), "").endswith(DIR)), None)
+    if folder is None:
+        return None
+    listing = object_file(cache_folder(root), outs[folder.as_posix()])
+    inner = wanted.relative_to(folder).as_posix()
+    try:
+        return next((file.md5 for file in listed_files(listing) if file.path == inner), None)
+    except (FileNotFoundError, ValueError):
+        return None  # pruned or damaged: no record of the file, and what is wrong with objects is the doctor's
 
 
 def cache_folder(root: Path) -> Path:
@@ -96,13 +108,14 @@ def cache_folder(root: Path) -> Path:
     Raises:
         UserError: DVC refuses; the message is its own.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "cache", "dir"], cwd=root, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        reason = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise UserError(f"{root}: {reason[0] if reason else 'dvc cache dir failed'}")
-    return root / done.stdout.strip()
+    from dvc.config import Config
+    from dvc.exceptions import DvcException
+
+    own = root / ".dvc"
+    try:
+        return Path(Config(str(own))["cache"].get("dir", own / "cache"))
+    except DvcException as error:
+        raise UserError(f"{root}: {error}") from None
 
 
 def object_file(cache: Path, md5: str) -> Path:

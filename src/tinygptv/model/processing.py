@@ -15,6 +15,7 @@ from transformers import BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
 
 from tinygptv.data import prompts
 from tinygptv.data.data_urls import from_base64, from_data_url, is_data_url
+from tinygptv.data.marks import IMAGE_MARK, defuse
 from tinygptv.ground.digests import SealedFolder
 from tinygptv.ground.errors import CheckpointError
 from tinygptv.ground.file_names import TOKENIZER
@@ -87,10 +88,10 @@ class TinyGPTVProcessor(SealedFolder, ProcessorMixin):
             features |= self.image_processor(self._seen(images), return_tensors=return_tensors, **size)
         if text is not None:
             texts = [text] if isinstance(text, str) else list(text)
-            marks = sum(t.count(prompts.IMAGE_MARK) for t in texts)
+            marks = sum(t.count(IMAGE_MARK) for t in texts)
             given = len(features["pixel_values"]) if images is not None else 0
             if marks != given and images is not None:
-                raise ValueError(f"the texts have {marks} places for images ({prompts.IMAGE_MARK}), {given} were given")
+                raise ValueError(f"the texts have {marks} places for images ({IMAGE_MARK}), {given} were given")
             features |= self.pad([self.encode_prompt(t) for t in texts], return_tensors)
         return BatchFeature(features)
 
@@ -156,9 +157,9 @@ class TinyGPTVProcessor(SealedFolder, ProcessorMixin):
     def _defuse(self, message: dict[str, Any]) -> dict[str, Any]:
         content = message["content"]
         if isinstance(content, str):
-            return message | {"content": prompts.defuse(content, self.end_mark)}
+            return message | {"content": defuse(content, self.end_mark)}
         parts = [
-            part | {"text": prompts.defuse(part["text"], self.end_mark)} if part.get("type") == "text" else part
+            part | {"text": defuse(part["text"], self.end_mark)} if part.get("type") == "text" else part
             for part in content
         ]
         return message | {"content": parts}

@@ -100,7 +100,7 @@ class Reader:
             rows.append(
                 Row(
                     record=example.record_id,
-                    task=draw.task,
+                    task=draw.entry,
                     image=self._image(example.image_key),
                     tokens=tuple(map(self._token, ids[:length], labels)),
                     padding=len(ids) - length,

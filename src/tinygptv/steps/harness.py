@@ -43,7 +43,7 @@ class StepContext:
     """Where outputs are written until the step ends well."""
     allowed_changes: tuple[str, ...] = ()
     """Keys in which a resume point may differ from this run."""
-    used: set[str] = field(default_factory=set)
+    used: set[Path] = field(default_factory=set)
     """Inputs that are on record already."""
 
     @property
@@ -86,36 +86,43 @@ class StepContext:
         folder.mkdir(parents=True, exist_ok=True)
         return folder / name
 
-    def input(self, step: str) -> Path:
+    def input(self, step: str, view: str | None = None) -> Path:
         """The output folder of an earlier step; what a step uses is on record in its run.
 
         Under DVC its content is compared with ``dvc.lock``: DVC itself does not notice that an object of its cache, or
         a file that kept its date, is damaged (``doctor/objects.py``). By hand, a step may use what was made by hand.
 
+        Args:
+            step: the earlier step.
+            view: the file of the output that this step depends on alone, such as ``views/stage1.json``. It names the
+                blocks that are used; those are not looked at here, for they may be terabytes: who reads them checks.
+
         Raises:
             DataError: the step has not run, or DVC calls the step with an input that is not the recorded one.
         """
         folder = data_folder(self.root, self.profile.name) / step
-        if not folder.is_dir():
-            raise DataError(f"{folder} is missing; run `dvc repro {step}` first")
-        recorded = None if step in self.used else lock_md5(self.root, folder)
-        if recorded is not None:
-            md5 = dvc_md5(folder)
-            if md5 != recorded and "DVC_STAGE" in os.environ:
+        part = folder / view if view else folder
+        if not part.exists():
+            raise DataError(f"{part} is missing; run `dvc repro {step}` first")
+        if part not in self.used and lock_md5(self.root, folder) is not None:
+            md5, recorded = dvc_md5(part), lock_md5(self.root, part)
+            if recorded not in (md5, None) and "DVC_STAGE" in os.environ:
                 raise DataError(
-                    f"{folder} is damaged, or changed by hand: it is not what dvc.lock records; "
+                    f"{part} is damaged, or changed by hand: it is not what dvc.lock records; "
                     f"`tinygptv doctor --deep` names the mending, `dvc commit -f {step}` keeps a change that you made"
                 )
-            self.run.dataset(step, folder, md5, self.step, contents(folder))
-        self.used.add(step)
+            self.run.dataset(step, part, md5, self.step, contents(part))
+        self.used.add(part)
         return folder
 
 
-def contents(folder: Path) -> dict[str, int]:
+def contents(part: Path) -> dict[str, int]:
     """How much is in a step's output: bytes, and rows where it counts records or images, named as MLflow names them."""
-    found = {"num_bytes": tree_size(folder)}
+    if part.is_file():
+        return {"num_bytes": part.stat().st_size}
+    found = {"num_bytes": tree_size(part)}
     for name in (SUMMARY, MANIFEST):
-        counted = read_json(folder / name) if (folder / name).is_file() else {}
+        counted = read_json(part / name) if (part / name).is_file() else {}
         rows = counted.get("records", counted.get("images"))
         if isinstance(rows, int):
             found["num_rows"] = rows
