@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygptv.config import Task
+from tinygptv.data.marks import most_bytes
 from tinygptv.data.record_rules import RecordError, parse_alone
 from tinygptv.data.records import TASKS, ImageRecord, Record, Turn
 from tinygptv.data.summary import mend
@@ -35,7 +36,7 @@ COLUMNS: Mapping[str, str] = {
     "crc32": "<u4",  # of these bytes
     "image": "V32",  # SHA-256 of its file
     "turns": "<i2",
-    "question_bytes": "<i4",  # of all turns, in UTF-8
+    "question_bytes": "<i4",  # of all turns, as ``most_bytes`` counts them
     "answer_bytes": "<i4",  # of all turns, of each its longest answer
     "longest_answer_bytes": "<i4",
 }
@@ -74,7 +75,7 @@ def rows_of(sample: ImageRecord, content: bytes, places: Sequence[tuple[int, int
     rows: list[IndexRow] = []
     for record, (offset, size) in zip(sample.records, places, strict=True):
         crc32 = zlib.crc32(content[offset : offset + size])
-        questions = sum(len(turn.question.encode()) for turn in record.turns)
+        questions = sum(most_bytes(turn.question) for turn in record.turns)
         answers = [_longest(turn) for turn in record.turns]
         counts = len(record.turns), questions, sum(answers), max(answers)
         rows.append((record.task, (0, begin + offset, size, crc32, image, *counts)))
@@ -179,13 +180,17 @@ class RecordIndex:
         digest = self._value("image", row).tobytes()
         return None if digest == NO_IMAGE else digest
 
+    def block(self, row: int) -> int:
+        """Number of the block that a record lies in."""
+        return int(self._value("block", row))
+
     def record(self, row: int) -> tuple[Record, bytes | None]:
         """A record, and the SHA-256 of its image.
 
         Raises:
             DataError: its tar is missing, or is not the one that the index was made of.
         """
-        block, offset, size = (int(self._value(name, row)) for name in ("block", "offset", "size"))
+        block, offset, size = self.block(row), int(self._value("offset", row)), int(self._value("size", row))
         content = os.pread(self._handle(block), size, offset)
         tar = self.tar(block)
         if zlib.crc32(content) != int(self._value("crc32", row)):
@@ -228,7 +233,7 @@ def block_name(split: str, block: int) -> str:
 
 
 def _longest(turn: Turn) -> int:
-    return max(len(text.encode()) for text in (turn.answer, *(text for text, _ in turn.accepted)))
+    return max(most_bytes(text) for text in (turn.answer, *(text for text, _ in turn.accepted)))
 
 
 def _slices(parts: Sequence[IndexPart]) -> Iterator[NDArray[Any]]:
