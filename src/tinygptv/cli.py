@@ -102,10 +102,14 @@ def plan(
     import json
 
     from tinygptv.config.profiles import read_profile
+    from tinygptv.ground.folders import data_folder
     from tinygptv.planning import plan, table
+    from tinygptv.planning.data import count_sets
 
-    chosen = read_profile(checkout(root), profile)
-    made = plan.make_plan(chosen.config, chosen.name, *plan.device_of(gpu, chosen.config.runtime))
+    folder = checkout(root)
+    chosen = read_profile(folder, profile)
+    counted = count_sets(data_folder(folder, chosen.name) / "shards")
+    made = plan.make_plan(chosen.config, chosen.name, *plan.device_of(gpu, chosen.config.runtime), counted)
     print(json.dumps(table.as_json(made), indent=2) if as_json else table.render(made))
     if not made.fits:
         raise typer.Exit(1)

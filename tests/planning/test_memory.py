@@ -6,9 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tinygptv.data.features import write_features
 from tinygptv.model.streaming import write_tensors
-from tinygptv.planning.memory import POINTS, RESERVE, disk, encoding, other_steps
+from tinygptv.planning.memory import POINTS, RESERVE, disk, encoding, other_steps, stage_memory
 from tinygptv.planning.sizes import measure
 from tinygptv.training.loop import new_state
 from tinygptv.training.resume import ResumePoints
@@ -20,10 +19,12 @@ def size_of(config, beginning: str) -> int:
     return found[0]
 
 
-def test_feature_shards(paper, tmp_path):
-    write_features(tmp_path / "0.tar", ((f"{n:07d}", torch.zeros(32, 768)) for n in range(100)))
-    planned = size_of(paper, "features") / 1000 / len(paper.features.image_sizes) * 100
-    assert planned == pytest.approx((tmp_path / "0.tar").stat().st_size, rel=0.01)
+def test_a_stage_that_encodes_holds_encoder_and_images(paper):
+    sizes, cached = measure(paper, "stage1"), paper.stage1
+    in_loop = paper.model_copy(update={"stage1": cached.model_copy(update={"features": "in_loop"})})
+    before, after = (stage_memory(config, "stage1", sizes, "cuda") for config in (paper, in_loop))
+    assert after.weights - before.weights == sizes.image_encoder.size("bfloat16", base_8bit=False)
+    assert (before.encoding, after.encoding) == (0, paper.features.batch_size * encoding(paper, cached.image_size))
 
 
 def test_resume_points(training, tmp_path):

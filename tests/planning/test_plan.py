@@ -9,6 +9,7 @@ import pytest
 from tinygptv.ground.errors import UserError
 from tinygptv.ground.names import STAGES
 from tinygptv.planning import plan
+from tinygptv.planning.data import set_plans
 from tinygptv.planning.memory import StageMemory, stage_memory
 from tinygptv.planning.plan import GB, changed, check, make_plan
 from tinygptv.planning.sizes import measure
@@ -21,7 +22,7 @@ def sizes(paper):
 
 
 def test_all_stages_of_the_paper_fit_a_card_of_24_gb(paper):
-    made = make_plan(paper, "paper", "cuda", 24 * GB)
+    made = make_plan(paper, "paper", "cuda", 24 * GB, {})
     assert [stage.fits for stage in made.stages] == [True] * 4
     assert made.fits
     assert all(stage.changes == () for stage in made.stages)
@@ -30,17 +31,17 @@ def test_all_stages_of_the_paper_fit_a_card_of_24_gb(paper):
 
 def test_a_stage_without_epochs_needs_nothing(paper):
     idle = paper.model_copy(update={"stage1": paper.stage1.model_copy(update={"epochs": 0})})
-    made = make_plan(idle, "paper", "cuda", GB)
+    made = make_plan(idle, "paper", "cuda", GB, {})
     first, second = made.stages[:2]
     assert (first.fits, first.memory.peak, first.trainable, first.compute.samples) == (True, 0, 0, 0)
     assert set(first.hours.values()) == {0.0}
-    assert (second.fits, second.memory) == (False, make_plan(paper, "paper", "cuda", GB).stages[1].memory)
+    assert (second.fits, second.memory) == (False, make_plan(paper, "paper", "cuda", GB, {}).stages[1].memory)
 
 
 @pytest.mark.parametrize("capacity", [2, 4, 6, 8, 12])
 @pytest.mark.parametrize("name", STAGES)
 def test_a_named_change_has_the_peak_that_it_is_said_to_have(paper, sizes, name, capacity):
-    made = plan._stage_plan(paper, name, sizes, "cuda", capacity * GB)
+    made = plan._stage_plan(paper, name, sizes, "cuda", capacity * GB, set_plans(paper, {}))
     if made.fits:
         assert made.changes == ()
         return
@@ -57,7 +58,7 @@ def test_a_named_change_has_the_peak_that_it_is_said_to_have(paper, sizes, name,
 def test_the_levers_are_named_with_their_keys(paper):
     stage = {"gradient_checkpointing": False, "label_only_logits": False, "micro_batch_size": 64}
     wide = paper.model_copy(update={"stage2": paper.stage2.model_copy(update=stage)})
-    made = make_plan(wide, "paper", "cuda", 24 * GB)
+    made = make_plan(wide, "paper", "cuda", 24 * GB, {})
     changes = {str(change): change.fits for change in made.stages[1].changes}
     assert changes == {
         "stage2.label_only_logits: true": False,
@@ -68,7 +69,7 @@ def test_the_levers_are_named_with_their_keys(paper):
 
 
 def test_levers_are_put_together_where_one_is_not_enough(paper, sizes):
-    last = plan._stage_plan(paper, "stage4", sizes, "cuda", 8 * GB)
+    last = plan._stage_plan(paper, "stage4", sizes, "cuda", 8 * GB, set_plans(paper, {}))
     assert not last.fits
     assert [str(change) for change in last.changes if change.fits] == [
         "stage4.micro_batch_size: 1, stage4.base_8bit: true"
@@ -113,5 +114,6 @@ def test_the_machine_is_asked_for_its_memory(smoke):
 
 def test_the_peak_is_the_sum_with_the_larger_of_what_never_meets():
     parts = {"weights": 1, "gradients": 2, "optimizer": 4, "activations": 8, "reserve": 16}
-    assert StageMemory(**parts, block=100, logits=7).peak == 131
-    assert StageMemory(**parts, block=7, logits=100).peak == 131
+    assert StageMemory(**parts, block=100, logits=7, encoding=0).peak == 131
+    assert StageMemory(**parts, block=7, logits=100, encoding=108).peak == 131
+    assert StageMemory(**parts, block=7, logits=100, encoding=109).peak == 132

@@ -20,7 +20,7 @@ def run(*arguments: str) -> int:
 
 @pytest.mark.parametrize("capacity", [24, 8, 2])
 def test_the_table_fits_a_terminal(paper, capacity):
-    made = make_plan(paper, "paper", "cuda", capacity * GB)
+    made = make_plan(paper, "paper", "cuda", capacity * GB, {})
     lines = render(made).splitlines()
     assert max(map(len, lines)) <= 100
     peaks = next(line.split() for line in lines if line.startswith("  peak"))
@@ -31,7 +31,7 @@ def test_the_table_fits_a_terminal(paper, capacity):
 
 def test_the_documentation_shows_the_present_plan(paper):
     shown = (ROOT / "docs" / "memory.md").read_text()
-    assert f"```text\n{render(make_plan(paper, 'paper', 'cuda', 24 * GB))}\n```" in shown
+    assert f"```text\n{render(make_plan(paper, 'paper', 'cuda', 24 * GB, {}))}\n```" in shown
 
 
 def test_exit_code_0_where_all_fit_and_1_where_not(capsys):
@@ -49,7 +49,7 @@ def test_without_a_gpu_it_is_the_machine_of_the_profile(capsys):
 def test_json_holds_bytes_and_what_is_assumed(capsys, paper):
     assert run("--profile", "paper", "--gpu", "24", "--json") == 0
     content = json.loads(capsys.readouterr().out)
-    made = make_plan(paper, "paper", "cuda", 24 * GB)
+    made = make_plan(paper, "paper", "cuda", 24 * GB, {})
     assert content == json.loads(json.dumps(as_json(made)))
     assert content["fits"] is True
     assert [stage["memory"]["peak"] for stage in content["stages"]] == [stage.memory.peak for stage in made.stages]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -45,6 +45,9 @@ class Stage(Section):
     """One of the four training stages."""
 
     image_size: Count = Field(description="Resolution of the cached features, one of `features.image_sizes`.")
+    features: Literal["cached", "in_loop"] = Field(
+        description="Where image features come from: the step `features`, or the encoder beside the loop; equal bits."
+    )
     prompt: Prompt
     trainable: tuple[Part, ...] = Field(
         description="Parts that train; norms by their weights alone. The others stay as earlier stages left them."

@@ -18,8 +18,6 @@ RESERVE = 2**30
 libraries. An assumption."""
 POINTS = 3
 """Resume points of a running stage: the two that are kept (``training/resume.py``), and the one being written."""
-MEMBER_OVERHEAD = 1024
-"""Bytes around an image's features: a tar header, a safetensors header, padding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,16 +33,18 @@ class StageMemory:
     """The backward pass of one block: what checkpointing computes again, and gradients on their way (estimated)."""
     logits: int
     """The head and the loss at their worst moment; never at the same time as ``block``."""
+    encoding: int
+    """The images of a forward pass of the image encoder in the loop; never at the same time as ``activations``."""
     reserve: int
 
     @property
     def peak(self) -> int:
         """The most at once."""
-        steady = self.weights + self.gradients + self.optimizer + self.activations
-        return steady + max(self.block, self.logits) + self.reserve
+        steady = self.weights + self.gradients + self.optimizer + self.reserve
+        return steady + max(self.activations + max(self.block, self.logits), self.encoding)
 
 
-NOTHING = StageMemory(weights=0, gradients=0, optimizer=0, activations=0, block=0, logits=0, reserve=0)
+NOTHING = StageMemory(weights=0, gradients=0, optimizer=0, activations=0, block=0, logits=0, encoding=0, reserve=0)
 """Of a stage without epochs: a file is copied."""
 
 
@@ -76,6 +76,7 @@ def stage_memory(config: Config, name: str, sizes: Sizes, device: Device) -> Sta
     """Memory of a stage on a device."""
     stage, trained = config.stage(name), sizes.stages[name]
     kept = activations(config, stage_pass(config, name, sizes, device))
+    in_loop = stage.features == "in_loop"
     return StageMemory(
         weights=sizes.weights(stage, name, config.runtime.dtype),
         gradients=trained.gradients,
@@ -83,6 +84,7 @@ def stage_memory(config: Config, name: str, sizes: Sizes, device: Device) -> Sta
         activations=kept.saved,
         block=kept.recomputed + kept.working,
         logits=kept.logits,
+        encoding=config.features.batch_size * encoding(config, stage.image_size) if in_loop else 0,
         reserve=RESERVE,
     )
 
@@ -132,13 +134,12 @@ def encoding(config: Config, image_size: int) -> int:
 
 
 def disk(config: Config, sizes: Sizes) -> tuple[DiskUse, ...]:
-    """What the steps leave on disk, the data sets and their shards not counted."""
+    """What the steps leave on disk, besides the data sets, their shards and features (``planning/data.py``)."""
     dtype = config.runtime.dtype
     stored = dtype if config.backbones.source == "hub" else "float32"
     frozen = (sizes.image_encoder, sizes.language_model)
     backbones = sum(part.size(stored, base_8bit=False) - part.buffers for part in frozen)
     trained = {name: stage.parameters * FLOAT32 for name, stage in sizes.stages.items()}
-    image = config.model.qformer.num_query_tokens * config.model.qformer.hidden_size * FLOAT32 + MEMBER_OVERHEAD
     package = (
         sizes.image_encoder.size(dtype, base_8bit=False)
         + sizes.projections.parameters * number_size(dtype)
@@ -147,10 +148,6 @@ def disk(config: Config, sizes: Sizes) -> tuple[DiskUse, ...]:
     largest = max(trained, key=lambda name: trained[name])
     return (
         DiskUse(what="backbones", size=backbones),
-        DiskUse(
-            what=f"features, 1,000 images at {len(config.features.image_sizes)} sizes",
-            size=1000 * image * len(config.features.image_sizes),
-        ),
         DiskUse(
             what="checkpoints of the four stages", size=sum(stage.held * FLOAT32 for stage in sizes.stages.values())
         ),

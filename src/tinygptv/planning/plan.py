@@ -15,6 +15,7 @@ from tinygptv.config import Config, Runtime, Stage
 from tinygptv.ground.errors import UserError
 from tinygptv.ground.names import LAST_STAGE, STAGES
 from tinygptv.planning.compute import PEAK_TFLOPS, Compute, encoder_forward, stage_compute
+from tinygptv.planning.data import Counted, SetPlan, Way, cheaper_way, set_plans
 from tinygptv.planning.memory import (
     NOTHING,
     DiskUse,
@@ -66,6 +67,10 @@ class StagePlan:
     fits: bool
     changes: tuple[Change, ...]
     """Where it does not fit: each lever alone, then, if none is enough, several together."""
+    features: Way
+    """Where its image features come from."""
+    cheaper: Way | None
+    """The way with fewer operations; None before ``shards`` has counted the images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +86,7 @@ class Plan:
     """Part of the model to its parameters."""
     stages: tuple[StagePlan, ...]
     steps: tuple[StepMemory, ...]
+    sets: tuple[SetPlan, ...]
     disk: tuple[DiskUse, ...]
     encoder_forward: dict[int, float]
     """Image size to the operations of image tower and Q-Former for one image."""
@@ -91,7 +97,7 @@ class Plan:
         return all(stage.fits for stage in self.stages)
 
 
-def make_plan(config: Config, profile: str, device: Device, capacity: int) -> Plan:
+def make_plan(config: Config, profile: str, device: Device, capacity: int, counted: Mapping[str, Counted]) -> Plan:
     """Plan all steps of a profile.
 
     Args:
@@ -99,8 +105,10 @@ def make_plan(config: Config, profile: str, device: Device, capacity: int) -> Pl
         profile: its name.
         device: ``cuda`` or ``cpu``; they keep different things.
         capacity: bytes of the device.
+        counted: data set → what its shards hold, for those that have some.
     """
     sizes = measure(config)
+    sets = set_plans(config, counted)
     counts = {
         "image encoder": sizes.image_encoder.parameters,
         "projections": sizes.projections.parameters,
@@ -113,8 +121,9 @@ def make_plan(config: Config, profile: str, device: Device, capacity: int) -> Pl
         device=device,
         capacity=capacity,
         parameters=counts,
-        stages=tuple(_stage_plan(config, name, sizes, device, capacity) for name in STAGES),
+        stages=tuple(_stage_plan(config, name, sizes, device, capacity, sets) for name in STAGES),
         steps=other_steps(config, sizes),
+        sets=sets,
         disk=disk(config, sizes),
         encoder_forward={size: encoder_forward(config, size) for size in config.features.image_sizes},
     )
@@ -170,7 +179,9 @@ def device_here(settings: Runtime) -> tuple[Device, int]:
     return "cpu", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _stage_plan(config: Config, name: str, sizes: Sizes, device: Device, capacity: int) -> StagePlan:
+def _stage_plan(
+    config: Config, name: str, sizes: Sizes, device: Device, capacity: int, sets: tuple[SetPlan, ...]
+) -> StagePlan:
     stage = config.stage(name)
     run = stage_pass(config, name, sizes, device)
     memory = stage_memory(config, name, sizes, device) if stage.steps else NOTHING
@@ -188,6 +199,8 @@ def _stage_plan(config: Config, name: str, sizes: Sizes, device: Device, capacit
         hours={gpu: compute.hours(peak) for gpu, peak in PEAK_TFLOPS.items()} if run.half else {},
         fits=fits,
         changes=() if fits else tuple(_changes(config, name, sizes, device, capacity)),
+        features=stage.features,
+        cheaper=cheaper_way(config, name, sets),
     )
 
 
@@ -225,6 +238,7 @@ def _levers(config: Config, name: str) -> dict[str, Sequence[Any]]:
     levers: dict[str, Sequence[Any]] = {
         f"{name}.label_only_logits": [] if stage.label_only_logits else [True],
         f"{name}.gradient_checkpointing": [] if stage.gradient_checkpointing else [True],
+        f"{name}.features": ["cached"] if stage.features == "in_loop" else [],
         f"{name}.micro_batch_size": _smaller_micro_batches(stage),
         "runtime.dtype": ["bfloat16"] if config.runtime.dtype == "float32" else [],
         f"{name}.base_8bit": [] if stage.base_8bit else [True],

@@ -87,10 +87,12 @@ class Sizes:
     stages: dict[str, TrainedSize]
 
     def weights(self, stage: Stage, name: str, dtype: str) -> int:
-        """Bytes of the weights that a stage holds; the image encoder is not among them, its features are cached."""
+        """Bytes of the weights that a stage holds, the image encoder's among them where it runs in the loop."""
         adapters = self.stages[name].adapters * FLOAT32
+        encoder = self.image_encoder.size(dtype, base_8bit=False) if stage.features == "in_loop" else 0
         return (
-            self.language_model.size(dtype, base_8bit=stage.base_8bit)
+            encoder
+            + self.language_model.size(dtype, base_8bit=stage.base_8bit)
             + self.projections.size(dtype, base_8bit=False)
             + adapters
         )

@@ -8,9 +8,13 @@ from typing import Any
 
 from tinygptv.ground.tables import plain_table
 from tinygptv.planning.compute import PEAK_TFLOPS, UTILISATION
+from tinygptv.planning.data import SetPlan, encoding_hours
 from tinygptv.planning.memory import RESERVE
 from tinygptv.planning.plan import GB, Plan, StagePlan, gigabytes
 
+IN_LOOP = "  encoding in the loop *"
+SLOWEST = min(PEAK_TFLOPS, key=lambda gpu: PEAK_TFLOPS[gpu])
+"""The device on which hours of encoding are told."""
 MEMORY: dict[str, Callable[[StagePlan], int]] = {
     "  weights": lambda stage: stage.memory.weights,
     "  gradients": lambda stage: stage.memory.gradients,
@@ -18,6 +22,7 @@ MEMORY: dict[str, Callable[[StagePlan], int]] = {
     "  activations": lambda stage: stage.memory.activations,
     "  a block's backward pass *": lambda stage: stage.memory.block,
     "  logits and loss *": lambda stage: stage.memory.logits,
+    IN_LOOP: lambda stage: stage.memory.encoding,
     "  reserve": lambda stage: stage.memory.reserve,
     "  peak": lambda stage: stage.memory.peak,
 }
@@ -32,6 +37,7 @@ def render(plan: Plan) -> str:
         plain_table(("", *(stage.name for stage in plan.stages)), _stage_rows(plan), right=range(1, 5)),
         _too_large(plan),
         plain_table(("other steps", "", "peak, GB", ""), _step_rows(plan), right=(2,)),
+        _data(plan),
         plain_table(("disk", "GB"), [(use.what, _number(use.size)) for use in plan.disk], right=(1,)),
         _notes(plan),
     ]
@@ -44,6 +50,10 @@ def as_json(plan: Plan) -> dict[str, Any]:
     for entry, stage in zip(content["stages"], plan.stages, strict=True):
         entry["memory"]["peak"] = stage.memory.peak
         entry["compute"]["per_sample"] = stage.compute.per_sample
+    for entry, of_set in zip(content["sets"], plan.sets, strict=True):
+        entry |= {"features": of_set.features, "once": of_set.once, "in_loop": of_set.in_loop}
+        entry["cheaper"] = of_set.cheaper
+        entry["hours"] = {gpu: _encoding(of_set, gpu) for gpu in plan.stages[0].hours}
     assumed = {"utilisation": UTILISATION, "peak_tflops": PEAK_TFLOPS, "reserve": RESERVE}
     return content | {"fits": plan.fits, "assumed": assumed}
 
@@ -66,12 +76,15 @@ def _stage_rows(plan: Plan) -> list[tuple[str, ...]]:
         row("memory, GB", lambda stage: ""),
     ]
     for label, size in MEMORY.items():
-        rows.append(row(label, lambda stage, size=size: _number(size(stage))))  # type: ignore[misc]
+        if label != IN_LOOP or any(map(size, stages)):
+            rows.append(row(label, lambda stage, size=size: _number(size(stage))))  # type: ignore[misc]
     rows += [
         row(f"  of {gigabytes(plan.capacity)}", lambda stage: f"{stage.memory.peak / plan.capacity:.0%}"),
         row("  fits", lambda stage: "yes" if stage.fits else "NO"),
         row("samples", lambda stage: f"{stage.compute.samples:,.0f}"),
         row("operations a sample, 10^9", lambda stage: _billions(stage.compute.per_sample)),
+        row("image features", lambda stage: stage.features),
+        row("  cheaper", lambda stage: stage.cheaper or "?"),
     ]
     if stages[0].hours:
         rows.append(row("hours at most, by assumption", lambda stage: ""))
@@ -101,14 +114,39 @@ def _step_rows(plan: Plan) -> list[tuple[str, ...]]:
     ]
 
 
+def _data(plan: Plan) -> str:
+    """Data sets with what they take; where no hours are known, operations."""
+    rows, gpu = [], SLOWEST if plan.stages[0].hours else ""
+    for of_set in plan.sets:
+        in_loop, once = (
+            "?" if work is None else _figure(encoding_hours(work, gpu) if gpu else work / 1e15)
+            for work in (of_set.in_loop, of_set.once)
+        )
+        sizes = ("?" if size is None else _number(size) for size in (of_set.shards, of_set.features))
+        images = "?" if of_set.images is None else f"{of_set.images:,}"
+        name, samples = f"{of_set.dataset}, {of_set.image_size}", f"{of_set.samples:,.0f}"
+        rows.append((name, images, samples, *sizes, once, in_loop, of_set.cheaper or "?"))
+    first = f"data set, pixels; GB, {'hours' if gpu else '10^15'}"
+    head = (first, "images", "samples", "shards", "features", "once", "in loop", "cheaper")
+    return plain_table(head, rows, right=range(1, 7))
+
+
+def _encoding(of_set: SetPlan, gpu: str) -> dict[str, float | None]:
+    once = None if of_set.once is None else encoding_hours(of_set.once, gpu)
+    return {"once": once, "in_loop": encoding_hours(of_set.in_loop, gpu)}
+
+
 def _notes(plan: Plan) -> str:
     encoder = ", ".join(f"{_billions(flops)} at {size} px" for size, flops in plan.encoder_forward.items())
+    on = f"Hours: {SLOWEST}. " if plan.stages[0].hours else ""
     lines = [
         "* never at the same time: the larger one counts.",
         "Exact: parameters, weights, gradients, optimizer, checkpoints. By formula: activations, logits.",
         f"Estimated: a block's gradients on their way, other steps. Assumed: {RESERVE / GB:.2f} GB of reserve.",
         "Sequences are as long as max_sequence_tokens allows; real ones are shorter.",
-        f"The step features also takes {encoder} (10^9 operations an image), once.",
+        f"Tower and Q-Former take {encoder} (10^9 operations an image):",
+        "once an image of the set where its features are cached, else at every sample. So caching pays for",
+        f"sets with fewer images than samples. {on}`?`: shards has not counted them.",
         f"Hours assume {UTILISATION:.0%} of the makers' peak for bfloat16. They are no measurement."
         if plan.stages[0].hours
         else "Hours are estimated for runtime.dtype bfloat16 only.",
@@ -123,6 +161,10 @@ def _number(size: int) -> str:
 def _billions(operations: float) -> str:
     billions = operations / 1e9
     return f"{billions:,.0f}" if billions >= 10 else f"{billions:.3f}"
+
+
+def _figure(number: float) -> str:
+    return f"{number:.1f}" if number >= 1 else f"{number:.2g}"
 
 
 def _hours(hours: float) -> str:
