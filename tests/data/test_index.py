@@ -89,6 +89,21 @@ def test_every_record_is_found_in_the_order_of_task_block_key_and_position(build
     index.close()
 
 
+def test_images_are_read_where_they_lie(build, tmp_path):
+    index = RecordIndex(build([sample(1), text(2), sample(3)], [sample(4)]))
+    digests = [index.image(row) for row in range(len(index))]
+    found = [index.image_bytes(row) for row, digest in enumerate(digests) if digest]
+    assert [hashlib.sha256(content).digest() for content in found] == [digest for digest in digests if digest]
+    assert set(found) == {picture(1), picture(3), picture(4)}
+    tar = tmp_path / "train-000001.tar"
+    content = tar.read_bytes()
+    place = content.index(picture(4)) + 20
+    tar.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    row = digests.index(hashlib.sha256(picture(4)).digest())
+    with pytest.raises(DataError, match=rf"train-000001\.tar: the image of row {row} in train\.arrow is damaged"):
+        index.image_bytes(row)
+
+
 def test_columns_say_what_the_texts_say(build, monkeypatch):
     """Also over the ends of batches, which are of one size."""
     monkeypatch.setattr(module, "BATCH_ROWS", 4)

@@ -12,6 +12,7 @@ import zlib
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ COLUMNS: Mapping[str, str] = {
     "size": "<i4",
     "crc32": "<u4",  # of these bytes
     "image": "V32",  # SHA-256 of its file
+    "image_offset": "<i8",  # of its file in the tar
+    "image_size": "<i4",
     "turns": "<i2",
     "question_bytes": "<i4",  # of all turns, as ``most_bytes`` counts them
     "answer_bytes": "<i4",  # of all turns, of each its longest answer
@@ -62,7 +65,9 @@ class IndexPart:
     """Task → its rows, which are in the order of ``TASKS``."""
 
 
-def rows_of(sample: ImageRecord, content: bytes, places: Sequence[tuple[int, int]], begin: int) -> list[IndexRow]:
+def rows_of(
+    sample: ImageRecord, content: bytes, places: Sequence[tuple[int, int]], begin: int, image_place: tuple[int, int]
+) -> list[IndexRow]:
     """The rows of a sample's records; the number of the block is left open.
 
     Args:
@@ -70,6 +75,7 @@ def rows_of(sample: ImageRecord, content: bytes, places: Sequence[tuple[int, int
         content: its JSON.
         places: of the records in it, as ``ImageRecord.json_and_places`` gives them.
         begin: where the JSON begins in the tar.
+        image_place: where the file of its image begins in the tar, and its size; zeros where it has none.
     """
     image = NO_IMAGE if sample.image is None else bytes.fromhex(sample.image.sha256)
     rows: list[IndexRow] = []
@@ -78,7 +84,7 @@ def rows_of(sample: ImageRecord, content: bytes, places: Sequence[tuple[int, int
         questions = sum(most_bytes(turn.question) for turn in record.turns)
         answers = [_longest(turn) for turn in record.turns]
         counts = len(record.turns), questions, sum(answers), max(answers)
-        rows.append((record.task, (0, begin + offset, size, crc32, image, *counts)))
+        rows.append((record.task, (0, begin + offset, size, crc32, image, *image_place, *counts)))
     return rows
 
 
@@ -199,6 +205,19 @@ class RecordIndex:
             return parse_alone(content, self.dataset, f"row {row}"), self.image(row)
         except RecordError as error:
             raise DataError(f"{tar}: {error}; {mend(tar.parent)}") from None
+
+    def image_bytes(self, row: int) -> bytes:
+        """The file of a record's image; only for a record that has one.
+
+        Raises:
+            DataError: its tar is missing, or the bytes are not those that the index was made of.
+        """
+        block, offset = self.block(row), int(self._value("image_offset", row))
+        content = os.pread(self._handle(block), int(self._value("image_size", row)), offset)
+        if sha256(content).digest() != self.image(row):
+            tar = self.tar(block)
+            raise DataError(f"{tar}: the image of row {row} in {self._path.name} is damaged; {mend(tar.parent)}")
+        return content
 
     def tar(self, block: int) -> Path:
         """Where a block's tar lies."""

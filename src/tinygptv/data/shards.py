@@ -146,10 +146,11 @@ def write_block(tar: Path, rows: Path, samples: Iterable[tuple[ImageRecord, byte
         for sample, image_bytes in samples:
             content, places = sample.json_and_places()
             begin = writer.add(f"{sample.key}.json", content)
+            image_place = 0, 0
             if sample.image is not None:
-                writer.add(sample.image.file, image_bytes)
+                image_place = writer.add(sample.image.file, image_bytes), len(image_bytes)
                 images += 1
-            found.extend(rows_of(sample, content, places, begin))
+            found.extend(rows_of(sample, content, places, begin, image_place))
             count += 1
         sha256 = writer.end()
     return sha256, {"samples": count, "images": images, "tasks": write_part(rows, found)}
