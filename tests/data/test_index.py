@@ -119,6 +119,7 @@ def test_columns_say_what_the_texts_say(build, monkeypatch):
     records = [index.record(row)[0] for row in range(len(index))]
     assert values["turns"].tolist() == [len(record.turns) for record in records]
     assert values["question_bytes"].tolist() == [sum(most_bytes(t.question) for t in r.turns) for r in records]
+    assert values["first_question_bytes"].tolist() == [most_bytes(r.turns[0].question) for r in records]
     assert values["answer_bytes"][vqa][:2].tolist() == [5, 2]
     assert list(index.column("block", range(0))) == []
 

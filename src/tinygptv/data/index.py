@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tinygptv.config import Task
 from tinygptv.data.marks import most_bytes
 from tinygptv.data.record_rules import RecordError, parse_alone
-from tinygptv.data.records import TASKS, ImageRecord, Record, Turn
+from tinygptv.data.records import TASKS, ImageRecord, Record
 from tinygptv.data.summary import mend
 from tinygptv.ground.errors import DataError
 
@@ -39,7 +39,8 @@ COLUMNS: Mapping[str, str] = {
     "image_offset": "<i8",  # of its file in the tar
     "image_size": "<i4",
     "turns": "<i2",
-    "question_bytes": "<i4",  # of all turns, as ``most_bytes`` counts them
+    "first_question_bytes": "<i4",  # as ``most_bytes`` counts them, like those below
+    "question_bytes": "<i4",  # of all turns
     "answer_bytes": "<i4",  # of all turns, of each its longest answer
     "longest_answer_bytes": "<i4",
 }
@@ -81,9 +82,9 @@ def rows_of(
     rows: list[IndexRow] = []
     for record, (offset, size) in zip(sample.records, places, strict=True):
         crc32 = zlib.crc32(content[offset : offset + size])
-        questions = sum(most_bytes(turn.question) for turn in record.turns)
-        answers = [_longest(turn) for turn in record.turns]
-        counts = len(record.turns), questions, sum(answers), max(answers)
+        questions = [most_bytes(turn.question) for turn in record.turns]
+        answers = [max(map(most_bytes, turn.answers)) for turn in record.turns]
+        counts = len(record.turns), questions[0], sum(questions), sum(answers), max(answers)
         rows.append((record.task, (0, begin + offset, size, crc32, image, *image_place, *counts)))
     return rows
 
@@ -249,10 +250,6 @@ class RecordIndex:
 def block_name(split: str, block: int) -> str:
     """What the files of a block are called, without their suffix."""
     return f"{split}-{block:06d}"
-
-
-def _longest(turn: Turn) -> int:
-    return max(most_bytes(text) for text in (turn.answer, *(text for text, _ in turn.accepted)))
 
 
 def _slices(parts: Sequence[IndexPart]) -> Iterator[NDArray[Any]]:

@@ -30,6 +30,11 @@ class Turn:
     """Where several answers are right: each with its weight in the draw of a step. ``answer`` is the heaviest of them,
     the first of equals; it is the one that is asked for."""
 
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """All answers that are right."""
+        return tuple(text for text, _ in self.accepted) or (self.answer,)
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
