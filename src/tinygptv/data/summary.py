@@ -13,14 +13,17 @@ from typing import Any
 
 from tinygptv.data.record_rules import FIRST_SET
 from tinygptv.ground.errors import DataError
-from tinygptv.ground.file_names import BACKBONES_VIEW, SUMMARY
+from tinygptv.ground.file_names import SUMMARY
 from tinygptv.ground.files import read_json, write_json
 from tinygptv.ground.names import STEPS
 
 TRAINING, HELD_OUT, TEST = "train-*.tar", "val-*.tar", "test-*.tar"
 """Patterns of the tars of a split."""
+SPLITS = ("train", "val", "test")
 DIGESTS = "digests"
 """Key of ``summary.json``: tar → SHA-256. Where the file is there, the tars beside it must have these digests."""
+INDEXES = "indexes"
+"""Key of ``summary.json``: split → SHA-256 of its index (``data/index.py``)."""
 
 _NUMBERED = r"-\d{6}\.tar"
 
@@ -114,17 +117,6 @@ def replace_split(
     records = sum(part["records"] for part in splits.values())
     now = {"splits": splits, "records": records, DIGESTS: {**others, **digests}}
     write_json(folder / SUMMARY, {"rejected": 0} | former | now)
-
-
-def write_view(folder: Path, *, published: bool = False) -> None:
-    """Say what of a folder of shards the step ``backbones`` uses; DVC compares this file alone.
-
-    Stand-ins are made from the training shards, published backbones from none.
-    """
-    digests = read_digests(folder) or {}
-    view = folder / BACKBONES_VIEW
-    view.parent.mkdir(exist_ok=True)
-    write_json(view, {name: digests[name] for name in digests if not published and fnmatchcase(name, TRAINING)})
 
 
 def mend(folder: Path) -> str:

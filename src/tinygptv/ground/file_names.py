@@ -7,8 +7,6 @@ DVC_YAML, DVC_LOCK, PARAMS = "dvc.yaml", "dvc.lock", "params.yaml"
 
 SUMMARY = "summary.json"
 """Beside tars: which of them belong to the folder (``data/summary.py``)."""
-BACKBONES_VIEW = "views/backbones.json"
-"""Beside shards: what of them ``backbones`` uses, on which alone it depends."""
 DOWNLOAD_SOURCE = "source.json"
 """Beside what was downloaded: where it comes from."""
 
@@ -44,3 +42,8 @@ GATE, GATE_TABLE = "gate.json", "gate.md"
 """A decision of the gate, for programs and for people."""
 VERIFICATION = "verify.json"
 """What ``tinygptv verify`` found."""
+
+
+def view_of(step: str) -> str:
+    """Beside what a step makes for several others: what of it this one uses, on which alone it depends."""
+    return f"views/{step}.json"

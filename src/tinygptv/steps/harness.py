@@ -71,6 +71,11 @@ class StepContext:
         return folder
 
     @property
+    def blocks(self) -> Path:
+        """The folder of this step's finished blocks, for the next run as well: outputs hold links to them."""
+        return state_folder(self.root, self.profile.name) / "blocks" / self.step
+
+    @property
     def reports(self) -> Path:
         """``reports/<profile>``, for the few facts that differ between machines and are no output."""
         return reports_folder(self.root, self.profile.name)
