@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.promotion.worlds import World, cache_of, make_duel, make_root
-from tinygptv.promotion import materials
+from tinygptv.ground import materials
 from tinygptv.tracking.client import Tracking
 
 

@@ -15,12 +15,14 @@ from tinygptv.config.backbones import (
     Pretrained,
     Pretraining,
     Published,
+    Taken,
     TextPretraining,
     VisionPretraining,
 )
 from tinygptv.config.base import Family, Part, Section, Task
 from tinygptv.config.data import DataSet, Entry, Features, Loader, Shards, check_sets, parse_entry
 from tinygptv.config.evaluation import Evaluate, Gate, Quantize, Register
+from tinygptv.config.init import Init
 from tinygptv.config.model import Lora, Model, QFormer, Runtime, Text, Vision
 from tinygptv.config.training import Prompt, Schedule, Stage
 from tinygptv.ground.names import STAGES
@@ -34,6 +36,7 @@ __all__ = [
     "Family",
     "Features",
     "Gate",
+    "Init",
     "Loader",
     "Lora",
     "Model",
@@ -50,6 +53,7 @@ __all__ = [
     "Section",
     "Shards",
     "Stage",
+    "Taken",
     "Task",
     "Text",
     "TextPretraining",
@@ -66,6 +70,7 @@ class Config(Section):
     model: Model
     data: dict[str, DataSet]
     shards: Shards
+    init: Init | None = None
     backbones: Backbones = Field(discriminator="source")
     features: Features
     loader: Loader
@@ -83,6 +88,17 @@ class Config(Section):
         if isinstance(self.backbones, Pretrained):
             for dataset in self.backbones.data:
                 self._check_set("backbones.data", dataset)
+        return self
+
+    @model_validator(mode="after")
+    def _starts_from_one_thing(self) -> Self:
+        if (self.init is not None) != isinstance(self.backbones, Taken):
+            source = self.backbones.source
+            raise ValueError(
+                f"init: needs `backbones: {{source: init}}`, not source {source}"
+                if self.init is not None
+                else "init: is missing, but backbones.source is init; write `init: {from: …}`"
+            )
         return self
 
     @model_validator(mode="after")

@@ -68,4 +68,10 @@ class Published(Section):
     folder: str = Field(description="Folder that holds the files already; empty: they are downloaded.")
 
 
-Backbones = Pretrained | Published
+class Taken(Section):
+    """Those that the section `init` names."""
+
+    source: Literal["init"] = Field(description="This kind of source.")
+
+
+Backbones = Pretrained | Published | Taken

@@ -10,11 +10,17 @@ SUMMARY = "summary.json"
 DOWNLOAD_SOURCE = "source.json"
 """Beside what was downloaded: where it comes from."""
 
+INIT = "init.json"
+"""Beside what was downloaded: what the section ``init`` of the profile names, and its digest."""
+
 IMAGE_ENCODER, LANGUAGE_MODEL = "image_encoder.safetensors", "language_model.safetensors"
 """The backbones, beside their tokenizer."""
 
+INIT_FOLDER = "init"
+"""Beside the backbones, where a profile starts from what stages have trained: their checkpoint."""
+
 TRAINED, MANIFEST, HISTORY = "trained.safetensors", "manifest.json", "history.json"
-"""What a stage leaves; ``features`` has a manifest of its own."""
+"""What a stage leaves; ``features`` and ``backbones`` have manifests of their own."""
 TRACE = "trace.jsonl"
 """One line for each step of a stage; ``history.json`` has the means that the loss curve shows."""
 CUTS = "cuts.json"

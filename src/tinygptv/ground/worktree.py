@@ -21,7 +21,7 @@ from tinygptv.ground.dvc import cache_folder
 from tinygptv.ground.errors import ConfigError, UserError, from_os_error
 from tinygptv.ground.file_names import DVC_LOCK, PARAMS
 from tinygptv.ground.files import replace_folder, sha256_tree, write_text
-from tinygptv.ground.folders import STATE
+from tinygptv.ground.folders import STATE, data_folder
 from tinygptv.ground.locks import only_one
 from tinygptv.ground.yaml_files import active_profile, read_yaml
 
@@ -36,6 +36,13 @@ _HELD: dict[Path, AbstractContextManager[None]] = {}
 def folder_of(root: Path, profile: str, *, nightly: bool = False) -> Path:
     """Where a profile's worktree lies: its own, or that of scheduled runs."""
     return root / STATE / "worktrees" / (f"nightly-{profile}" if nightly else profile)
+
+
+def output_folders(root: Path, profile: str, step: str) -> list[Path]:
+    """Where a step's output of any profile may lie, seen from the main checkout or a worktree; the nearest first."""
+    main = root.parents[2] if root.parent == root.parents[2] / STATE / "worktrees" else root
+    homes = dict.fromkeys((root, main, folder_of(main, profile)))
+    return [data_folder(home, profile) / step for home in homes]
 
 
 def how_to_make(root: Path, profile: str, step: str = "") -> str:

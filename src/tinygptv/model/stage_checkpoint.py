@@ -31,7 +31,7 @@ class Manifest:
 
     stage: str
     parent: dict[str, str] | None
-    """Stage and digest of the checkpoint that training began from; None for stage 1 and imported weights."""
+    """Stage and digest of the checkpoint that training began from, or ``init``; None where there was none."""
     backbones: dict[str, str]
     """Digests of the frozen weights and the tokenizer."""
     features: str
@@ -51,6 +51,8 @@ class Manifest:
     """Settings that were changed while it trained (``--allow-changed``); none in a reproducible run."""
     sha256: str
     """Digest of ``trained.safetensors``."""
+    init: dict[str, str] = field(default_factory=dict)
+    """What the profile started from, as its section ``init`` names it (``from``), and its digest; empty for nothing."""
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -64,6 +66,12 @@ def parent_of(stage: str) -> str | None:
     """The stage whose checkpoint a stage begins from."""
     index = STAGES.index(stage)
     return STAGES[index - 1] if index else None
+
+
+def init_of(backbones: Path) -> dict[str, str]:
+    """What a profile started from, by the manifest of its backbones; empty for nothing."""
+    path = backbones / MANIFEST
+    return dict(read_json(path)["init"]) if path.is_file() else {}
 
 
 def write_checkpoint(folder: Path, tensors: dict[str, torch.Tensor], manifest: dict[str, Any]) -> None:
@@ -113,8 +121,8 @@ def hand_on(parent: Path, stage: str, folder: Path, manifest: dict[str, Any]) ->
     _write_manifest(folder, {**manifest, "parent": origin, "trainable": {}, "held": given.held or given.trainable})
 
 
-def read_manifest(folder: Path, stage: str) -> Manifest:
-    """Read and check the manifest of a stage's checkpoint.
+def read_manifest(folder: Path, stage: str | None = None) -> Manifest:
+    """Read and check the manifest of a stage's checkpoint; None: whichever stage it is of.
 
     Raises:
         CheckpointError: it belongs to another stage, has other keys, or the tensors are not those it was written for.
@@ -123,8 +131,10 @@ def read_manifest(folder: Path, stage: str) -> Manifest:
     try:
         manifest = Manifest(**content)
     except TypeError:
-        raise CheckpointError(f"{folder / MANIFEST} has other keys than this version writes; repeat {stage}") from None
-    if manifest.stage != stage:
+        raise CheckpointError(
+            f"{folder / MANIFEST} has other keys than this version writes; repeat {stage or folder.name}"
+        ) from None
+    if stage is not None and manifest.stage != stage:
         raise CheckpointError(f"{folder} is a checkpoint of {manifest.stage}, {stage} is needed here")
     if not (folder / TRAINED).is_file() or sha256_file(folder / TRAINED) != manifest.sha256:
         raise CheckpointError(f"{folder / TRAINED} is missing or not the file of its manifest; run `dvc checkout`")

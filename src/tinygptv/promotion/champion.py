@@ -15,10 +15,10 @@ from typing import Any
 from tinygptv.config.profiles import Profile
 from tinygptv.ground.errors import UserError
 from tinygptv.ground.file_names import GATE, GATE_TABLE, PREDICTIONS
+from tinygptv.ground.materials import output
 from tinygptv.promotion import contest
 from tinygptv.promotion.contest import Exam, Examine
 from tinygptv.promotion.decide import Check, Credentials, Decision, Registered, on_contest, on_credentials
-from tinygptv.promotion.materials import output
 from tinygptv.promotion.promote import outputs_of, own_registered, package_of
 from tinygptv.promotion.record import markdown
 from tinygptv.tracking.client import Tracking, reachable, require_store

@@ -16,6 +16,7 @@ from tinygptv.config.profiles import Profile
 from tinygptv.ground.errors import DataError, UserError
 from tinygptv.ground.file_names import PACKAGE_FOLDER, PREDICTIONS
 from tinygptv.ground.files import sha256_tree
+from tinygptv.ground.materials import output
 from tinygptv.promotion import contest, record
 from tinygptv.promotion.aliases import ROLLED_BACK_TAGS, make_champion, moves, only_promotion, require_champion
 from tinygptv.promotion.contest import Exam, Examine
@@ -28,7 +29,6 @@ from tinygptv.promotion.decide import (
     on_credentials,
     registered_numbers,
 )
-from tinygptv.promotion.materials import output
 from tinygptv.tracking import facts
 from tinygptv.tracking.chain import Chain
 from tinygptv.tracking.client import Tracking, reachable, require_store

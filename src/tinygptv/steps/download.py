@@ -1,12 +1,14 @@
-"""``download``: look at the raw files of every data set, and write down which they are."""
+"""``download``: look at the raw files of every data set and at what ``init`` names, and write down which they are."""
 
 from __future__ import annotations
 
 from tinygptv.data.source import raw_files, set_digest
 from tinygptv.ground import digests
 from tinygptv.ground.errors import DataError
+from tinygptv.ground.file_names import INIT
 from tinygptv.ground.files import write_json
 from tinygptv.steps.harness import StepContext
+from tinygptv.steps.init_from import init_digest
 
 
 def run(context: StepContext) -> None:
@@ -28,3 +30,4 @@ def run(context: StepContext) -> None:
         context.run.params({f"{name}.sha256": whole})
         context.run.metrics({f"{name}.files": len(files)})
         print(f"{name}: {len(files):,} files")
+    write_json(context.out / INIT, init_digest(context.root, context.config.init))

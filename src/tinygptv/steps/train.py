@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinygptv.data.fit import COUNTS
 from tinygptv.ground.errors import DataError
-from tinygptv.ground.file_names import CUTS, HISTORY, IMAGE_ENCODER, MANIFEST, SUMMARY, TRACE, TRAINED
+from tinygptv.ground.file_names import CUTS, HISTORY, IMAGE_ENCODER, INIT_FOLDER, MANIFEST, SUMMARY, TRACE, TRAINED
 from tinygptv.ground.files import read_json, sha256_file, sha256_tree, write_json, write_text
 from tinygptv.ground.progress import Progress
 
@@ -33,7 +33,7 @@ def run(context: StepContext) -> None:
     from tinygptv.data.loading import load
     from tinygptv.ground import runtime
     from tinygptv.model import adapters, weights
-    from tinygptv.model.stage_checkpoint import parent_of, save_stage
+    from tinygptv.model.stage_checkpoint import init_of, save_stage
     from tinygptv.planning import plan
     from tinygptv.training import loop
     from tinygptv.training.batches import stage_batches
@@ -51,9 +51,7 @@ def run(context: StepContext) -> None:
     batches = stage_batches(config, name, context.seed, shards=shards, backbones=backbones, features=features)
     print("\n".join(f"{name}: {line}" for line in batches.mixing().splitlines()))
     cuts = batches.check()
-    before = parent_of(name)
-    folder = context.input(before) if before else None
-    model, table, parent = load_model(config, name, backbones, folder, device)
+    model, table, parent = load_model(config, name, backbones, parent_folder(context), device)
     print(f"{name}: {table}")
     log_cuts(context, stage, cuts)
 
@@ -66,6 +64,7 @@ def run(context: StepContext) -> None:
         "seed": context.seed,
         "config": {key: getattr(config, key).model_dump(mode="json") for key in ("runtime", "model", name)},
         "environment": runtime.environment(),
+        "init": init_of(backbones),
     }
     state = loop.new_state(model, adapters.trainable_parameters(model), stage)
     points = ResumePoints(context.state, {**manifest, "shards": shards_digest(shards), "code": context.code})
@@ -113,20 +112,33 @@ def hand_on(context: StepContext) -> None:
         "config": {key: getattr(config, key).model_dump(mode="json") for key in ("runtime", "model", name)},
         "environment": runtime.environment(),
         "changes": [],
+        "init": stage_checkpoint.init_of(backbones),
     }
-    before = stage_checkpoint.parent_of(name)
-    if before:
-        stage_checkpoint.hand_on(context.input(before), before, context.out, manifest)
+    parent = parent_folder(context)
+    if parent is not None:
+        stage_checkpoint.hand_on(parent, parent.name, context.out, manifest)
     else:
         runtime.prepare(config.runtime, context.seed)
         model = assembly.assemble(config, backbones, with_tower=False)
         stage_checkpoint.save_stage(model, context.out, {**manifest, "parent": None, "trainable": {}}, ())
-    print(f"{name}: nothing to train (epochs: 0); the same weights as {before or 'at the beginning'}")
-    context.run.tags({facts.INPUTS_TAG: ",".join(filter(None, ("backbones", before)))})
+    print(f"{name}: nothing to train (epochs: 0); the weights of {parent.name if parent else 'the beginning'}")
+    read = ("backbones", stage_checkpoint.parent_of(name))
+    context.run.tags({facts.INPUTS_TAG: ",".join(filter(None, read))})
     write_json(context.out / HISTORY, [])
     write_text(context.out / TRACE, "")
     write_json(context.out / CUTS, {})
     record_files(context)
+
+
+def parent_folder(context: StepContext) -> Path | None:
+    """The checkpoint that a stage begins from; for the first one what the profile started from, if stages made it."""
+    from tinygptv.model.stage_checkpoint import parent_of
+
+    before = parent_of(context.step)
+    if before is not None:
+        return context.input(before)
+    init = context.input("backbones") / INIT_FOLDER
+    return init if init.is_dir() else None
 
 
 def record_files(context: StepContext) -> None:
@@ -160,7 +172,7 @@ def load_model(
         config: the profile.
         name: the stage.
         backbones: output of the step ``backbones``.
-        parent: output of the stage before; None for the first.
+        parent: checkpoint of the stage before, or of ``init``; None where there is none.
         device: where all of it but the image encoder will be.
 
     Returns:
@@ -173,8 +185,8 @@ def load_model(
 
     stage, manifest = config.stage(name), None
     model = assembly.assemble(config, backbones, with_tower=False)
-    before = stage_checkpoint.parent_of(name)
-    if before is not None and parent is not None:
+    if parent is not None:
+        before = stage_checkpoint.parent_of(name) or INIT_FOLDER
         manifest = stage_checkpoint.load_stage(model, parent, before, config, backbones)
     if "lora" in stage.trainable and not adapters.has_lora(model):
         adapters.add_lora(model, config.model.lora)

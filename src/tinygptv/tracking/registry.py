@@ -10,14 +10,14 @@ from tinygptv.ground.errors import DataError, UserError
 from tinygptv.ground.files import require_room, scratch_folder, sha256_tree, tree_size
 from tinygptv.ground.folders import state_folder
 from tinygptv.ground.graph import graph_of
-from tinygptv.tracking import facts, packages
+from tinygptv.tracking import ADDRESS, facts, packages
 from tinygptv.tracking.chain import Chain, Start
-from tinygptv.tracking.client import Tracking
+from tinygptv.tracking.client import Tracking, reachable, require_store
 from tinygptv.tracking.description import describe_version
 from tinygptv.tracking.lineage import walk
 from tinygptv.tracking.saved import save
 from tinygptv.tracking.transfers import time_for
-from tinygptv.tracking.version_tags import PACKAGE_STEP, Lineage, tags_of
+from tinygptv.tracking.version_tags import PACKAGE_STEP, Lineage, outputs_of, tags_of
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 DIGEST_TAG = "package.sha256"
@@ -79,6 +79,32 @@ def find_version(tracking: Tracking, name: str, version: str) -> Any:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         raise UserError(f"{name} has no version {version} in {tracking.uri}; MLflow's page Models lists them") from None
+
+
+def made_of(root: Path, source: str) -> tuple[str, dict[str, str]]:
+    """What a registered version was made of, by its tags.
+
+    Args:
+        root: the checkout whose store is asked.
+        source: ``models:/<name>@<alias>`` or ``models:/<name>/<version>``.
+
+    Returns:
+        The profile, and step → DVC digest of its output; no steps where the version names none.
+
+    Raises:
+        UserError: the address is of another form, or there is no such version.
+        PassingError: the store cannot be reached just now.
+    """
+    parts = ADDRESS.fullmatch(source)
+    if parts is None:
+        raise UserError(f"{source}: an address is models:/<name>@<alias> or models:/<name>/<version>")
+    require_store(root, source)
+    with reachable(root) as tracking:
+        version = parts["version"] or version_by_alias(tracking, parts["name"], parts["alias"])
+        if version is None:
+            raise UserError(f"{source} is not in the registry of {tracking.uri}; MLflow's page Models lists what is")
+        tags = find_version(tracking, parts["name"], version).tags
+    return str(tags.get("profile", "")), outputs_of(tags)
 
 
 def attach(tracking: Tracking, name: str, version: str, folder: Path) -> None:

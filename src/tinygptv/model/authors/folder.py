@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING
 from tinygptv.config.training import one_place
 from tinygptv.ground import digests
 from tinygptv.ground.errors import CheckpointError
-from tinygptv.ground.file_names import GENERATION_CONFIG, MODEL_CONFIG
+from tinygptv.ground.file_names import GENERATION_CONFIG
 from tinygptv.ground.files import read_json, replace_folder, write_json
 from tinygptv.ground.runtime import quiet_libraries
 from tinygptv.model.authors.building import Origin, build, get_origin, own_state, set_origin
 from tinygptv.model.authors.exporter import MAX_NEW_TOKENS, export_authors, export_folder
-from tinygptv.model.authors.foreign import open_tensors
 from tinygptv.model.authors.importer import PROMPT, import_authors
 from tinygptv.model.authors.report import REPORT, ImportReport
 from tinygptv.model.authors.trained import lora_settings
+from tinygptv.model.authors.unmerged import AUTHORS, UNMERGED, open_unmerged, refuse_8bit
 from tinygptv.model.folders import longest_answer
 from tinygptv.model.int8 import quantize_folder
 from tinygptv.model.package import check_files, readable
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
     from tinygptv.model.processing import TinyGPTVProcessor
 
-AUTHORS = "authors.safetensors"
-UNMERGED = "unmerged/"
 FORMS = ("authors", "folder", "8bit")
 
 
@@ -98,18 +96,13 @@ def open_import(folder: Path) -> tuple[TinyGPTVForConditionalGeneration, TinyGPT
     check_whole(folder)
     with readable(folder):
         config, processor = TinyGPTVConfig.from_pretrained(folder), TinyGPTVProcessor.from_pretrained(folder)
-    tensors = dict(open_tensors(folder))
-    origin, lora = None, None
-    if (folder / REPORT).is_file():
-        kept = dict(open_tensors(folder / AUTHORS))
-        before = {name: kept.pop(name) for name in list(kept) if name.startswith(UNMERGED)}
-        tensors |= {name.removeprefix(UNMERGED): tensor for name, tensor in before.items()}
-        origin = Origin(ImportReport.from_json(read_json(folder / REPORT), str(folder / REPORT)), kept)
-        if origin.report.lora is not None:
-            lora = lora_settings(str(folder / AUTHORS), tensors, origin.report.lora["alpha"])
-    model = build(str(folder), config, tensors, lora)
-    if origin is not None:
-        set_origin(model, origin)
+    found = open_unmerged(folder)
+    lora = None
+    if found.report is not None and found.report.lora is not None:
+        lora = lora_settings(str(folder / AUTHORS), found.tensors, found.report.lora["alpha"])
+    model = build(str(folder), config, found.tensors, lora)
+    if found.report is not None:
+        set_origin(model, Origin(found.report, found.kept))
     return model, processor
 
 
@@ -173,8 +166,7 @@ def check_whole(folder: Path) -> None:
         DataError: a file is damaged.
     """
     check_files(folder)
-    if "quantization_config" in read_json(folder / MODEL_CONFIG):
-        raise CheckpointError(f"{folder} is in 8 bits, which cannot be undone; export the model that was quantized")
+    refuse_8bit(folder)
 
 
 def refuse_existing(folder: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.promotion.worlds import cache_of, put, store
 from tinygptv.ground.dvc import dvc_md5, object_file
 from tinygptv.ground.errors import DataError
-from tinygptv.promotion.materials import output
+from tinygptv.ground.materials import output
 
 IDENTITY = ("-c", "user.name=t", "-c", "user.email=t@t")
 

@@ -44,7 +44,7 @@ def _fix(root: Path, own: Path, md5: str) -> str:
         return f"`dvc pull`, or `dvc repro {own.name}`"
     return (
         "`dvc pull` cannot bring it, for another checkout or commit made it: commit dvc.lock and `dvc push` there, "
-        "then `git fetch` and `dvc fetch --all-commits` here, or promote there"
+        "then `git fetch` and `dvc fetch --all-commits` here, or do it there"
     )
 
 

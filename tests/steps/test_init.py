@@ -1,0 +1,238 @@
+"""Profiles that start from finished weights: ``init.from``, from ``download`` to the last stage."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from ruamel.yaml import YAML
+
+from tests.checkouts import new_root, run_step
+from tinygptv.config.profiles import read_config
+from tinygptv.ground import worktree
+from tinygptv.ground.files import read_json, sha256_file, write_json
+from tinygptv.ground.names import STAGES
+from tinygptv.ground.yaml_files import read_yaml
+from tinygptv.model import adapters, assembly, stage_checkpoint
+from tinygptv.model.weights import backbone_digests
+from tinygptv.steps.init_from import init_digest
+
+LINKED = {"image_encoder.safetensors", "language_model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+
+
+class Mine:
+    """A checkout with the outputs of ``smoke`` and a profile ``mine``."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+        self.root, self.source, self.data = root, root / "data" / "smoke", root / "data" / "mine"
+        self._patch, self._capfd = monkeypatch, capfd
+
+    def write(self, start: str, idle: tuple[str, ...] = STAGES, **sections) -> None:
+        """The profile: that of smoke, but for where it starts and the stages that train nothing."""
+        content = read_yaml(self.root / "configs" / "smoke.yaml")
+        content |= {"init": {"from": start}, "backbones": {"source": "init"}, **sections}
+        content |= {stage: content[stage] | {"epochs": 0} for stage in idle}
+        YAML().dump(content, self.root / "configs" / "mine.yaml")
+
+    @property
+    def config(self):
+        return read_config(self.root / "configs" / "mine.yaml")
+
+    def run(self, *steps: str) -> None:
+        for step in steps:
+            assert run_step(self.root, step, self._patch, "--profile", "mine") == 0, self._capfd.readouterr().err
+
+    def refused(self, step: str, *words: str) -> None:
+        self._capfd.readouterr()
+        code, error = run_step(self.root, step, self._patch, "--profile", "mine"), self._capfd.readouterr().err
+        assert (code, error.count("\n")) == (2, 1), error
+        assert all(word in error for word in words), error
+
+    def manifest(self, step: str) -> dict:
+        return read_json(self.data / step / "manifest.json")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, smoke, make_model, tokenizer) -> Path:
+    """A checkout in which ``smoke`` has backbones and a stage 4, with adapters. Read only."""
+    root = new_root(tmp_path_factory.mktemp("finished") / "checkout")
+    model, folder = make_model(seed=5), root / "data" / "smoke" / "backbones"
+    folder.mkdir(parents=True)
+    from tinygptv.model.weights import save_weights
+
+    save_weights(folder / "image_encoder.safetensors", model.image_encoder.state_dict())
+    save_weights(folder / "language_model.safetensors", model.language_model.state_dict())
+    tokenizer.save_pretrained(folder)
+    write_json(folder / "vision_loss.json", [])
+    digests, sizes = backbone_digests(folder), smoke.model.model_dump(mode="json")
+    write_json(folder / "manifest.json", {"files": digests, "init": {}, "model": sizes})
+    trained = assembly.assemble(smoke, folder, with_tower=False)
+    adapters.add_lora(trained, smoke.model.lora)
+    torch.manual_seed(3)
+    for name, parameter in trained.named_parameters():
+        if ".lora_B." in name or "final_layernorm.weight" in name:
+            torch.nn.init.normal_(parameter)
+    groups = smoke.stage4.trainable
+    manifest = {
+        "stage": "stage4",
+        "parent": {"stage": "stage3", "sha256": "0"},
+        "backbones": digests,
+        "features": "0",
+        "trainable": adapters.freeze(trained, groups).trainable,
+        "seed": 7,
+        "config": {"runtime": smoke.runtime.model_dump(mode="json"), "model": sizes},
+        "environment": {},
+        "changes": [],
+    }
+    (root / "data" / "smoke" / "stage4").mkdir()
+    stage_checkpoint.save_stage(trained, root / "data" / "smoke" / "stage4", manifest, groups)
+    return root
+
+
+@pytest.fixture
+def mine(finished, tmp_path, monkeypatch, capfd) -> Mine:
+    return Mine(Path(shutil.copytree(finished, tmp_path / "checkout")), monkeypatch, capfd)
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_a_profile_takes_the_backbones_of_another_and_nothing_is_pretrained(mine):
+    mine.write("smoke")
+    mine.run("download", "backbones")
+    made, source = bytes_of(mine.data / "backbones"), bytes_of(mine.source / "backbones")
+    assert made.keys() == LINKED | {"manifest.json", "environment.json"}
+    assert {name: made[name] for name in LINKED} == {name: source[name] for name in LINKED}
+    seen = read_json(mine.data / "download" / "init.json")
+    assert seen == mine.manifest("backbones")["init"] == init_digest(mine.root, mine.config.init)
+    assert seen["from"] == "smoke"
+    assert len(seen["sha256"]) == 64
+
+
+def test_without_a_stage_the_first_one_has_no_parent(mine):
+    mine.write("smoke")
+    mine.run("download", "backbones", *STAGES)
+    assert mine.manifest("stage1")["parent"] is None
+    assert {mine.manifest(stage)["sha256"] for stage in STAGES} == {mine.manifest("stage1")["sha256"]}
+    assert all(mine.manifest(stage)["init"] == mine.manifest("backbones")["init"] for stage in STAGES)
+
+
+def test_what_a_stage_left_goes_through_idle_stages_byte_for_byte(mine):
+    mine.write("smoke/stage4")
+    mine.run("download", "backbones", *STAGES)
+    left = sha256_file(mine.source / "stage4" / "trained.safetensors")
+    assert mine.manifest("stage1")["parent"] == {"stage": "init", "sha256": left}
+    for stage in STAGES:
+        assert sha256_file(mine.data / stage / "trained.safetensors") == left
+        assert mine.manifest(stage)["init"] == {
+            "from": "smoke/stage4",
+            "sha256": mine.manifest("stage1")["init"]["sha256"],
+        }
+    model = assembly.assemble(mine.config, mine.data / "backbones", with_tower=False)
+    stage_checkpoint.load_stage(model, mine.data / "stage4", "stage4", mine.config, mine.data / "backbones")
+    assert adapters.has_lora(model)
+
+
+@pytest.mark.parametrize(
+    ("start", "file"),
+    [
+        ("smoke", "backbones/language_model.safetensors"),
+        ("smoke", "backbones/tokenizer.json"),
+        ("smoke/stage4", "stage4/trained.safetensors"),
+        ("smoke/stage4", "backbones/image_encoder.safetensors"),
+    ],
+)
+def test_another_content_is_another_digest_and_a_damaged_file_is_refused(mine, start, file):
+    mine.write(start)
+    mine.run("download", "backbones")
+    before = read_json(mine.data / "download" / "init.json")
+    path = mine.source / file
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.unlink()
+    path.write_bytes(content)
+    mine.refused("backbones", f"init.from: {start} is not what `download` has seen", "dvc repro")
+    mine.run("download")
+    assert read_json(mine.data / "download" / "init.json")["sha256"] != before["sha256"]
+    mine.refused("backbones", Path(file).name)
+
+
+def test_backbones_alone_do_not_depend_on_the_stages(mine):
+    mine.write("smoke")
+    before = init_digest(mine.root, mine.config.init)
+    shutil.rmtree(mine.source / "stage4")
+    assert init_digest(mine.root, mine.config.init) == before
+
+
+@pytest.mark.parametrize(
+    ("start", "key", "old", "new"),
+    [
+        ("smoke", "projection_size", None, 48),
+        ("smoke/stage4", "text.num_attention_heads", 2, 1),
+        ("smoke", "vision.patch_size", None, 16),
+        ("smoke/stage4", "lora.alpha", 8, 16),
+    ],
+)
+def test_other_sizes_are_one_line_that_names_the_keys(mine, start, key, old, new):
+    section, _, name = key.rpartition(".")
+    model = read_yaml(mine.root / "configs" / "smoke.yaml")["model"]
+    (model[section] if section else model)[name] = new
+    mine.write(start, model=model)
+    mine.run("download")
+    mine.refused("backbones", f"model.{key} ({old if old else ''}", f"here {new})", "give `model` its sizes")
+
+
+def test_dropout_and_the_adapters_of_nobody_are_free(mine):
+    model = read_yaml(mine.root / "configs" / "smoke.yaml")["model"]
+    model["text"]["resid_pdrop"], model["lora"] = 0.3, {"rank": 2, "alpha": 3, "dropout": 0.5}
+    mine.write("smoke", model=model)
+    mine.run("download", "backbones")
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        ("nix", ["nix has no backbones here", "--profile nix --to backbones"]),
+        ("smoke/stage3", ["smoke has no stage3 here", "stage3"]),
+        ("microsoft/phi-2", ["phi-2 does not exist", "`backbones: {source: hub}`"]),
+        ("./data", ["data holds neither a model nor a step's output"]),
+    ],
+)
+def test_what_is_not_there_is_one_line(mine, start, words):
+    mine.write(start)
+    mine.refused("download", "init.from", *words)
+
+
+def test_outputs_of_an_older_version_without_sizes_say_so(mine):
+    (mine.source / "backbones" / "manifest.json").unlink()
+    mine.write("smoke")
+    mine.run("download")
+    mine.refused("backbones", "does not say its sizes", "repeat its step")
+    mine.write("smoke/stage4")  # whose manifest has them
+    mine.run("download", "backbones")
+
+
+def test_folders_of_another_checkout_are_taken_as_well(mine, tmp_path):
+    moved = tmp_path / "elsewhere"
+    mine.source.rename(moved)
+    mine.write(str(moved / "stage4"))
+    mine.run("download", "backbones", "stage1")
+    assert mine.manifest("stage1")["sha256"] == sha256_file(moved / "stage4" / "trained.safetensors")
+
+
+def test_a_profile_of_its_own_worktree_is_found_from_the_others(mine):
+    home = worktree.folder_of(mine.root, "smoke")
+    (home / "data").mkdir(parents=True)
+    mine.source.rename(home / "data" / "smoke")
+    mine.write("smoke")
+    mine.run("download", "backbones")
+    other = worktree.folder_of(mine.root, "nightly-mine")
+    assert init_digest(other, mine.config.init) == init_digest(mine.root, mine.config.init)
+
+
+def test_without_the_section_there_is_nothing_to_start_from(mine):
+    assert run_step(mine.root, "download", mine._patch) == 0
+    assert read_json(mine.root / "data" / "smoke" / "download" / "init.json") == {}
