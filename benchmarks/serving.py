@@ -24,8 +24,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinygptv.ground.arguments import Parser
+
+if TYPE_CHECKING:
+    from tinygptv.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "serving.json"
@@ -48,9 +52,10 @@ def main() -> int:
     from tinygptv.serving.limits import ServiceLimits
 
     try:
-        data = options.data or ROOT / "data" / read_profile(ROOT, options.profile).name
+        profile = read_profile(ROOT, options.profile)
+        data = options.data or ROOT / "data" / profile.name
         source = options.model or str(data / "quantize" / "model")
-        asked = read_questions(data / "shards", options.questions)
+        asked = read_questions(data / "shards", profile.config, options.questions)
         expected = tinygptv.load(source).answer([image for image, _ in asked], [text for _, text in asked])
         figures = measure(source, asked, expected, options.rounds)
     except UserError as error:
@@ -93,19 +98,22 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_questions(shards: Path, count: int) -> list[tuple[bytes, str]]:
+def read_questions(shards: Path, config: Config, count: int) -> list[tuple[bytes, str]]:
     """Real images of the test set with one question each, of all kinds in turn."""
-    from tinygptv.data.shards import read_samples
-    from tinygptv.data.summary import tars
+    from tinygptv.data.summary import TEST
     from tinygptv.data.tasks import instruction
-    from tinygptv.evaluation.benchmarks import list_questions
+    from tinygptv.evaluation.benchmarks.table import suites_of
+    from tinygptv.evaluation.questions import list_questions, open_split
     from tinygptv.ground.errors import DataError
 
-    found = []
-    for sample in itertools.islice(read_samples(tars(shards, "test-*.tar")), count):
-        if questions := list_questions([sample.record]):
+    found: list[tuple[bytes, str]] = []
+    suites = suites_of(config.data)
+    samples = open_split(shards, TEST, suites)
+    for record in itertools.islice(samples.records(), count):
+        if questions := list_questions([record], suites):
             chosen = questions[len(found) % len(questions)]
-            found.append((sample.image_bytes, instruction(chosen.task, chosen.content)))
+            image = samples.read(chosen.dataset, chosen.key).image_bytes
+            found.append((image, instruction(chosen.task, chosen.content)))
     if not found:
         raise DataError(f"{shards} has no test images that anything is asked about; run `dvc repro shards`")
     return found

@@ -77,7 +77,7 @@ def edited(content):
     ("file", "steps"),
     [
         (SOURCE + "data/sources.py", {"download"}),
-        (SOURCE + "data/easy_vqa.py", {"shards", "evaluate", "quantize"}),
+        (SOURCE + "data/formats/easy_vqa.py", {"shards", "evaluate", "quantize"}),
         (SOURCE + "data/order.py", {*STAGES}),
         (SOURCE + "data/prompts.py", MODEL | {"features"}),
         (SOURCE + "model/vision.py", MODEL | {"features"}),
@@ -87,7 +87,7 @@ def edited(content):
         (SOURCE + "training/loop.py", {*STAGES}),
         (SOURCE + "evaluation/report.py", {"evaluate"}),
         (SOURCE + "evaluation/package_card.py", {"quantize"}),
-        (SOURCE + "evaluation/benchmarks.py", {"evaluate", "quantize"}),
+        (SOURCE + "evaluation/benchmarks/easy_vqa.py", {"evaluate", "quantize"}),
         (SOURCE + "steps/evaluate.py", {"evaluate"}),
         (SOURCE + "promotion/decide.py", {"register"}),
         (SOURCE + "tracking/registry.py", {"register"}),

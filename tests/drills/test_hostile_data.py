@@ -21,7 +21,7 @@ MOST_MB, MOST_SECONDS = 512, 2.0
 LOOK = """
 import json, pathlib, sys, time
 from tinygptv.ground.errors import DataError
-from tinygptv.data import images, shards
+from tinygptv.data import images, tar_index
 results = {}
 for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     if path.name == "canary":
@@ -29,7 +29,7 @@ for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
     started = time.process_time()
     try:
         if path.suffix == ".tar":
-            results[path.name] = f"taken: {len(shards.tar_index(path))} members"
+            results[path.name] = f"taken: {len(tar_index.tar_index(path))} members"
         else:
             image = images.read_image(path.read_bytes(), path.stem)
             results[path.name] = f"taken: {image.mode} {image.size}"

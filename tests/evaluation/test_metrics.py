@@ -10,7 +10,6 @@ from tinygptv.evaluation.metrics import (
     benchmark,
     exact_match,
     iou,
-    question_type,
     wilson_interval,
 )
 
@@ -48,21 +47,6 @@ def test_matching_is_strict():
     assert exact_match(" red\n", "red")
     for wrong in ("Red", "red.", "red circle", "", "re d", "[red]"):
         assert not exact_match(wrong, "red"), wrong
-
-
-@pytest.mark.parametrize(
-    ("question", "truth", "expected"),
-    [
-        ("what is the red shape?", "triangle", "what-shape"),
-        ("what shape is present?", "circle", "what-shape"),
-        ("what color is the circle?", "teal", "what-colour"),
-        ("is no triangle present?", "no", "yes/no-shape"),
-        ("is there not a gray shape?", "yes", "yes/no-colour"),
-        ("is it raining?", "yes", "other"),
-    ],
-)
-def test_question_types(question, truth, expected):
-    assert question_type(question, truth) == expected
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tinygptv.data.shards import read_samples
-from tinygptv.data.summary import TEST, tars
+from tinygptv.data.summary import TEST
 from tinygptv.evaluation import answering
+from tinygptv.evaluation.benchmarks.table import suites_of
 from tinygptv.evaluation.package import PackageJob, answer_all
-from tinygptv.evaluation.questions import list_test_set
+from tinygptv.evaluation.questions import list_test_set, open_split
 from tinygptv.evaluation.stages import prompts_of
 from tinygptv.ground.files import read_json
 
@@ -34,9 +34,10 @@ def test_a_package_says_in_its_own_words_what_the_profile_would_ask_it_in(job):
 
     answer_all(job)
     config, size = job.config, job.config.quantize.batch_size
-    questions = list_test_set(job.shards)
+    suites = suites_of(config.data)
+    questions = list_test_set(job.shards, suites)
     model = VisionLanguageModel.from_folder(job.package)
-    features = answering.encode(model, list(read_samples(tars(job.shards, TEST))), size)
+    features = answering.ImageFeatures(open_split(job.shards, TEST, suites), size)
     prompts, longest = prompts_of(config, "stage4"), config.stage4.max_answer_tokens
     said = answering.ask(model, features, questions, prompts, config.evaluate, size, longest)
     assert read_json(job.answers) == answering.predictions(questions, said)

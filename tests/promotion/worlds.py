@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.tracking.pipelines import COMMIT, Recorded
-from tinygptv.config import Config, Evaluate, Gate, Quantize, Register, Runtime
+from tinygptv.config import Config, DataSet, Evaluate, Gate, Quantize, Register, Runtime
 from tinygptv.config.profiles import Profile
 from tinygptv.ground.dvc import dvc_md5
 from tinygptv.ground.files import write_json, write_text
@@ -53,6 +53,7 @@ def examine(exam: Exam, package: Path) -> Answers:
 def profile_of(name: str, gate: Gate = GATE) -> Profile:
     """The sections that a promotion reads."""
     config = Config.model_construct(
+        data={"easy_vqa": DataSet(format="easy_vqa", licence="MIT")},
         runtime=Runtime(device="cpu", dtype="float32", threads=1, deterministic=True),
         evaluate=Evaluate(batch_size=8, max_new_tokens=4, held_out_questions=4, grid_images=4),
         quantize=Quantize(outlier_threshold=0.0, batch_size=8),
@@ -188,7 +189,7 @@ def make_root(folder: Path, shards: Path) -> Path:
     folder.mkdir(parents=True)
     shutil.copy(ROOT / "dvc.yaml", folder)
     (folder / "params.yaml").write_text("profile: tiny\nseed: 7\n")
-    shutil.copytree(shards, folder / "data" / "tiny" / "shards")
+    shutil.copytree(shards, folder / "data" / "tiny" / "shards" / "easy_vqa")
     return folder
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.serving.helpers import encoded, models_of, pictures, post_all, question, said, strong_model, talk
 from tinygptv.evaluation import answering
-from tinygptv.evaluation.benchmarks import Question
+from tinygptv.evaluation.questions import Question
 from tinygptv.evaluation.rows import answer_rows
 from tinygptv.ground.errors import NotFiniteError
 
@@ -83,7 +83,12 @@ def test_a_tables_other_rows_are_answered(fragile, expected):
 
 
 def test_an_evaluation_stops(fragile, smoke):
-    broken = {"a": torch.full((4, 32), float("nan"))}
-    asked = [Question("a", "a-1", "vqa", "why", "red", "color")]
+    class Held:
+        def take(self, model, names):
+            return {("set", "a"): torch.full((4, 32), float("nan"))}
+
+    asked = Question(
+        dataset="set", key="a", record="a-1", task="vqa", benchmark="b", content="why", truth="red", type="color"
+    )
     with pytest.raises(NotFiniteError):
-        answering.ask(fragile, broken, asked, {"vqa": smoke.stage4.prompt}, smoke.evaluate, 4)
+        answering.ask(fragile, Held(), [asked], {"vqa": smoke.stage4.prompt}, smoke.evaluate, 4)

@@ -14,7 +14,7 @@ from tinygptv.data.record_rules import parse_sample
 from tinygptv.data.records import Turn
 from tinygptv.data.shards import read_samples, write_shards
 from tinygptv.data.summary import tars
-from tinygptv.evaluation.benchmarks import BENCHMARKS
+from tinygptv.evaluation.benchmarks.easy_vqa import SUITE
 from tinygptv.evaluation.stages import open_stage
 from tinygptv.ground.children import child, event
 from tinygptv.ground.runtime import free_memory
@@ -41,7 +41,7 @@ def trained(with_stage4, tmp_path):
 
 def keep(checkout, split, tasks):
     """Leave the records of these tasks in a split."""
-    folder = checkout.data / "shards"
+    folder = checkout.data / "shards" / "easy_vqa"
     samples = []
     for sample in read_samples(tars(folder, f"{split}-*.tar")):
         if records := tuple(record for record in sample.record.records if record.task in tasks):
@@ -56,23 +56,23 @@ def report(checkout, step):
 
 @pytest.mark.parametrize("missing", [("caption",), ("vqa",), ("refer", "caption")])
 def test_a_task_without_test_records(trained, run, capfd, missing):
-    others = [task for task in BENCHMARKS if task not in missing]
+    others = [task for task in SUITE.names if task not in missing]
     keep(trained, "test", others)
     assert run(trained, "evaluate") == 0
     out = capfd.readouterr().out
     for task in missing:
-        assert f"test set: no record of the task {task}; {BENCHMARKS[task]} is left out" in out
+        assert f"test set: no record of the task {task}; {SUITE.names[task]} is left out" in out
     found = report(trained, "evaluate")
-    assert set(found["benchmarks"]) == {BENCHMARKS[task] for task in others}
-    assert set(found["held_out"]["stage4"]) == set(BENCHMARKS.values())
+    assert set(found["benchmarks"]) == {SUITE.names[task] for task in others}
+    assert set(found["held_out"]["stage4"]) == set(SUITE.names.values())
     assert all((trained.root / "reports" / "smoke" / name).stat().st_size for name in PICTURES)
-    assert BENCHMARKS[others[0]] in results_table(trained.root, "smoke")
-    every = dict.fromkeys(BENCHMARKS.values(), 0.0)
+    assert SUITE.names[others[0]] in results_table(trained.root, "smoke")
+    every = dict.fromkeys(SUITE.names.values(), 0.0)
     gate = trained.config.register_.gate.model_copy(update={"min_value": every, "margin": every})
     decision = Decision(on_report(found, 1, gate))
     assert not decision.passed
     for task in missing:
-        assert f"{BENCHMARKS[task]}: the benchmark is missing" in decision.reasons
+        assert f"{SUITE.names[task]}: the benchmark is missing" in decision.reasons
 
 
 def test_tasks_without_training_records_have_no_baseline(trained, run, capfd):
@@ -93,7 +93,7 @@ def test_cut_answers_are_counted(trained, run, capfd):
     assert run(trained, "evaluate") == 0
     found = report(trained, "evaluate")
     predictions = json.loads((trained.data / "evaluate" / "predictions.json").read_bytes())
-    for task, name in BENCHMARKS.items():
+    for task, name in SUITE.names.items():
         assert found["benchmarks"][name]["cut"] == sum(p["cut"] for p in predictions if p["task"] == task)
     cut = found["benchmarks"]["easy_vqa"]["cut"]
     assert cut > 0
@@ -109,7 +109,7 @@ def test_a_question_that_is_too_long_is_named_before_the_first_answer(trained, r
         raise AssertionError
 
     monkeypatch.setattr(VisionLanguageModel, "generate", asked)
-    folder = trained.data / "shards"
+    folder = trained.data / "shards" / "easy_vqa"
     samples = list(read_samples(tars(folder, "test-*.tar")))
     first, last = samples[-1].record.records[0], samples[-1].record.records[-1]
     long = tuple(

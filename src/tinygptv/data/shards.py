@@ -17,10 +17,11 @@ from types import ModuleType
 from typing import Any, BinaryIO, Self
 
 from tinygptv.data.index import IndexRow, rows_of, write_part
-from tinygptv.data.record_rules import RecordError, parse_record, parse_sample
+from tinygptv.data.record_rules import RecordError, parse_sample
 from tinygptv.data.records import TASKS, ImageRecord, ImageSample
+from tinygptv.data.samples import Members, read_record, same_file, tar_members
 from tinygptv.data.summary import read_summary, replace_split
-from tinygptv.data.tar_index import SAMPLE_EXTENSIONS, damaged, tar_index
+from tinygptv.data.tar_index import damaged
 from tinygptv.data.tar_writer import TarWriter
 from tinygptv.ground.errors import UserError
 from tinygptv.ground.files import needing, sync_tree
@@ -179,10 +180,10 @@ def read_samples(paths: Iterable[Path]) -> Iterator[ImageSample]:
         samples = _sample_members(path, seen)
         for raw in _read_with_webdataset(path):
             key = raw["__key__"]
-            extension, _ = samples[key]
+            extension = samples[key].extension
             try:
                 sample = parse_sample(key, raw["json"], raw.get(extension, b""))
-                _same_file(sample.record, extension)
+                same_file(sample.record, extension)
             except RecordError as error:
                 raise damaged(path, f"{key}.{extension or 'json'}: {error}") from None
             yield sample
@@ -198,37 +199,17 @@ def read_records(paths: Iterable[Path]) -> Iterator[ImageRecord]:
     for path in paths:
         samples = _sample_members(path, seen)
         with path.open("rb") as file:
-            for key, (extension, (offset, size)) in samples.items():
-                file.seek(offset)
-                try:
-                    record = parse_record(key, file.read(size))
-                    _same_file(record, extension)
-                except RecordError as error:
-                    raise damaged(path, f"{key}.json: {error}") from None
-                yield record
+            for key, members in samples.items():
+                yield read_record(file, key, members)
 
 
-def _sample_members(path: Path, seen: dict[str, Path]) -> dict[str, tuple[str, tuple[int, int]]]:
-    """Key → extension of the image, and where the JSON lies, of every sample of a shard: one JSON, at most one image.
-
-    Without an image the extension is empty.
-    """
-    index = tar_index(path, SAMPLE_EXTENSIONS)
-    members: dict[str, list[str]] = {}
-    for name in index:
-        key, _, extension = name.partition(".")
-        members.setdefault(key, []).append(extension)
-    samples: dict[str, tuple[str, tuple[int, int]]] = {}
-    for key, extensions in members.items():
-        images = [extension for extension in extensions if extension != "json"]
-        if len(images) > 1 or "json" not in extensions:
-            raise damaged(
-                path, f"sample {key} must be one .json and at most one image, not .{', .'.join(sorted(extensions))}"
-            )
+def _sample_members(path: Path, seen: dict[str, Path]) -> dict[str, Members]:
+    """The samples of a shard, none of which an earlier one has."""
+    samples = dict(tar_members(path))
+    for key in samples:
         if key in seen:
             raise damaged(path, f"sample {key} is also in {seen[key].name}")
         seen[key] = path
-        samples[key] = "".join(images), index[f"{key}.json"]
     return samples
 
 
@@ -247,13 +228,6 @@ def _webdataset() -> ModuleType:
 
     webdataset.utils.enforce_security = True
     return webdataset
-
-
-def _same_file(record: ImageRecord, extension: str) -> None:
-    expected = "" if record.image is None else record.image.file
-    found = f"{record.key}.{extension}" if extension else ""
-    if found != expected:
-        raise RecordError(f"image.file is {expected or 'none'}, the member is {found or 'missing'}", record.key)
 
 
 def _files(sample: ImageSample) -> dict[str, bytes]:

@@ -5,7 +5,7 @@ Shapes: N images, Q queries, D width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.data.prompts import turn_text
@@ -17,15 +17,51 @@ if TYPE_CHECKING:
     import torch
 
     from tinygptv.config import Evaluate, Prompt
-    from tinygptv.data.records import ImageSample
-    from tinygptv.evaluation.benchmarks import Question
+    from tinygptv.data.samples import Samples
+    from tinygptv.evaluation.questions import Question
     from tinygptv.model.inference import Generated, VisionLanguageModel
     from tinygptv.model.processing import TinyGPTVProcessor
+
+HELD_IMAGES = 1024
+"""Images whose Q-Former outputs are in memory together: 100 MB of the full-size model's."""
+
+Name = tuple[str, str]
+"""Data set and key of a sample."""
+
+
+class ImageFeatures:
+    """Q-Former outputs [Q, D] of test images, encoded when they are asked for and held while there is room.
+
+    Images are decoded, made small and encoded in batches of one size, the last of them filled up, so that neither what
+    is asked beside an image nor what is held changes a bit of its outputs.
+    """
+
+    def __init__(self, samples: Samples, batch_size: int) -> None:
+        """Of the images of ``samples``, so many in a forward pass."""
+        self._samples, self._batch_size = samples, batch_size
+        self._held: dict[Name, torch.Tensor] = {}
+
+    def take(self, model: VisionLanguageModel, names: Iterable[Name]) -> Mapping[Name, torch.Tensor]:
+        """Outputs of at least these images; models that come one after the other share the image encoder.
+
+        Raises:
+            DataError: an image is damaged.
+        """
+        wanted = dict.fromkeys(names)
+        missing = [name for name in wanted if name not in self._held]
+        if len(self._held) + len(missing) > HELD_IMAGES:
+            self._held = {name: query_QD for name, query_QD in self._held.items() if name in wanted}
+        for start in range(0, len(missing), self._batch_size):
+            batch = missing[start : start + self._batch_size]
+            pictures = [model.picture(self._samples.read(*name).image_bytes) for name in batch]
+            features_NQD = model.encode_images(pictures, self._batch_size, filled=True)
+            self._held |= {name: query_QD.clone() for name, query_QD in zip(batch, features_NQD, strict=True)}
+        return self._held
 
 
 def ask(
     model: VisionLanguageModel,
-    features: Mapping[str, torch.Tensor],
+    features: ImageFeatures,
     questions: Sequence[Question],
     prompts: Mapping[str, Prompt],
     settings: Evaluate,
@@ -36,50 +72,78 @@ def ask(
 
     Args:
         model: the model.
-        features: image key to its Q-Former outputs [Q, D], of ``encode``.
+        features: of the questions' images.
         questions: what to ask.
         prompts: task to the form of its prompt.
         settings: `evaluate` of the configuration.
         batch_size: questions of a forward pass.
         max_answer_tokens: of the stage: how far the earlier answers of a conversation were cut; None: they were not.
     """
-    ids = [prompt_ids(model.processor, q, prompts[q.task], max_answer_tokens) for q in questions]
+
+    def ids(question: Question) -> list[int]:
+        return prompt_ids(model.processor, question, prompts[question.task], max_answer_tokens)
+
     return _generate(model, features, questions, ids, batch_size, settings.max_new_tokens)
 
 
 def ask_in_own_words(
     model: VisionLanguageModel,
-    features: Mapping[str, torch.Tensor],
+    features: ImageFeatures,
     questions: Sequence[Question],
     batch_size: int,
     max_answer_tokens: int | None,
 ) -> list[Generated]:
     """Answers of a model in its own prompt form and as long as it gives them, else as ``ask``."""
-    ids = [
-        model.prompt_ids(
-            instruction(q.task, q.content),
-            [(instruction(q.task, turn.question), turn.answer) for turn in q.earlier],
+
+    def ids(question: Question) -> list[int]:
+        return model.prompt_ids(
+            instruction(question.task, question.content),
+            [(instruction(question.task, turn.question), turn.answer) for turn in question.earlier],
             max_answer_tokens=max_answer_tokens,
         )
-        for q in questions
-    ]
+
     return _generate(model, features, questions, ids, batch_size, None)
 
 
 def _generate(
     model: VisionLanguageModel,
-    features: Mapping[str, torch.Tensor],
+    features: ImageFeatures,
     questions: Sequence[Question],
-    ids: Sequence[list[int]],
+    ids: Callable[[Question], list[int]],
     batch_size: int,
     max_new_tokens: int | None,
 ) -> list[Generated]:
+    """Answers, batch by batch: the batches are those of all questions in their order, however few are held at once."""
     import torch
 
-    if not questions:
-        return []
-    features_NQD = torch.stack([features[question.key] for question in questions])
-    return model.generate(features_NQD, ids, batch_size=batch_size, max_new_tokens=max_new_tokens)
+    answers: list[Generated] = []
+    for batches in _held_together([questions[i : i + batch_size] for i in range(0, len(questions), batch_size)]):
+        held = features.take(model, (image_of(question) for batch in batches for question in batch))
+        for batch in batches:
+            features_NQD = torch.stack([held[image_of(question)] for question in batch])
+            prompts = [ids(question) for question in batch]
+            answers += model.generate(features_NQD, prompts, batch_size=batch_size, max_new_tokens=max_new_tokens)
+    return answers
+
+
+def image_of(question: Question) -> Name:
+    """What is asked about."""
+    return question.dataset, question.key
+
+
+def _held_together(batches: Iterable[Sequence[Question]]) -> Iterator[list[Sequence[Question]]]:
+    """Batches in a row, as many as ask about no more images than are held; one at least."""
+    group: list[Sequence[Question]] = []
+    names: set[Name] = set()
+    for batch in batches:
+        more = names | {image_of(question) for question in batch}
+        if group and len(more) > HELD_IMAGES:
+            yield group
+            group, more = [], {image_of(question) for question in batch}
+        group.append(batch)
+        names = more
+    if group:
+        yield group
 
 
 def prompt_ids(
@@ -126,14 +190,6 @@ def check_room(
             f"{max_new_tokens} the longest needs {max(long.values()) + max_new_tokens} of the model's {positions} "
             "positions (model.text.max_position_embeddings); lower the one, or ask in fewer words"
         )
-
-
-def encode(model: VisionLanguageModel, samples: Sequence[ImageSample], batch_size: int) -> dict[str, torch.Tensor]:
-    """Q-Former outputs [Q, D] of each image, by key."""
-    if not samples:
-        return {}
-    features_NQD = model.encode_images([sample.image for sample in samples], batch_size)
-    return {sample.key: query_QD for sample, query_QD in zip(samples, features_NQD, strict=True)}
 
 
 def predictions(questions: Sequence[Question], said: Sequence[Generated]) -> list[dict[str, Any]]:

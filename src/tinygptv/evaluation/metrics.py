@@ -6,13 +6,11 @@ A box is ``(x1, y1, x2, y2)`` in whole hundredths of the image's sides, 0..100; 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any
 
 from tinygptv.data.boxes import Box, parse_box
-from tinygptv.data.easy_vqa import COLOURS, SHAPES
 
 Benchmark = dict[str, Any]
 """``{"metric", "value", "n", "ci95", "majority", "blind", "trivial"}``, as in the JSON reports, which add ``cut``."""
@@ -21,7 +19,6 @@ IOU_THRESHOLD = 0.5
 """Acc@0.5 of referring expressions counts boxes that overlap by more than this."""
 
 Z95 = NormalDist().inv_cdf(0.975)
-QUESTION_TYPES = ("what-shape", "what-colour", "yes/no-shape", "yes/no-colour", "other")
 
 
 def wilson_interval(correct: int, n: int) -> tuple[float, float]:
@@ -48,24 +45,6 @@ def wilson_interval(correct: int, n: int) -> tuple[float, float]:
 def exact_match(answer: str, truth: str) -> bool:
     """Whether the texts are equal but for white space around them: no case folding, no substrings."""
     return answer.strip() == truth.strip()
-
-
-def question_type(question: str, truth: str) -> str:
-    """The type of an easy-VQA question, one of ``QUESTION_TYPES``.
-
-    A "what" question is sorted by its answer ("what is the red shape?" asks for a shape), a yes/no question by the
-    kind of word it names. ``other`` is anything easy-VQA does not ask.
-    """
-    words = set(re.findall(r"[a-z]+", question))
-    if truth in SHAPES:
-        return "what-shape"
-    if truth in COLOURS:
-        return "what-colour"
-    if truth in ("yes", "no") and words & set(SHAPES):
-        return "yes/no-shape"
-    if truth in ("yes", "no") and words & set(COLOURS):
-        return "yes/no-colour"
-    return "other"
 
 
 def iou(a: Box, b: Box) -> float:

@@ -18,7 +18,7 @@ from tinygptv.ground.names import LAST_STAGE
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
 
-    from tinygptv.evaluation.benchmarks import Question
+    from tinygptv.evaluation.questions import Question
     from tinygptv.model.inference import Generated
 
 
@@ -52,24 +52,24 @@ def answer_all(job: PackageJob, complete: Event | None = None) -> None:
     import resource
     from statistics import median
 
-    from tinygptv.data.shards import read_samples
-    from tinygptv.data.summary import TEST, tars
+    from tinygptv.data.summary import TEST
     from tinygptv.evaluation import answering
-    from tinygptv.evaluation.benchmarks import evenly_spaced, list_questions
+    from tinygptv.evaluation.benchmarks.table import suites_of
+    from tinygptv.evaluation.questions import evenly_spaced, list_questions, open_split
     from tinygptv.ground import runtime
     from tinygptv.model.inference import VisionLanguageModel
 
     config = job.config
     runtime.prepare(config.runtime, job.seed)
-    samples = {sample.key: sample for sample in read_samples(tars(job.shards, TEST))}
-    questions = list_questions([sample.record for sample in samples.values()])
+    suites = suites_of(config.data)
+    samples = open_split(job.shards, TEST, suites)
+    questions = list_questions(samples.records(), suites)
     if complete is not None:
         complete.wait()
     model = VisionLanguageModel.from_folder(job.package, config.runtime.device)
 
     def ask(some: Sequence[Question], batch_size: int) -> list[Generated]:
-        images = [samples[key] for key in dict.fromkeys(question.key for question in some)]
-        features = answering.encode(model, images, batch_size)
+        features = answering.ImageFeatures(samples, batch_size)
         return answering.ask_in_own_words(model, features, some, batch_size, config.stage(LAST_STAGE).max_answer_tokens)
 
     started = time.monotonic()

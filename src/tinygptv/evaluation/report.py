@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from tinygptv.data.boxes import parse_box
 from tinygptv.data.images import read_image
-from tinygptv.evaluation.benchmarks import Question, is_right
-from tinygptv.evaluation.drawing import BLUE, GREEN, INK, ORANGE, QUIET, VERMILLION, figure
+from tinygptv.evaluation.benchmarks.table import LABELS
+from tinygptv.evaluation.drawing import BLUE, GREEN, INK, ORANGE, PURPLE, QUIET, VERMILLION, figure
 from tinygptv.evaluation.metrics import Benchmark
+from tinygptv.evaluation.questions import Question
+from tinygptv.evaluation.scores import is_right
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from tinygptv.data.records import ImageSample
+    from tinygptv.data.samples import Samples
 
 STAGE_TITLES = {
     "stage1": "Stage 1: warm-up",
@@ -25,11 +27,8 @@ STAGE_TITLES = {
     "stage3": "Stage 3: instructions",
     "stage4": "Stage 4: multi-task",
 }
-BENCHMARK_LOOKS = {
-    "easy_vqa": ("questions", BLUE, "o"),
-    "easy_vqa_refer": ("boxes (Acc@0.5)", ORANGE, "s"),
-    "easy_vqa_caption": ("captions", GREEN, "^"),
-}
+LOOKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (VERMILLION, "D"), (PURPLE, "v"))
+"""Colour and mark of a benchmark, in the order of the table; after the last one they begin again."""
 GRID_COLUMNS = 4
 IMAGE_HEIGHT, LINE_HEIGHT = 2.5, 0.16  # inches
 TEXT_COLUMNS = 33
@@ -50,19 +49,17 @@ class AnswerItem:
     right: bool
 
 
-def grid_items(
-    questions: Sequence[Question], answers: Sequence[str], samples: Sequence[ImageSample], count: int
-) -> list[AnswerItem]:
-    """Test images for the picture: evenly spaced, the tasks in turn, wrong answers included as they come."""
-    images = {sample.key: sample.image_bytes for sample in samples}
-    found = {task: [i for i, q in enumerate(questions) if q.task == task] for task in ("vqa", "refer", "caption")}
-    by_task = {task: places for task, places in found.items() if places}
+def grid_items(questions: Sequence[Question], answers: Sequence[str], samples: Samples, count: int) -> list[AnswerItem]:
+    """Test images for the picture: evenly spaced, the benchmarks in turn, wrong answers included as they come."""
+    found = {name: [i for i, q in enumerate(questions) if q.benchmark == name] for name in LABELS}
+    by_name = [places for places in found.values() if places]
     items = []
-    for place in range(count if by_task else 0):
-        of_task = list(by_task.values())[place % len(by_task)]
-        i = of_task[place * len(of_task) // count]
+    for place in range(count if by_name else 0):
+        of_it = by_name[place % len(by_name)]
+        i = of_it[place * len(of_it) // count]
         q, answer = questions[i], answers[i]
-        items.append(AnswerItem(images[q.key], q.task, q.content, answer, q.truth, is_right(q, answer)))
+        image = samples.read(q.dataset, q.key).image_bytes
+        items.append(AnswerItem(image, q.task, q.content, answer, q.truth, is_right(q, answer)))
     return items
 
 
@@ -155,11 +152,12 @@ def stage_progress(held_out: Mapping[str, Mapping[str, Benchmark]], path: Path) 
     """
     with figure(7, 3.6, path) as drawing:
         axes = drawing.subplots()
-        for offset, (name, (label, colour, marker)) in enumerate(BENCHMARK_LOOKS.items()):
+        for number, (name, label) in enumerate(LABELS.items()):
+            colour, marker = LOOKS[number % len(LOOKS)]
             found = [(x, held_out[s][name]) for x, s in enumerate(STAGE_TITLES) if name in held_out.get(s, {})]
             if not found:
                 continue
-            places = [x + (offset - 1) * 0.06 for x, _ in found]
+            places = [x + (number - (len(LABELS) - 1) / 2) * 0.06 for x, _ in found]
             values = [entry["value"] for _, entry in found]
             below = [max(0.0, entry["value"] - entry["ci95"][0]) for _, entry in found]
             above = [max(0.0, entry["ci95"][1] - entry["value"]) for _, entry in found]

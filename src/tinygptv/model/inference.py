@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn import functional as F  # noqa: N812 (torch's usual name)
 
 from tinygptv.data.images import ImageSource, read_image
 from tinygptv.data.prompts import check_room
@@ -128,13 +129,25 @@ class VisionLanguageModel:
         processor = self.processor.image_processor
         return read_image(image).resize((processor.size["width"], processor.size["height"]), processor.resample)
 
-    def encode_images(self, images: Sequence[Image], batch_size: int = BATCH_SIZE) -> torch.Tensor:
-        """Q-Former outputs of images [N, Q, D]."""
+    def encode_images(
+        self, images: Sequence[Image], batch_size: int = BATCH_SIZE, *, filled: bool = False
+    ) -> torch.Tensor:
+        """Q-Former outputs of images [N, Q, D].
+
+        Args:
+            images: as ``picture`` gives them, or larger.
+            batch_size: images of a forward pass.
+            filled: a smaller last batch is filled up, so that every image is computed at one shape and neither its
+                neighbours nor their count change a bit.
+        """
         parts = []
         for start in range(0, len(images), batch_size):
-            pixels_NCHW = self.processor.image_processor(images[start : start + batch_size], return_tensors="pt")
+            batch = images[start : start + batch_size]
+            pixels_NCHW = self.processor.image_processor(batch, return_tensors="pt")["pixel_values"]
+            if filled:
+                pixels_NCHW = F.pad(pixels_NCHW, (0,) * 7 + (batch_size - len(batch),))
             with torch.inference_mode():
-                parts.append(self.model.image_encoder(pixels_NCHW["pixel_values"].to(self.model.device)))
+                parts.append(self.model.image_encoder(pixels_NCHW.to(self.model.device))[: len(batch)])
         return torch.cat(parts)
 
     def generate(

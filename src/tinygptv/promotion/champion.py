@@ -80,8 +80,8 @@ def _examine(tracking: Tracking, profile: Profile, version: str, examine: Examin
         shards, evaluated = (
             held.enter_context(output(tracking.root, profile.name, step, made[step])) for step in ("shards", "evaluate")
         )
-        rows = on_credentials(Credentials(broken=chain.broken, package=problems, seen=contest.seen_images(shards)))
         exam = Exam(profile.config, profile.seed, shards)
+        rows = on_credentials(Credentials(broken=chain.broken, package=problems, seen=contest.seen_images(exam)))
         questions = contest.questions_of(exam)
         measured = contest.judge(questions, examine(exam, package), package, evaluated / PREDICTIONS)
     registered = own_registered(find_version(tracking, name, version).tags)

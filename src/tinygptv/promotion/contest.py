@@ -5,14 +5,15 @@ A package is asked in its own words: prompt, image size and longest answer are t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.config import Config
-from tinygptv.data.summary import HELD_OUT, TEST, TRAINING, tars
+from tinygptv.data.summary import HELD_OUT, TEST, TRAINING, sets, tars
 from tinygptv.evaluation.package import PackageJob, answer_all
 from tinygptv.ground.children import child
 from tinygptv.ground.errors import DataError
@@ -20,7 +21,7 @@ from tinygptv.ground.files import read_json, tree_size
 from tinygptv.promotion.decide import Asked, Measured
 
 if TYPE_CHECKING:
-    from tinygptv.evaluation.benchmarks import Question
+    from tinygptv.evaluation.questions import Question
 
 ALONE = 8
 """Questions of each task that are also asked one at a time, for the latency."""
@@ -54,23 +55,24 @@ def questions_of(exam: Exam) -> list[Question]:
     Raises:
         DataError: the test set is missing or damaged, or has no question of a benchmark.
     """
-    from tinygptv.evaluation.benchmarks import BENCHMARKS
+    from tinygptv.evaluation.benchmarks.table import suites_of
     from tinygptv.evaluation.questions import list_test_set
 
     _tars(exam.shards, TEST)
-    questions = list_test_set(exam.shards)
+    suites = suites_of(exam.config.data)
+    questions = list_test_set(exam.shards, suites)
     if not questions:
-        raise DataError(f"{exam.shards}: the test set has no question of the tasks {', '.join(BENCHMARKS)}; add some")
+        tasks = dict.fromkeys(task for suite in suites.values() for task in suite.names)
+        known = f"of the tasks {', '.join(tasks)}" if tasks else "that a benchmark asks"
+        raise DataError(f"{exam.shards}: the test set has no question {known}; add some")
     return questions
 
 
 def asked(questions: Sequence[Question]) -> Asked:
     """The questions as the gate sees them."""
-    from tinygptv.evaluation.benchmarks import BENCHMARKS
-
     return Asked(
         [identity(question.record, question.content) for question in questions],
-        [BENCHMARKS[question.task] for question in questions],
+        [question.benchmark for question in questions],
         [question.key for question in questions],
     )
 
@@ -80,17 +82,18 @@ def identity(record: str, content: str) -> str:
     return f"{record}: {content}"
 
 
-def seen_images(shards: Path) -> int:
-    """How many test images are also among those that were there to train with, by content.
+def seen_images(exam: Exam) -> int:
+    """How many of the test images that are asked about are also among those that were there to train with, by content.
 
     Raises:
         DataError: a shard is missing or damaged.
     """
-    from tinygptv.data.shards import read_records
+    from tinygptv.evaluation.benchmarks.table import suites_of
 
-    training = [*_tars(shards, TRAINING), *tars(shards, HELD_OUT)]
-    known = {record.image.sha256 for record in read_records(training)}
-    return sum(record.image.sha256 in known for record in read_records(_tars(shards, TEST)))
+    asked_sets = suites_of(exam.config.data).keys() & sets(exam.shards).keys()
+    test = Counter(_images(_tars(exam.shards, TEST, asked_sets)))
+    training = [*_tars(exam.shards, TRAINING), *_tars(exam.shards, HELD_OUT, needed=False)]
+    return sum(test[sha256] for sha256 in {sha256 for sha256 in _images(training) if sha256 in test})
 
 
 def examine(exam: Exam, package: Path) -> Answers:
@@ -121,9 +124,8 @@ def judge(questions: Sequence[Question], answers: Answers, package: Path, unquan
     Raises:
         DataError: the predictions are those of other questions.
     """
-    from tinygptv.evaluation.benchmarks import is_right
     from tinygptv.evaluation.metrics import agreement
-    from tinygptv.evaluation.scores import former_answers
+    from tinygptv.evaluation.scores import former_answers, is_right
 
     count = min(len(questions), len(answers.texts))  # the gate refuses what is not all of them
     paired = zip(questions[:count], answers.texts[:count], strict=True)
@@ -142,8 +144,18 @@ def judge(questions: Sequence[Question], answers: Answers, package: Path, unquan
     )
 
 
-def _tars(shards: Path, pattern: str) -> list[Path]:
-    found = tars(shards, pattern)
-    if not found:
-        raise DataError(f"{shards} has no {pattern}; run `dvc repro shards`")
+def _tars(shards: Path, split: str, names: Collection[str] | None = None, *, needed: bool = True) -> list[Path]:
+    """The tars of a split, of the data sets of these names or of all."""
+    folders = [folder for name, folder in sets(shards).items() if names is None or name in names]
+    found = [path for folder in folders for path in tars(folder, split)]
+    if needed and not found:
+        raise DataError(f"{shards} has no {split}; run `dvc repro shards`")
     return found
+
+
+def _images(paths: Iterable[Path]) -> Iterator[str]:
+    """SHA-256 of the image of every sample that has one."""
+    from tinygptv.data.shards import read_records
+
+    for path in paths:  # one by one: an image may be in several data sets
+        yield from (sample.image.sha256 for sample in read_records([path]) if sample.image is not None)

@@ -191,10 +191,10 @@ def _judge(
         there = {step: held.enter_context(output(tracking.root, profile.name, step, made[step])) for step in made}
         if sha256_tree(package) != sha256_tree(there["quantize"] / PACKAGE_FOLDER):
             problems = ("its files are not those that its run of quantize made",)
-        rows = on_credentials(replace(papers, package=problems, seen=contest.seen_images(there["shards"])))
+        exam = Exam(profile.config, profile.seed, there["shards"])
+        rows = on_credentials(replace(papers, package=problems, seen=contest.seen_images(exam)))
         if not Decision(rows).passed:
             return Decision(rows), None
-        exam = Exam(profile.config, profile.seed, there["shards"])
         questions = contest.questions_of(exam)
         asked = contest.asked(questions)
         digest = facts.digest(list(asked.ids))

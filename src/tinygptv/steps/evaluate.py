@@ -6,7 +6,7 @@ Everything goes through the pixels. The test set is asked once, of the finished 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tinygptv.evaluation.stages import open_stage, processor_of, prompts_of
 from tinygptv.ground import runtime
@@ -27,26 +27,29 @@ def run(context: StepContext) -> None:
     Raises:
         UserError: an input is missing or does not fit.
     """
-    from tinygptv.data.shards import read_samples
-    from tinygptv.data.summary import HELD_OUT, TEST, tars
-    from tinygptv.evaluation import answering, benchmarks, report, scores
-    from tinygptv.evaluation.questions import left_out, read_baselines
+    from tinygptv.data.summary import HELD_OUT, TEST
+    from tinygptv.evaluation import answering, questions, report, scores
+    from tinygptv.evaluation.benchmarks.table import suites_of
 
     config, settings, shards = context.config, context.config.evaluate, context.input("shards")
     runtime.prepare(config.runtime, context.seed)
-    held_out, test = list(read_samples(tars(shards, HELD_OUT))), list(read_samples(tars(shards, TEST)))
-    training, all_training = read_baselines(shards)
-    slice_ = benchmarks.evenly_spaced(
-        benchmarks.list_questions([sample.record for sample in held_out]), settings.held_out_questions
-    )
-    questions = benchmarks.list_questions([sample.record for sample in test])
-    for text in (*left_out("held-out slice", slice_, training), *left_out("test set", questions, all_training)):
-        print(text)
+    suites = suites_of(config.data)
+    held_out, test = (questions.open_split(shards, split, suites) for split in (HELD_OUT, TEST))
+    training, all_training = questions.read_baselines(shards, suites)
+    slice_ = questions.evenly_spaced(questions.list_questions(held_out.records(), suites), settings.held_out_questions)
+    asked = questions.list_questions(test.records(), suites)
+    for where, split, of_split, baselines in (
+        ("held-out slice", HELD_OUT, slice_, training),
+        ("test set", TEST, asked, all_training),
+    ):
+        others = questions.without_benchmark(shards, split, suites)
+        for text in questions.left_out(where, of_split, baselines, suites, others):
+            print(text)
     backbones = context.input("backbones")
     for stage in STAGES:
         answering.check_room(
             processor_of(config, stage, backbones),
-            [*slice_, *(questions if stage == LAST_STAGE else ())],
+            [*slice_, *(asked if stage == LAST_STAGE else ())],
             prompts_of(config, stage),
             config.stage(stage).max_answer_tokens,
             config.model.text.max_position_embeddings,
@@ -54,12 +57,12 @@ def run(context: StepContext) -> None:
         )
 
     by_stage: dict[str, dict[str, Benchmark]] = {}
-    features: dict[int, dict[str, Any]] = {}
+    features: dict[int, answering.ImageFeatures] = {}
     for stage in STAGES:
         model = open_stage(config, stage, backbones, context.input(stage))
         size = config.stage(stage).image_size
         if size not in features:
-            features[size] = answering.encode(model, held_out, settings.batch_size)
+            features[size] = answering.ImageFeatures(held_out, settings.batch_size)
         said = answering.ask(
             model,
             features[size],
@@ -69,7 +72,7 @@ def run(context: StepContext) -> None:
             settings.batch_size,
             config.stage(stage).max_answer_tokens,
         )
-        by_stage[stage] = benchmarks.score(
+        by_stage[stage] = scores.score(
             slice_, [answer.text for answer in said], training, [answer.cut for answer in said]
         )
         context.run.metrics(scores.for_run(by_stage[stage], f"{stage}."))
@@ -81,26 +84,26 @@ def run(context: StepContext) -> None:
     started = time.monotonic()
     said = answering.ask(
         model,
-        answering.encode(model, test, settings.batch_size),
-        questions,
+        answering.ImageFeatures(test, settings.batch_size),
+        asked,
         prompts_of(config, LAST_STAGE),
         settings,
         settings.batch_size,
         config.stage(LAST_STAGE).max_answer_tokens,
     )
-    context.run.metrics({"questions_per_second": len(questions) / (time.monotonic() - started)})
+    context.run.metrics({"questions_per_second": len(asked) / (time.monotonic() - started)})
     answers = [answer.text for answer in said]
-    judged = scores.judged(questions, answers, [answer.cut for answer in said], all_training)
+    judged = scores.judged(asked, answers, [answer.cut for answer in said], all_training)
     context.run.metrics(scores.for_run(judged["benchmarks"]))
     print(f"test set: {scores.line(judged['benchmarks'])}")
 
-    write_json(context.out / PREDICTIONS, answering.predictions(questions, said))
+    write_json(context.out / PREDICTIONS, answering.predictions(asked, said))
     write_json(context.report(EVALUATION), {**judged, "held_out": by_stage, "seed": context.seed})
     write_json(context.report(FULL_PRECISION), scores.values(judged["benchmarks"]))
     histories = {stage: read_json(context.input(stage) / HISTORY) for stage in STAGES}
     report.loss_curves(histories, context.report(LOSS))
     report.stage_progress(by_stage, context.report(PROGRESS))
-    if items := report.grid_items(questions, answers, test, settings.grid_images):
+    if items := report.grid_items(asked, answers, test, settings.grid_images):
         report.answer_grid(items, context.report(ANSWERS))
     else:
         report.empty_picture("no question in the test set", context.report(ANSWERS))

@@ -26,6 +26,7 @@ def run(context: StepContext) -> None:
         UserError: an input is missing or does not fit.
     """
     from tinygptv.evaluation import metrics, scores
+    from tinygptv.evaluation.benchmarks.table import suites_of
     from tinygptv.evaluation.package_card import model_card
     from tinygptv.evaluation.questions import list_test_set, read_baselines
     from tinygptv.ground import runtime
@@ -41,11 +42,12 @@ def run(context: StepContext) -> None:
         unquantized_bytes = make(context, package)
         complete.set()
     predictions = read_json(answers_file)
-    questions, answers = list_test_set(shards), [prediction["answer"] for prediction in predictions]
+    suites = suites_of(context.config.data)
+    questions, answers = list_test_set(shards, suites), [prediction["answer"] for prediction in predictions]
     former = scores.former_answers(questions, read_json(context.input("evaluate") / PREDICTIONS))
     if former is None:
         raise DataError("evaluate and quantize asked different questions; run `dvc repro evaluate`")
-    _, baselines = read_baselines(shards)
+    _, baselines = read_baselines(shards, suites)
     judged = scores.judged(questions, answers, [prediction["cut"] for prediction in predictions], baselines)
     package_bytes = (package / WEIGHTS).stat().st_size
     report: dict[str, Any] = {
