@@ -25,8 +25,9 @@ from tinygptv.config import Config
 from tinygptv.config.profiles import read_config
 from tinygptv.data.formats import easy_vqa
 from tinygptv.data.images import read_image
+from tinygptv.data.manifest import RawFile, write_manifest
 from tinygptv.data.records import ImageInfo, ImageRecord, ImageSample, image_key
-from tinygptv.data.source import open_source, raw_files, set_digest
+from tinygptv.data.source import Source, open_source, raw_files
 from tinygptv.ground.files import sha256_file
 from tinygptv.ground.processes import PR_SET_PDEATHSIG
 from tinygptv.steps import __main__ as entry
@@ -121,7 +122,7 @@ def new_root(folder: Path) -> Path:
     whole = read_config(ROOT / "configs" / "smoke.yaml").data["easy_vqa"].sha256
     path = folder / "configs" / "smoke.yaml"
     path.write_text(content)
-    path.write_text(content.replace(whole, set_digest(raw_digests(folder))))
+    path.write_text(content.replace(whole, write_manifest(folder / "manifest", raw_manifest(folder))))
     (folder / "params.yaml").write_text("profile: smoke\nseed: 7\n")
     shutil.copy(ROOT / "dvc.yaml", folder)
     return folder
@@ -160,16 +161,23 @@ def write_raw(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
-def raw_digests(root: Path) -> dict[str, str]:
-    """Name → SHA-256 of the raw files of a checkout's one data set."""
+def raw_manifest(root: Path) -> Iterator[RawFile]:
+    """The raw files of a checkout's one data set."""
     settings = read_config(root / "configs" / "smoke.yaml").data["easy_vqa"]
-    return {name: sha256_file(path) for name, path in raw_files(settings, root)}
+    for name, path in raw_files(settings, root):
+        yield RawFile(name, path.stat().st_size, sha256_file(path))
+
+
+def raw_source(root: Path) -> Source:
+    """A checkout's one data set, ready to be read."""
+    settings = read_config(root / "configs" / "smoke.yaml").data["easy_vqa"]
+    write_manifest(root / "manifest", raw_manifest(root))
+    return open_source("easy_vqa", settings, root, root / "manifest")
 
 
 def small_samples(root: Path) -> Iterator[tuple[str, ImageSample]]:
     """The samples of a checkout's raw files with their splits, the last training images held out."""
-    settings = read_config(root / "configs" / "smoke.yaml").data["easy_vqa"]
-    found = list(easy_vqa.read(open_source("easy_vqa", settings, root, raw_digests(root))))
+    found = list(easy_vqa.read(raw_source(root)))
     for path, items in groupby(found, key=lambda item: item.image.path):
         records = [(item.split, replace(item.record, dataset="easy_vqa")) for item in items]
         content = path.read_bytes()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 
@@ -45,6 +47,17 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return move
 
 
+def ask(memory: Path, statement: str, *values: str) -> list[str]:
+    """What is in the memory, or what a statement leaves there."""
+    with closing(sqlite3.connect(memory / digests.MEMORY)) as base, base:
+        return [row[0] for row in base.execute(statement, values)]
+
+
+def known(memory: Path) -> list[str]:
+    """The digests that are remembered."""
+    return ask(memory, "SELECT sha256 FROM files")
+
+
 def of(content: bytes) -> str:
     return sha256(content).hexdigest()
 
@@ -66,7 +79,7 @@ def test_a_young_file_is_read_each_time(tmp_path, memory, reads, later) -> None:
         later(seconds)
         digests.sha256(file)
     assert len(reads) == 3
-    assert not list(memory.rglob("*.json"))
+    assert known(memory) == []
 
 
 def test_a_write_that_keeps_size_and_date_is_seen(tmp_path, memory, later) -> None:
@@ -75,7 +88,7 @@ def test_a_write_that_keeps_size_and_date_is_seen(tmp_path, memory, later) -> No
     os.utime(file, (OLD, OLD))
     later(3)
     assert digests.sha256(file) == of(b"a")
-    assert list(memory.rglob("*.json"))
+    assert known(memory) == [of(b"a")]
     file.write_bytes(b"b")
     os.utime(file, (OLD, OLD))
     assert digests.sha256(file) == of(b"b")
@@ -113,10 +126,7 @@ def test_a_memory_that_others_may_write_is_not_asked(tmp_path, memory, later) ->
     file.write_bytes(b"a")
     later(3)
     digests.sha256(file)
-    (note,) = memory.rglob("*.json")
-    forged = json.loads(note.read_text())
-    assert forged["sha256"] == of(b"a")
-    note.write_text(json.dumps(forged | {"sha256": of(b"forged")}))
+    ask(memory, "UPDATE files SET sha256 = ?", of(b"forged"))
     assert digests.sha256(file) == of(b"forged"), "the note is what is asked"
     for mode in (0o777, 0o770):
         memory.chmod(mode)
@@ -127,16 +137,40 @@ def test_a_memory_that_others_may_write_is_not_asked(tmp_path, memory, later) ->
     assert digests.sha256(file) == of(b"a")
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"dates": [1]}', "\0"])
+@pytest.mark.parametrize("content", [b"", b"[]", b"x" * 5000, b"SQLite format 3\0" + b"x" * 5000])
 def test_a_damaged_memory_costs_time_alone(tmp_path, memory, later, content) -> None:
     file = tmp_path / "weights"
     file.write_bytes(b"a")
     later(3)
     digests.sha256(file)
-    (note,) = memory.rglob("*.json")
-    note.write_text(content)
+    (memory / digests.MEMORY).write_bytes(content)
     assert digests.sha256(file) == of(b"a")
-    assert json.loads(note.read_text())["sha256"] == of(b"a")
+    assert known(memory) == [of(b"a")]
+
+
+def test_a_memory_in_which_another_process_writes_costs_time_alone(tmp_path, memory, later, monkeypatch) -> None:
+    monkeypatch.setattr(digests, "PATIENCE", 0.01)
+    file = tmp_path / "weights"
+    file.write_bytes(b"a")
+    later(3)
+    digests.sha256(file)
+    file.write_bytes(b"b")
+    later(6)
+    with closing(sqlite3.connect(memory / digests.MEMORY, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert digests.sha256(file) == of(b"b")
+    assert known(memory) == [of(b"a")]
+
+
+def test_many_files_are_asked_in_one_go(tmp_path, memory, reads, later) -> None:
+    files = [tmp_path / str(number) for number in range(20)]
+    for file in files:
+        file.write_text(file.name)
+    later(3)
+    for _ in range(2):
+        with digests.DigestMemory.opened() as opened:
+            assert [opened.sha256(file) for file in files] == [(len(f.name), of(f.name.encode())) for f in files]
+    assert len(reads) == 20
 
 
 def test_a_home_that_cannot_be_written_costs_time_alone(tmp_path, memory, later, monkeypatch) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
+from heapq import merge
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from tinygptv.config.formats import FORMATS
+from tinygptv.data.manifest import Manifest
+from tinygptv.ground import digests
 from tinygptv.ground.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -54,19 +56,22 @@ class Source:
     name: str
     settings: DataSet
     files: tuple[Path, ...]
-    """The files that hold records, as the profile lists them; of a package: all of its files."""
+    """The files that hold records, in the order of the profile; none of a package, whose files are below ``images``."""
     images: Path
     """The folder that names of images are relative to; of a package: the folder of its files."""
-    digests: Mapping[Path, str]
-    """SHA-256 of every raw file, as ``download`` saw it."""
+    manifest: Manifest
+    """What ``download`` saw."""
+    prefix: str
+    """What stands in the manifest before the names of what is below ``images``."""
 
-    def image(self, path: Path) -> ImageFile:
-        """A whole file as an image.
+    def image(self, name: str) -> ImageFile | None:
+        """A file below ``images`` by its name there; None where ``download`` saw none."""
+        found = self.manifest.find(self.prefix + name)
+        return None if found is None else ImageFile(self.images / name, 0, found.size, found.sha256)
 
-        Raises:
-            KeyError: ``download`` saw no such file.
-        """
-        return ImageFile(path, 0, path.stat().st_size, self.digests[path])
+    def names(self, below: str = "") -> Iterator[str]:
+        """Names of the files below ``images`` that begin so, sorted."""
+        return (file.name.removeprefix(self.prefix) for file in self.manifest.below(self.prefix + below))
 
 
 def form(settings: DataSet) -> ModuleType:
@@ -84,7 +89,7 @@ def form(settings: DataSet) -> ModuleType:
 
 
 def raw_files(settings: DataSet, root: Path) -> Iterator[tuple[str, Path]]:
-    """Every raw file of a data set: its name, the same on every machine, and where it is.
+    """Every raw file of a data set, sorted by name: the name, the same on every machine, and where it is.
 
     Args:
         settings: the data set.
@@ -95,42 +100,38 @@ def raw_files(settings: DataSet, root: Path) -> Iterator[tuple[str, Path]]:
         DataError: a file, the folder of images or the package is missing.
     """
     if (base := _packaged(settings, root)) is not None:
-        yield from ((path.relative_to(base).as_posix(), path) for path in _below(base))
+        yield from _below(base, "")
         return
-    for name in settings.files:
-        if not (path := root / name).is_file():
-            raise DataError(f"{path} is missing; correct `files` of the data set")
-        yield name, path
-    if settings.images:
-        beside = settings.images.rstrip("/")
-        folder = _folder(settings, root)
-        yield from ((f"{beside}/{path.relative_to(folder).as_posix()}", path) for path in _below(folder))
+    records = sorted((name, path) for listed in settings.files for name, path in _listed(listed, root))
+    images = _below(_folder(settings, root), _prefix(settings)) if settings.images else iter(())
+    former = None
+    for name, path in merge(records, images, key=lambda item: item[0]):
+        if name != former:  # a file with records may lie among the images
+            yield name, path
+        former = name
 
 
-def open_source(name: str, settings: DataSet, root: Path, digests: Mapping[str, str]) -> Source:
+def open_source(name: str, settings: DataSet, root: Path, manifest: Path) -> Source:
     """A data set, ready to be read.
 
     Args:
         name: the data set's.
         settings: its section of the profile.
         root: the checkout.
-        digests: name of a raw file → SHA-256, of all of them.
+        manifest: what ``download`` wrote of it.
+
+    Raises:
+        DataError: a file with records is not what ``download`` saw.
     """
-    places = dict(raw_files(settings, root))
-    if differing := sorted(places.keys() ^ digests.keys()):
-        raise DataError(f"data set {name}: {differing[0]} came or went since `download`; run `dvc repro download`")
-    packaged = _packaged(settings, root)
-    files = tuple(root / file for file in settings.files) if packaged is None else tuple(places.values())
-    images = root / settings.images if packaged is None else packaged
-    return Source(name, settings, files, images, {places[key]: sha256 for key, sha256 in digests.items()})
-
-
-def set_digest(digests: Mapping[str, str]) -> str:
-    """One SHA-256 over names and contents of a data set's raw files, in the form of ``files.sha256_tree``."""
-    whole = hashlib.sha256()
-    for name in sorted(digests):
-        whole.update(f"{name}\0{digests[name]}\n".encode())
-    return whole.hexdigest()
+    seen, packaged = Manifest(manifest), _packaged(settings, root)
+    if packaged is not None:
+        return Source(name, settings, (), packaged, seen, "")
+    files = {file: path for listed in settings.files for file, path in _listed(listed, root)}
+    for file, path in files.items():
+        found = seen.find(file)
+        if found is None or found.sha256 != digests.sha256(path):
+            raise DataError(f"data set {name}: {path} was changed since `download`; run `dvc repro download`")
+    return Source(name, settings, tuple(files.values()), root / settings.images, seen, _prefix(settings))
 
 
 def _packaged(settings: DataSet, root: Path) -> Path | None:
@@ -142,14 +143,39 @@ def _packaged(settings: DataSet, root: Path) -> Path | None:
     return folder
 
 
+def _listed(name: str, root: Path) -> Iterator[tuple[str, Path]]:
+    """An entry of ``files``: a file, or all below a folder."""
+    path = root / name
+    if path.is_dir():
+        yield from _below(path, f"{name.rstrip('/')}/")
+    elif path.is_file():
+        yield name, path
+    else:
+        raise DataError(f"{path} is missing; correct `files` of the data set")
+
+
 def _folder(settings: DataSet, root: Path) -> Path:
     if not (folder := root / settings.images).is_dir():
         raise DataError(f"{folder} is no folder; correct `images` of the data set")
     return folder
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    """The files of a folder and its folders; those with a hidden name are no data."""
-    for base, folders, files in os.walk(folder):
-        folders.sort()
-        yield from (Path(base) / file for file in sorted(files) if not file.startswith("."))
+def _prefix(settings: DataSet) -> str:
+    return f"{settings.images.rstrip('/')}/" if settings.images else ""
+
+
+def _below(folder: Path, prefix: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[tuple[str, Path]]:
+    """The files of a folder and its folders, sorted by name; those with a hidden name are no data.
+
+    Links to folders are followed, as sets of pictures often are; not one that leads to a folder that it lies in.
+    """
+    status = folder.stat()
+    if (here := (status.st_dev, status.st_ino)) in above:
+        return
+    with os.scandir(folder) as entries:
+        found = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries if entry.name[0] != "."]
+    for name in sorted(found):  # with its slash a folder stands where the names of its files do
+        if name.endswith("/"):
+            yield from _below(folder / name, f"{prefix}{name}", above | {here})
+        elif (path := folder / name).is_file():
+            yield f"{prefix}{name}", path

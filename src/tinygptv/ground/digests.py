@@ -1,4 +1,4 @@
-"""Digests of files: those of large ones remembered, and those of a package's files in a list inside it.
+"""Digests of files: those of large ones and of raw data remembered, and those of a package's files in a list inside it.
 
 A folder with ``digests.json`` is *sealed*: ``check`` finds every file that was changed, added or taken away since. It
 finds accidents. Whoever wants to deceive changes the list, too; against that stands the digest at the registry.
@@ -7,16 +7,17 @@ finds accidents. Whoever wants to deceive changes the list, too; against that st
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import file_digest
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tinygptv.ground.errors import DataError
-from tinygptv.ground.files import read_json, write_json
+from tinygptv.ground.files import read_json, sha256_file, write_json
 
 LIST = "digests.json"
 KIND = "sha256"
@@ -24,29 +25,90 @@ REMEMBERED_FROM = 64 * 1024**2
 """Bytes; smaller files are read each time, which takes a tenth of a second at most."""
 SETTLED_NS = 2_000_000_000
 """Age at which a file's dates tell a later write from the one before: two seconds on FAT, the coarsest clock."""
+KEPT_TOGETHER = 1000
+"""Digests that are written to the memory at once."""
+PATIENCE = 10.0
+"""Seconds to wait for another process that writes there."""
+MEMORY = "memory.sqlite"
 SHOWN = 3
 """Files that a message names."""
 
 Dates = tuple[int, int, int, int, int]
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal, from memory where size, dates and inode are those of the last time.
+class DigestMemory:
+    """The digests of files that stayed as they were, in one SQLite file of this user, outside of what it is about.
 
-    The memory is this user's alone, outside of what it is about. Both dates count: that of the content can be set by
-    anybody, that of the inode by the kernel alone. A file so young that another write could leave the dates as they are
-    is read each time.
+    Both dates of a file count: that of the content can be set by anybody, that of the inode by the kernel alone. A file
+    so young that another write could leave the dates as they are is read each time. A home that is full or read-only,
+    or a memory that is damaged or that others may write, costs time alone.
     """
-    began = time.time_ns()
-    with path.open("rb") as file:
-        dates = _dates(os.fstat(file.fileno()))
-        known = _recall(dates)
+
+    def __init__(self, base: sqlite3.Connection | None) -> None:
+        self._base = base
+        self._new = 0
+
+    @classmethod
+    @contextmanager
+    def opened(cls) -> Iterator[Self]:
+        """The memory, for the block."""
+        base = _connect(_memory_file())
+        memory = cls(base)
+        try:
+            yield memory
+        finally:
+            memory._keep()
+            if base is not None:
+                base.close()
+
+    def sha256(self, path: Path) -> tuple[int, str]:
+        """Size and SHA-256 of a file, read only if it is not known in this state."""
+        dates = _dates(path.stat())
+        known = self._recall(dates)
         if known is not None:
-            return known
-        digest = file_digest(file, KIND).hexdigest()
-        if dates == _dates(os.fstat(file.fileno())) and _settled(dates, began):
-            _remember(dates, digest)
-    return digest
+            return dates[2], known
+        began = time.time_ns()
+        with path.open("rb") as file:
+            dates = _dates(os.fstat(file.fileno()))
+            digest = file_digest(file, KIND).hexdigest()
+            if dates == _dates(os.fstat(file.fileno())) and _settled(dates, began):
+                self._remember(dates, digest)
+        return dates[2], digest
+
+    def _recall(self, dates: Dates) -> str | None:
+        if self._base is None:
+            return None
+        try:
+            row = self._base.execute("SELECT dates, sha256 FROM files WHERE file = ?", (_file(dates),)).fetchone()
+        except sqlite3.Error:
+            return None
+        return str(row[1]) if row is not None and row[0] == repr(dates) else None
+
+    def _remember(self, dates: Dates, digest: str) -> None:
+        if self._base is None:
+            return
+        try:
+            self._base.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (_file(dates), repr(dates), digest))
+        except sqlite3.Error:
+            return
+        self._new += 1
+        if self._new == KEPT_TOGETHER:
+            self._keep()
+
+    def _keep(self) -> None:
+        """Write what is new, so that a kill forgets little."""
+        self._new = 0
+        if self._base is not None:
+            with suppress(sqlite3.Error):
+                self._base.commit()
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal; that of a large one from memory."""
+    if path.stat().st_size < REMEMBERED_FROM:
+        return sha256_file(path)
+    with DigestMemory.opened() as memory:
+        return memory.sha256(path)[1]
 
 
 @contextmanager
@@ -147,31 +209,12 @@ def _settled(dates: Dates, now: int) -> bool:
     return now - max(dates[3:]) > SETTLED_NS
 
 
-def _recall(dates: Dates) -> str | None:
-    """The remembered digest of a file in this state."""
-    note = _note(dates)
-    if note is None or not note.is_file():
-        return None
-    try:
-        content: Any = read_json(note)
-    except DataError:
-        return None  # a damaged note is none: the file is read
-    return str(content[KIND]) if isinstance(content, dict) and content.get("dates") == list(dates) else None
+def _file(dates: Dates) -> str:
+    return f"{dates[0]:x}-{dates[1]:x}"
 
 
-def _remember(dates: Dates, digest: str) -> None:
-    note = _note(dates)
-    if note is not None:
-        try:
-            write_json(note, {"dates": list(dates), KIND: digest})
-        except OSError:
-            return  # a home that is full or read-only costs time alone
-
-
-def _note(dates: Dates) -> Path | None:
-    """Where a file's digest is remembered: below a folder that nobody else may write; None without one."""
-    if dates[2] < REMEMBERED_FROM:
-        return None
+def _memory_file() -> Path | None:
+    """Where this user's memory is: in a folder that nobody else may write; None without one."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     try:
         home = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
@@ -181,4 +224,24 @@ def _note(dates: Dates) -> Path | None:
     except (OSError, RuntimeError):
         return None  # nobody's home, or none to write in
     own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
-    return folder / f"{dates[1] % 256:02x}" / f"{dates[0]:x}-{dates[1]:x}.json" if own else None
+    return folder / MEMORY if own else None
+
+
+def _connect(path: Path | None) -> sqlite3.Connection | None:
+    """The memory in a file; one that is damaged is forgotten."""
+    for _ in range(2):
+        if path is None:
+            return None
+        try:
+            base = sqlite3.connect(path, timeout=PATIENCE)
+            base.execute(
+                "CREATE TABLE IF NOT EXISTS files (file TEXT PRIMARY KEY, dates TEXT, sha256 TEXT) WITHOUT ROWID"
+            )
+            base.execute("SELECT file, dates, sha256 FROM files LIMIT 1")
+        except sqlite3.OperationalError:
+            return None
+        except sqlite3.DatabaseError:
+            path.unlink(missing_ok=True)
+        else:
+            return base
+    return None

@@ -1,9 +1,19 @@
-"""``download``: look at the raw files of every data set and at what ``init`` names, and write down which they are."""
+"""``download``: look at the raw files of every data set and at what ``init`` names, and write down which they are.
+
+DVC cannot know that a file that only a profile names was changed, so it looks each time. Files that stayed as they were
+are not read again, and where nothing is new, nothing is recorded.
+"""
 
 from __future__ import annotations
 
-from tinygptv.data.source import raw_files, set_digest
-from tinygptv.ground import digests
+import filecmp
+from collections.abc import Iterator
+from pathlib import Path
+
+from tinygptv.config import DataSet
+from tinygptv.data.manifest import MANIFEST_END, Manifest, RawFile, write_manifest
+from tinygptv.data.source import raw_files
+from tinygptv.ground.digests import DigestMemory
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import INIT
 from tinygptv.ground.files import write_json
@@ -11,23 +21,55 @@ from tinygptv.steps.harness import StepContext
 from tinygptv.steps.init_from import init_digest
 
 
-def run(context: StepContext) -> None:
-    """Write ``data/<profile>/download``: a list of files and digests for each data set.
+def same_as_before(context: StepContext) -> bool:
+    """Write the manifests, and say whether they are those that are there already.
 
     Raises:
         ConfigError: no module reads a data set's format.
         DataError: a file is missing, or the data are not those of the recorded digest.
     """
-    for name, settings in context.config.data.items():
-        files = {file: digests.sha256(path) for file, path in raw_files(settings, context.root)}
-        whole = set_digest(files)
-        if settings.sha256 and settings.sha256 != whole:
-            raise DataError(
-                f"data.{name}.sha256 expects {settings.sha256}, found {whole}; get the files again, or record "
-                "the digest of data you trust in the profile"
-            )
-        write_json(context.out / f"{name}.json", {"sha256": whole, "files": files})
-        context.run.params({f"{name}.sha256": whole})
-        context.run.metrics({f"{name}.files": len(files)})
-        print(f"{name}: {len(files):,} files")
+    with DigestMemory.opened() as memory:
+        for name, settings in context.config.data.items():
+            look(context.out / f"{name}{MANIFEST_END}", name, settings, context.root, memory)
     write_json(context.out / INIT, init_digest(context.root, context.config.init))
+    return context.published.is_dir() and same_files(context.out, context.published)
+
+
+def run(context: StepContext) -> None:
+    """Tell what ``same_as_before`` found."""
+    for name in context.config.data:
+        files = sizes = 0
+        for file in Manifest(context.out / f"{name}{MANIFEST_END}"):
+            files, sizes = files + 1, sizes + file.size
+        context.run.metrics({f"{name}.files": files, f"{name}.bytes": sizes})
+        print(f"{name}: {files:,} files, {sizes:,} bytes")
+
+
+def look(out: Path, name: str, settings: DataSet, root: Path, memory: DigestMemory) -> None:
+    """Write the manifest of a data set.
+
+    Raises:
+        ConfigError: no module reads its format.
+        DataError: a file is missing, there is none, or they are not those of the recorded digest.
+    """
+    whole = write_manifest(out, seen(settings, root, memory))
+    if not out.stat().st_size:
+        raise DataError(f"data.{name} has no files; name them in `files`, or their folder in `images`")
+    if settings.sha256 and settings.sha256 != whole:
+        raise DataError(
+            f"data.{name}.sha256 expects {settings.sha256}, found {whole}; get the files again, or record "
+            "the digest of data you trust in the profile"
+        )
+
+
+def seen(settings: DataSet, root: Path, memory: DigestMemory) -> Iterator[RawFile]:
+    """The raw files of a data set, sorted by name."""
+    for name, path in raw_files(settings, root):
+        yield RawFile(name, *memory.sha256(path))
+
+
+def same_files(one: Path, two: Path) -> bool:
+    """Whether two folders have files of the same names and contents."""
+    names = {path.name for path in one.iterdir()}
+    same, _, _ = filecmp.cmpfiles(one, two, names, shallow=False)
+    return names == set(same) == {path.name for path in two.iterdir()}

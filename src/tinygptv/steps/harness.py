@@ -1,7 +1,8 @@
 """What every step has in common: one at a time, stoppable, all or nothing, and recorded.
 
 A step module offers ``run(context)``. It reads its inputs, writes below ``context.out`` and ``context.report(...)``,
-and the harness moves both into place only when the step has ended well.
+and the harness moves both into place only when the step has ended well. One that DVC calls each time also offers
+``same_as_before(context)``: where that is so, there is nothing to record and nothing to move.
 """
 
 from __future__ import annotations
@@ -62,6 +63,11 @@ class StepContext:
         folder = self.staging / "data"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    @property
+    def published(self) -> Path:
+        """That folder as it is now, if it is there: the step's result so far."""
+        return data_folder(self.root, self.profile.name) / self.step
 
     @property
     def state(self) -> Path:
@@ -173,6 +179,15 @@ def execute(step: str, profile_name: str | None = None, allowed_changes: tuple[s
             allowed_changes=allowed_changes,
         )
         module = import_module(f"tinygptv.steps.{'train' if step in STAGES else step}")
+        if hasattr(module, "same_as_before"):
+            try:
+                nothing_new = module.same_as_before(context)
+            except UserError:
+                with run:  # a failure is on record as that of any step
+                    raise
+            if nothing_new:
+                shutil.rmtree(staging)
+                return
         with run:
             module.run(context)
             seconds = round(time.monotonic() - started, 2)
@@ -208,7 +223,7 @@ def publish(context: StepContext) -> None:
             context.root / ".dvc" / "cache", tree_size(data)
         )  # DVC itself says "failed to transfer" and exits with 0
         context.run.tags({"dvc.md5": dvc_md5(data)})
-        replace_folder(data, data_folder(context.root, context.profile.name) / context.step)
+        replace_folder(data, context.published)
     for name, near in beside.items():
         near.replace(target / name)
     shutil.rmtree(context.staging, ignore_errors=True)

@@ -7,13 +7,11 @@ import json
 import pytest
 from PIL import Image, ImageDraw
 
-from tests.checkouts import TEST_IMAGES, TRAIN_IMAGES, new_root, raw_digests
-from tinygptv.config.profiles import read_config
+from tests.checkouts import TEST_IMAGES, TRAIN_IMAGES, new_root, raw_source
 from tinygptv.data.formats import easy_vqa
 from tinygptv.data.formats.easy_vqa import Facts, derive_facts, pixel_box, read
 from tinygptv.data.record_rules import RecordError
 from tinygptv.data.records import TASKS
-from tinygptv.data.source import open_source
 from tinygptv.ground.errors import DataError
 
 TEMPLATES = [
@@ -99,8 +97,7 @@ def root(tmp_path):
 
 
 def records_of(root):
-    settings = read_config(root / "configs" / "smoke.yaml").data["easy_vqa"]
-    return list(read(open_source("easy_vqa", settings, root, raw_digests(root))))
+    return list(read(raw_source(root)))
 
 
 def by_image(found):

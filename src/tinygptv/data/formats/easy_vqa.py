@@ -10,7 +10,7 @@ import importlib.metadata
 import importlib.util
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,15 +84,17 @@ def read(source: Source) -> Iterator[Found | Rejection]:
         DataError: a file is missing or is not what its name says.
     """
     for split in ("train", "test"):
-        images = {path.name: path for path in source.files if path.parent == source.images / split / "images"}
-        if odd := [path for name, path in images.items() if not _NUMBERED.fullmatch(name)]:
-            raise DataError(f"{odd[0]} is not named <number>.png; {INSTALL}")
+        below = f"{split}/images/"
+        images = {name.removeprefix(below) for name in source.names(below)}
+        if odd := sorted(name for name in images if not _NUMBERED.fullmatch(name)):
+            raise DataError(f"{source.images / below / odd[0]} is not named <number>.png; {INSTALL}")
         if not images:
-            raise DataError(f"{source.images / split / 'images'} has no images; {INSTALL}")
+            raise DataError(f"{source.images / below} has no images; {INSTALL}")
         questions, strays = _by_image(source.images / split / "questions.json", split, images)
         yield from strays
         for name in sorted(images, key=_number):
-            image = source.image(images[name])
+            image = source.image(below + name)
+            assert image is not None, "the manifest named it"
             given = "" if split == "train" else split
             for item in image_records(f"{split}-{_number(name):06d}", image.read(), questions[name]):
                 yield item if isinstance(item, dict) else Found(item, image, given)
@@ -175,9 +177,7 @@ def pixel_box(image: Image.Image) -> Box | None:
     return hundredths(edges, image.size)
 
 
-def _by_image(
-    path: Path, split: str, images: dict[str, Path]
-) -> tuple[dict[str, list[tuple[str, str]]], list[Rejection]]:
+def _by_image(path: Path, split: str, images: Set[str]) -> tuple[dict[str, list[tuple[str, str]]], list[Rejection]]:
     """Questions under their image's name, and those that have none or are not [question, answer, number]."""
     content = read_json(path)
     if not isinstance(content, list):
