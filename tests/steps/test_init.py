@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
 import torch
 from ruamel.yaml import YAML
+from safetensors.torch import load_file
 
 from tests.checkouts import new_root, run_step
+from tests.promotion.worlds import cache_of, store
 from tinygptv.config.profiles import read_config
-from tinygptv.ground import worktree
+from tinygptv.ground import materials, worktree
+from tinygptv.ground.dvc import dvc_md5
 from tinygptv.ground.files import read_json, sha256_file, write_json
 from tinygptv.ground.names import STAGES
 from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.model import adapters, assembly, stage_checkpoint
-from tinygptv.model.weights import backbone_digests
+from tinygptv.model.folders import write_folder
+from tinygptv.model.weights import backbone_digests, save_weights
 from tinygptv.steps.init_from import init_digest
+from tinygptv.tracking.client import Tracking
 
 LINKED = {"image_encoder.safetensors", "language_model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 
@@ -60,8 +67,6 @@ def finished(tmp_path_factory, smoke, make_model, tokenizer) -> Path:
     root = new_root(tmp_path_factory.mktemp("finished") / "checkout")
     model, folder = make_model(seed=5), root / "data" / "smoke" / "backbones"
     folder.mkdir(parents=True)
-    from tinygptv.model.weights import save_weights
-
     save_weights(folder / "image_encoder.safetensors", model.image_encoder.state_dict())
     save_weights(folder / "language_model.safetensors", model.language_model.state_dict())
     tokenizer.save_pretrained(folder)
@@ -231,6 +236,90 @@ def test_a_profile_of_its_own_worktree_is_found_from_the_others(mine):
     mine.run("download", "backbones")
     other = worktree.folder_of(mine.root, "nightly-mine")
     assert init_digest(other, mine.config.init) == init_digest(mine.root, mine.config.init)
+
+
+def test_an_imported_folder_is_taken(mine, make_model, processor):
+    """The last stage's answers would be those of the folder: its weights are in backbones and the first checkpoint."""
+    model = make_model(seed=9)
+    write_folder(model, processor, mine.root / "imports" / "model", max_new_tokens=4)
+    mine.write("imports/model")
+    mine.run("download", "backbones", *STAGES)
+    parts = {"image_encoder": model.image_encoder, "language_model": model.language_model}
+    for name, part in parts.items():
+        found = load_file(mine.data / "backbones" / f"{name}.safetensors")
+        assert all(torch.equal(found[key], tensor) for key, tensor in part.state_dict().items())
+    trained = load_file(mine.data / "stage4" / "trained.safetensors")
+    assert trained.keys() == {f"projector.{key}" for key in model.projector.state_dict()}
+    assert all(torch.equal(trained[f"projector.{key}"], tensor) for key, tensor in model.projector.state_dict().items())
+    assert mine.manifest("stage1")["parent"]["stage"] == "init"
+    (mine.root / "imports" / "model" / "note.txt").write_text("another file is another content")
+    mine.refused("backbones", "is not what `download` has seen")
+
+
+@pytest.fixture(scope="module")
+def registry(finished, tmp_path_factory) -> Path:
+    """Version 1 of `m` was made of the outputs of `smoke`; 2 does not say of what it was made."""
+    root = tmp_path_factory.mktemp("registry")
+    outputs = {step: dvc_md5(finished / "data" / "smoke" / step) for step in ("backbones", "stage4")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        client = Tracking.connect(root).mlflow
+        client.create_registered_model("m")
+        for tags in ({"profile": "smoke", "record": json.dumps({"outputs": outputs})}, {}):
+            client.create_model_version("m", str(finished), tags=tags)
+        client.set_registered_model_alias("m", "champion", "1")
+    return root / "mlflow.db"
+
+
+@pytest.fixture
+def registered(mine, registry, monkeypatch):
+    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(materials, "cache_folder", cache_of)
+    for step in ("backbones", "stage4"):
+        store(cache_of(mine.root), mine.source / step)
+    with sqlite3.connect(registry) as before, sqlite3.connect(mine.root / "mlflow.db") as own:
+        before.backup(own)
+    return mine
+
+
+@pytest.mark.parametrize("where", ["checkout", "cache"])
+def test_a_registered_version_gives_what_it_was_made_of(registered, where):
+    left = sha256_file(registered.source / "stage4" / "trained.safetensors")
+    kept = bytes_of(registered.source / "backbones")
+    if where == "cache":
+        shutil.rmtree(registered.source)
+    registered.write("models:/m@champion")
+    registered.run("download", "backbones", "stage1")
+    assert registered.manifest("stage1")["sha256"] == left
+    made = bytes_of(registered.data / "backbones")
+    assert {name: made[name] for name in LINKED} == {name: kept[name] for name in LINKED}
+    assert not any(path.is_symlink() for path in (registered.data / "backbones").rglob("*"))
+    seen = registered.manifest("stage1")["init"]
+    registered.write("models:/m/1")
+    assert init_digest(registered.root, registered.config.init)["sha256"] == seen["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        ("models:/m/2", ["models:/m/2 is a package in 8 bits", "name the profile, folder or version"]),
+        ("models:/m/3", ["m has no version 3"]),
+        ("models:/m@previous", ["models:/m@previous is not in the registry"]),
+        ("models:/m", ["an address is models:/<name>@<alias>"]),
+    ],
+)
+def test_a_version_that_cannot_be_gone_on_from_is_one_line(registered, start, words):
+    registered.write(start)
+    registered.refused("download", *words)
+
+
+def test_what_a_version_was_made_of_may_be_gone(registered):
+    shutil.rmtree(registered.source)
+    shutil.rmtree(cache_of(registered.root))
+    registered.write("models:/m/1")
+    registered.run("download")
+    registered.refused("backbones", "of backbones is not in DVC's cache", "dvc fetch --all-commits")
 
 
 def test_without_the_section_there_is_nothing_to_start_from(mine):
