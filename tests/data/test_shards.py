@@ -8,11 +8,12 @@ import tarfile
 
 import pytest
 
-from tinygptv.data import shards
+from tinygptv.data.index import RecordIndex
+from tinygptv.data.records import ImageRecord, ImageSample, Record, Turn, text_key
 from tinygptv.data.shards import read_records, read_samples, write_shards
-from tinygptv.data.tar_index import read_members, tar_index
-from tinygptv.ground.errors import DataError
-from tinygptv.ground.files import sha256_file, write_json
+from tinygptv.data.tar_index import tar_index
+from tinygptv.ground.errors import DataError, UserError
+from tinygptv.ground.files import read_json, sha256_file, write_json
 
 
 @pytest.fixture
@@ -58,7 +59,8 @@ def refused(path, *words):
 
 def test_names_sizes_and_round_trip(small_shards, samples, tmp_path):
     assert sorted(path.name for path in small_shards.iterdir()) == [
-        "summary.json", "test-000000.tar", "train-000000.tar", "train-000001.tar", "val-000000.tar",
+        "summary.json", "test-000000.tar", "test.arrow", "train-000000.tar", "train-000001.tar", "train.arrow",
+        "val-000000.tar", "val.arrow",
     ]  # fmt: skip
     paths = write_shards(tmp_path, "x", samples, images_per_shard=3)
     assert [path.name for path in paths] == ["x-000000.tar", "x-000001.tar", "x-000002.tar"]
@@ -215,12 +217,12 @@ def test_interleaved_and_repeated_members(tmp_path, samples):
     refused(build(tmp_path / "twice.tar", [a, b, b]), b[0], "twice")
 
 
-@pytest.mark.parametrize("extensions", [("json",), ("png",), ("json", "png", "jpg")])
+@pytest.mark.parametrize("extensions", [("png",), ("json", "png", "jpg")])
 def test_incomplete_samples(tmp_path, samples, extensions):
     path = build(tmp_path / "x.tar", [(f"{samples[0].key}.{extension}", b"{}") for extension in extensions])
     assert len(tar_index(path)) == len(extensions)
     for read in (read_samples, read_records):
-        with pytest.raises(DataError, match="one image"):
+        with pytest.raises(DataError, match="at most one image"):
             list(read([path]))
 
 
@@ -229,7 +231,7 @@ def test_a_key_comes_once_in_all_shards(small_shards, tmp_path):
     copy = tmp_path / "x.tar"
     copy.write_bytes(path.read_bytes())
     for read in (read_samples, read_records):
-        with pytest.raises(DataError, match=r"train-000032 is also in val-000000\.tar"):
+        with pytest.raises(DataError, match=r"sample \w{32} is also in val-000000\.tar"):
             list(read([path, copy]))
 
 
@@ -244,10 +246,55 @@ def test_bad_json_names_the_member(tmp_path, samples):
             list(read([path]))
 
 
-def test_shards_of_other_files(tmp_path):
-    path = tmp_path / "data" / "tiny" / "features" / "64" / "x.tar"
-    path.parent.mkdir(parents=True)
-    shards.write_members(path, [("a-1", {"npy": b"abc"}), ("a-2", {"npy": b""})])
-    assert read_members(path, frozenset({"npy"})) == {"a-1.npy": b"abc", "a-2.npy": b""}
-    with pytest.raises(DataError, match=r"extensions.*dvc repro -f -s features"):
-        tar_index(path)
+def text_sample(number, dataset="easy_vqa"):
+    record = Record(f"text-{number}", "conversation", (Turn("say {}", "so"),), (), dataset)
+    return ImageSample(ImageRecord(text_key(dataset, record.id), None, "talk", "MIT", (record,)), None, b"")
+
+
+def test_samples_without_an_image(samples, tmp_path):
+    mixed = [samples[0], text_sample(1), samples[1], text_sample(2)]
+    paths = write_shards(tmp_path, "train", mixed, images_per_shard=3)
+    assert list(read_records(paths)) == [sample.record for sample in mixed]
+    again = list(read_samples(paths))
+    assert [sample.image is None for sample in again] == [False, True, False, True]
+    assert [sample.image_bytes for sample in again] == [sample.image_bytes for sample in mixed]
+    assert read_json(tmp_path / "summary.json")["splits"]["train"]["images"] == 2
+
+
+@pytest.mark.parametrize(("of_image", "image"), [(True, False), (False, True)])
+def test_an_image_that_the_json_does_not_say(tmp_path, samples, of_image, image):
+    sample = samples[0] if of_image else text_sample(1)
+    members = [(f"{sample.key}.json", sample.record.to_json())]
+    members += [(f"{sample.key}.png", samples[0].image_bytes)] if image else []
+    path = build(tmp_path / "x.tar", members)
+    for read in (read_samples, read_records):
+        with pytest.raises(DataError, match=r"image\.(file|sha256)"):
+            list(read([path]))
+
+
+def test_a_written_split_has_its_index(samples, tmp_path):
+    write_shards(tmp_path, "train", [*samples, text_sample(1)], images_per_shard=3)
+    index = RecordIndex(tmp_path / "train.arrow")
+    records = [record for sample in (*samples, text_sample(1)) for record in sample.record.records]
+    assert sorted(index.record(row)[0].id for row in range(len(index))) == sorted(record.id for record in records)
+    assert [count for _, count in index.blocks.values()] == [3, 3, 3]
+    assert read_json(tmp_path / "summary.json")["indexes"] == {"train": sha256_file(tmp_path / "train.arrow")}
+
+
+def test_a_folder_is_of_one_data_set(samples, tmp_path):
+    with pytest.raises(UserError, match="samples are of cats, easy_vqa"):
+        write_shards(tmp_path, "train", [samples[0], text_sample(1, "cats")], images_per_shard=3)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tar_is_what_webdataset_itself_writes(samples, tmp_path):
+    import webdataset
+
+    (path,) = write_shards(tmp_path, "train", samples, images_per_shard=16)
+    with (
+        (tmp_path / "theirs.tar").open("wb") as file,
+        webdataset.TarWriter(file, user="", group="", mode=0o444, mtime=0, compress=False, encoder=False) as tar,
+    ):
+        for sample in samples:
+            tar.write({"__key__": sample.key, "json": sample.record.to_json(), "png": sample.image_bytes})
+    assert path.read_bytes() == (tmp_path / "theirs.tar").read_bytes()

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
-from tinygptv.data.index import IndexRow, rows_of, write_part
+from tinygptv.data.index import IndexPart, IndexRow, block_name, rows_of, write_index, write_part
 from tinygptv.data.record_rules import RecordError, parse_sample
 from tinygptv.data.records import TASKS, ImageRecord, ImageSample
 from tinygptv.data.samples import Members, read_record, same_file, tar_members
@@ -24,109 +24,79 @@ from tinygptv.data.summary import read_summary, replace_split
 from tinygptv.data.tar_index import damaged
 from tinygptv.data.tar_writer import TarWriter
 from tinygptv.ground.errors import UserError
-from tinygptv.ground.files import needing, sync_tree
+from tinygptv.ground.files import needing, sha256_file, sync_tree
 
 _SPLIT = re.compile(r"[A-Za-z0-9_]+")
 
 
 def write_shards(folder: Path, split: str, samples: Iterable[ImageSample], images_per_shard: int) -> list[Path]:
-    """Write a split; see ``ShardWriter``, whose arguments and errors these are.
+    """Write a split as ``<split>-000000.tar`` and so on, with its index; equal samples give equal bytes.
 
-    Returns:
-        The paths written.
-    """
-    with ShardWriter(folder, split, images_per_shard) as writer:
-        for sample in samples:
-            writer.add(sample)
-        return writer.put_in_place()
-
-
-class ShardWriter:
-    """Writes a split as ``<split>-000000.tar`` and so on, listed in ``summary.json``; equal samples give equal bytes.
-
-    What the folder held of the split goes, everything else stays. The tars are made aside: whatever fails leaves the
+    What the folder held of the split goes, everything else stays. The files are made aside: whatever fails leaves the
     folder as it was, and a kill while they take their places leaves a split that is refused until it is written again.
-    The files of one tar are in memory.
-    """
-
-    def __init__(self, folder: Path, split: str, images_per_shard: int) -> None:
-        """Begin a split.
-
-        Args:
-            folder: where to write; it is made if need be.
-            split: first part of the file names: letters, digits and `_`.
-            images_per_shard: samples of a tar; the last one may have fewer.
-
-        Raises:
-            UserError: the split's name or the size of the tars makes no sense.
-            DataError: the folder has a ``summary.json`` that is none of shards.
-        """
-        if not _SPLIT.fullmatch(split) or images_per_shard < 1:
-            raise UserError(
-                f"cannot write the split {split!r} with {images_per_shard} images in a tar: a name has letters, digits "
-                "and `_`, a tar at least one image"
-            )
-        read_summary(folder)
-        self._folder, self._split, self._size = folder, split, images_per_shard
-        self._staged = folder / f".{split}.new"
-        self._waiting: list[tuple[str, dict[str, bytes]]] = []
-        self._digests: dict[str, str] = {}
-        self._images = 0
-        self._tasks = Counter[str]()
-
-    @property
-    def records(self) -> int:
-        """Records of the samples so far."""
-        return self._tasks.total()
-
-    def add(self, sample: ImageSample) -> None:
-        """Take the next sample, in the order in which they are to be read."""
-        self._waiting.append((sample.key, _files(sample)))
-        self._images += 1
-        self._tasks.update(record.task for record in sample.record.records)
-        if len(self._waiting) == self._size:
-            self._write()
-
-    def put_in_place(self) -> list[Path]:
-        """Move the finished tars into the folder; their paths."""
-        if self._waiting:
-            self._write()
-        sync_tree(self._staged)
-        tasks = {task: self._tasks[task] for task in TASKS}
-        counts = {"images": self._images, "records": self.records, "tasks": tasks}
-        replace_split(self._folder, self._split, self._staged, self._digests, counts)
-        return [self._folder / name for name in self._digests]
-
-    def __enter__(self) -> Self:
-        shutil.rmtree(self._staged, ignore_errors=True)  # left by a kill
-        self._staged.mkdir(parents=True)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self._staged, ignore_errors=True)
-
-    def _write(self) -> None:
-        path = self._staged / f"{self._split}-{len(self._digests):06d}.tar"
-        self._digests[path.name] = write_members(path, self._waiting)
-        self._waiting = []
-
-
-def write_members(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> str:
-    """Write one tar, whole or not at all.
 
     Args:
-        path: the tar; its folder must exist.
-        samples: keys, and the bytes of a key's files by extension.
+        folder: that of the data set; it is made if need be.
+        split: first part of the file names: letters, digits and `_`.
+        samples: of one data set, in the order in which they are to be read.
+        images_per_shard: samples of a tar; the last one may have fewer.
 
     Returns:
-        Its SHA-256.
+        The tars.
+
+    Raises:
+        UserError: the split's name or the size of the tars makes no sense, or the samples are of several data sets.
+        DataError: the folder has a ``summary.json`` that is none of shards.
     """
-    with _whole(path) as file:
-        tar = TarWriter(file)
-        for key, files in samples:
-            for extension, content in files.items():
-                tar.add(f"{key}.{extension}", content)
-        return tar.end()
+    if not _SPLIT.fullmatch(split) or images_per_shard < 1:
+        raise UserError(
+            f"cannot write the split {split!r} with {images_per_shard} images in a tar: a name has letters, digits "
+            "and `_`, a tar at least one image"
+        )
+    read_summary(folder)
+    staged = folder / f".{split}.new"
+    shutil.rmtree(staged, ignore_errors=True)  # left by a kill
+    staged.mkdir(parents=True)
+    names: set[str] = set()
+    parts: list[IndexPart] = []
+    images, rest = 0, iter(samples)
+    try:
+        while some := list(islice(rest, images_per_shard)):
+            names.update(sample.record.dataset for sample in some)
+            if len(names) > 1:
+                raise UserError(
+                    f"cannot write {folder}: the samples are of {', '.join(sorted(names))}; one set a folder"
+                )
+            name = block_name(split, len(parts))
+            rows = staged / f"{name}.npy"
+            tar = staged / f"{name}.tar"
+            sha256, facts = write_block(tar, rows, ((sample.record, sample.image_bytes) for sample in some))
+            parts.append(IndexPart(rows, len(parts), sha256, facts["samples"], facts["tasks"]))
+            images += facts["images"]
+        put_split(folder, split, staged, next(iter(names), folder.name), parts, images)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return [folder / f"{block_name(split, part.block)}.tar" for part in parts]
+
+
+def put_split(folder: Path, split: str, staged: Path, dataset: str, parts: Sequence[IndexPart], images: int) -> None:
+    """Write the index of a split's finished tars, and put all of them in place.
+
+    Args:
+        folder: that of the data set.
+        split: the split.
+        staged: where the tars lie, on the same disk.
+        dataset: name of the set.
+        parts: of the tars' indexes.
+        images: how many the tars hold.
+    """
+    index = staged / f"{split}.arrow"
+    write_index(index, dataset, parts)
+    sync_tree(staged)
+    tasks = {task: sum(part.tasks[task] for part in parts) for task in TASKS}
+    counts = {"images": images, "records": sum(tasks.values()), "tasks": tasks}
+    digests = {f"{block_name(split, part.block)}.tar": part.sha256 for part in parts}
+    replace_split(folder, split, staged, digests, sha256_file(index), counts)
 
 
 def write_block(tar: Path, rows: Path, samples: Iterable[tuple[ImageRecord, bytes]]) -> tuple[str, dict[str, Any]]:
@@ -228,8 +198,3 @@ def _webdataset() -> ModuleType:
 
     webdataset.utils.enforce_security = True
     return webdataset
-
-
-def _files(sample: ImageSample) -> dict[str, bytes]:
-    """A sample's files by extension."""
-    return {"json": sample.record.to_json(), sample.record.image.file.rpartition(".")[2]: sample.image_bytes}

@@ -90,17 +90,18 @@ def count_images(folder: Path, split: str) -> int | None:
 
 
 def replace_split(
-    folder: Path, split: str, staged: Path, digests: Mapping[str, str], counts: Mapping[str, Any]
+    folder: Path, split: str, staged: Path, digests: Mapping[str, str], index: str, counts: Mapping[str, Any]
 ) -> None:
-    """Put finished tars in the place of those that the folder held of a split, and list them.
+    """Put finished tars and their index in the place of those that the folder held of a split, and list them.
 
     The summary comes last: until then it has the former digests, which the new tars do not have.
 
     Args:
         folder: the folder; what else is in it stays.
         split: first part of the tars' names.
-        staged: where the new tars lie, on the same disk.
-        digests: their names and SHA-256.
+        staged: where the new files lie, on the same disk.
+        digests: the tars' names and SHA-256.
+        index: SHA-256 of the index.
         counts: what the split holds: ``images``, ``records``, ``tasks``.
 
     Raises:
@@ -110,12 +111,13 @@ def replace_split(
     for path in folder.glob(f"{split}-*.tar"):
         if name.fullmatch(path.name) and path.name not in digests:
             path.unlink()
-    for new in digests:
+    for new in (*digests, f"{split}.arrow"):
         (staged / new).replace(folder / new)
     others = {tar: digest for tar, digest in former.get(DIGESTS, {}).items() if not name.fullmatch(tar)}
     splits = former.get("splits", {}) | {split: dict(counts)}
     records = sum(part["records"] for part in splits.values())
-    now = {"splits": splits, "records": records, DIGESTS: {**others, **digests}}
+    indexes = former.get(INDEXES, {}) | {split: index}
+    now = {"splits": splits, "records": records, DIGESTS: {**others, **digests}, INDEXES: indexes}
     write_json(folder / SUMMARY, {"rejected": 0} | former | now)
 
 

@@ -25,17 +25,6 @@ _MOST_MEMBERS = 200_000
 """A tar with more would take the memory of a small machine before anybody has looked at a sample."""
 
 
-def read_members(path: Path, extensions: frozenset[str]) -> dict[str, bytes]:
-    """The checked members of a small tar, by name.
-
-    Raises:
-        DataError: as ``tar_index``.
-    """
-    index = tar_index(path, extensions)
-    content = path.read_bytes()
-    return {name: content[offset : offset + size] for name, (offset, size) in index.items()}
-
-
 def tar_index(path: Path, extensions: frozenset[str] = SAMPLE_EXTENSIONS) -> dict[str, tuple[int, int]]:
     """Where each member's data lie in an uncompressed tar: name → (offset, size).
 

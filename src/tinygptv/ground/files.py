@@ -185,12 +185,17 @@ def sync_path(folder: Path) -> None:
         _SURE.add(known)
 
 
+def sync_file(path: Path) -> None:
+    """Flush a file to disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
 def sync_tree(folder: Path) -> None:
     """Flush every file and folder below ``folder`` to disk."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            with path.open("rb+") as file:
-                os.fsync(file.fileno())
+            sync_file(path)
         elif path.is_dir():
             sync_folder(path)
     sync_folder(folder)

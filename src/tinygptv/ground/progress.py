@@ -13,9 +13,12 @@ PLAIN_INTERVAL_S = 5.0
 
 
 class Progress:
-    """Shows how far a loop is; where output goes to a file or a flow, it prints whole lines and few of them."""
+    """Shows how far a loop is; where output goes to a file or a flow, it prints whole lines and few of them.
 
-    def __init__(self, name: str, total: int, done: int = 0, unit: str = "step") -> None:
+    Where nobody knows the total, it is None.
+    """
+
+    def __init__(self, name: str, total: int | None, done: int = 0, unit: str = "step") -> None:
         self._name, self._total, self._start = name, total, done
         self._terminal = sys.stderr.isatty()
         self._begin = self._last = time.monotonic()
@@ -29,15 +32,15 @@ class Progress:
             self._bar.update(done - self._bar.n)
             return
         now = time.monotonic()
-        if now - self._last < PLAIN_INTERVAL_S and done < self._total:
+        if now - self._last < PLAIN_INTERVAL_S and (self._total is None or done < self._total):
             return
         self._last = now
         rate = (done - self._start) / max(now - self._begin, 1e-9)
-        left = (self._total - done) / rate if rate else float("inf")
-        text = ", ".join(f"{key} {value}" for key, value in shown.items())
+        text = [f"{key} {value}" for key, value in shown.items()] + [f"{rate:.1f}/s"]
+        if self._total is not None:
+            text.append(f"{(self._total - done) / rate if rate else float('inf'):.0f} s left")
         print(
-            f"{self._name}: {done}/{self._total}, {text}{', ' if text else ''}{rate:.1f}/s, {left:.0f} s left",
-            flush=True,
+            f"{self._name}: {done if self._total is None else f'{done}/{self._total}'}, {', '.join(text)}", flush=True
         )
 
     def __enter__(self) -> Self:

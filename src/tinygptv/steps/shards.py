@@ -1,78 +1,170 @@
-"""``shards``: check every record and write the good ones as WebDataset tars, the others as a list with reasons."""
+"""``shards``: check every record and write the good ones as WebDataset tars, the others as a list with reasons.
+
+First each data set's records are read, checked and sorted, on the disk; then its blocks are made, in several processes.
+A block is found again where its records and images are as they were, in this run or an earlier one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
-from tinygptv.config import Published
-from tinygptv.data.easy_vqa import Candidate, Rejection, read_candidates
-from tinygptv.data.records import TASKS
-from tinygptv.data.shards import ShardWriter
-from tinygptv.data.summary import read_summary, write_view
+import PIL
+
+from tinygptv.config import Config
+from tinygptv.data import rows
+from tinygptv.data.blocks import BlockStore, inputs_digest
+from tinygptv.data.index import IndexPart
+from tinygptv.data.manifest import MANIFEST_END
+from tinygptv.data.pool import run_blocks
+from tinygptv.data.rejections import LISTED, Rejections
+from tinygptv.data.rows import SetRows
+from tinygptv.data.shard_blocks import ROWS, TAR, BlockJob, MadeBlock, block_bits, prepare
+from tinygptv.data.shards import put_split
+from tinygptv.data.source import form, open_source
+from tinygptv.data.summary import SPLITS, read_summary
+from tinygptv.data.views import write_views
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import SUMMARY
-from tinygptv.ground.files import write_json
+from tinygptv.ground.files import sha256_file, write_json
+from tinygptv.ground.progress import Progress
 from tinygptv.steps.harness import StepContext
 
 REJECTED = "rejected.json"
-SPLITS = ("train", "val", "test")
 
 
 def run(context: StepContext) -> None:
-    """Write ``data/<profile>/shards``: tars, ``rejected.json`` and ``summary.json``.
+    """Write ``data/<profile>/shards``: a folder of tars and indexes for each data set, ``rejected.json``, views.
 
     Raises:
-        DataError: the download is missing or damaged, or more records are rejected than ``shards.max_rejected`` allows.
+        DataError: raw files are not those that ``download`` saw, or more records of a set are rejected than
+            ``shards.max_rejected`` allows.
     """
-    settings = context.config.shards
-    with ExitStack() as stack:
-        writers = {
-            split: stack.enter_context(ShardWriter(context.out, split, settings.images_per_shard)) for split in SPLITS
-        }
-        rejected = sift(read_candidates(context.input("download"), settings.val_images), writers)
-        accepted = sum(writer.records for writer in writers.values())
-        write_json(context.state / REJECTED, rejected)  # stays there if the step stops here
-        check_budget(accepted, rejected, settings.max_rejected)
-        for writer in writers.values():
-            writer.put_in_place()
-    write_view(context.out, published=isinstance(context.config.backbones, Published))
-    write_json(context.out / REJECTED, rejected)
-    summary = read_summary(context.out) | {"rejected": len(rejected)}
-    write_json(context.out / SUMMARY, summary)
-    context.run.artifact(context.out / SUMMARY)
-    context.run.artifact(context.out / REJECTED)
-    context.run.params(settings.model_dump())
-    context.run.metrics({"records": accepted, "rejected": len(rejected)})
-    for split in SPLITS:
-        counts = summary["splits"][split]
-        tasks = counts["tasks"]
-        numbers = {"images": counts["images"], "records": counts["records"], **tasks}
-        context.run.metrics({f"{split}.{name}": number for name, number in numbers.items()})
-        print(f"{split:<6}{counts['images']:>6} images", *(f"{tasks[task]:>6} {task}" for task in TASKS))
-    print(f"{len(rejected)} of {accepted + len(rejected)} records rejected ({REJECTED})")
+    config, store = context.config, BlockStore(context.blocks)
+    sets = {name: sorted_records(context, name) for name in config.data}
+    made = list(make_blocks(context, sets, store))
+    rejected = {name: rejections(of_set, name, made) for name, of_set in sets.items()}
+    write_json(context.state / REJECTED, to_json(rejected))  # stays there if the step stops here
+    for name, of_set in sets.items():
+        check_budget(name, of_set.found, rejected[name], config.shards.max_rejected)
+    summaries = {name: put_together(context.out, name, made, store, rejected[name].count) for name in sets}
+    write_views(context.out, config)
+    write_json(context.out / REJECTED, to_json(rejected))
+    counts = {key: sum(summary[key] for summary in summaries.values()) for key in ("records", "rejected")}
+    write_json(
+        context.out / SUMMARY, {"sets": {name: of_set["splits"] for name, of_set in summaries.items()}, **counts}
+    )
+    store.prune(of_block.block.name for of_block in made)
+    tell(context, summaries)
 
 
-def sift(candidates: Iterable[Candidate], writers: Mapping[str, ShardWriter]) -> list[Rejection]:
-    """Hand each sample to the writer of its split, and return the rejected records, sorted."""
-    rejected: list[Rejection] = []
-    for candidate in candidates:
-        rejected.extend(candidate.rejected)
-        if candidate.sample is not None:
-            writers[candidate.split].add(candidate.sample)
-    return sorted(rejected, key=lambda item: (item["id"], item["reason"]))
+def sorted_records(context: StepContext, name: str) -> SetRows:
+    """The checked records of a data set, sorted by split and image; those that a killed run has sorted are taken."""
+    settings, manifest = context.config.data[name], context.input("download") / f"{name}{MANIFEST_END}"
+    decides = [str(context.root), sha256_file(manifest), settings.model_dump(mode="json"), context.code]
+    made_of = inputs_digest(decides)
+    path = context.state / f"{name}.sqlite"
+    finished = rows.open_rows(path, made_of)
+    if finished is None:
+        source = open_source(name, settings, context.root, manifest)
+        rows.collect(path, name, form(settings).read(source), settings.split, made_of)
+        finished = SetRows(path)
+    if finished.found == 0:
+        raise DataError(f"data set {name} has no records; correct its `files`, or take it out of `data`")
+    return finished
 
 
-def check_budget(accepted: int, rejected: list[Rejection], max_rejected: float) -> None:
-    """Stop where too much is wrong with the data to go on.
+def make_blocks(context: StepContext, sets: Mapping[str, SetRows], store: BlockStore) -> Iterator[MadeBlock]:
+    """Every block of every data set, in the order in which they are done."""
+    config = context.config
+    total = sum(samples for of_set in sets.values() for samples in of_set.samples.values())
+    jobs = block_jobs(config, sets, context.state, store, inputs_digest([context.code, PIL.__version__]))
+    with Progress("shards", total, unit="image") as progress:
+        done = 0
+        for made in run_blocks(prepare, jobs, config.loader.workers):
+            yield made
+            done += made.samples
+            progress.update(done)
+
+
+def block_jobs(
+    config: Config, sets: Mapping[str, SetRows], state: Path, store: BlockStore, code: str
+) -> Iterator[BlockJob]:
+    """What is to be made; the blocks of a split are those that the first bits of keys name."""
+    for name, of_set in sets.items():
+        licence = config.data[name].licence
+        decides = inputs_digest([code, name, licence])
+        for split, samples in of_set.samples.items():
+            bits = block_bits(samples, config.shards.images_per_shard)
+            for number in range(2**bits if samples else 0):
+                yield BlockJob(name, licence, state / f"{name}.sqlite", split, number, bits, decides, store)
+
+
+def rejections(of_set: SetRows, name: str, made: Iterable[MadeBlock]) -> Rejections:
+    """The rejected records of a data set: those of its files, and those of its images."""
+    found = of_set.rejections
+    for of_block in made:
+        if of_block.job.dataset == name:
+            found.merge(of_block.rejections)
+    return found
+
+
+def to_json(rejected: Mapping[str, Rejections]) -> dict[str, Any]:
+    """The content of ``rejected.json``."""
+    found = {name: of_set.to_json() for name, of_set in rejected.items()}
+    return {"rejected": sum(of_set["rejected"] for of_set in found.values()), "sets": found}
+
+
+def check_budget(name: str, total: int, rejected: Rejections, max_rejected: float) -> None:
+    """Stop where too much is wrong with a data set to go on.
 
     Raises:
         DataError: the share of rejected records is above ``max_rejected``, or nothing was accepted.
     """
-    total = accepted + len(rejected)
-    if rejected and (len(rejected) > max_rejected * total or not accepted):
-        first = rejected[0]
+    if rejected.count and (rejected.count > max_rejected * total or rejected.count == total):
+        first = rejected.to_json()["records"][0]
+        listed = "all are" if rejected.count <= LISTED else f"the first {LISTED:,} are"
         raise DataError(
-            f"{len(rejected)} of {total} records rejected, more than shards.max_rejected {max_rejected} allows; "
-            f"the first is {first['id']}: {first['reason']}; all are listed in .state/<profile>/shards/{REJECTED}"
+            f"data set {name}: {rejected.count} of {total} records rejected, more than shards.max_rejected "
+            f"{max_rejected} allows; the first is {first['id']}: {first['reason']}; {listed} listed in "
+            f".state/<profile>/shards/{REJECTED}"
         )
+
+
+def put_together(out: Path, name: str, made: Iterable[MadeBlock], store: BlockStore, rejected: int) -> dict[str, Any]:
+    """The folder of a data set from its blocks, and its summary."""
+    folder = out / name
+    folder.mkdir()
+    for split in SPLITS:
+        blocks = [
+            of_block
+            for of_block in made
+            if (of_block.job.dataset, of_block.job.split) == (name, split) and of_block.block.facts["samples"]
+        ]
+        parts = []
+        for of_block in sorted(blocks, key=lambda of_block: of_block.job.number):
+            block = of_block.block
+            store.link_into(out, block, TAR)
+            facts = block.facts["samples"], block.facts["tasks"]
+            parts.append(IndexPart(store.path(block.name, ROWS), of_block.job.number, block.digests[TAR], *facts))
+        put_split(folder, split, folder, name, parts, sum(of_block.block.facts["images"] for of_block in blocks))
+    summary = read_summary(folder) | {"rejected": rejected}
+    write_json(folder / SUMMARY, summary)
+    return summary
+
+
+def tell(context: StepContext, summaries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Say in the run and on the terminal what came of the data sets."""
+    for path in (SUMMARY, REJECTED):
+        context.run.artifact(context.out / path)
+    context.run.params(context.config.shards.model_dump())
+    for name, summary in summaries.items():
+        for split, counts in summary["splits"].items():
+            numbers = {"images": counts["images"], "records": counts["records"], **counts["tasks"]}
+            context.run.metrics({f"{name}.{split}.{what}": number for what, number in numbers.items()})
+            tasks = (f"{number:>6} {task}" for task, number in counts["tasks"].items() if number)
+            print(f"{name} {split:<6}{counts['images']:>6} images", *tasks)
+        total = summary["records"] + summary["rejected"]
+        context.run.metrics({f"{name}.rejected": summary["rejected"]})
+        print(f"{name}: {summary['rejected']} of {total} records rejected ({REJECTED})")
