@@ -9,17 +9,18 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from tests.data.conftest import QUERIES, SLOT
+from tests.data.conftest import QUERIES, SLOT, WIDTH, alone, pictured
 from tests.data.texts import HARMLESS
-from tinygptv.config import Config
+from tinygptv.config import Config, Stage
 from tinygptv.data.batches import StageBatches
 from tinygptv.data.marks import IMAGE_MARK
 from tinygptv.data.order import Draw, SampleOrder
 from tinygptv.data.prompts import IGNORE_INDEX, Example, end_mark_id, prompt_text
-from tinygptv.data.records import ImageInfo, ImageRecord, Record, Turn
+from tinygptv.data.records import ImageRecord, Record, Turn
 from tinygptv.data.tasks import instruction, record_task
 from tinygptv.evaluation import answering
-from tinygptv.evaluation.benchmarks import list_questions
+from tinygptv.evaluation.benchmarks.easy_vqa import SUITE
+from tinygptv.evaluation.questions import list_questions
 from tinygptv.ground.errors import DataError
 from tinygptv.model.inference import VisionLanguageModel
 from tinygptv.model.processing import build_processor
@@ -66,8 +67,9 @@ def test_every_sample_is_its_prompt_and_its_answer(
                 image, record = by_id[record_id]
                 (draw,) = order.draws(k)
                 k += 1
-                tasks.add(draw.task)
-                assert record.task == record_task(draw.task)
+                tasks.add(draw.entry)
+                family = draw.entry.removeprefix("easy_vqa/")
+                assert record.task == record_task(family)
                 ids = batch.input_ids[row][batch.attention_mask[row].bool()].tolist()
                 labels_T = batch.labels[row]
                 turn = record.turns[0]
@@ -75,7 +77,7 @@ def test_every_sample_is_its_prompt_and_its_answer(
                 slots = [i for i, token in enumerate(ids) if token == SLOT]
                 assert slots == list(range(slots[0], slots[0] + QUERIES))
                 read = tokenizer.decode(ids[1 : slots[0]]) + IMAGE_MARK + tokenizer.decode(ids[slots[-1] + 1 :])
-                prompt = prompt_text(stage.prompt, instruction(draw.task, turn.question, draw.template))
+                prompt = prompt_text(stage.prompt, instruction(family, turn.question, draw.template))
                 assert read == prompt + turn.answer + "###"
                 learned = labels_T != IGNORE_INDEX
                 assert tokenizer.decode(labels_T[learned]) == turn.answer + "###"
@@ -120,8 +122,8 @@ def test_turns_are_one_sequence_and_every_answer_is_learned(
     build: Any, images: list[ImageRecord], smoke: Config, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     turns = Turn("what colour?", "red"), Turn("what shape?", "circle")
-    talk = ImageRecord(images[0].key, ImageInfo("a.png", 1, 1, "0" * 64), "s", "l", (Record("talk", "vqa", turns),))
-    example = first_example(build(smoke.stage4.model_copy(update={"mixture": {"vqa": 1.0}}), records=[talk]))
+    talk = pictured(Record("talk", "vqa", turns))
+    example = first_example(build(smoke.stage4.model_copy(update={"mixture": {"easy_vqa/vqa": 1.0}}), samples=[talk]))
     assert example.input_ids.count(SLOT) == QUERIES
     assert example.input_ids.count(tokenizer.bos_token_id) == 1
     text = tokenizer.decode([token for token in example.input_ids[1:] if token != SLOT])
@@ -132,12 +134,14 @@ def test_turns_are_one_sequence_and_every_answer_is_learned(
 
 
 def test_the_mixing_is_told(build: Any, smoke: Config) -> None:
-    stage = smoke.stage4.model_copy(update={"mixture": {"vqa": 3.0, "align": 1.0}, "steps_per_epoch": 5, "epochs": 2})
+    stage = smoke.stage4.model_copy(
+        update={"mixture": {"easy_vqa/vqa": 3.0, "easy_vqa/align": 1.0}, "steps_per_epoch": 5, "epochs": 2}
+    )
     batches = build(stage)
-    seen = Counter(draw.task for step in range(stage.steps) for draw in batches.draws(step))
+    seen = Counter(draw.entry for step in range(stage.steps) for draw in batches.draws(step))
     header, vqa, align = (line.split() for line in batches.mixing().splitlines())
-    assert header == ["mixture", "records", "weight", "share", "passes"]
-    assert vqa[0] == "vqa" and vqa[2:4] == ["3", "75.00%"] and align[2:4] == ["1", "25.00%"]
+    assert header == ["data", "set", "records", "weight", "share", "passes"]
+    assert vqa[0] == "easy_vqa/vqa" and vqa[2:4] == ["3", "75.00%"] and align[2:4] == ["1", "25.00%"]
     for name, records, _, _, passes in (vqa, align):
         assert float(passes) == pytest.approx(seen[name] / int(records), abs=0.006)
 
@@ -148,10 +152,10 @@ def test_no_text_of_a_record_opens_a_slot_or_ends_a_turn(
     build: Any, images: list[ImageRecord], smoke: Config, tokenizer: PreTrainedTokenizerFast, text: str
 ) -> None:
     turns = (Turn(f"what? {text}", f"this {text}"), Turn(text, text))
-    talk = ImageRecord(images[0].key, ImageInfo("a.png", 1, 1, "0" * 64), "s", "l", (Record("talk", "vqa", turns),))
+    talk = pictured(Record("talk", "vqa", turns))
     room = {"max_answer_tokens": 100_000, "max_sequence_tokens": 100_000}
-    stage = smoke.stage4.model_copy(update={"mixture": {"vqa": 1.0}, **room})
-    sample = build(stage, records=[talk]).example(Draw("vqa", 0, 0))
+    stage = smoke.stage4.model_copy(update={"mixture": {"easy_vqa/vqa": 1.0}, **room})
+    sample = build(stage, samples=[talk]).example(Draw("easy_vqa/vqa", 0, 0, 0))
     ids, end = sample.input_ids, end_mark_id(tokenizer, stage.prompt.end_mark)
     assert ids.count(SLOT) == QUERIES
     assert sum(label == end for label in sample.labels) == len(turns)
@@ -175,18 +179,18 @@ def test_evaluation_asks_a_conversation_as_it_is_trained(
     turns = (
         Turn("what colour is it?", "a dark red #"),
         Turn("# and its shape?", "circle, as round as a ball"),
-        Turn("", "yes"),
+        Turn("?", "yes"),
         Turn("is there an Übermaß of 🟥?", "no ### yes"),
         Turn("and <ImageHere> ###?", "<ImageHere>\t"),
     )
-    talk = ImageRecord(images[0].key, ImageInfo("a.png", 1, 1, "0" * 64), "s", "l", (Record("talk", "vqa", turns),))
-    stage = smoke.stage4.model_copy(update={"mixture": {"vqa": 1.0}, "max_answer_tokens": longest})
-    trained = build(stage, records=[talk]).example(Draw("vqa", 0, 0))
+    talk = pictured(Record("talk", "vqa", turns))
+    stage = smoke.stage4.model_copy(update={"mixture": {"easy_vqa/vqa": 1.0}, "max_answer_tokens": longest})
+    trained = build(stage, samples=[talk]).example(Draw("easy_vqa/vqa", 0, 0, 0))
     learned = [label != IGNORE_INDEX for label in trained.labels]
     starts = [place for place, now in enumerate(learned) if now and not learned[place - 1]]
     processor = build_processor(tokenizer, stage.prompt, image_size=32, num_query_tokens=QUERIES, vocab_size=SLOT)
     model = VisionLanguageModel(make_model(), processor)
-    questions = list_questions([talk])
+    questions = list_questions([talk], {"easy_vqa": SUITE})
     assert len(starts) == len(turns) == len(questions)
     for question, start in zip(questions, starts, strict=True):
         asked = [answering.prompt_ids(processor, question, stage.prompt, longest)]
@@ -197,7 +201,7 @@ def test_evaluation_asks_a_conversation_as_it_is_trained(
 
 
 def test_long_answers_are_cut_but_end(build: Any, smoke: Config, tokenizer: PreTrainedTokenizerFast) -> None:
-    short = smoke.stage4.model_copy(update={"max_answer_tokens": 2, "mixture": {"grounding": 1.0}})
+    short = smoke.stage4.model_copy(update={"max_answer_tokens": 2, "mixture": {"easy_vqa/grounding": 1.0}})
     labels = [label for label in first_example(build(short)).labels if label != IGNORE_INDEX]
     assert len(labels) == 2
     assert tokenizer.decode(labels[-1:]) == "###"
@@ -207,11 +211,11 @@ def test_turns_beyond_the_longest_sequence_are_left_out(
     build: Any, images: list[ImageRecord], smoke: Config, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     turns = Turn("what is it?", "a red circle"), Turn("what shape?", "circle"), Turn("is it red?", "yes")
-    talk = ImageRecord(images[0].key, ImageInfo("a.png", 1, 1, "0" * 64), "s", "l", (Record("talk", "vqa", turns),))
-    stage = smoke.stage4.model_copy(update={"mixture": {"vqa": 1.0}})
+    talk = pictured(Record("talk", "vqa", turns))
+    stage = smoke.stage4.model_copy(update={"mixture": {"easy_vqa/vqa": 1.0}})
 
     def example(limit: int) -> Example:
-        return first_example(build(stage.model_copy(update={"max_sequence_tokens": limit}), records=[talk]))
+        return first_example(build(stage.model_copy(update={"max_sequence_tokens": limit}), samples=[talk]))
 
     whole = example(256)
     without_last = example(len(whole.input_ids) - 1)
@@ -229,7 +233,7 @@ def test_turns_beyond_the_longest_sequence_are_left_out(
 
 
 def test_a_table_of_batch_sizes_gives_steps_of_one_task(build: Any, smoke: Config) -> None:
-    sizes = {"vqa": 3, "caption": 1, "refer": 2}
+    sizes = {"easy_vqa/vqa": 3, "easy_vqa/caption": 1, "easy_vqa/refer": 2}
     stage = smoke.stage4.model_copy(
         update={"mixture": dict.fromkeys(sizes, 1.0), "batch_size": sizes, "micro_batch_size": 2, "steps_per_epoch": 9}
     )
@@ -237,10 +241,106 @@ def test_a_table_of_batch_sizes_gives_steps_of_one_task(build: Any, smoke: Confi
     seen = []
     for step in range(18):
         draws = batches.order.draws(step)
-        (task,) = {draw.task for draw in draws}
+        (task,) = {draw.entry for draw in draws}
         seen.append(task)
         assert len(draws) == sizes[task]
         micro = batches.batch(step)
-        assert [len(batch.record_ids) for batch in micro] == {"vqa": [2, 1], "caption": [1], "refer": [2]}[task]
+        assert [len(batch.record_ids) for batch in micro] == {3: [2, 1], 1: [1], 2: [2]}[sizes[task]]
         assert [i for b in micro for i in b.record_ids] == [batches.example(draw).record_id for draw in draws]
     assert Counter(seen[:9]) == Counter(seen[9:]) == dict.fromkeys(sizes, 3)
+
+
+def texts(batches: StageBatches, tokenizer: PreTrainedTokenizerFast, count: int) -> list[str]:
+    """What the first samples say, without their image slots."""
+    samples = (batches.example(batches.order.draws(k)[0]) for k in range(count))
+    return [tokenizer.decode([t for t in sample.input_ids[1:] if t != SLOT]) for sample in samples]
+
+
+def mixed_samples() -> list[ImageRecord]:
+    """Records of three tasks, one of them without images, in one set."""
+    records = [
+        Record(f"{i}-{task}", task, (Turn(f"{task} of {i}?", f"answer {i}"),))
+        for i in range(6)
+        for task in ("vqa", "conversation")
+    ]
+    samples = [pictured(*records[i : i + 2], number=i) for i in range(0, 12, 2)]
+    return samples + [
+        alone(Record(f"text-{i}", "conversation", (Turn(f"text {i} ?", "so"),)), dataset="easy_vqa") for i in range(6)
+    ]
+
+
+def stage_of(stage: Stage, mixture: dict[str, float], **changes: Any) -> Stage:
+    return stage.model_copy(update={"mixture": mixture, **changes})
+
+
+def test_a_whole_set_is_asked_by_the_instructions_of_each_task(
+    build: Any, smoke: Config, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    stage = stage_of(smoke.stage4, {"easy_vqa": 1.0}, steps_per_epoch=1, batch_size=18, micro_batch_size=18)
+    said = texts(build(stage, samples=mixed_samples()), tokenizer, 18)
+    for i in range(6):
+        assert sum(f"###Human: <Img></Img> [vqa] vqa of {i}? ###" in t or f": vqa of {i}? ###" in t for t in said) == 1
+        assert f"###Human: <Img></Img> conversation of {i}? ###Assistant: answer {i}###" in said
+        assert f"###Human: text {i} ? ###Assistant: so###" in said
+
+
+def test_a_set_may_name_the_instructions_that_all_its_records_are_asked_by(
+    build: Any, smoke: Config, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    stage = stage_of(smoke.stage4, {"easy_vqa": 1.0}, steps_per_epoch=1, batch_size=18, micro_batch_size=18)
+    said = texts(build(stage, samples=mixed_samples(), templates="conversation"), tokenizer, 18)
+    assert not any("[vqa]" in text for text in said)
+    only = stage_of(stage, {"easy_vqa/conversation": 1.0})
+    assert not any("vqa of" in text for text in texts(build(only, samples=mixed_samples()), tokenizer, 18))
+
+
+def test_texts_without_an_image_have_no_slots_and_no_features(build: Any, smoke: Config) -> None:
+    """In batches of both kinds the features are those of the samples with images, in their order."""
+    stage = stage_of(smoke.stage4, {"easy_vqa": 1.0}, steps_per_epoch=3, batch_size=6, micro_batch_size=3)
+    batches = build(stage, samples=mixed_samples())
+    counts = set()
+    for step in range(3):
+        for batch in batches.batch(step):
+            slots = (batch.input_ids == SLOT).sum(dim=1).tolist()
+            assert slots == [0 if record.startswith("text") else QUERIES for record in batch.record_ids]
+            expected = [float(record.partition("-")[0]) for record in batch.record_ids if not record.startswith("text")]
+            assert batch.image_features[:, 0, 0].tolist() == expected
+            assert batch.image_features.shape == (len(expected), QUERIES, WIDTH)
+            counts.add(len(expected))
+    assert len(counts) > 1
+    only = build(stage_of(stage, {"talks": 1.0}), samples=[alone(Record("t", "conversation", (Turn("hi", "ho"),)))])
+    assert only.batch(0)[0].image_features.shape == (0, QUERIES, WIDTH)
+    only.check()
+
+
+def test_of_several_accepted_answers_each_is_drawn_as_often_as_it_weighs(build: Any, smoke: Config) -> None:
+    accepted = (("red", 6.0), ("dark red", 3.0), ("crimson", 1.0))
+    turns = Turn("colour?", "red", accepted), Turn("again?", "red", accepted), Turn("shape?", "circle")
+    batches = build(stage_of(smoke.stage4, {"easy_vqa/vqa": 1.0}), samples=[pictured(Record("r", "vqa", turns))])
+    draws = [batches.order.draws(k)[0] for k in range(3000)]
+    said = [[answer(batches, draw, i) for i in range(3)] for draw in draws]
+    assert {answers[2] for answers in said} == {"circle"}
+    for i in (0, 1):
+        share = Counter(answers[i] for answers in said)
+        for text, weight in accepted:
+            assert share[text] / 3000 == pytest.approx(weight / 10, abs=0.04)
+    both = Counter((answers[0], answers[1]) for answers in said)
+    assert both["red", "crimson"] / 3000 == pytest.approx(0.06, abs=0.02), "each turn has a draw of its own"
+
+
+def answer(batches: StageBatches, draw: Draw, turn: int) -> str:
+    ends = [i for i, label in enumerate(batches.example(draw).labels) if label != IGNORE_INDEX]
+    groups: list[list[int]] = []
+    for place in ends:
+        if not groups or place != groups[-1][-1] + 1:
+            groups.append([])
+        groups[-1].append(place)
+    ids = batches.example(draw).input_ids
+    text = batches._tokenizer.decode([ids[place] for place in groups[turn]])
+    return text.removesuffix("###")
+
+
+def test_a_set_that_has_nothing_to_train_on_is_named(build: Any, smoke: Config) -> None:
+    for entry in ("cats", "easy_vqa/conversation"):
+        with pytest.raises(DataError, match=f"stage4.mixture names {entry}, but the shards have no such training"):
+            build(stage_of(smoke.stage4, {entry: 1.0}))

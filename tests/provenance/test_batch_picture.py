@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,12 @@ def test_padding_and_images_are_drawn(tmp_path):
     padded = picture(tmp_path / "padded.png", [make_row(["yes"], padding=30), make_row(["yes"], key="high")])
     assert (without != padded).any()
     assert area(without, "#123456") > 2 * 90 * 25
+
+
+def test_a_text_without_an_image_leaves_its_place_empty(tmp_path):
+    row = make_row(["yes"])
+    pixels = picture(tmp_path / "without.png", [replace(row, image=None)])
+    assert area(pixels, "#123456") == 0 < area(picture(tmp_path / "with.png", [row]), "#123456")
 
 
 def test_micro_batches_lie_below_one_another(tmp_path):

@@ -1,12 +1,14 @@
 """Training batches of a stage: the k-th one is a pure function of the records, the features, the seed and k.
 
-Shapes: B samples, T tokens, Q queries, D width.
+A record is read when it is drawn; in memory are the columns of an index, mapped, and some tokenised texts.
+
+Shapes: B samples, N images, T tokens, Q queries, D width.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -15,9 +17,8 @@ from tinygptv.data import fit, prompts
 from tinygptv.data.fit import QuestionTooLongError
 from tinygptv.data.order import Draw, SampleOrder
 from tinygptv.data.prompts import IGNORE_INDEX, Example
-from tinygptv.data.tasks import instruction, record_task
-from tinygptv.ground.errors import DataError
-from tinygptv.ground.tables import plain_table, some
+from tinygptv.data.tasks import instruction
+from tinygptv.ground.tables import plain_table
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
     from tinygptv.config import Stage
     from tinygptv.data.features import FeatureReader
-    from tinygptv.data.records import ImageRecord, Record
+    from tinygptv.data.mixture import MixtureEntry
+    from tinygptv.data.records import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Batch:
     labels: torch.Tensor
     """Token ids of answers and end marks, ``IGNORE_INDEX`` elsewhere [B, T]."""
     image_features: torch.Tensor
-    """Q-Former outputs [B, Q, D]."""
+    """Q-Former outputs [N, Q, D] of the N samples that have an image, in their order."""
 
     @property
     def target_tokens(self) -> int:
@@ -59,32 +61,43 @@ class StageBatches:
 
     def __init__(
         self,
-        images: Iterable[ImageRecord],
+        entries: Mapping[str, MixtureEntry],
         features: FeatureReader,
         tokenizer: PreTrainedTokenizerBase,
         stage: Stage,
         *,
         name: str,
         image_token_id: int,
-        num_query_tokens: int,
+        query_shape: tuple[int, int],
         seed: int,
     ) -> None:
+        """Plan the batches; nothing is read yet.
+
+        Args:
+            entries: of the stage's mixture.
+            features: of the images of their data sets.
+            tokenizer: a byte-level one.
+            stage: the stage's section of the configuration.
+            name: the stage.
+            image_token_id: token id of an image slot.
+            query_shape: Q and D of an image's features.
+            seed: the pipeline's.
+
+        Raises:
+            DataError: an entry has no records, or a share that is no place of an epoch.
+        """
+        self.entries = entries
         self._features = features
         self._name = name
         self._tokenizer = tokenizer
         self._stage = stage
         self._image_token_id = image_token_id
-        self._slots = num_query_tokens
+        self._query_shape = query_shape
         self._end_id = prompts.end_mark_id(tokenizer, stage.prompt.end_mark)
-        self._records: dict[str, list[tuple[str, Record]]] = {record_task(task): [] for task in stage.mixture}
-        for image in images:
-            for record in image.records:
-                if record.task in self._records:
-                    self._records[record.task].append((image.key, record))
         # A step has one place for each sample, or, with a table of batch sizes, one place that takes all of them.
         self._places = stage.batch_size if isinstance(stage.batch_size, int) else 1
         self.order = SampleOrder(
-            sizes={task: len(self._records[record_task(task)]) for task in stage.mixture},
+            sizes={entry: len(rows) for entry, rows in entries.items()},
             weights=stage.mixture,
             samples=stage.batch_size if isinstance(stage.batch_size, dict) else dict.fromkeys(stage.mixture, 1),
             epoch_size=stage.steps_per_epoch * self._places,
@@ -96,30 +109,28 @@ class StageBatches:
         self._answer_ids = lru_cache(maxsize=65536)(self._encode_answer)
 
     def check(self) -> dict[str, dict[str, int]]:
-        """Look at all records before the first step; see ``fit.check``.
+        """Look at the columns of all records before the first step; see ``fit.check``.
 
         Raises:
-            DataError: an image has no features, or a question leaves no room for an answer.
+            DataError: features are missing or of other shards, or a question leaves no room for an answer.
         """
-        keys = dict.fromkeys(key for of_task in self._records.values() for key, _ in of_task)
-        if absent := [key for key in keys if key not in self._features]:
-            raise DataError(f"no features of {len(absent)} images: {some(absent)}; run `dvc repro features`")
-        records = {
-            str(task): [record for _, record in self._records[record_task(task)]] for task in self._stage.mixture
-        }
-        return fit.check(self._name, self._stage, records, self._tokenizer, self._slots, self.example)
+        for index in {entry.index.dataset: entry.index for entry in self.entries.values()}.values():
+            self._features.check(index.dataset, {number: sha256 for number, (sha256, _) in index.blocks.items()})
+        return fit.check(
+            self._name, self._stage, self.entries, self._tokenizer, self._query_shape[0], self._longest_example
+        )
 
     def mixing(self) -> str:
         """What the stage will see of each entry of its mixture, as a table for a terminal."""
         stage, quotas = self._stage, self.order.quotas
         rows = []
         for entry, weight in stage.mixture.items():
-            records = len(self._records[record_task(entry)])
+            records = len(self.entries[entry])
             samples = stage.batch_size[entry] if isinstance(stage.batch_size, dict) else 1
             seen = quotas[entry] * samples * stage.epochs * stage.repeats
             share = quotas[entry] / sum(quotas.values())
-            rows.append((str(entry), f"{records:,}", f"{weight:g}", f"{share:.2%}", f"{seen / records:,.2f}"))
-        return plain_table(("mixture", "records", "weight", "share", "passes"), rows, right=(1, 2, 3, 4))
+            rows.append((entry, f"{records:,}", f"{weight:g}", f"{share:.2%}", f"{seen / records:,.2f}"))
+        return plain_table(("data set", "records", "weight", "share", "passes"), rows, right=(1, 2, 3, 4))
 
     def draws(self, step: int) -> list[Draw]:
         """What an optimizer step, counted from 0, takes, sample by sample."""
@@ -137,15 +148,28 @@ class StageBatches:
 
         Raises:
             QuestionTooLongError: the first question leaves no room for an answer.
+            DataError: the record cannot be read.
         """
-        image_key, record = self._records[record_task(draw.task)][draw.record]
+        row = self.entries[draw.entry].rows[draw.record]
+        return self._example(draw.entry, row, draw.template, lambda place, turn: _drawn_answer(turn, draw, place))
+
+    def _longest_example(self, entry: str, row: int, template: int) -> Example:
+        """The sample of a row of an index that leaves least room: of accepted answers the longest ones."""
+        return self._example(
+            entry, row, template, lambda _, turn: max(turn.answers, key=lambda text: len(self._answer_ids(text)))
+        )
+
+    def _example(self, entry: str, row: int, template: int, answer_of: Callable[[int, Turn], str]) -> Example:
+        source = self.entries[entry]
+        record, image = source.index.record(row)
+        family = source.family or record.task
         input_ids: list[int] = []
         labels: list[int] = []
         cut = kept = 0
         for i, turn in enumerate(record.turns):
-            asked = instruction(draw.task, turn.question, draw.template)
-            question = self._prompt_ids(asked, i == 0)
-            whole = self._answer_ids(turn.answer)
+            asked = instruction(family, turn.question, template)
+            question = self._prompt_ids(asked, i == 0, image is not None)
+            whole = self._answer_ids(answer_of(i, turn))
             answer = self._end(whole, self._stage.max_answer_tokens)
             room = self._stage.max_sequence_tokens - len(input_ids) - len(question)
             if len(answer) > room:
@@ -158,16 +182,17 @@ class StageBatches:
             input_ids += question + answer
             labels += [IGNORE_INDEX] * len(question) + answer
             kept += 1
-        return Example(record.id, image_key, input_ids, labels, cut, len(record.turns) - kept)
+        place = None if image is None else (source.index.dataset, source.index.block(row), image)
+        return Example(record.id, place, input_ids, labels, cut, len(record.turns) - kept)
 
-    def _encode_prompt(self, asked: str, first: bool) -> list[int]:
+    def _encode_prompt(self, asked: str, first: bool, pictured: bool) -> list[int]:
         prompt = self._stage.prompt
-        text = prompts.turn_text(prompt, asked, first=first)
+        text = prompts.turn_text(prompt, asked, first=first and pictured)
         return prompts.encode_prompt(
             self._tokenizer,
             text,
             image_token_id=self._image_token_id,
-            slots=self._slots,
+            slots=self._query_shape[0],
             bos=first and prompt.bos_in_training,
         )
 
@@ -186,10 +211,23 @@ class StageBatches:
         def pad(rows: list[list[int]], value: int) -> torch.Tensor:
             return torch.tensor([row + [value] * (longest - len(row)) for row in rows])
 
+        images = [sample.image for sample in samples if sample.image is not None]
         return Batch(
             record_ids=tuple(sample.record_id for sample in samples),
             input_ids=pad([s.input_ids for s in samples], padding),
             attention_mask=pad([[1] * len(s.input_ids) for s in samples], 0),
             labels=pad([s.labels for s in samples], IGNORE_INDEX),
-            image_features=self._features.batch([s.image_key for s in samples]),
+            image_features=self._features.batch(images) if images else torch.empty(0, *self._query_shape),
         )
+
+
+def _drawn_answer(turn: Turn, draw: Draw, place: int) -> str:
+    """The answer of a turn: of several accepted ones, each as often as its weight says."""
+    if not turn.accepted:
+        return turn.answer
+    left = draw.fraction(place) * sum(weight for _, weight in turn.accepted)
+    for text, weight in turn.accepted:
+        left -= weight
+        if left < 0:
+            return text
+    return turn.answer  # the weights' sum was rounded up

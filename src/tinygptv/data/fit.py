@@ -1,19 +1,26 @@
-"""Whether the records of a stage fit its limits: all of them are looked at before the first step.
+"""Whether the records of a stage fit its limits, before the first step: a look at columns, however many they are.
 
-What will be cut is counted, and a question that is too long is found here rather than at the step that draws it. Texts
-are tokenised only where their bytes leave a doubt: a byte-level tokenizer makes at most one token of a byte.
+What will be cut is counted, and a question that is too long is found here rather than at the step that draws it. The
+columns of the index bound the tokens of a text, for a byte-level tokenizer makes at most one of a byte; only records
+that this leaves in doubt are read and tokenised.
+
+Shapes: N rows.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tinygptv.data import prompts
-from tinygptv.data.marks import IMAGE_MARK, defuse
-from tinygptv.data.order import Draw
+from tinygptv.data.marks import IMAGE_MARK, defuse, growth
+from tinygptv.data.order import permuted
 from tinygptv.data.tasks import TEMPLATES
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.tables import some
@@ -21,11 +28,15 @@ from tinygptv.ground.tables import some
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from tinygptv.config import Prompt, Stage
+    from tinygptv.config import Family, Stage
+    from tinygptv.data.mixture import MixtureEntry
     from tinygptv.data.prompts import Example
-    from tinygptv.data.records import Record
+    from tinygptv.data.records import Turn
 
-COUNTS = ("answers", "cut_answers", "left_out_turns")
+COUNTS = ("answers", "cut_answers", "left_out_turns", "unseen")
+LOOKED_AT = 10_000
+"""Records in doubt that are read, of all entries of a stage: about a second. Of more, as many are read, evenly drawn,
+and the counts are estimated from them."""
 
 
 class QuestionTooLongError(DataError):
@@ -36,31 +47,45 @@ class QuestionTooLongError(DataError):
             f"record {record}: its question has {tokens} tokens, which leaves no room for an answer in the "
             f"max_sequence_tokens {longest} of the stage"
         )
+        self.record = record
         self.needed = tokens + 2
         """Tokens of the question, one of an answer, and the end mark."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """Rows of an entry that their columns do not settle; each is of one kind."""
+
+    question: NDArray[np.int64]
+    """The first question may leave no room: all of these are looked at."""
+    sequence: NDArray[np.int64]
+    """The whole may be longer than a sequence."""
+    answer: NDArray[np.int64]
+    """The whole fits, but an answer may be longer than answers may be."""
 
 
 def check(
     name: str,
     stage: Stage,
-    records: Mapping[str, Sequence[Record]],
+    entries: Mapping[str, MixtureEntry],
     tokenizer: PreTrainedTokenizerBase,
     slots: int,
-    example: Callable[[Draw], Example],
+    longest: Callable[[str, int, int], Example],
 ) -> dict[str, dict[str, int]]:
     """Count what a stage will cut.
 
     Args:
         name: the stage.
         stage: its section of the configuration.
-        records: entry of the mixture to its records.
+        entries: of its mixture.
         tokenizer: a byte-level one.
         slots: image slots of an image.
-        example: makes the sample of a draw, for the few records in doubt.
+        longest: makes the sample of an entry, a row and a template with the longest of accepted answers.
 
     Returns:
         Entry of the mixture to ``answers``, and how many of them are cut (``cut_answers``) or left out with their
-        questions (``left_out_turns``), each by the template that leaves least room.
+        questions (``left_out_turns``), each by the template and the answer that leave least room. ``unseen``: the
+        records in doubt that were not looked at; where it is not 0, the two counts before it are estimates.
 
     Raises:
         DataError: questions leave no room for an answer.
@@ -68,27 +93,37 @@ def check(
     count = token_counter(tokenizer)
     found: dict[str, dict[str, int]] = {}
     too_long: dict[str, int] = {}
-    for entry, of_entry in records.items():
+
+    def look(entry: str, row: int, family: Family) -> tuple[int, int]:
+        """Cut answers and left out turns of a record in doubt."""
+        drawn = []
+        for template in range(len(TEMPLATES[family])):
+            try:
+                drawn.append(longest(entry, row, template))
+            except QuestionTooLongError as error:
+                too_long[error.record] = max(error.needed, too_long.get(error.record, 0))
+        cut = max((sample.cut_answers for sample in drawn), default=0)
+        return cut, max((sample.left_out_turns for sample in drawn), default=0)
+
+    for entry, rows in entries.items():
         sums = Counter[str]()
-        most = _bound(entry, stage.prompt, slots)
-        for number, record in enumerate(of_entry):
-            answers = [defuse(turn.answer, stage.prompt.end_mark) for turn in record.turns]
-            sizes = [_size(answer, stage.max_answer_tokens, count) for answer in answers]
-            sums["answers"] += len(sizes)
-            if (
-                most(record) + sum(min(size + 1, stage.max_answer_tokens) for size in sizes)
-                <= stage.max_sequence_tokens
-            ):
-                sums["cut_answers"] += sum(size >= stage.max_answer_tokens for size in sizes)
-                continue
-            drawn = []
-            for template in range(len(TEMPLATES[entry])):
-                try:
-                    drawn.append(example(Draw(entry, number, template)))
-                except QuestionTooLongError as error:
-                    too_long[record.id] = max(error.needed, too_long.get(record.id, 0))
-            sums["cut_answers"] += max((sample.cut_answers for sample in drawn), default=0)
-            sums["left_out_turns"] += max((sample.left_out_turns for sample in drawn), default=0)
+        for family, part in rows.families():
+            answers, doubts = settle(rows, part, family, stage, slots)
+            sums["answers"] += answers
+            read, unseen = _drawn(doubts, LOOKED_AT // len(entries), (name, entry, family))
+            seen = Counter[str]()
+            for row in doubts.question.tolist():
+                cut, left = look(entry, row, family)
+                sums += Counter(cut_answers=cut, left_out_turns=left)
+            for row in read.sequence.tolist():
+                cut, left = look(entry, row, family)
+                seen += Counter(cut_answers=cut, left_out_turns=left)
+            for row in read.answer.tolist():
+                turns = rows.index.record(row)[0].turns
+                seen["cut_answers"] += sum(_most(turn, stage, count) >= stage.max_answer_tokens for turn in turns)
+            looked = len(read.sequence) + len(read.answer)
+            sums += Counter({key: round(number * (1 + unseen / looked)) for key, number in seen.items()})
+            sums["unseen"] += unseen
         found[entry] = {key: sums[key] for key in COUNTS}
     if too_long:
         raise DataError(
@@ -97,6 +132,42 @@ def check(
             "in fewer words"
         )
     return found
+
+
+def settle(entry: MixtureEntry, rows: range, family: Family, stage: Stage, slots: int) -> tuple[int, Doubts]:
+    """What the columns say of rows.
+
+    Args:
+        entry: the entry of the mixture.
+        rows: those of its rows that the family asks.
+        family: the instructions.
+        stage: the stage's section of the configuration.
+        slots: image slots of an image.
+
+    Returns:
+        Answers, and the rows whose columns leave a doubt.
+    """
+    prompt, most = stage.prompt, stage.max_answer_tokens
+    more, start = growth(prompt.end_mark), slots + prompt.bos_in_training
+    first = later = asks = 0
+    if prompt.template:
+        template = max(len(template.encode()) for template in TEMPLATES[family])
+        first = template + len(prompts.prompt_text(prompt, "").replace(IMAGE_MARK, "").encode())
+        later = template + len(prompts.next_turn_text(prompt, "").encode())
+        asks = more
+    answers, at = 0, rows.start
+    found: list[tuple[NDArray[np.int64], ...]] = []
+    names = ("turns", "first_question_bytes", "question_bytes", "answer_bytes", "longest_answer_bytes")
+    for columns in zip(*(entry.index.column(column, rows) for column in names), strict=True):
+        turns, first_asked, asked, answered, longest = (column.astype(np.int64) for column in columns)
+        asked_most = start + first + (turns - 1) * later + asks * asked
+        refused = start + first + asks * first_asked + 2 > stage.max_sequence_tokens
+        long = asked_most + np.minimum(more * answered + turns, most * turns) > stage.max_sequence_tokens
+        cut = more * longest >= most
+        found.append(tuple(np.flatnonzero(w) + at for w in (refused, long & ~refused, cut & ~long & ~refused)))
+        answers += int(turns.sum())
+        at += len(turns)
+    return answers, Doubts(*map(np.concatenate, zip(*found, strict=True)))
 
 
 def token_counter(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], int]:
@@ -109,23 +180,17 @@ def token_counter(tokenizer: PreTrainedTokenizerBase) -> Callable[[str], int]:
     return lru_cache(maxsize=65536)(lambda text: len(backend.encode(text, add_special_tokens=False)))
 
 
-def _size(answer: str, limit: int, count: Callable[[str], int]) -> int:
-    """Tokens of an answer, or, below the limit, at most so many."""
-    size = len(answer.encode())
-    return size if size < limit else count(answer)
+def _drawn(doubts: Doubts, most: int, name: tuple[str, ...]) -> tuple[Doubts, int]:
+    """Doubts to look at, so many of them evenly drawn where there are more, and how many are left."""
+    split = len(doubts.sequence)
+    total = split + len(doubts.answer)
+    if total <= most:
+        return doubts, 0
+    drawn = np.sort(permuted(np.arange(most), total, np.zeros(most, np.int64), ("fit", *name)))
+    kept = doubts.sequence[drawn[drawn < split]], doubts.answer[drawn[drawn >= split] - split]
+    return Doubts(doubts.question, *kept), total - most
 
 
-def _bound(task: str, prompt: Prompt, slots: int) -> Callable[[Record], int]:
-    """The most tokens that the questions of a record can have."""
-    start = slots + prompt.bos_in_training
-    if not prompt.template:
-        return lambda _: start
-    longest = max(len(template.encode()) for template in TEMPLATES[task])
-    first = start + longest + len(prompts.prompt_text(prompt, "").replace(IMAGE_MARK, "").encode())
-    later = longest + len(prompts.next_turn_text(prompt, "").encode())
-
-    def most(record: Record) -> int:
-        asked = sum(len(defuse(turn.question, prompt.end_mark).encode()) for turn in record.turns)
-        return first + (len(record.turns) - 1) * later + asked
-
-    return most
+def _most(turn: Turn, stage: Stage, count: Callable[[str], int]) -> int:
+    """Tokens of the longest answer of a turn."""
+    return max(count(defuse(answer, stage.prompt.end_mark)) for answer in turn.answers)

@@ -47,6 +47,12 @@ class Draw:
     answer: int
     """64 random bits, which pick among accepted answers."""
 
+    def fraction(self, turn: int) -> float:
+        """A number in [0, 1) for each turn of the record."""
+        start, place = np.array([[self.answer], [turn]], np.uint64)
+        bits = _mixed(start + place * _GOLDEN)
+        return int(bits[0] >> np.uint64(11)) / 2**53
+
 
 class _Chunk(NamedTuple):
     """The samples of ``CHUNK`` places, place by place."""

@@ -32,7 +32,8 @@ class Example:
     """One sample before padding."""
 
     record_id: str
-    image_key: str
+    image: tuple[str, int, bytes] | None
+    """Its data set, the number of the tar that holds it, and the SHA-256 of its file; None: a text without an image."""
     input_ids: list[int]
     labels: list[int]
     cut_answers: int

@@ -207,7 +207,8 @@ class TinyGPTVForConditionalGeneration(TinyGPTVPreTrainedModel, GenerationMixin)
         Args:
             input_ids: token ids [B, T]; image slots are ``config.image_token_id``.
             attention_mask: 1 for tokens, 0 for padding [B, T].
-            image_features: Q-Former outputs [N, Q, D].
+            image_features: Q-Former outputs [N, Q, D]; N = 0 for texts alone: the projection has a part in the loss all
+                the same, and a gradient, which is nothing.
             labels: token ids to predict [B, T], ``IGNORE_INDEX`` where none.
 
         Returns:

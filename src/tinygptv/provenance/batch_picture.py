@@ -128,19 +128,24 @@ def _draw_micro_batch(
     y += 0.45
     for pair, height in zip(_pairs(body), heights, strict=True):
         for column, (row, lines) in enumerate(pair):
-            _draw_sample(axes, MARGIN + column * (TILE + GUTTER), y, row, lines, images[row.image.key])
+            image = None if row.image is None else images[row.image.key]
+            _draw_sample(axes, MARGIN + column * (TILE + GUTTER), y, row, lines, image)
         y += height + CARD_GAP
     return y
 
 
-def _draw_sample(axes: Axes, x: float, y: float, row: Row, lines: Sequence[Sequence[Chip]], image: Image) -> None:
-    scale = THUMBNAIL / max(image.size)
-    width, height = (side * scale for side in image.size)
-    axes.imshow(image, extent=(x, x + width, y + height, y), interpolation="antialiased", aspect="auto")
+def _draw_sample(
+    axes: Axes, x: float, y: float, row: Row, lines: Sequence[Sequence[Chip]], image: Image | None
+) -> None:
+    if image is not None:
+        scale = THUMBNAIL / max(image.size)
+        width, height = (side * scale for side in image.size)
+        axes.imshow(image, extent=(x, x + width, y + height, y), interpolation="antialiased", aspect="auto")
     x += THUMBNAIL + BESIDE
     _write(axes, x, y + 0.07, _cut(f"{row.record}  [{row.task}]"), bold=True)
     padding = f", {row.padding} of padding" if row.padding else ""
-    caption = f"image {row.image.key}; {row.length} tokens, {row.loss_tokens} with loss{padding}"
+    name = "no image" if row.image is None else f"image {row.image.key}"
+    caption = f"{name}; {row.length} tokens, {row.loss_tokens} with loss{padding}"
     _write(axes, x, y + 0.07 + CAPTION, _cut(caption), colour=QUIET)
     for number, line in enumerate(lines):
         _draw_line(axes, x, y + 2 * CAPTION + (number + 0.5) * LINE, line)

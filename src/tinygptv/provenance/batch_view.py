@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygptv.data.prompts import IGNORE_INDEX
-from tinygptv.data.record_rules import RecordError, parse_sample
-from tinygptv.data.records import ImageSample
-from tinygptv.data.tar_index import tar_index
-from tinygptv.ground.errors import DataError
+from tinygptv.data.records import ImageSample, image_key
+from tinygptv.data.samples import Samples
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -24,6 +22,8 @@ if TYPE_CHECKING:
 TEXT, IMAGE, END = "text", "image", "end"
 """Kinds of tokens; ``END`` is the mark that an answer ends with."""
 IMAGE_SLOT = "<image>"
+Place = tuple[str, int, bytes]
+"""Of an image: its data set, the number of the tar that holds it, and the SHA-256 of its file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class ImageFile:
 
     key: str
     shard: str
+    """Tar, and the folder of its data set."""
     file: str
     """Name of the member, and of the copy below ``images``."""
     width: int
@@ -58,7 +59,8 @@ class Row:
     record: str
     task: str
     """Entry of the stage's mixture."""
-    image: ImageFile
+    image: ImageFile | None
+    """None: a text without an image."""
     tokens: tuple[Token, ...]
     padding: int
     """Places after the tokens, up to the longest sample of the micro-batch."""
@@ -82,8 +84,8 @@ class Reader:
     end_id: int
     """The token of the end mark."""
     image_token_id: int
-    images: dict[str, tuple[Path, ImageSample]]
-    """Image key → tar and sample."""
+    images: Mapping[Place, tuple[Path, ImageSample]]
+    """Place of an image → tar and sample."""
 
     def rows(self, batch: Batch, drawn: Sequence[tuple[Draw, Example]]) -> tuple[Row, ...]:
         """The rows of a micro-batch.
@@ -101,7 +103,7 @@ class Reader:
                 Row(
                     record=example.record_id,
                     task=draw.entry,
-                    image=self._image(example.image_key),
+                    image=None if example.image is None else self._image(example.image),
                     tokens=tuple(map(self._token, ids[:length], labels)),
                     padding=len(ids) - length,
                 )
@@ -123,36 +125,24 @@ class Reader:
     def _text(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
-    def _image(self, key: str) -> ImageFile:
-        shard, sample = self.images[key]
+    def _image(self, place: Place) -> ImageFile:
+        tar, sample = self.images[place]
         info = sample.record.image
-        return ImageFile(key, shard.name, info.file, info.width, info.height, info.sha256)
+        assert info is not None, "the place is an image's"
+        return ImageFile(sample.key, f"{place[0]}/{tar.name}", info.file, info.width, info.height, info.sha256)
 
 
-def read_images(shards: Iterable[Path], keys: set[str]) -> dict[str, tuple[Path, ImageSample]]:
-    """Find images by their keys: key → tar and sample.
+def read_images(tars: Mapping[Place, Path]) -> dict[Place, tuple[Path, ImageSample]]:
+    """Find images by their places: place → tar and sample.
+
+    Args:
+        tars: place → the tar that it names.
 
     Raises:
-        DataError: a shard or an image is damaged.
+        DataError: a tar or an image is damaged.
     """
-    found: dict[str, tuple[Path, ImageSample]] = {}
-    for path in shards:
-        if len(found) == len(keys):
-            break
-        files: dict[str, dict[str, tuple[int, int]]] = {}
-        for name, place in tar_index(path).items():
-            key, _, extension = name.partition(".")
-            if key in keys:
-                files.setdefault(key, {})[extension] = place
-        with path.open("rb") as tar:
-            for key, places in files.items():
-                content = {}
-                for extension, (offset, size) in places.items():
-                    tar.seek(offset)
-                    content[extension] = tar.read(size)
-                record, (image,) = content.pop("json"), content.values()
-                try:
-                    found[key] = path, parse_sample(key, record, image)
-                except RecordError as error:
-                    raise DataError(f"{path}: {error}; restore it with `dvc checkout`") from None
-    return found
+    by_set: dict[str, set[Path]] = {}
+    for (dataset, _, _), tar in tars.items():
+        by_set.setdefault(dataset, set()).add(tar)
+    samples = Samples({dataset: sorted(paths) for dataset, paths in by_set.items()})
+    return {place: (tar, samples.read(place[0], image_key(place[2].hex()))) for place, tar in tars.items()}

@@ -128,14 +128,19 @@ def replay(root: Path, profile_name: str | None, stage: str, step: int) -> Repla
     from tinygptv.data.prompts import end_mark_id
     from tinygptv.model.processing import read_tokenizer
     from tinygptv.provenance.batch_view import Reader, read_images
-    from tinygptv.training.batches import stage_batches, train_shards
+    from tinygptv.training.batches import stage_batches
 
     batches = stage_batches(profile.config, stage, profile.seed, shards=shards, backbones=backbones, features=features)
     drawn = [(draw, batches.example(draw)) for draw in batches.draws(step - 1)]
     micro_batches = batches.batch(step - 1)
 
     tokenizer = read_tokenizer(backbones)
-    images = read_images(train_shards(shards), {example.image_key for _, example in drawn})
+    tars = {
+        example.image: batches.entries[draw.entry].index.tar(example.image[1])
+        for draw, example in drawn
+        if example.image is not None
+    }
+    images = read_images(tars)
     end_id = end_mark_id(tokenizer, settings.prompt.end_mark)
     reader = Reader(tokenizer, end_id, profile.config.model.text.vocab_size, images)
     left = iter(drawn)
@@ -152,7 +157,7 @@ def replay(root: Path, profile_name: str | None, stage: str, step: int) -> Repla
         changed=_changed(profile, stage, data / stage / MANIFEST, backbones),
         micro_batches=rows,
         texts=tuple(reader.decoded(row) for part in rows for row in part),
-        images={key: sample for key, (_, sample) in images.items()},
+        images={sample.key: sample for _, sample in images.values()},
     )
 
 
@@ -184,9 +189,15 @@ def write(found: Replay, out: Path) -> tuple[Path, Path]:
 
     picture, content = out / f"{found.name}.png", out / f"{found.name}.json"
     for sample in found.images.values():
+        assert sample.record.image is not None, "these are images"
         write_bytes(out / "images" / sample.record.image.file, sample.image_bytes)
     write_json(content, as_json(found))
-    draw(found.micro_batches, headline(found), {key: sample.image for key, sample in found.images.items()}, picture)
+    draw(
+        found.micro_batches,
+        headline(found),
+        {key: sample.image for key, sample in found.images.items() if sample.image},
+        picture,
+    )
     return picture, content
 
 

@@ -6,9 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.data.fit import COUNTS
-from tinygptv.ground.errors import DataError
-from tinygptv.ground.file_names import CUTS, HISTORY, IMAGE_ENCODER, INIT_FOLDER, MANIFEST, SUMMARY, TRACE, TRAINED
-from tinygptv.ground.files import read_json, sha256_file, sha256_tree, write_json, write_text
+from tinygptv.ground.file_names import CUTS, HISTORY, INIT_FOLDER, MANIFEST, TRACE, TRAINED, view_of
+from tinygptv.ground.files import sha256_file, write_json, write_text
 from tinygptv.ground.progress import Progress
 
 if TYPE_CHECKING:
@@ -45,8 +44,8 @@ def run(context: StepContext) -> None:
         hand_on(context)
         return
     plan.check(config, name, *plan.device_here(config.runtime))
-    shards, backbones, features = context.input("shards"), context.input("backbones"), context.input("features")
-    check_features(read_json(features / MANIFEST), weights.backbone_digests(backbones))
+    backbones, view = context.input("backbones"), view_of(name)
+    shards, features = context.input("shards", view), context.input("features", view)
     device = runtime.prepare(config.runtime, context.seed)
     batches = stage_batches(config, name, context.seed, shards=shards, backbones=backbones, features=features)
     print("\n".join(f"{name}: {line}" for line in batches.mixing().splitlines()))
@@ -59,7 +58,7 @@ def run(context: StepContext) -> None:
         "stage": name,
         "parent": {"stage": parent.stage, "sha256": parent.sha256} if parent else None,
         "backbones": weights.backbone_digests(backbones),
-        "features": sha256_tree(features / str(stage.image_size)),
+        "features": sha256_file(features / view),
         "trainable": table.trainable,
         "seed": context.seed,
         "config": {key: getattr(config, key).model_dump(mode="json") for key in ("runtime", "model", name)},
@@ -67,7 +66,7 @@ def run(context: StepContext) -> None:
         "init": init_of(backbones),
     }
     state = loop.new_state(model, adapters.trainable_parameters(model), stage)
-    points = ResumePoints(context.state, {**manifest, "shards": shards_digest(shards), "code": context.code})
+    points = ResumePoints(context.state, {**manifest, "shards": sha256_file(shards / view), "code": context.code})
     for line in points.restore(state, context.allowed_changes):
         print(f"{name}: {line}")
     context.run.params({"trainable": table.total_trainable, "frozen": table.frozen})
@@ -151,14 +150,15 @@ def log_cuts(context: StepContext, stage: Stage, cuts: dict[str, dict[str, int]]
     """Say what will be cut, and send the sums to the step's run."""
     sums = {key: sum(counts[key] for counts in cuts.values()) for key in COUNTS}
     context.run.metrics(sums)
+    about = "about " if sums["unseen"] else ""
     if sums["cut_answers"]:
         print(
-            f"{context.step}: {sums['cut_answers']} of {sums['answers']} answers are cut, to max_answer_tokens "
+            f"{context.step}: {about}{sums['cut_answers']} of {sums['answers']} answers are cut, to max_answer_tokens "
             f"{stage.max_answer_tokens} or what max_sequence_tokens {stage.max_sequence_tokens} leaves them"
         )
     if sums["left_out_turns"]:
         print(
-            f"{context.step}: {sums['left_out_turns']} later turns are left out: max_sequence_tokens "
+            f"{context.step}: {about}{sums['left_out_turns']} later turns are left out: max_sequence_tokens "
             f"{stage.max_sequence_tokens} has no room for them"
         )
 
@@ -199,26 +199,3 @@ def load_model(
     model.projector.to(device)
     model.language_model.to(device)
     return model, table, manifest
-
-
-def shards_digest(folder: Path) -> str:
-    """Digest of the summary that holds the digests of all shards.
-
-    Raises:
-        DataError: there is none.
-    """
-    from tinygptv.data.summary import mend
-
-    if not (folder / SUMMARY).is_file():
-        raise DataError(f"{folder / SUMMARY} is missing; {mend(folder)}")
-    return sha256_file(folder / SUMMARY)
-
-
-def check_features(manifest: dict[str, Any], backbones: dict[str, str]) -> None:
-    """Features must come from the image encoder at hand.
-
-    Raises:
-        DataError: they were computed by another one.
-    """
-    if manifest.get(IMAGE_ENCODER) != backbones[IMAGE_ENCODER]:
-        raise DataError("the cached features come from another image encoder; run `dvc repro features`")

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING
 
 from tinygptv.data.batches import StageBatches
 from tinygptv.data.features import FeatureReader
-from tinygptv.data.shards import read_records
-from tinygptv.data.summary import TRAINING, tars
+from tinygptv.data.mixture import entries_of
+from tinygptv.data.views import open_view
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.file_names import IMAGE_ENCODER
+from tinygptv.ground.files import sha256_file
 from tinygptv.model.processing import read_tokenizer
 
 if TYPE_CHECKING:
     from tinygptv.config import Config
-
-
-def train_shards(shards: Path) -> list[Path]:
-    """The tars of the training split, in their order."""
-    return tars(shards, TRAINING)
 
 
 def stage_batches(
@@ -34,17 +32,21 @@ def stage_batches(
         features: output of the step ``features``.
 
     Raises:
-        DataError: shards or features are missing or damaged, or a task of the mixture has no records.
+        DataError: an index or the features are missing, damaged or of another image encoder, or an entry of the mixture
+            has no records.
         CheckpointError: there is no tokenizer.
     """
-    stage = config.stage(name)
+    stage, qformer = config.stage(name), config.model.qformer
+    reader = FeatureReader(features, name)
+    if reader.encoder != sha256_file(backbones / IMAGE_ENCODER):
+        raise DataError("the cached features come from another image encoder; run `dvc repro features`")
     return StageBatches(
-        read_records(train_shards(shards)),
-        FeatureReader(features / str(stage.image_size)),
+        entries_of(name, stage, config.data, open_view(shards, name)),
+        reader,
         read_tokenizer(backbones),
         stage,
         name=name,
         image_token_id=config.model.text.vocab_size,
-        num_query_tokens=config.model.qformer.num_query_tokens,
+        query_shape=(qformer.num_query_tokens, qformer.hidden_size),
         seed=seed,
     )
