@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,18 @@ def test_images_without_caption_or_box_are_not_used() -> None:
     )
     with pytest.raises(DataError, match="no training image has both"):
         contrast.captioned_images([sample])
+
+
+@pytest.mark.parametrize("size", [(8, 8), (4, 8)])
+def test_images_of_other_sizes_are_refused_by_name(samples: list[ImageSample], size: tuple[int, int]) -> None:
+    other = ImageSample(replace(samples[1].record, key="other"), Image.new("RGB", size), b"")
+    with pytest.raises(DataError, match=rf"other: {size[0]}x{size[1]} pixels; stand-ins are made of square images"):
+        contrast.captioned_images([samples[0], other])
+
+
+def test_samples_without_an_image_are_passed_over(samples: list[ImageSample]) -> None:
+    text = ImageSample(replace(samples[1].record, image=None), None, b"")
+    assert len(contrast.captioned_images([*samples[:3], text])) == len(contrast.captioned_images(samples[:3]))
 
 
 @pytest.mark.parametrize(("side", "width"), [(4, 32), (8, 64)])

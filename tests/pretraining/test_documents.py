@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from tinygptv.data import shards
 from tinygptv.data.boxes import format_box, parse_box
 from tinygptv.data.prompts import encode_text
 from tinygptv.data.record_rules import BOX_TASKS
+from tinygptv.ground.errors import DataError
 from tinygptv.model.language.phi import TinyGPTVPhiForCausalLM
 from tinygptv.model.profile import from_profile
 from tinygptv.pretraining import language
@@ -44,6 +46,19 @@ def test_images_are_described_in_their_records_words(images: list[Described]) ->
     for image in images:
         assert image.records["grounding"][0].turns[0].answer.endswith(format_box(image.box))
         assert image.records["caption"][0].turns[0].answer == image.caption
+
+
+def test_a_task_that_no_image_has_is_refused_and_one_that_some_have_is_drawn_from_those(
+    images: list[Described], smoke: Config
+) -> None:
+    without = [replace(image, records={"caption": image.records["caption"]}) for image in images]
+    with pytest.raises(DataError, match="has a record of detection, grounding, identify, refer, vqa; take it out of"):
+        Documents(without, smoke.backbones.text, seed=5)
+    with pytest.raises(DataError, match="no training image with a caption and a box"):
+        Documents([], smoke.backbones.text, seed=5)
+    documents = Documents([*without, images[0]], smoke.backbones.text, seed=5)
+    asked = {written(documents.draw("identify", brief=True)) for _ in range(9)}
+    assert all(images[0].caption in text for text in asked)
 
 
 def test_checks_are_answered_rightly_and_half_of_them_yes(documents: Documents, smoke: Config) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tinygptv.config import Published
+from tinygptv.data.shards import read_samples, write_shards
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import read_json
 from tinygptv.pretraining import standins
@@ -23,10 +24,20 @@ def test_a_curve_has_means_of_windows_and_the_last_step(tmp_path, monkeypatch):
 
 
 def test_a_job_sees_training_shards_only_and_half_of_the_threads(smoke, small_shards, tmp_path):
-    job = standins.StandInJob(smoke, 7, small_shards, tmp_path)
-    assert job.training_shards
-    assert all(path.name.startswith("train-") for path in job.training_shards)
+    job = standins.StandInJob(smoke, 7, small_shards.parent, tmp_path)
+    assert job.training_shards() == [sorted(small_shards.glob("train-*.tar"))] != [[]]
     assert job.threads == max(1, smoke.runtime.threads // 2)
+
+
+def test_a_job_reads_the_sets_of_its_section(smoke, small_shards, tmp_path):
+    for name in ("easy_vqa", "cats", "birds"):
+        write_shards(tmp_path / name, "train", read_samples(sorted(small_shards.glob("val-*.tar"))), 4)
+    settings = smoke.backbones.model_copy(update={"data": ("birds", "easy_vqa")})
+    job = standins.StandInJob(smoke.model_copy(update={"backbones": settings}), 7, tmp_path, tmp_path)
+    assert [{path.parent.name for path in paths} for paths in job.training_shards()] == [{"birds"}, {"easy_vqa"}]
+    absent = settings.model_copy(update={"data": ("dogs",)})
+    with pytest.raises(DataError, match=r"no train-\*\.tar of the data set dogs; run `dvc repro shards`"):
+        standins.make(standins.StandInJob(smoke.model_copy(update={"backbones": absent}), 7, tmp_path, tmp_path))
 
 
 def test_without_shards_nothing_is_trained(smoke, tmp_path):

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 (torch's usual name)
 
@@ -49,32 +50,40 @@ class CaptionedImages:
         return len(self.caption_B)
 
 
-def captioned_images(samples: Sequence[ImageSample]) -> CaptionedImages:
+def captioned_images(samples: Iterable[ImageSample]) -> CaptionedImages:
     """Collect the samples whose records give a caption and exactly one grounded box.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, or they are not square and of one size.
     """
-    pixels, boxes, captions = [], [], []
+    pixels: list[NDArray[np.uint8]] = []
+    boxes, captions = [], []
     for sample in samples:
         answers = {r.task: r.turns[0].answer for r in sample.record.records if r.task == "caption"}
         grounded = [r.boxes[0] for r in sample.record.records if r.task == "grounding" and len(r.boxes) == 1]
-        if answers and grounded:
+        if sample.image is not None and answers and grounded:
+            size = sample.image.size
+            if size != (pixels[0].shape[0] if pixels else size[0],) * 2:
+                raise DataError(
+                    f"{sample.key}: {size[0]}x{size[1]} pixels; stand-ins are made of square images of one size, so "
+                    "take its data set out of backbones.data, or start from finished backbones (docs/backbones.md)"
+                )
             pixels.append(np.asarray(sample.image))
-            width, height = sample.image.size
             # Hundredths are truncated pixels; the ceiling gives the pixel back up to 100 pixels a side.
-            boxes.append([math.ceil(v * s / 100) for v, s in zip(grounded[0], (width, height) * 2, strict=True)])
+            boxes.append([math.ceil(v * s / 100) for v, s in zip(grounded[0], size * 2, strict=True)])
             captions.append(answers["caption"])
     if not captions:
-        raise DataError("no training image has both a caption and a box; pretraining needs some")
-    names = tuple(sorted(set(captions)))
+        raise DataError(
+            "no training image has both a caption and a box; pretraining needs some in the sets of backbones.data"
+        )
+    places = {caption: place for place, caption in enumerate(sorted(set(captions)))}
     pixels_BHWC = torch.from_numpy(np.stack(pixels))
     return CaptionedImages(
         pixels_BHWC,
         torch.stack([background(image_HWC) for image_HWC in pixels_BHWC]),
         torch.tensor(boxes),
-        names,
-        torch.tensor([names.index(caption) for caption in captions]),
+        tuple(places),
+        torch.tensor([places[caption] for caption in captions]),
     )
 
 

@@ -21,6 +21,7 @@ from tinygptv.data.marks import IMAGE_MARK
 from tinygptv.data.record_rules import BOX_TASKS
 from tinygptv.data.records import ImageRecord, Record
 from tinygptv.data.tasks import TEMPLATES, instruction
+from tinygptv.ground.errors import DataError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -69,8 +70,18 @@ class Documents:
             images: described training images.
             settings: `backbones.text` of the configuration.
             seed: of every draw.
+
+        Raises:
+            DataError: no image has a record of a task that is drawn.
         """
-        self._images, self._settings = images, settings
+        self._settings = settings
+        tasks: set[str] = {*settings.mixture, *settings.reading_mixture}
+        self._images = {task: [i for i in images if task in ("plain", "check") or task in i.records] for task in tasks}
+        if lacking := sorted(task for task, found in self._images.items() if not found):
+            raise DataError(
+                f"no training image with a caption and a box has a record of {', '.join(lacking)}; take it out of "
+                "backbones.text, or name other data sets in backbones.data"
+            )
         self._rng = np.random.default_rng(seed)
         self._words = sorted({word for image in images for word in content_words(image.caption)})
 
@@ -90,7 +101,8 @@ class Documents:
             task: a task; ``check``: is a word in the description; ``plain``: a description and its caption.
             brief: leave out the box where the task does not need it, and all but the first instruction template.
         """
-        image = self._images[int(self._rng.integers(len(self._images)))]
+        images = self._images[task]
+        image = images[int(self._rng.integers(len(images)))]
         box = format_box(move(image.box, self._rng))
         text = image.caption if brief and task not in BOX_TASKS else f"{image.caption} {box}"
         if task == "plain":

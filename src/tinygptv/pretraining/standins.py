@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinygptv.config import Config, Pretrained
-from tinygptv.data.summary import TRAINING, tars
+from tinygptv.data.summary import TRAINING, sets, tars
 from tinygptv.ground import runtime
 from tinygptv.ground.children import child
 from tinygptv.ground.errors import DataError
@@ -39,10 +39,19 @@ class StandInJob:
         assert isinstance(self.config.backbones, Pretrained)
         return self.config.backbones
 
-    @property
-    def training_shards(self) -> list[Path]:
-        """Shards of the training split: nothing here ever sees another."""
-        return tars(self.shards, TRAINING)
+    def training_shards(self) -> list[list[Path]]:
+        """Tars of the training split of each data set that the stand-ins are made of: nothing here sees another split.
+
+        Raises:
+            DataError: a data set has none.
+        """
+        known, found = sets(self.shards), []
+        for name in self.settings.data:
+            paths = tars(known[name], TRAINING) if name in known else []
+            if not paths:
+                raise DataError(f"{self.shards} holds no {TRAINING} of the data set {name}; run `dvc repro shards`")
+            found.append(paths)
+        return found
 
     @property
     def threads(self) -> int:
@@ -56,8 +65,7 @@ def make(job: StandInJob) -> None:
     Raises:
         DataError: the shards hold too little to pretrain on.
     """
-    if not job.training_shards:
-        raise DataError(f"{job.shards} holds no {TRAINING}; run `dvc repro shards`")
+    job.training_shards()
     with child(pretrain_text, job):
         pretrain_vision(job)
 
@@ -85,7 +93,8 @@ def pretrain_vision(job: StandInJob) -> None:
     from tinygptv.pretraining import contrast
 
     runtime.prepare(job.config.runtime, job.seed, job.threads)
-    images = contrast.captioned_images(list(read_samples(job.training_shards)))
+    samples = (sample for paths in job.training_shards() for sample in read_samples(paths))
+    images = contrast.captioned_images(samples)
     encoder = TinyGPTVImageEncoder(image_config(job.config.model))
     processor = build_image_processor(job.config.model.vision.image_size)
     scale = torch.tensor(np.array(processor.image_std, dtype=np.float32) * 255)
@@ -112,7 +121,7 @@ def pretrain_text(job: StandInJob) -> None:
     from tinygptv.pretraining.documents import Documents, describe, train_tokenizer
 
     runtime.prepare(job.config.runtime, job.seed, job.threads)
-    images = describe(read_records(job.training_shards))
+    images = describe(record for paths in job.training_shards() for record in read_records(paths))
     settings = job.settings.text
     sampler = Documents(images, settings, job.seed + 1)
     texts = [text for task in settings.mixture for _ in range(TOKENIZER_TEXTS) for text, _ in sampler.draw(task)]
