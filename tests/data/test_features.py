@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from tinygptv.data.features import IMAGES, ROWS, FeatureBlock, FeatureReader, block_name, write_block, write_view
+from tinygptv.data.features import IMAGES, ROWS, FeatureBlock, FeatureReader, write_block, write_view
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import read_json, sha256_file, write_json
 
@@ -49,7 +49,7 @@ def features(stored: list[dict[bytes, torch.Tensor]], tmp_path: Path) -> Path:
     folder.mkdir(parents=True)
     blocks: dict[int, dict[str, Any]] = {}
     for number, block in enumerate(stored):
-        path = folder / block_name(number)
+        path = folder / f"train-{number:06d}.safetensors"
         write_block(path, block, EMPTY, tar=tar(number), encoder=ENCODER)
         blocks[number] = {"sha256": sha256_file(path), "bytes": path.stat().st_size, "tar": tar(number)}
     write_view(tmp_path / "features", "stage1", 64, ENCODER, {SET: blocks})
@@ -57,7 +57,7 @@ def features(stored: list[dict[bytes, torch.Tensor]], tmp_path: Path) -> Path:
 
 
 def path_of(features: Path, number: int) -> Path:
-    return features / "64" / SET / block_name(number)
+    return features / "64" / SET / f"train-{number:06d}.safetensors"
 
 
 def test_features_go_round(stored: list[dict[bytes, torch.Tensor]], features: Path) -> None:
@@ -188,4 +188,4 @@ def test_blocks_are_opened_when_they_are_read_and_few_stay_open(
     monkeypatch.setattr(FeatureBlock, "__init__", note)
     for number in (0, 0, 1, 1, 0):
         reader.read(SET, number, next(iter(stored[number])))
-    assert opened == [block_name(0), block_name(1), block_name(0)]
+    assert opened == ["train-000000.safetensors", "train-000001.safetensors", "train-000000.safetensors"]

@@ -25,7 +25,6 @@ CONFIGURATION = {
     "no such task": ("mixture: {caption: 1.0}", "mixture: {captions: 1.0}", "stage1.mixture.captions"),
     "micro-batch": ("micro_batch_size: 4", "micro_batch_size: 3", "stage1.micro_batch_size: 3 does not divide"),
     "odd rotary": ("rotary_factor: 0.4", "rotary_factor: 0.2", "model.text.partial_rotary_factor: 0.2 of 16 channels"),
-    "size without features": ("image_sizes: [32, 64]", "image_sizes: [32]", "stage4.image_size: 64 is not among"),
     "template": ('"###Human: {} ###', '"###Human: ###', "template: '###Human: ### Assistant"),
     "empty end mark": ('end_mark: "###"', 'end_mark: ""', "end_mark: must not be empty"),
     "empty mixture": ("mixture: {caption: 1.0}", "mixture: {}", "stage1.mixture: names no task"),

@@ -102,13 +102,8 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _stages_fit_the_features(self) -> Self:
+    def _stages_fit(self) -> Self:
         for name in STAGES:
-            size = self.stage(name).image_size
-            if size not in self.features.image_sizes:
-                raise ValueError(
-                    f"{name}.image_size: {size} is not among features.image_sizes {self.features.image_sizes}"
-                )
             self._check_parts(name)
             self._check_mixture(name)
         return self
@@ -134,6 +129,18 @@ class Config(Section):
     def _check_set(self, key: str, dataset: str) -> None:
         if dataset not in self.data:
             raise ValueError(f"{key}: names the data set {dataset}, but `data` has {', '.join(self.data)}")
+
+    @property
+    def image_sizes(self) -> tuple[int, ...]:
+        """The resolutions of all stages, in pixels of a side, in ascending order."""
+        return tuple(sorted({self.stage(name).image_size for name in STAGES}))
+
+    def cached_sets(self, name: str) -> tuple[str, ...]:
+        """The data sets of which a stage reads cached features, sorted; none where it trains nothing."""
+        stage = self.stage(name)
+        if stage.features != "cached" or not stage.steps:
+            return ()
+        return tuple(sorted({parse_entry(entry).dataset for entry in stage.mixture}))
 
     def stage(self, name: str) -> Stage:
         """The section of a training stage."""

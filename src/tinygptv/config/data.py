@@ -91,9 +91,8 @@ class Shards(Section):
 
 
 class Features(Section):
-    """Q-Former outputs, computed once per image and resolution."""
+    """Q-Former outputs, computed once per image and resolution, at those of the stages that train on its data set."""
 
-    image_sizes: tuple[Count, ...] = Field(description="Resolutions in pixels; every stage names one of them.")
     batch_size: Count = Field(description="Images of a forward pass; part of what decides the bits.")
 
 

@@ -44,7 +44,7 @@ class Prompt(Section):
 class Stage(Section):
     """One of the four training stages."""
 
-    image_size: Count = Field(description="Resolution of the cached features, one of `features.image_sizes`.")
+    image_size: Count = Field(description="Resolution of its images, in pixels of a side.")
     features: Literal["cached", "in_loop"] = Field(
         description="Where image features come from: the step `features`, or the encoder beside the loop; equal bits."
     )

@@ -48,15 +48,15 @@ class BlockStore:
         A file counts as untouched where size, inode and date of its content are the same: other links to it change its
         other date.
         """
-        note = self.folder / f"{name}{NOTE}"
-        try:
-            content = read_json(note) if note.is_file() else {}
-            block, states = Block(**content["block"]), content["states"]
-        except (DataError, KeyError, TypeError):
-            return None  # none, or a damaged one: it is made again
-        if block.inputs != inputs or states != {suffix: self._state(name, suffix) for suffix in block.digests}:
-            return None
-        return block
+        block = self._untouched(name)
+        return block if block is not None and block.inputs == inputs else None
+
+    def blocks(self) -> Iterator[Block]:
+        """All finished blocks whose files are as they were, whatever they were made from."""
+        for note in sorted(self.folder.rglob(f"*{NOTE}")):
+            name = note.relative_to(self.folder).as_posix().removesuffix(NOTE)
+            if (block := self._untouched(name)) is not None:
+                yield block
 
     @contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
@@ -123,6 +123,16 @@ class BlockStore:
                     path.rmdir()
             elif path.relative_to(self.folder).as_posix() not in kept:
                 path.unlink()
+
+    def _untouched(self, name: str) -> Block | None:
+        """The block of that name, if its files are as they were when it was finished."""
+        note = self.folder / f"{name}{NOTE}"
+        try:
+            content = read_json(note) if note.is_file() else {}
+            block, states = Block(**content["block"]), content["states"]
+        except (DataError, KeyError, TypeError):
+            return None  # none, or a damaged one: it is made again
+        return block if states == {suffix: self._state(name, suffix) for suffix in block.digests} else None
 
     def _state(self, name: str, suffix: str) -> list[int] | None:
         """Size, date and inode of a file of a block; None without the file."""

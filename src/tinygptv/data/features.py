@@ -15,9 +15,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinygptv.data.index import block_name
 from tinygptv.data.summary import mend
 from tinygptv.ground.errors import DataError, true_cause
-from tinygptv.ground.file_names import IMAGE_ENCODER
+from tinygptv.ground.file_names import IMAGE_ENCODER, view_of
 from tinygptv.ground.files import needing, read_json, write_json
 
 if TYPE_CHECKING:
@@ -27,18 +28,9 @@ ROWS, IMAGES, CHECKS = "query_NQD", "image_sha256", "crc32"
 """Tensors of a block: the rows [N, Q, D]; their images' SHA-256 [N, 32], sorted; CRC-32 of each row's bytes [N]."""
 MADE_OF = "made_of"
 """The one key of a block's header (safetensors writes several in any order); JSON: ``tar`` and ``image_encoder``."""
+SUFFIX = ".safetensors"
 OPEN_BLOCKS = 64
 """Blocks that a reader keeps open; a stage reads them in no order."""
-
-
-def block_name(number: int) -> str:
-    """The file of a block, by the number of its tar."""
-    return f"train-{number:06d}.safetensors"
-
-
-def view_name(stage: str) -> str:
-    """Where the output of ``features`` says what a stage uses of it."""
-    return f"views/{stage}.json"
 
 
 def write_block(path: Path, rows: Mapping[bytes, torch.Tensor], empty: torch.Tensor, *, tar: str, encoder: str) -> None:
@@ -80,7 +72,7 @@ def write_view(
         encoder: SHA-256 of the image encoder's file.
         sets: name of a set → number of a block → ``sha256`` and ``bytes`` of its file, SHA-256 of its ``tar``.
     """
-    view = features / view_name(stage)
+    view = features / view_of(stage)
     view.parent.mkdir(exist_ok=True)
     blocks = {name: {str(number): dict(block) for number, block in of_set.items()} for name, of_set in sets.items()}
     write_json(view, {"image_size": image_size, IMAGE_ENCODER: encoder, "sets": blocks})
@@ -145,7 +137,7 @@ class FeatureReader:
         Raises:
             DataError: there is no view, or it is none.
         """
-        path = features / view_name(stage)
+        path = features / view_of(stage)
         view = read_json(path)
         if not isinstance(view, dict) or view.keys() != {"image_size", IMAGE_ENCODER, "sets"}:
             raise DataError(f"{path} is no view of features; {mend(path)}")
@@ -202,7 +194,7 @@ class FeatureReader:
         self._block.cache_clear()
 
     def _path(self, dataset: str, number: int) -> Path:
-        return self._folder / dataset / block_name(number)
+        return self._folder / dataset / f"{block_name('train', number)}{SUFFIX}"
 
     def _open(self, dataset: str, number: int) -> FeatureBlock:
         block = FeatureBlock(self._path(dataset, number))
@@ -216,4 +208,4 @@ def _check(row_QD: torch.Tensor) -> int:
     """CRC-32 of a row's bytes as they are stored."""
     import torch
 
-    return zlib.crc32(row_QD.contiguous().view(torch.uint8).numpy())
+    return zlib.crc32(row_QD.contiguous().view(torch.uint8).numpy().data)

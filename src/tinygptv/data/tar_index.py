@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import re
 import tarfile
+from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 from tinygptv.data.record_rules import IMAGE_FORMATS, RecordError, parse_sample
@@ -23,6 +25,55 @@ _LONGEST_END = 1 << 20
 _LARGEST_MEMBER = 128 << 20
 _MOST_MEMBERS = 200_000
 """A tar with more would take the memory of a small machine before anybody has looked at a sample."""
+
+
+def stream_members(
+    path: Path, digest: str, extensions: frozenset[str] = SAMPLE_EXTENSIONS
+) -> Iterator[tuple[str, bytes]]:
+    """Names and content of a tar's members in their order; one is in memory, and every byte is read once.
+
+    Whether all of them are what was written is known at the end alone: until then, nothing made of them may be kept.
+
+    Args:
+        path: the tar.
+        digest: its SHA-256.
+        extensions: the extensions that members may have.
+
+    Raises:
+        DataError: the tar is missing or damaged, or its digest is another one.
+    """
+    seen, last = sha256(), "the start"
+    try:
+        with path.open("rb") as file:
+            while any(header := file.read(BLOCK)):
+                member = _member(path, header, last, extensions)
+                content = file.read(-(-member.size // BLOCK) * BLOCK)
+                if len(content) < member.size:
+                    raise damaged(path, f"member {member.name} is cut off")
+                seen.update(header)
+                seen.update(content)
+                yield member.name, content[: member.size]
+                last = member.name
+            seen.update(header)
+            while rest := file.read(_LONGEST_END):
+                seen.update(rest)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; {mend(path.parent)}") from None
+    if seen.hexdigest() != digest:
+        raise damaged(path, "its digest is not the recorded one")
+
+
+def first_key(path: Path) -> str:
+    """The key of a tar's first member.
+
+    Raises:
+        DataError: the tar is missing, or does not begin with a member.
+    """
+    try:
+        with path.open("rb") as file:
+            return _member(path, file.read(BLOCK), "the start", SAMPLE_EXTENSIONS).name.partition(".")[0]
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; {mend(path.parent)}") from None
 
 
 def tar_index(path: Path, extensions: frozenset[str] = SAMPLE_EXTENSIONS) -> dict[str, tuple[int, int]]:

@@ -95,7 +95,7 @@ def other_steps(config: Config, sizes: Sizes) -> tuple[StepMemory, ...]:
 
     number, text = number_size(config.runtime.dtype), config.model.text
     encoder = sizes.image_encoder.size(config.runtime.dtype, base_8bit=False)
-    largest = max(config.features.image_sizes)
+    largest = max(config.image_sizes)
     steps = [
         StepMemory(
             step="features",

@@ -125,7 +125,7 @@ def make_plan(config: Config, profile: str, device: Device, capacity: int, count
         steps=other_steps(config, sizes),
         sets=sets,
         disk=disk(config, sizes),
-        encoder_forward={size: encoder_forward(config, size) for size in config.features.image_sizes},
+        encoder_forward={size: encoder_forward(config, size) for size in config.image_sizes},
     )
 
 

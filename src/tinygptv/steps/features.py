@@ -1,115 +1,189 @@
-"""The step ``features``: Q-Former outputs of every training image at every resolution, computed once.
+"""The step ``features``: Q-Former outputs of every training image, at the resolutions of the stages that read them.
 
 The image encoder is frozen and the recipe has no random crop, so they are a pure function of the image; training never
 loads the encoder. Evaluation does not use them: it goes through the pixels.
 
-One batch of decoded images and the features of one shard are in memory, however many there are. A shard that is done
-stays in the step's state, so that a kill costs no more than one.
+Each tar of a set has a block of features at each resolution. A block whose tar is as it was is linked; another one is
+made of the rows that earlier blocks have, of whichever set, and of new ones. So a changed image costs its own encoding.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache, partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tinygptv.ground import runtime
+from tinygptv.data.blocks import inputs_digest
+from tinygptv.data.feature_rows import RowMaker, Wanted
+from tinygptv.data.feature_store import FeatureStore, NewBlock, Tar, training_tars
+from tinygptv.data.features import write_view
+from tinygptv.data.pool import run_blocks
+from tinygptv.ground import digests, runtime
 from tinygptv.ground.errors import DataError
-from tinygptv.ground.file_names import IMAGE_ENCODER, MANIFEST, SUMMARY
-from tinygptv.ground.files import sha256_file, write_json
+from tinygptv.ground.file_names import IMAGE_ENCODER, MANIFEST, view_of
+from tinygptv.ground.files import require_room, write_json
+from tinygptv.ground.names import STAGES
 from tinygptv.ground.progress import Progress
+from tinygptv.ground.tables import some
 
 if TYPE_CHECKING:
-    import torch
-    from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
-
-    from tinygptv.data.records import ImageSample
-    from tinygptv.model.vision import TinyGPTVImageEncoder
+    from tinygptv.config import Config
     from tinygptv.steps.harness import StepContext
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Blocks that are to be made of one tar."""
+
+    tar: Tar
+    blocks: tuple[NewBlock, ...]
+    """One for each resolution that lacks it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A job that is done; its blocks lie in the store."""
+
+    job: Job
+    encoded: int
+    """Rows that no earlier block had."""
 
 
 def run(context: StepContext) -> None:
     """Compute and store the features.
 
     Raises:
-        DataError: there are no training shards, or one is damaged.
+        DataError: a set has no training shards, or one is damaged.
     """
+    config = context.config
+    backbones, shards = context.input("backbones", IMAGE_ENCODER), context.input("shards", view_of(context.step))
+    encoder, sizes = digests.sha256(backbones / IMAGE_ENCODER), resolutions(config)
+    store = FeatureStore(context.blocks, row_inputs(context, encoder))
+    found = training_tars(shards)
+    if absent := [dataset for dataset in sizes if not found.get(dataset)]:
+        raise DataError(f"{shards} holds no training shards of {some(absent)}; run `dvc repro shards`")
+    tars = {dataset: found[dataset] for dataset in sizes}
+    encoded = make_missing(context, store, tars, partial(prepare, config, context.seed, backbones, encoder))
+
+    images = dict.fromkeys(tars, 0)
+    listed: dict[tuple[str, int], dict[int, dict[str, Any]]] = {}
+    for tar in chain(*tars.values()):
+        for size in sizes[tar.dataset]:
+            path, block = store.link(tar, size, context.out)
+            about = {"sha256": block.digests[path.suffix], "bytes": path.stat().st_size, "tar": tar.sha256}
+            listed.setdefault((tar.dataset, size), {})[tar.number] = about
+        images[tar.dataset] += block.facts["images"]
+    for stage in STAGES:
+        size = config.stage(stage).image_size
+        write_view(context.out, stage, size, encoder, {name: listed[name, size] for name in config.cached_sets(stage)})
+    total, rows = sum(images.values()), sum(images[dataset] * len(sizes[dataset]) for dataset in images)
+    write_json(context.out / MANIFEST, {IMAGE_ENCODER: encoder, "images": total, "sets": images})
+    print(f"{context.step}: {encoded} of {rows} rows encoded; the others were there")
+    context.run.artifact(context.out / MANIFEST)
+    context.run.metrics({"images": total, "rows": rows, "encoded": encoded})
+    store.prune({size: [tar for name in tars if (name, size) in listed for tar in tars[name]] for _, size in listed})
+
+
+def make_missing(
+    context: StepContext,
+    store: FeatureStore,
+    tars: Mapping[str, Sequence[Tar]],
+    work: Callable[[], Callable[[Job], Done]],
+) -> int:
+    """Make the blocks that the store lacks.
+
+    Args:
+        context: the step's.
+        store: the blocks.
+        tars: data set → its tars.
+        work: called once in each process, returns what makes blocks.
+
+    Returns:
+        How many rows had to be encoded.
+    """
+    config, sizes = context.config, resolutions(context.config)
+    on_gpu = runtime.resolve_device(config.runtime.device).type == "cuda"
+    workers = 0 if on_gpu else config.loader.workers  # processes would share one GPU; threads decode for it
+    lacking = {
+        tar: wanted
+        for tar in chain(*tars.values())
+        if (wanted := [size for size in sizes[tar.dataset] if store.find(tar, size) is None])
+    }
+    require_room(context.state, row_bytes(config) * sum(tar.samples * len(wanted) for tar, wanted in lacking.items()))
+    total = sum(tar.samples for tar in chain(*tars.values()))
+    encoded, made = 0, total - sum(tar.samples for tar in lacking)
+    opened = work if workers else cache(work)  # in this process the encoder is opened once
+    with Progress(context.step, total, made, unit="image") as progress:
+        for of_set in tars.values():  # one after the other: what they share is encoded in the first
+            todo = [tar for tar in of_set if tar in lacking]
+            jobs = (Job(tar, tuple(store.new(tar, size) for size in lacking[tar])) for tar in todo)
+            for done in run_blocks(opened, jobs, workers):
+                for block in done.job.blocks:
+                    store.remember(done.job.tar, block.image_size)
+                encoded, made = encoded + done.encoded, made + done.job.tar.samples
+                progress.update(made)
+    return encoded
+
+
+def prepare(config: Config, seed: int, backbones: Path, encoder: str) -> Callable[[Job], Done]:
+    """What a process makes blocks with.
+
+    Args:
+        config: the profile.
+        seed: the pipeline's seed; no row depends on it.
+        backbones: output of the step ``backbones``.
+        encoder: SHA-256 of the image encoder's file.
+    """
+    from tinygptv.model.row_maker import row_maker
+
+    device = runtime.prepare(config.runtime, seed)
+    sizes = sorted(set(chain(*resolutions(config).values())))
+    return partial(make, row_maker(config, backbones, sizes, device), encoder)
+
+
+def make(maker: RowMaker, encoder: str, job: Job) -> Done:
+    """Make the blocks of a tar and put them into the store."""
+    with ExitStack() as stack:
+        wanted = {
+            block: Wanted(block.image_size, stack.enter_context(block.place()), block.known) for block in job.blocks
+        }
+        made = maker.make(job.tar.path, job.tar.sha256, encoder, wanted.values())
+        for block, file in wanted.items():
+            block.keep(file.path, made[block.image_size].images)
+    return Done(job, sum(of_size.encoded for of_size in made.values()))
+
+
+def resolutions(config: Config) -> dict[str, tuple[int, ...]]:
+    """Data set → the resolutions of the stages that read its cached features, ascending; sorted by name."""
+    found: dict[str, set[int]] = {}
+    for stage in STAGES:
+        for dataset in config.cached_sets(stage):
+            found.setdefault(dataset, set()).add(config.stage(stage).image_size)
+    return {dataset: tuple(sorted(found[dataset])) for dataset in sorted(found)}
+
+
+def row_inputs(context: StepContext, encoder: str) -> dict[int, str]:
+    """Resolution → digest of all that decides a row, but for the image."""
+    config = context.config
+    compute = config.runtime
+    decides = {
+        "image_encoder": encoder,
+        "model": [getattr(config.model, part).model_dump(mode="json") for part in ("vision", "qformer")],
+        "features": config.features.model_dump(mode="json"),
+        "runtime": [runtime.resolve_device(compute.device).type, compute.dtype, compute.threads, compute.deterministic],
+        "environment": runtime.environment(),
+        "code": context.code,
+    }
+    return {size: inputs_digest({**decides, "image_size": size}) for size in config.image_sizes}
+
+
+def row_bytes(config: Config) -> int:
+    """Bytes of a row."""
     import torch
 
-    from tinygptv.data.features import FinishedShards
-    from tinygptv.data.shards import read_samples
-    from tinygptv.data.summary import DIGESTS, TRAINING, count_images, read_digests, tars
-    from tinygptv.data.tar_index import tar_index
-    from tinygptv.model.backbones import image_encoder
-    from tinygptv.model.processing import build_image_processor
-
-    config, backbones, source = context.config, context.input("backbones"), context.input("shards")
-    shards = tars(source, TRAINING)
-    if not shards:
-        raise DataError(f"{source} holds no {TRAINING}; run `dvc repro shards`")
-    total = count_images(source, "train") or sum(len(tar_index(path)) for path in shards) // 2
-    digests = read_digests(source) or {path.name: sha256_file(path) for path in shards}
-    device = runtime.prepare(config.runtime, context.seed)
-    encoder = image_encoder(config.model, backbones, getattr(torch, config.runtime.dtype)).to(device)
-    encoder_digest = sha256_file(backbones / IMAGE_ENCODER)
-    processors = {size: build_image_processor(size) for size in config.features.image_sizes}
-    settings = {key: getattr(config, key).model_dump(mode="json") for key in ("runtime", "model", "features")}
-    decides = {"encoder": encoder_digest, **settings, "environment": runtime.environment(), "code": context.code}
-
-    finished = FinishedShards(context.state, decides)
-    with Progress("features", total, unit="image") as progress:
-        done = 0
-        for path in shards:
-            if finished.has(path.name, digests[path.name]):
-                done += finished.images(path.name)
-                progress.update(done)
-                continue
-            rows: dict[int, list[tuple[str, torch.Tensor]]] = {size: [] for size in processors}
-            for part in _parts(read_samples([path]), config.features.batch_size):
-                for size, features in encode(encoder, processors, part).items():
-                    rows[size] += features
-                done += len(part)
-                progress.update(done)
-            finished.add(path.name, digests[path.name], rows)
-    for size in processors:
-        folder = context.out / str(size)
-        _link([finished.folder(size) / path.name for path in shards], folder)
-        write_json(folder / SUMMARY, {DIGESTS: {path.name: finished.digest(path.name, size) for path in shards}})
-    manifest = context.out / MANIFEST
-    write_json(manifest, {IMAGE_ENCODER: encoder_digest, "images": done})
-    context.run.artifact(manifest)
-    context.run.metrics({"images": done})
-
-
-def encode(
-    encoder: TinyGPTVImageEncoder, processors: Mapping[int, BlipImageProcessorPil], samples: list[ImageSample]
-) -> dict[int, list[tuple[str, torch.Tensor]]]:
-    """By resolution: key and Q-Former outputs [Q, D] of each sample of a batch."""
-    import torch
-
-    found: dict[int, list[tuple[str, torch.Tensor]]] = {}
-    for size, processor in processors.items():
-        pixels_BCHW = processor([sample.image for sample in samples], return_tensors="pt")["pixel_values"]
-        with torch.inference_mode():
-            query_BQD = encoder(pixels_BCHW.to(encoder.device)).cpu()
-        found[size] = [(sample.key, query_QD) for sample, query_QD in zip(samples, query_BQD, strict=True)]
-    return found
-
-
-def _parts(samples: Iterable[ImageSample], size: int) -> Iterator[list[ImageSample]]:
-    rest = iter(samples)
-    while part := list(islice(rest, size)):
-        yield part
-
-
-def _link(tars: Iterable[Path], target: Path) -> None:
-    """The same tars in another folder, where the disk can without a second copy: the first folder goes anyway."""
-    target.mkdir()
-    for path in tars:
-        try:
-            os.link(path, target / path.name)
-        except OSError:
-            shutil.copyfile(path, target / path.name)
+    qformer, number = config.model.qformer, getattr(torch, config.runtime.dtype)
+    return qformer.num_query_tokens * qformer.hidden_size * int(number.itemsize)
