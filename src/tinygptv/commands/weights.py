@@ -113,12 +113,12 @@ def export_checkpoint(
 
 
 def import_stage(
-    folder: Annotated[Path, typer.Argument(help="A folder of import-checkpoint.", **PATH)],
+    folder: Annotated[Path, typer.Argument(help="A folder of import-checkpoint, or a stage's output.", **PATH)],
     stage: Annotated[str, typer.Argument(help="The stage that it has behind it: stage1 to stage4.")],
     root: RootOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Make imported weights a stage of the profile.
+    """Make weights that were trained elsewhere a stage of the profile.
 
     They become its backbones and the stage's checkpoint, so that the next stage goes on from there.
     """
@@ -128,7 +128,7 @@ def import_stage(
     require_stage(stage)
     home = checkout(root)
     chosen = read_profile(home, profile)
-    require_folder(folder, "a folder of import-checkpoint")
+    require_folder(folder, "a folder of import-checkpoint, or a stage's output")
     from tinygptv.model.authors.stage import export_stage
 
     export_stage(folder, data_folder(home, chosen.name), stage, chosen)

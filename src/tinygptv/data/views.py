@@ -58,7 +58,10 @@ def open_view(shards: Path, step: str) -> dict[str, dict[str, RecordIndex]]:
 
 def _uses(config: Config, known: Iterable[str]) -> Mapping[str, tuple[Iterable[str], Iterable[str]]]:
     """Step → the data sets that it uses, and of each the splits."""
-    stages = {stage: {parse_entry(entry).dataset for entry in config.stage(stage).mixture} for stage in STAGES}
+    stages = {  # without epochs a stage uses none
+        stage: {parse_entry(entry).dataset for entry in config.stage(stage).mixture if config.stage(stage).steps}
+        for stage in STAGES
+    }
     standins = config.backbones.data if config.backbones.source == "pretrain" else ()
     return {
         **{stage: (sorted(names), ("train",)) for stage, names in stages.items()},

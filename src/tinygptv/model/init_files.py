@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from tinygptv.config import Config, Model
+    from tinygptv.model.stage_checkpoint import Manifest
 
 TAKEN = (IMAGE_ENCODER, LANGUAGE_MODEL, TOKENIZER, TOKENIZER_CONFIG)
 FREE = ("initializer_range", "text.resid_pdrop", "lora.dropout")
@@ -49,25 +50,52 @@ def take(backbones: Path, stage: Path | None, out: Path, manifest: dict[str, Any
     Raises:
         CheckpointError: a file is missing or damaged, they do not belong together, or sizes differ.
     """
-    from tinygptv.model.stage_checkpoint import check_backbones, hand_on, read_manifest
+    from tinygptv.model.stage_checkpoint import hand_on
 
-    found = backbone_digests(backbones)
-    if stage is None:
-        content = read_json(backbones / MANIFEST) if (backbones / MANIFEST).is_file() else {}
-        if "model" not in content:
-            raise CheckpointError(f"{backbones} does not say its sizes, as those of this version do; repeat its step")
-        check_digests(content["files"], found, backbones)
-        check_sizes(model, content["model"], ("lora",), str(backbones))
-    else:
-        given = read_manifest(stage)
-        check_backbones(given, stage, found)
-        check_sizes(model, given.config["model"], () if "lora" in given.groups else ("lora",), str(stage))
-    for name in TAKEN:
-        if (backbones / name).is_file():
-            link_or_copy(backbones / name, out / name)
-    if stage is not None:
+    given = check_trained(backbones, stage, model) if stage is not None else None
+    if given is None:
+        check_alone(backbones, model)
+    link_backbones(backbones, out)
+    if given is not None and stage is not None:
         (out / INIT_FOLDER).mkdir()
-        hand_on(stage, given.stage, out / INIT_FOLDER, {**manifest, "stage": INIT_FOLDER, "backbones": found})
+        inside = {**manifest, "stage": INIT_FOLDER, "backbones": given.backbones}
+        hand_on(stage, given.stage, out / INIT_FOLDER, inside)
+
+
+def link_backbones(source: Path, out: Path) -> None:
+    """The files of backbones that models are made of, without those on how they came to be."""
+    for name in TAKEN:
+        if (source / name).is_file():
+            link_or_copy(source / name, out / name)
+
+
+def check_trained(backbones: Path, stage: Path, model: Model) -> Manifest:
+    """A stage's checkpoint must be whole, of these backbones, and of the profile's sizes.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    from tinygptv.model.stage_checkpoint import check_backbones, read_manifest
+
+    given = read_manifest(stage)
+    check_backbones(given, stage, backbone_digests(backbones))
+    check_sizes(model, given.config["model"], () if "lora" in given.groups else ("lora",), str(stage))
+    return given
+
+
+def check_alone(backbones: Path, model: Model) -> None:
+    """Backbones must be whole and of the profile's sizes, by their manifest.
+
+    Raises:
+        CheckpointError: they are not, or have none.
+    """
+    content = read_json(backbones / MANIFEST) if (backbones / MANIFEST).is_file() else {}
+    if "model" not in content:
+        raise CheckpointError(f"{backbones} does not say its sizes, as those of this version do; repeat its step")
+    for name, digest in backbone_digests(backbones).items():
+        if content["files"].get(name) != digest:
+            raise CheckpointError(f"{backbones / name} is not the file of its manifest; run `dvc checkout`")
+    check_sizes(model, content["model"], ("lora",), str(backbones))
 
 
 def take_imported(folder: Path, out: Path, manifest: dict[str, Any], config: Config) -> None:
@@ -130,17 +158,6 @@ def take_imported(folder: Path, out: Path, manifest: dict[str, Any], config: Con
 
 def _numbers(tensors: Mapping[str, torch.Tensor], prefix: str) -> int:
     return sum(tensor.numel() for name, tensor in tensors.items() if name.startswith(prefix))
-
-
-def check_digests(recorded: Mapping[str, str], found: Mapping[str, str], folder: Path) -> None:
-    """Files must be those that their step wrote.
-
-    Raises:
-        CheckpointError: one is another.
-    """
-    changed = [name for name in found if recorded.get(name) != found[name]]
-    if changed:
-        raise CheckpointError(f"{folder / changed[0]} is not the file of its manifest; run `dvc checkout`")
 
 
 def check_sizes(model: Model, found: Mapping[str, Any], free: Iterable[str], origin: str) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tinygptv.ground.errors import CheckpointError, true_cause
-from tinygptv.ground.file_names import IMAGE_ENCODER, LANGUAGE_MODEL, TOKENIZER
-from tinygptv.ground.files import needing, sha256_file
+from tinygptv.ground.file_names import IMAGE_ENCODER, LANGUAGE_MODEL, MANIFEST, TOKENIZER
+from tinygptv.ground.files import needing, sha256_file, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -52,3 +53,19 @@ def backbone_digests(folder: Path) -> dict[str, str]:
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder / name} is missing; run `dvc repro backbones`")
     return {name: sha256_file(folder / name) for name in BACKBONES}
+
+
+def describe_backbones(folder: Path, sizes: Mapping[str, Any], init: Mapping[str, str]) -> dict[str, str]:
+    """Write the manifest of a folder of backbones: for profiles that start from them, and for stages on top of them.
+
+    Args:
+        folder: the folder, complete.
+        sizes: the section ``model`` of the profile.
+        init: what they were taken from and its digest; empty for nothing.
+
+    Returns:
+        Their digests.
+    """
+    files = backbone_digests(folder)
+    write_json(folder / MANIFEST, {"files": files, "init": dict(init), "model": dict(sizes)})
+    return files

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from tinygptv.config import Pretrained, Published
 from tinygptv.ground import runtime
 from tinygptv.ground.errors import DataError
-from tinygptv.ground.file_names import ENVIRONMENT, INIT, MANIFEST
+from tinygptv.ground.file_names import ENVIRONMENT, INIT
 from tinygptv.ground.files import read_json, write_json
 from tinygptv.ground.folders import STATE
 from tinygptv.ground.progress import Progress
@@ -30,7 +30,7 @@ def run(context: StepContext) -> None:
             little to pretrain on.
         PassingError: the registry that ``init.from`` names cannot be reached just now.
     """
-    from tinygptv.model.weights import backbone_digests
+    from tinygptv.model.weights import describe_backbones
     from tinygptv.tracking import facts
 
     settings, init = context.config.backbones, {}
@@ -42,10 +42,7 @@ def run(context: StepContext) -> None:
     else:
         context.run.tags({facts.INPUTS_TAG: "download"})
         init = take_finished(context)
-    files = backbone_digests(context.out)
-    context.run.params(files)
-    sizes = context.config.model.model_dump(mode="json")
-    write_json(context.out / MANIFEST, {"files": files, "init": init, "model": sizes})
+    context.run.params(describe_backbones(context.out, context.config.model.model_dump(mode="json"), init))
     write_json(context.out / ENVIRONMENT, runtime.environment())
 
 

@@ -30,6 +30,7 @@ def run(context: StepContext) -> None:
     from tinygptv.evaluation.package_card import model_card
     from tinygptv.evaluation.questions import list_test_set, read_baselines
     from tinygptv.ground import runtime
+    from tinygptv.model.stage_checkpoint import init_of
 
     runtime.prepare(context.config.runtime, context.seed)
     shards = context.input("shards")
@@ -60,6 +61,9 @@ def run(context: StepContext) -> None:
     write_json(context.report(EIGHT_BITS), scores.values(judged["benchmarks"]))
     made_of = {stage: str(read_json(context.input(stage) / MANIFEST)["sha256"]) for stage in STAGES}
     made_of |= {name: sha256_tree(context.input(name)) for name in ("shards", "backbones", "features")}
+    if init := init_of(context.input("backbones")):
+        made_of[f"init ({init['from']})"] = init["sha256"]
+        context.run.params({f"init.{key}": value for key, value in init.items()})
     with digests.sealed(package):
         write_text(package / "README.md", model_card(context.profile.name, report, made_of))
     context.run.metrics(scores.for_run(judged["benchmarks"]))

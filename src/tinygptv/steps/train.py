@@ -141,7 +141,9 @@ def parent_folder(context: StepContext) -> Path | None:
 
 
 def record_files(context: StepContext) -> None:
-    """Keep a stage's files with its run."""
+    """Keep a stage's files with its run, and what the profile started from."""
+    init = read_json(context.out / MANIFEST)["init"]
+    context.run.params({f"init.{key}": value for key, value in init.items()})
     for file in (MANIFEST, HISTORY, TRACE, CUTS, TRAINED):
         context.run.artifact(context.out / file)
 
