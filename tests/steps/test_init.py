@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from tests.checkouts import new_root, run_step
 from tests.promotion.worlds import cache_of, store
+from tinygptv.cli import main
 from tinygptv.config.profiles import read_config
 from tinygptv.ground import materials, worktree
 from tinygptv.ground.dvc import dvc_md5
@@ -312,6 +313,25 @@ def test_a_registered_version_gives_what_it_was_made_of(registered, where):
 def test_a_version_that_cannot_be_gone_on_from_is_one_line(registered, start, words):
     registered.write(start)
     registered.refused("download", *words)
+
+
+def import_stage(mine, folder, stage):
+    return main(["import-stage", str(folder), stage, "--profile", "mine", "--root", str(mine.root)])
+
+
+def test_import_stage_makes_a_stage_of_this_project_one_of_another_profile(mine, capfd):
+    """The next stage goes on from it; nothing of what made it is needed."""
+    mine.write("smoke", idle=())
+    assert import_stage(mine, mine.source / "stage4", "stage3") == 2
+    assert "is a checkpoint of stage4, stage3 is needed here" in capfd.readouterr().err
+    assert not mine.data.exists()
+    assert import_stage(mine, mine.source / "stage4", "stage4") == 0
+    for file in ("stage4/trained.safetensors", "stage4/manifest.json", "backbones/language_model.safetensors"):
+        assert sha256_file(mine.data / file) == sha256_file(mine.source / file)
+    config, backbones = mine.config, mine.data / "backbones"
+    model = assembly.assemble(config, backbones, with_tower=False)
+    stage_checkpoint.load_stage(model, mine.data / "stage4", "stage4", config, backbones)
+    assert mine.manifest("backbones") == {**read_json(mine.source / "backbones" / "manifest.json"), "init": {}}
 
 
 def test_what_a_version_was_made_of_may_be_gone(registered):

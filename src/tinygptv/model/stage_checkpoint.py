@@ -35,7 +35,7 @@ class Manifest:
     backbones: dict[str, str]
     """Digests of the frozen weights and the tokenizer."""
     features: str
-    """Digest of the view of the features that it was trained on; empty where nothing was: imported weights, no epochs."""
+    """Digest of the view of the features that it was trained on; empty for imported weights and without epochs."""
     trainable: dict[str, int]
     """Parameters that this stage trained, by group; empty where it has no epochs."""
     held: dict[str, int] = field(default_factory=dict)

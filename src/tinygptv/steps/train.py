@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinygptv.data.fit import COUNTS
 from tinygptv.ground.file_names import CUTS, HISTORY, INIT_FOLDER, MANIFEST, TRACE, TRAINED, view_of
-from tinygptv.ground.files import sha256_file, write_json, write_text
+from tinygptv.ground.files import read_json, sha256_file, write_json, write_text
 from tinygptv.ground.progress import Progress
 
 if TYPE_CHECKING:
