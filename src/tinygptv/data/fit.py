@@ -119,7 +119,7 @@ def check(
                 cut, left = look(entry, row, family)
                 seen += Counter(cut_answers=cut, left_out_turns=left)
             for row in read.answer.tolist():
-                turns = rows.index.record(row)[0].turns
+                turns = rows.index.read(row).turns  # without its image: that column is the largest one
                 seen["cut_answers"] += sum(_most(turn, stage, count) >= stage.max_answer_tokens for turn in turns)
             looked = len(read.sequence) + len(read.answer)
             sums += Counter({key: round(number * (1 + unseen / looked)) for key, number in seen.items()})

@@ -192,7 +192,11 @@ class RecordIndex:
         return int(self._value("block", row))
 
     def record(self, row: int) -> tuple[Record, bytes | None]:
-        """A record, and the SHA-256 of its image.
+        """A record, and the SHA-256 of its image; raises what ``read`` does."""
+        return self.read(row), self.image(row)
+
+    def read(self, row: int) -> Record:
+        """A record alone.
 
         Raises:
             DataError: its tar is missing, or is not the one that the index was made of.
@@ -203,7 +207,7 @@ class RecordIndex:
         if zlib.crc32(content) != int(self._value("crc32", row)):
             raise DataError(f"{tar}: the record of row {row} in {self._path.name} is damaged; {mend(tar.parent)}")
         try:
-            return parse_alone(content, self.dataset, f"row {row}"), self.image(row)
+            return parse_alone(content, self.dataset, f"row {row}")
         except RecordError as error:
             raise DataError(f"{tar}: {error}; {mend(tar.parent)}") from None
 
