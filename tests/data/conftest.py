@@ -96,7 +96,7 @@ def write_set(root: Path, samples: Sequence[ImageRecord], per_block: int = 16) -
             for i, sample in block
             if sample.image is not None
         }
-        path = root / "features" / "32" / dataset / features.block_name(number)
+        path = root / "features" / "32" / dataset / f"{block_name('train', number)}{features.SUFFIX}"
         features.write_block(path, images, torch.empty(0, QUERIES, WIDTH), tar=sha256, encoder="e")
         blocks[number] = {"sha256": sha256_file(path), "bytes": path.stat().st_size, "tar": sha256}
     index = root / "shards" / dataset / "train.arrow"
