@@ -202,6 +202,7 @@ def make_stage1(root: Path, with_shards: Checkout, patches: pytest.MonkeyPatch) 
 
     The two halves of ``backbones`` run one after the other in this process, which saves the start of another.
     """
+    from tinygptv.model.weights import describe_backbones
     from tinygptv.pretraining import standins
 
     made = Checkout(shutil.copytree(with_shards.root, root))
@@ -212,6 +213,7 @@ def make_stage1(root: Path, with_shards: Checkout, patches: pytest.MonkeyPatch) 
         job = standins.StandInJob(made.config, 7, made.data / "shards", folder)
         standins.pretrain_vision(job)
         standins.pretrain_text(job)
+    describe_backbones(folder, made.config.model.model_dump(mode="json"), {})
     for step in ("features", "stage1"):
         assert run_step(made.root, step, patches) == 0
     return made

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
 from tests.checkouts import new_root, run_step
 from tests.promotion.worlds import cache_of, store
-from tinygptv.cli import main
-from tinygptv.config.profiles import read_config
+from tests.steps.profiles import Mine
 from tinygptv.ground import materials, worktree
 from tinygptv.ground.dvc import dvc_md5
 from tinygptv.ground.files import read_json, sha256_file, write_json
@@ -28,38 +26,6 @@ from tinygptv.steps.init_from import init_digest
 from tinygptv.tracking.client import Tracking
 
 LINKED = {"image_encoder.safetensors", "language_model.safetensors", "tokenizer.json", "tokenizer_config.json"}
-
-
-class Mine:
-    """A checkout with the outputs of ``smoke`` and a profile ``mine``."""
-
-    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-        self.root, self.source, self.data = root, root / "data" / "smoke", root / "data" / "mine"
-        self._patch, self._capfd = monkeypatch, capfd
-
-    def write(self, start: str, idle: tuple[str, ...] = STAGES, **sections) -> None:
-        """The profile: that of smoke, but for where it starts and the stages that train nothing."""
-        content = read_yaml(self.root / "configs" / "smoke.yaml")
-        content |= {"init": {"from": start}, "backbones": {"source": "init"}, **sections}
-        content |= {stage: content[stage] | {"epochs": 0} for stage in idle}
-        YAML().dump(content, self.root / "configs" / "mine.yaml")
-
-    @property
-    def config(self):
-        return read_config(self.root / "configs" / "mine.yaml")
-
-    def run(self, *steps: str) -> None:
-        for step in steps:
-            assert run_step(self.root, step, self._patch, "--profile", "mine") == 0, self._capfd.readouterr().err
-
-    def refused(self, step: str, *words: str) -> None:
-        self._capfd.readouterr()
-        code, error = run_step(self.root, step, self._patch, "--profile", "mine"), self._capfd.readouterr().err
-        assert (code, error.count("\n")) == (2, 1), error
-        assert all(word in error for word in words), error
-
-    def manifest(self, step: str) -> dict:
-        return read_json(self.data / step / "manifest.json")
 
 
 @pytest.fixture(scope="module")
@@ -315,17 +281,13 @@ def test_a_version_that_cannot_be_gone_on_from_is_one_line(registered, start, wo
     registered.refused("download", *words)
 
 
-def import_stage(mine, folder, stage):
-    return main(["import-stage", str(folder), stage, "--profile", "mine", "--root", str(mine.root)])
-
-
 def test_import_stage_makes_a_stage_of_this_project_one_of_another_profile(mine, capfd):
     """The next stage goes on from it; nothing of what made it is needed."""
     mine.write("smoke", idle=())
-    assert import_stage(mine, mine.source / "stage4", "stage3") == 2
+    assert mine.import_stage(mine.source / "stage4", "stage3") == 2
     assert "is a checkpoint of stage4, stage3 is needed here" in capfd.readouterr().err
     assert not mine.data.exists()
-    assert import_stage(mine, mine.source / "stage4", "stage4") == 0
+    assert mine.import_stage(mine.source / "stage4", "stage4") == 0
     for file in ("stage4/trained.safetensors", "stage4/manifest.json", "backbones/language_model.safetensors"):
         assert sha256_file(mine.data / file) == sha256_file(mine.source / file)
     config, backbones = mine.config, mine.data / "backbones"
@@ -343,5 +305,5 @@ def test_what_a_version_was_made_of_may_be_gone(registered):
 
 
 def test_without_the_section_there_is_nothing_to_start_from(mine):
-    assert run_step(mine.root, "download", mine._patch) == 0
+    assert run_step(mine.root, "download", mine.patch) == 0
     assert read_json(mine.root / "data" / "smoke" / "download" / "init.json") == {}
