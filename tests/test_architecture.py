@@ -31,6 +31,7 @@ NO_RESULT = r"tinygptv\.(config|planning|tracking|ground\.(?!runtime).*|steps\.(
 (What a step needs of ``config/`` are values, which are among its ``params``.)
 """
 NOT_REACHED = {
+    ("data.formats.easy_vqa", "data.source"): {"evaluate", "quantize"},  # its benchmark takes words from there
     ("model.processing", "data.data_urls"): {"backbones", "features", *STAGES},  # only users hand in such pictures
     ("model.authors.names", "model.adapters"): {"backbones"},  # for checkpoints of stages, not for published weights
     ("model.int8", "model.folders"): {*STAGES},  # only `quantize` writes a package

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,33 +63,6 @@ def test_right_and_wrong(exam, tmp_path):
     write_json(tmp_path / "predictions.json", former[:-1])
     with pytest.raises(DataError, match="answers other questions than the test set has"):
         contest.judge(questions, answers, tmp_path, tmp_path / "predictions.json")
-
-
-def test_the_small_test_set_was_not_trained_with(exam, tmp_path):
-    assert contest.seen_images(exam) == 0
-    with pytest.raises(DataError, match=r"has no test-\*\.tar; run `dvc repro shards`"):
-        contest.seen_images(replace(exam, shards=tmp_path))
-
-
-def test_without_a_held_out_split_the_training_images_are_those_of_the_training_split(exam, tmp_path):
-    there = replace(exam, shards=tmp_path)
-    for split in ("train", "test"):
-        samples = list(read_samples(tars(exam.shards, f"{split}-*.tar")))
-        write_shards(tmp_path, split, samples, images_per_shard=16)
-    assert contest.seen_images(there) == 0
-    write_shards(tmp_path, "train", read_samples(tars(tmp_path, "test-*.tar")), images_per_shard=16)
-    assert contest.seen_images(there) == len(samples)
-
-
-def test_an_image_may_have_been_trained_with_in_another_data_set(exam, small_shards, tmp_path):
-    """And a test image of a data set that no benchmark asks is of no matter."""
-    shutil.copytree(small_shards, tmp_path / "easy_vqa")
-    there = replace(exam, shards=tmp_path)
-    test = list(read_samples(tars(small_shards, "test-*.tar")))
-    write_shards(tmp_path / "cats", "test", read_samples(tars(small_shards, "train-*.tar")), images_per_shard=16)
-    assert contest.seen_images(there) == 0
-    write_shards(tmp_path / "cats", "train", test[:3], images_per_shard=16)
-    assert contest.seen_images(there) == 3
 
 
 def test_a_test_set_without_questions_is_refused(exam, tmp_path):

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tinygptv.config.data import parse_entry
 from tinygptv.evaluation.scores import agreed
+from tinygptv.ground.names import STAGES
+
+if TYPE_CHECKING:
+    from tinygptv.config import Config, DataSet
 
 
-def model_card(profile: str, report: Mapping[str, Any], made_of: Mapping[str, str]) -> str:
+def trained_on(config: Config) -> dict[str, DataSet]:
+    """The data sets that the stages train on, and those of the stand-ins where the profile makes such."""
+    training = [stage for name in STAGES if (stage := config.stage(name)).steps]
+    used = {parse_entry(entry).dataset for stage in training for entry in stage.mixture}
+    used |= set(config.backbones.data if config.backbones.source == "pretrain" else ())
+    return {name: settings for name, settings in config.data.items() if name in used}
+
+
+def model_card(profile: str, report: Mapping[str, Any], made_of: Mapping[str, str], data: Mapping[str, DataSet]) -> str:
     """The card in Markdown.
 
     Args:
         profile: the profile's name.
         report: that of the step ``quantize``.
-        made_of: step → SHA-256 of what it left.
+        made_of: step, or a file of it → SHA-256 of what it left.
+        data: the data sets that it was trained on.
     """
     rows = []
     for name, score in report["benchmarks"].items():
@@ -43,6 +57,13 @@ def model_card(profile: str, report: Mapping[str, Any], made_of: Mapping[str, st
             *rows,
             "",
             agreed(report["agreement"]),
+            "",
+            "| trained on | format | licence |",
+            "|---|---|---|",
+            *(
+                f"| {name} | {settings.format} | {settings.licence.replace('|', '/')} |"
+                for name, settings in data.items()
+            ),
             "",
             f"Made from these, with seed {report['seed']}:",
             "",

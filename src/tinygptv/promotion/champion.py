@@ -19,6 +19,7 @@ from tinygptv.ground.materials import output
 from tinygptv.promotion import contest
 from tinygptv.promotion.contest import Exam, Examine
 from tinygptv.promotion.decide import Check, Credentials, Decision, Registered, on_contest, on_credentials
+from tinygptv.promotion.overlap import seen_images
 from tinygptv.promotion.promote import outputs_of, own_registered, package_of
 from tinygptv.promotion.record import markdown
 from tinygptv.tracking.client import Tracking, reachable, require_store
@@ -81,7 +82,7 @@ def _examine(tracking: Tracking, profile: Profile, version: str, examine: Examin
             held.enter_context(output(tracking.root, profile.name, step, made[step])) for step in ("shards", "evaluate")
         )
         exam = Exam(profile.config, profile.seed, shards)
-        rows = on_credentials(Credentials(broken=chain.broken, package=problems, seen=contest.seen_images(exam)))
+        rows = on_credentials(Credentials(broken=chain.broken, package=problems, seen=seen_images(exam)))
         questions = contest.questions_of(exam)
         measured = contest.judge(questions, examine(exam, package), package, evaluated / PREDICTIONS)
     registered = own_registered(find_version(tracking, name, version).tags)

@@ -5,15 +5,14 @@ A package is asked in its own words: prompt, image size and longest answer are t
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.config import Config
-from tinygptv.data.summary import HELD_OUT, TEST, TRAINING, sets, tars
+from tinygptv.data.summary import TEST, sets, tars
 from tinygptv.evaluation.package import PackageJob, answer_all
 from tinygptv.ground.children import child
 from tinygptv.ground.errors import DataError
@@ -58,7 +57,8 @@ def questions_of(exam: Exam) -> list[Question]:
     from tinygptv.evaluation.benchmarks.table import suites_of
     from tinygptv.evaluation.questions import list_test_set
 
-    _tars(exam.shards, TEST)
+    if not any(tars(folder, TEST) for folder in sets(exam.shards).values()):
+        raise DataError(f"{exam.shards} has no {TEST}; run `dvc repro shards`")
     suites = suites_of(exam.config.data)
     questions = list_test_set(exam.shards, suites)
     if not questions:
@@ -80,20 +80,6 @@ def asked(questions: Sequence[Question]) -> Asked:
 def identity(record: str, content: str) -> str:
     """A name for a question: its record, and what is asked."""
     return f"{record}: {content}"
-
-
-def seen_images(exam: Exam) -> int:
-    """How many of the test images that are asked about are also among those that were there to train with, by content.
-
-    Raises:
-        DataError: a shard is missing or damaged.
-    """
-    from tinygptv.evaluation.benchmarks.table import suites_of
-
-    asked_sets = suites_of(exam.config.data).keys() & sets(exam.shards).keys()
-    test = Counter(_images(_tars(exam.shards, TEST, asked_sets)))
-    training = [*_tars(exam.shards, TRAINING), *_tars(exam.shards, HELD_OUT, needed=False)]
-    return sum(test[sha256] for sha256 in {sha256 for sha256 in _images(training) if sha256 in test})
 
 
 def examine(exam: Exam, package: Path) -> Answers:
@@ -142,20 +128,3 @@ def judge(questions: Sequence[Question], answers: Answers, package: Path, unquan
         latency_seconds=answers.latency_seconds,
         agreement=agreed,
     )
-
-
-def _tars(shards: Path, split: str, names: Collection[str] | None = None, *, needed: bool = True) -> list[Path]:
-    """The tars of a split, of the data sets of these names or of all."""
-    folders = [folder for name, folder in sets(shards).items() if names is None or name in names]
-    found = [path for folder in folders for path in tars(folder, split)]
-    if needed and not found:
-        raise DataError(f"{shards} has no {split}; run `dvc repro shards`")
-    return found
-
-
-def _images(paths: Iterable[Path]) -> Iterator[str]:
-    """SHA-256 of the image of every sample that has one."""
-    from tinygptv.data.shards import read_records
-
-    for path in paths:  # one by one: an image may be in several data sets
-        yield from (sample.image.sha256 for sample in read_records([path]) if sample.image is not None)

@@ -29,6 +29,7 @@ from tinygptv.promotion.decide import (
     on_credentials,
     registered_numbers,
 )
+from tinygptv.promotion.overlap import seen_images
 from tinygptv.tracking import facts
 from tinygptv.tracking.chain import Chain
 from tinygptv.tracking.client import Tracking, reachable, require_store
@@ -192,7 +193,7 @@ def _judge(
         if sha256_tree(package) != sha256_tree(there["quantize"] / PACKAGE_FOLDER):
             problems = ("its files are not those that its run of quantize made",)
         exam = Exam(profile.config, profile.seed, there["shards"])
-        rows = on_credentials(replace(papers, package=problems, seen=contest.seen_images(exam)))
+        rows = on_credentials(replace(papers, package=problems, seen=seen_images(exam)))
         if not Decision(rows).passed:
             return Decision(rows), None
         questions = contest.questions_of(exam)

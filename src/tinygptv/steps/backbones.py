@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from tinygptv.config import Pretrained, Published
 from tinygptv.ground import runtime
 from tinygptv.ground.errors import DataError
-from tinygptv.ground.file_names import ENVIRONMENT, INIT
+from tinygptv.ground.file_names import ENVIRONMENT, INIT, view_of
 from tinygptv.ground.files import read_json, write_json
 from tinygptv.ground.folders import STATE
 from tinygptv.ground.progress import Progress
@@ -105,7 +105,8 @@ def pretrain_standins(context: StepContext) -> None:
     """Train them, and put their loss curves on record."""
     from tinygptv.pretraining import standins
 
-    standins.make(standins.StandInJob(context.config, context.seed, context.input("shards"), context.out))
+    shards = context.input("shards", view_of("backbones"))
+    standins.make(standins.StandInJob(context.config, context.seed, shards, context.out))
     for name in standins.CURVES:
         curve = standins.curve_path(context.out, name)
         for point in standins.read_curve(curve):

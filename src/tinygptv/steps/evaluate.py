@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 from tinygptv.evaluation.stages import open_stage, processor_of, prompts_of
 from tinygptv.ground import runtime
-from tinygptv.ground.file_names import ENVIRONMENT, EVALUATION, FULL_PRECISION, HISTORY, LOSS, PREDICTIONS
+from tinygptv.ground.file_names import (
+    ENVIRONMENT,
+    EVALUATION,
+    FULL_PRECISION,
+    HISTORY,
+    LOSS,
+    PREDICTIONS,
+    view_of,
+)
 from tinygptv.ground.files import read_json, write_json
 from tinygptv.ground.names import LAST_STAGE, STAGES
 
@@ -31,7 +39,7 @@ def run(context: StepContext) -> None:
     from tinygptv.evaluation import answering, questions, report, scores
     from tinygptv.evaluation.benchmarks.table import suites_of
 
-    config, settings, shards = context.config, context.config.evaluate, context.input("shards")
+    config, settings, shards = context.config, context.config.evaluate, context.input("shards", view_of("evaluate"))
     runtime.prepare(config.runtime, context.seed)
     suites = suites_of(config.data)
     held_out, test = (questions.open_split(shards, split, suites) for split in (HELD_OUT, TEST))

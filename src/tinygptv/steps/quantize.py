@@ -9,8 +9,16 @@ from tinygptv.evaluation.stages import open_stage
 from tinygptv.ground import digests
 from tinygptv.ground.children import child, event
 from tinygptv.ground.errors import DataError
-from tinygptv.ground.file_names import EIGHT_BITS, MANIFEST, PACKAGE_FOLDER, PREDICTIONS, QUANTIZATION, WEIGHTS
-from tinygptv.ground.files import read_json, sha256_tree, write_json, write_text
+from tinygptv.ground.file_names import (
+    EIGHT_BITS,
+    MANIFEST,
+    PACKAGE_FOLDER,
+    PREDICTIONS,
+    QUANTIZATION,
+    WEIGHTS,
+    view_of,
+)
+from tinygptv.ground.files import read_json, sha256_file, sha256_tree, write_json, write_text
 from tinygptv.ground.names import LAST_STAGE, STAGES
 
 if TYPE_CHECKING:
@@ -27,13 +35,14 @@ def run(context: StepContext) -> None:
     """
     from tinygptv.evaluation import metrics, scores
     from tinygptv.evaluation.benchmarks.table import suites_of
-    from tinygptv.evaluation.package_card import model_card
+    from tinygptv.evaluation.package_card import model_card, trained_on
     from tinygptv.evaluation.questions import list_test_set, read_baselines
     from tinygptv.ground import runtime
     from tinygptv.model.stage_checkpoint import init_of
 
     runtime.prepare(context.config.runtime, context.seed)
-    shards = context.input("shards")
+    view = view_of("evaluate")
+    shards = context.input("shards", view)
     package = context.out / PACKAGE_FOLDER
     package.mkdir()
     answers_file, measured_file = context.out / PREDICTIONS, context.staging / "measured.json"
@@ -60,12 +69,12 @@ def run(context: StepContext) -> None:
     write_json(context.report(QUANTIZATION), report)
     write_json(context.report(EIGHT_BITS), scores.values(judged["benchmarks"]))
     made_of = {stage: str(read_json(context.input(stage) / MANIFEST)["sha256"]) for stage in STAGES}
-    made_of |= {name: sha256_tree(context.input(name)) for name in ("shards", "backbones", "features")}
+    made_of |= {"backbones": sha256_tree(context.input("backbones")), f"shards/{view}": sha256_file(shards / view)}
     if init := init_of(context.input("backbones")):
         made_of[f"init ({init['from']})"] = init["sha256"]
         context.run.params({f"init.{key}": value for key, value in init.items()})
     with digests.sealed(package):
-        write_text(package / "README.md", model_card(context.profile.name, report, made_of))
+        write_text(package / "README.md", model_card(context.profile.name, report, made_of, trained_on(context.config)))
     context.run.metrics(scores.for_run(judged["benchmarks"]))
     if answers:
         context.run.metrics({"agreement": metrics.agreement(answers, former)})
