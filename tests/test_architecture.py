@@ -34,6 +34,7 @@ NOT_REACHED = {
     ("data.formats.easy_vqa", "data.source"): {"evaluate", "quantize"},  # its benchmark takes words from there
     ("model.processing", "data.data_urls"): {"backbones", "features", *STAGES},  # only users hand in such pictures
     ("model.authors.names", "model.adapters"): {"backbones"},  # for checkpoints of stages, not for published weights
+    ("model.stage_checkpoint", "model.adapters"): {"backbones"},  # where a stage's file is handed on as it is
     ("model.int8", "model.folders"): {*STAGES},  # only `quantize` writes a package
 }
 """Importer and imported module → steps that never come to that import, whatever they call of the importer."""

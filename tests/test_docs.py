@@ -101,6 +101,7 @@ CODES = {"tinygptv plan --profile paper --gpu 8 --json": 1, "tinygptv doctor": 1
 """Exit codes other than 0: what does not fit into 8 GB, and a clone without data."""
 SHOWN = {
     "README.md": ("configs/ ",),
+    "docs/checkpoints.md": ("init: {from: ",),
     "docs/lineage.md": ("registry version <-", "<- quantize"),
     "docs/memory.md": ("stage4: training needs", "Profile paper"),
     "docs/records.md": ("train-000000.json", "{"),

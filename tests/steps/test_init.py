@@ -201,8 +201,12 @@ def test_a_profile_of_its_own_worktree_is_found_from_the_others(mine):
     mine.source.rename(home / "data" / "smoke")
     mine.write("smoke")
     mine.run("download", "backbones")
-    other = worktree.folder_of(mine.root, "nightly-mine")
-    assert init_digest(other, mine.config.init) == init_digest(mine.root, mine.config.init)
+    other, seen = worktree.folder_of(mine.root, "nightly-mine"), []
+    for start in ("smoke", "smoke/stage4", ".state/worktrees/smoke/data/smoke/stage4"):
+        mine.write(start)
+        seen.append(init_digest(mine.root, mine.config.init))
+        assert init_digest(other, mine.config.init) == seen[-1]
+    assert seen[1]["sha256"] == seen[2]["sha256"] != seen[0]["sha256"]
 
 
 def test_an_imported_folder_is_taken(mine, make_model, processor):

@@ -21,6 +21,7 @@ from tinygptv.commands.options import (
     require_new,
 )
 from tinygptv.ground.errors import UserError
+from tinygptv.ground.file_names import TRAINED
 from tinygptv.ground.folders import data_folder
 
 
@@ -130,5 +131,7 @@ def import_stage(
     chosen = read_profile(home, profile)
     require_folder(folder, "a folder of import-checkpoint, or a stage's output")
     from tinygptv.model.authors.stage import export_stage
+    from tinygptv.model.stage_copy import copy_stage
 
-    export_stage(folder, data_folder(home, chosen.name), stage, chosen)
+    make = copy_stage if (folder / TRAINED).is_file() else export_stage
+    make(folder, data_folder(home, chosen.name), stage, chosen)

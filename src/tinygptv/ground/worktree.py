@@ -38,9 +38,14 @@ def folder_of(root: Path, profile: str, *, nightly: bool = False) -> Path:
     return root / STATE / "worktrees" / (f"nightly-{profile}" if nightly else profile)
 
 
+def main_of(root: Path) -> Path:
+    """The main checkout of a worktree; itself of any other checkout."""
+    return root.parents[2] if root.parent == root.parents[2] / STATE / "worktrees" else root
+
+
 def output_folders(root: Path, profile: str, step: str) -> list[Path]:
     """Where a step's output of any profile may lie, seen from the main checkout or a worktree; the nearest first."""
-    main = root.parents[2] if root.parent == root.parents[2] / STATE / "worktrees" else root
+    main = main_of(root)
     homes = dict.fromkeys((root, main, folder_of(main, profile)))
     return [data_folder(home, profile) / step for home in homes]
 

@@ -79,7 +79,8 @@ def check_trained(backbones: Path, stage: Path, model: Model) -> Manifest:
 
     given = read_manifest(stage)
     check_backbones(given, stage, backbone_digests(backbones))
-    check_sizes(model, given.config["model"], () if "lora" in given.groups else ("lora",), str(stage))
+    adapted = "lora" in {**given.trainable, **given.held}
+    check_sizes(model, given.config["model"], () if adapted else ("lora",), str(stage))
     return given
 
 

@@ -18,7 +18,7 @@ from tinygptv.ground.errors import DataError, UserError
 from tinygptv.ground.file_names import IMAGE_ENCODER, LANGUAGE_MODEL, MODEL_CONFIG, TOKENIZER, TRAINED
 from tinygptv.ground.files import canonical
 from tinygptv.ground.names import LAST_STAGE
-from tinygptv.ground.worktree import how_to_make, output_folders
+from tinygptv.ground.worktree import how_to_make, main_of, output_folders
 from tinygptv.tracking import REGISTRY_SCHEME
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ def find(root: Path, init: Init) -> InitSource:
         return _version(root, init.from_)
     if init.named_profile is not None:
         return _profile(root, *init.named_profile)
-    folder = root / Path(init.from_).expanduser()
+    places = [home / Path(init.from_).expanduser() for home in (root, main_of(root))]  # git brings no weights
+    folder = next((place for place in places if place.is_dir()), places[-1])
     if (folder / TRAINED).is_file():
         return StepFiles(folder.parent / BACKBONES, folder)
     if (folder / LANGUAGE_MODEL).is_file():

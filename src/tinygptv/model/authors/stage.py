@@ -1,4 +1,4 @@
-"""A trained model as a profile's own files: backbones, and a stage's checkpoint for the next to go on from."""
+"""An imported model as the pipeline's own files: backbones, and a stage's checkpoint for the next to go on from."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from tinygptv.ground import runtime
 from tinygptv.ground.errors import CheckpointError
-from tinygptv.ground.file_names import HISTORY, IMAGE_ENCODER, LANGUAGE_MODEL, MANIFEST, TRAINED
-from tinygptv.ground.files import link_or_copy, write_json
+from tinygptv.ground.file_names import HISTORY, IMAGE_ENCODER, LANGUAGE_MODEL
+from tinygptv.ground.files import write_json
 from tinygptv.ground.names import STAGES
 from tinygptv.model.adapters import freeze, held_groups
 from tinygptv.model.authors.building import lora_of, own_state
 from tinygptv.model.authors.folder import open_import, refuse_existing, whole_or_absent
 from tinygptv.model.backbones import check_fit, formats_of
-from tinygptv.model.init_files import check_trained, link_backbones
-from tinygptv.model.stage_checkpoint import read_manifest, save_stage
+from tinygptv.model.stage_checkpoint import save_stage
 from tinygptv.model.streaming import write_tensors
 from tinygptv.model.weights import backbone_digests, describe_backbones
 
@@ -31,7 +30,7 @@ def export_stage(source: Path, data: Path, stage: str, profile: Profile) -> None
     """Write ``<data>/backbones`` and ``<data>/<stage>``, as if the profile's own steps had made them.
 
     Args:
-        source: an imported model's folder, or the output of a stage, with that of ``backbones`` beside it.
+        source: an imported model's folder.
         data: the profile's folder of data.
         stage: the stage that the model has behind it.
         profile: must have the model's sizes and adapters.
@@ -39,30 +38,12 @@ def export_stage(source: Path, data: Path, stage: str, profile: Profile) -> None
     Raises:
         CheckpointError: the model is not that of the profile, or one of the folders exists.
     """
-    runtime.quiet_libraries()
-    for folder in (data / BACKBONES, data / stage):
-        refuse_existing(folder)
-    (_copy if (source / TRAINED).is_file() else _convert)(source, data, stage, profile)
-
-
-def _copy(source: Path, data: Path, stage: str, profile: Profile) -> None:
-    """A stage of this project, of whatever profile."""
-    check_trained(source.parent / BACKBONES, source, profile.config.model)
-    read_manifest(source, stage)
-    with whole_or_absent(data / BACKBONES) as folder:
-        link_backbones(source.parent / BACKBONES, folder)
-        describe_backbones(folder, profile.config.model.model_dump(mode="json"), {})
-    with whole_or_absent(data / stage) as folder:
-        for name in (TRAINED, MANIFEST):
-            link_or_copy(source / name, folder / name)
-        write_json(folder / HISTORY, [])
-
-
-def _convert(source: Path, data: Path, stage: str, profile: Profile) -> None:
-    """An imported model."""
     import torch
 
     config = profile.config
+    runtime.quiet_libraries()
+    for folder in (data / BACKBONES, data / stage):
+        refuse_existing(folder)
     model, processor = open_import(source)
     check_profile(model, config, stage, str(source))
     dtype = getattr(torch, config.runtime.dtype)
