@@ -10,7 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from tinygptv.data.index import IndexPart, block_name, write_index
+from tinygptv.data.index import block_name
+from tinygptv.data.index_writer import IndexPart, write_index
 from tinygptv.data.records import ImageInfo, ImageRecord, Record, Turn, image_key, text_key
 from tinygptv.data.shards import write_block
 from tinygptv.data.summary import DIGESTS, INDEXES, SUMMARY

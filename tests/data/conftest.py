@@ -18,7 +18,8 @@ from transformers import PreTrainedTokenizerFast
 from tinygptv.config import Config, DataSet, Family, Shards, Stage
 from tinygptv.data import features, shards
 from tinygptv.data.batches import StageBatches
-from tinygptv.data.index import IndexPart, RecordIndex, block_name, write_index
+from tinygptv.data.index import RecordIndex, block_name
+from tinygptv.data.index_writer import IndexPart, write_index
 from tinygptv.data.mixture import entries_of
 from tinygptv.data.records import ImageInfo, ImageRecord, Record, image_key, text_key
 from tinygptv.ground.files import sha256_file

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from tinygptv.data import index as module
-from tinygptv.data.index import IndexPart, RecordIndex, block_name, write_index
+from tinygptv.data.index import RecordIndex, block_name
+from tinygptv.data.index_writer import IndexPart, write_index
 from tinygptv.data.marks import most_bytes
 from tinygptv.data.records import TASKS, ImageInfo, ImageRecord, Record, Turn, image_key, text_key
 from tinygptv.data.shards import write_block

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tinygptv.data.index import IndexPart, write_index
+from tinygptv.data.index_writer import IndexPart, write_index
 from tinygptv.data.shards import read_samples, write_block, write_shards
 from tinygptv.data.summary import INDEXES, SPLITS, read_summary, sets, tars
 from tinygptv.data.views import write_views

@@ -164,7 +164,7 @@ def _in_8_bits(image: Image.Image) -> Image.Image:
 
 
 def _coloured(image: Image.Image) -> Image.Image:
-    """RGB or RGBA, in the colours of sRGB where a profile names others."""
+    """RGB or RGBA, in the colours of sRGB where a profile names others; always a copy."""
     alpha = None
     if image.mode == "La":
         image = image.convert("LA")
@@ -195,8 +195,8 @@ def _in_srgb(image: Image.Image) -> Image.Image | None:
 
 
 def _composited(image: Image.Image) -> Image.Image:
-    """RGB over the background; always a copy."""
+    """RGB over the background."""
     if image.mode == "RGB":
-        return image.copy()
+        return image
     behind = Image.new("RGBA", image.size, (*BACKGROUND, 255))
     return Image.alpha_composite(behind, image).convert("RGB")

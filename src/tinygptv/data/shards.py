@@ -16,7 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
 
-from tinygptv.data.index import IndexPart, IndexRow, block_name, rows_of, write_index, write_part
+from tinygptv.data.index import block_name
+from tinygptv.data.index_writer import IndexPart, IndexRow, rows_of, write_index, write_part
 from tinygptv.data.record_rules import RecordError, parse_sample
 from tinygptv.data.records import TASKS, ImageRecord, ImageSample
 from tinygptv.data.samples import Members, read_record, same_file, tar_members

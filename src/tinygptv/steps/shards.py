@@ -15,7 +15,7 @@ import PIL
 from tinygptv.config import Config
 from tinygptv.data import rows
 from tinygptv.data.blocks import BlockStore, inputs_digest
-from tinygptv.data.index import IndexPart
+from tinygptv.data.index_writer import IndexPart
 from tinygptv.data.manifest import MANIFEST_END
 from tinygptv.data.pool import run_blocks
 from tinygptv.data.rejections import LISTED, Rejections
