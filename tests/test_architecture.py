@@ -14,6 +14,7 @@ from pathlib import Path
 import grimp
 import pytest
 
+from tinygptv.config.formats import FORMATS
 from tinygptv.config.profiles import read_config
 from tinygptv.ground import file_names
 from tinygptv.ground.graph import entries_of, inputs_of
@@ -147,8 +148,9 @@ def code_of(step: str) -> set[Path]:
         edge = {"importer": f"tinygptv.{importer}", "imported": f"tinygptv.{imported}"}
         assert graph.direct_import_exists(**edge), f"a line of NOT_REACHED that is no import: {edge}"
         graph.remove_import(**edge)
-    module = f"tinygptv.steps.{module_of(step)}"
-    places = [SOURCE / name.replace(".", "/") for name in {module, *graph.find_upstream_modules(module)}]
+    begin = {f"tinygptv.steps.{module_of(step)}"} | set(FORMATS.values() if step == "shards" else ())  # found by name
+    found = begin.union(*(graph.find_upstream_modules(module) for module in begin))
+    places = [SOURCE / name.replace(".", "/") for name in found]
     return {place / "__init__.py" if place.is_dir() else place.with_suffix(".py") for place in places}
 
 
@@ -214,7 +216,8 @@ def settings_read(path: Path) -> set[str]:
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Attribute) and ast.unparse(node.value).rpartition(".")[2] == "config"
     }
-    return asked & read_yaml(CONFIGS[0]).keys() - {"loader"}  # loader: speed alone
+    # loader: speed alone; data: what a step uses of it is in its view
+    return asked & read_yaml(CONFIGS[0]).keys() - {"loader", "data"}
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -15,7 +15,7 @@ from PIL import Image
 from tests.data.conftest import RecordingRun
 from tinygptv.config import Config, DataSet, Loader, Shards
 from tinygptv.config.formats import FORMATS
-from tinygptv.data.manifest import MANIFEST_END, RawFile, write_manifest
+from tinygptv.data.manifest import RawFile, manifest_path, write_manifest
 from tinygptv.data.records import Record, Turn
 from tinygptv.data.source import Found, Rejection, Source, raw_files
 from tinygptv.ground.files import sha256_file
@@ -82,7 +82,7 @@ def context(root: Path, smoke: Config, sets: dict[str, DataSet], **changes: Any)
     download.mkdir(exist_ok=True)
     for name, settings in sets.items():
         files = [RawFile(file, path.stat().st_size, sha256_file(path)) for file, path in raw_files(settings, root)]
-        write_manifest(download / f"{name}{MANIFEST_END}", files)
+        write_manifest(manifest_path(download, name), files)
     config = smoke.model_copy(
         update={
             "data": sets,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.checkouts import TEST_IMAGES, TRAIN_IMAGES, Checkout, new_root
+from tinygptv.data.manifest import manifest_path
 from tinygptv.ground import digests
 
 
@@ -37,7 +38,7 @@ def read(monkeypatch):
 
 
 def manifest(checkout):
-    lines = (checkout.data / "download" / "easy_vqa.json-lines").read_text().splitlines()
+    lines = (manifest_path(checkout.data / "download", "easy_vqa")).read_text().splitlines()
     return [json.loads(line) for line in lines]
 
 
@@ -64,12 +65,12 @@ def test_what_did_not_change_is_not_read_again_and_nothing_is_recorded(fresh, ru
     assert run(fresh, "download") == 0
     assert len(read) == len(manifest(fresh))
     before, recorded = fresh.outputs(), runs(fresh)
-    dates = (fresh.data / "download" / "easy_vqa.json-lines").stat().st_mtime_ns
+    dates = (manifest_path(fresh.data / "download", "easy_vqa")).stat().st_mtime_ns
     read.clear()
     assert run(fresh, "download") == 0
     assert read == []
     assert fresh.outputs() == before
-    assert (fresh.data / "download" / "easy_vqa.json-lines").stat().st_mtime_ns == dates
+    assert (manifest_path(fresh.data / "download", "easy_vqa")).stat().st_mtime_ns == dates
     assert runs(fresh) == recorded
     assert not (fresh.state / "staging" / "download").exists()
 

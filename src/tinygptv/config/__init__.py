@@ -135,6 +135,23 @@ class Config(Section):
         """The resolutions of all stages, in pixels of a side, in ascending order."""
         return tuple(sorted({self.stage(name).image_size for name in STAGES}))
 
+    @property
+    def uses(self) -> dict[str, dict[str, list[str]]]:
+        """Which steps use which data sets; the weights of a mixture do not count.
+
+        ``sets``: step → those whose training split it uses; ``cached``: stage → those whose cached features it reads.
+        """
+        stages = {  # without epochs a stage uses none
+            name: {parse_entry(entry).dataset for entry in self.stage(name).mixture if self.stage(name).steps}
+            for name in STAGES
+        }
+        standins = self.backbones.data if isinstance(self.backbones, Pretrained) else ()
+        every = {**stages, "backbones": set(standins), "features": set().union(*stages.values())}
+        return {
+            "sets": {step: sorted(names) for step, names in every.items()},
+            "cached": {stage: list(self.cached_sets(stage)) for stage in STAGES},
+        }
+
     def cached_sets(self, name: str) -> tuple[str, ...]:
         """The data sets of which a stage reads cached features, sorted; none where it trains nothing."""
         stage = self.stage(name)

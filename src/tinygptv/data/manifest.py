@@ -17,11 +17,15 @@ from pathlib import Path
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import needing
 
-MANIFEST_END = ".json-lines"
 _REMEMBERED = 8192
 """Lines near which every search begins; more would not be asked twice."""
 _LINE = 4096
 """Bytes read at once; a longer line is read in pieces."""
+
+
+def manifest_path(download: Path, dataset: str) -> Path:
+    """Where the manifest of a data set is in the output of ``download``."""
+    return download / "sets" / f"{dataset}.json-lines"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,7 @@ def write_manifest(path: Path, files: Iterable[RawFile]) -> str:
         One SHA-256 over names and contents.
     """
     whole = hashlib.sha256()
+    path.parent.mkdir(parents=True, exist_ok=True)
     with needing(path, 1), path.open("w", encoding="ascii") as lines:
         for file in files:
             whole.update(f"{file.name}\0{file.sha256}\n".encode(errors="surrogateescape"))

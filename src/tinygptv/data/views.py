@@ -1,6 +1,7 @@
 """What each step after ``shards`` uses of the data sets. It depends on its view alone, and DVC compares nothing else.
 
-A view is JSON: data set → split → ``index``, SHA-256 of the split's index, and ``blocks``, those of its tars by name.
+A view is JSON: data set → split → ``index``, SHA-256 of the split's index, and ``blocks``, those of its tars by name;
+for a stage also ``templates``, the instructions that the profile gives the set.
 A change in a set that a step does not use leaves its view, and so the step, as it is.
 """
 
@@ -10,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinygptv.config.data import parse_entry
 from tinygptv.data.index import RecordIndex
 from tinygptv.data.summary import DIGESTS, INDEXES, SPLITS, mend, read_summary, sets
 from tinygptv.ground import digests
@@ -32,9 +32,13 @@ def write_views(shards: Path, config: Config) -> None:
     """
     folders = sets(shards)
     (shards / "views").mkdir(exist_ok=True)
-    for step, (names, splits) in _uses(config, folders).items():
-        view = {name: _parts(folders[name], splits) for name in names if name in folders}
+    for step, names in config.uses["sets"].items():
+        view = {name: _parts(folders[name], ("train",)) for name in names if name in folders}
+        if step in STAGES:  # how records are asked is a part of what is trained on
+            for name in view:
+                view[name] |= {"templates": config.data[name].templates} if config.data[name].templates else {}
         write_json(shards / view_of(step), view)
+    write_json(shards / view_of("evaluate"), {name: _parts(folder, SPLITS) for name, folder in folders.items()})
 
 
 def open_view(shards: Path, step: str) -> dict[str, dict[str, RecordIndex]]:
@@ -49,26 +53,11 @@ def open_view(shards: Path, step: str) -> dict[str, dict[str, RecordIndex]]:
     view = read_json(path)
     try:
         return {
-            name: {split: _open(shards / name / f"{split}.arrow", part) for split, part in parts.items()}
+            name: {split: _open(shards / name / f"{split}.arrow", parts[split]) for split in SPLITS if split in parts}
             for name, parts in view.items()
         }
     except (AttributeError, KeyError, TypeError):
         raise DataError(f"{path} is no view of shards; {mend(shards)}") from None
-
-
-def _uses(config: Config, known: Iterable[str]) -> Mapping[str, tuple[Iterable[str], Iterable[str]]]:
-    """Step → the data sets that it uses, and of each the splits."""
-    stages = {  # without epochs a stage uses none
-        stage: {parse_entry(entry).dataset for entry in config.stage(stage).mixture if config.stage(stage).steps}
-        for stage in STAGES
-    }
-    standins = config.backbones.data if config.backbones.source == "pretrain" else ()
-    return {
-        **{stage: (sorted(names), ("train",)) for stage, names in stages.items()},
-        "backbones": (sorted(standins), ("train",)),
-        "features": (sorted(set().union(*stages.values())), ("train",)),
-        "evaluate": (sorted(known), SPLITS),
-    }
 
 
 def _parts(folder: Path, splits: Iterable[str]) -> dict[str, Any]:

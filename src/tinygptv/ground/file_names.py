@@ -10,6 +10,8 @@ SUMMARY = "summary.json"
 DOWNLOAD_SOURCE = "source.json"
 """Beside what was downloaded: where it comes from."""
 
+USES = "uses.json"
+"""Beside what was downloaded: which steps use which data sets. The weights of mixtures are not in it."""
 INIT = "init.json"
 """Beside what was downloaded: what the section ``init`` of the profile names, and its digest."""
 

@@ -15,10 +15,11 @@ from tinygptv.ground.yaml_files import read_yaml
 
 
 def entries_of(root: Path) -> dict[str, dict[str, Any]]:
-    """Step → its entry in ``dvc.yaml``, its own ``vars`` filled in; ``${profile}`` stays: any profile may ask."""
+    """Step → its entry in ``dvc.yaml``, all ``vars`` of that file filled in; ``${profile}`` stays: any may ask."""
     path = root / DVC_YAML
     content: Mapping[str, Any] = (read_yaml(path) or {}) if path.is_file() else {}
-    return {step: _filled(entry, _own_vars(entry)) for step, entry in (content.get("stages") or {}).items()}
+    known, stages = _vars(content), content.get("stages") or {}
+    return {step: _filled(entry, known | _vars(entry)) for step, entry in stages.items()}
 
 
 def entry_of(root: Path, step: str) -> dict[str, Any]:
@@ -76,12 +77,12 @@ def taken_by_dvc(root: Path, profile: str, step: str, md5: str | None) -> bool:
     return bool(entry) and all(recorded.get(f"data/{profile}/{name}") == now for name, now in inputs.items())
 
 
-def _own_vars(entry: Mapping[str, Any]) -> dict[str, str]:
+def _vars(entry: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for given in entry.get("vars", ()) for name, value in given.items()}
 
 
 def _filled(part: Any, values: Mapping[str, str]) -> Any:
-    """A part of an entry with ``${name}`` replaced where the entry itself says what the name stands for."""
+    """A part of an entry with ``${name}`` replaced where ``values`` say what the name stands for."""
     if isinstance(part, Mapping):
         return {_filled(key, values): _filled(value, values) for key, value in part.items()}
     if isinstance(part, list):

@@ -6,17 +6,16 @@ are not read again, and where nothing is new, nothing is recorded.
 
 from __future__ import annotations
 
-import filecmp
 from collections.abc import Iterator
 from pathlib import Path
 
 from tinygptv.config import DataSet
-from tinygptv.data.manifest import MANIFEST_END, Manifest, RawFile, write_manifest
+from tinygptv.data.manifest import Manifest, RawFile, manifest_path, write_manifest
 from tinygptv.data.source import raw_files
 from tinygptv.ground.digests import DigestMemory
 from tinygptv.ground.errors import DataError
-from tinygptv.ground.file_names import INIT
-from tinygptv.ground.files import write_json
+from tinygptv.ground.file_names import INIT, USES
+from tinygptv.ground.files import sha256_tree, write_json
 from tinygptv.steps.harness import StepContext
 from tinygptv.steps.init_from import init_digest
 
@@ -30,16 +29,17 @@ def same_as_before(context: StepContext) -> bool:
     """
     with DigestMemory.opened() as memory:
         for name, settings in context.config.data.items():
-            look(context.out / f"{name}{MANIFEST_END}", name, settings, context.root, memory)
+            look(manifest_path(context.out, name), name, settings, context.root, memory)
+    write_json(context.out / USES, context.config.uses)
     write_json(context.out / INIT, init_digest(context.root, context.config.init))
-    return context.published.is_dir() and same_files(context.out, context.published)
+    return context.published.is_dir() and sha256_tree(context.out) == sha256_tree(context.published)
 
 
 def run(context: StepContext) -> None:
     """Tell what ``same_as_before`` found."""
     for name in context.config.data:
         files = sizes = 0
-        for file in Manifest(context.out / f"{name}{MANIFEST_END}"):
+        for file in Manifest(manifest_path(context.out, name)):
             files, sizes = files + 1, sizes + file.size
         context.run.metrics({f"{name}.files": files, f"{name}.bytes": sizes})
         print(f"{name}: {files:,} files, {sizes:,} bytes")
@@ -66,10 +66,3 @@ def seen(settings: DataSet, root: Path, memory: DigestMemory) -> Iterator[RawFil
     """The raw files of a data set, sorted by name."""
     for name, path in raw_files(settings, root):
         yield RawFile(name, *memory.sha256(path))
-
-
-def same_files(one: Path, two: Path) -> bool:
-    """Whether two folders have files of the same names and contents."""
-    names = {path.name for path in one.iterdir()}
-    same, _, _ = filecmp.cmpfiles(one, two, names, shallow=False)
-    return names == set(same) == {path.name for path in two.iterdir()}

@@ -16,7 +16,7 @@ from tinygptv.config import Config
 from tinygptv.data import rows
 from tinygptv.data.blocks import BlockStore, inputs_digest
 from tinygptv.data.index_writer import IndexPart
-from tinygptv.data.manifest import MANIFEST_END
+from tinygptv.data.manifest import manifest_path
 from tinygptv.data.pool import run_blocks
 from tinygptv.data.rejections import LISTED, Rejections
 from tinygptv.data.rows import SetRows
@@ -61,7 +61,7 @@ def run(context: StepContext) -> None:
 
 def sorted_records(context: StepContext, name: str) -> SetRows:
     """The checked records of a data set, sorted by split and image; those that a killed run has sorted are taken."""
-    settings, manifest = context.config.data[name], context.input("download") / f"{name}{MANIFEST_END}"
+    settings, manifest = context.config.data[name], manifest_path(context.input("download"), name)
     decides = [str(context.root), sha256_file(manifest), settings.model_dump(mode="json"), context.code]
     made_of = inputs_digest(decides)
     path = context.state / f"{name}.sqlite"
