@@ -1,4 +1,4 @@
-"""A stage of any profile as one of another, byte for byte: backbones and checkpoint, for its next stage to go on from."""
+"""A stage of any profile as one of another, byte for byte: backbones and checkpoint, for the next to go on from."""
 
 from __future__ import annotations
 
