@@ -29,6 +29,16 @@ def test_all_stages_of_the_paper_fit_a_card_of_24_gb(paper):
     assert all(step.peak <= 24 * GB for step in made.steps)
 
 
+def test_resume_points_are_those_of_a_stage_that_trains(paper):
+    idle = {name: paper.stage(name).model_copy(update={"epochs": 0}) for name in STAGES}
+    made = [
+        make_plan(paper.model_copy(update=idle | trained), "paper", "cuda", GB, {}).disk[2]
+        for trained in ({"stage1": paper.stage1}, {})
+    ]
+    assert made[0].what == "resume points of stage1 while it runs"
+    assert made[0].size > made[1].size == 0
+
+
 def test_a_stage_without_epochs_needs_nothing(paper):
     idle = paper.model_copy(update={"stage1": paper.stage1.model_copy(update={"epochs": 0})})
     made = make_plan(idle, "paper", "cuda", GB, {})

@@ -139,7 +139,9 @@ def disk(config: Config, sizes: Sizes) -> tuple[DiskUse, ...]:
     stored = dtype if config.backbones.source == "hub" else "float32"
     frozen = (sizes.image_encoder, sizes.language_model)
     backbones = sum(part.size(stored, base_8bit=False) - part.buffers for part in frozen)
-    trained = {name: stage.parameters * FLOAT32 for name, stage in sizes.stages.items()}
+    trained = {
+        name: stage.parameters * FLOAT32 * bool(config.stage(name).steps) for name, stage in sizes.stages.items()
+    }
     package = (
         sizes.image_encoder.size(dtype, base_8bit=False)
         + sizes.projections.parameters * number_size(dtype)
@@ -153,7 +155,7 @@ def disk(config: Config, sizes: Sizes) -> tuple[DiskUse, ...]:
         ),
         DiskUse(
             what=f"resume points of {largest} while it runs",
-            size=POINTS * (trained[largest] + sizes.stages[largest].optimizer),
+            size=POINTS * (trained[largest] + sizes.stages[largest].optimizer) if trained[largest] else 0,
         ),
         DiskUse(what="8-bit package", size=package),
     )
