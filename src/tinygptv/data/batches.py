@@ -11,7 +11,10 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from tinygptv.data import fit, prompts
 from tinygptv.data.fit import QuestionTooLongError
@@ -205,18 +208,20 @@ class StageBatches:
     def _collate(self, samples: list[Example]) -> Batch:
         import torch
 
-        longest = max(len(sample.input_ids) for sample in samples)
-        padding = self._tokenizer.pad_token_id
+        lengths_B = np.array([len(sample.input_ids) for sample in samples])
+        there_BT = np.arange(lengths_B.max()) < lengths_B[:, None]
 
-        def pad(rows: list[list[int]], value: int) -> torch.Tensor:
-            return torch.tensor([row + [value] * (longest - len(row)) for row in rows])
+        def pad(rows: Iterable[list[int]], value: int) -> torch.Tensor:
+            padded_BT = np.full(there_BT.shape, value, np.int64)
+            padded_BT[there_BT] = np.fromiter(chain.from_iterable(rows), np.int64)
+            return torch.from_numpy(padded_BT)
 
         images = [sample.image for sample in samples if sample.image is not None]
         return Batch(
             record_ids=tuple(sample.record_id for sample in samples),
-            input_ids=pad([s.input_ids for s in samples], padding),
-            attention_mask=pad([[1] * len(s.input_ids) for s in samples], 0),
-            labels=pad([s.labels for s in samples], IGNORE_INDEX),
+            input_ids=pad((s.input_ids for s in samples), self._tokenizer.pad_token_id),
+            attention_mask=torch.from_numpy(there_BT.astype(np.int64)),
+            labels=pad((s.labels for s in samples), IGNORE_INDEX),
             image_features=self._features.batch(images) if images else torch.empty(0, *self._query_shape),
         )
 

@@ -116,13 +116,12 @@ class RecordIndex:
         """
         block, offset, size = self.block(row), int(self._value("offset", row)), int(self._value("size", row))
         content = os.pread(self._handle(block), size, offset)
-        tar = self.tar(block)
         if zlib.crc32(content) != int(self._value("crc32", row)):
-            raise DataError(f"{tar}: the record of row {row} in {self._path.name} is damaged; {mend(tar.parent)}")
+            raise self._damaged(block, f"the record of row {row} in {self._path.name} is damaged")
         try:
             return parse_alone(content, self.dataset, f"row {row}")
         except RecordError as error:
-            raise DataError(f"{tar}: {error}; {mend(tar.parent)}") from None
+            raise self._damaged(block, str(error)) from None
 
     def image_bytes(self, row: int) -> bytes:
         """The file of a record's image; only for a record that has one.
@@ -133,8 +132,7 @@ class RecordIndex:
         block, offset = self.block(row), int(self._value("image_offset", row))
         content = os.pread(self._handle(block), int(self._value("image_size", row)), offset)
         if sha256(content).digest() != self.image(row):
-            tar = self.tar(block)
-            raise DataError(f"{tar}: the image of row {row} in {self._path.name} is damaged; {mend(tar.parent)}")
+            raise self._damaged(block, f"the image of row {row} in {self._path.name} is damaged")
         return content
 
     def tar(self, block: int) -> Path:
@@ -151,6 +149,9 @@ class RecordIndex:
             raise IndexError(row)
         batch, place = divmod(row, BATCH_ROWS)
         return self._columns[name][batch][place]
+
+    def _damaged(self, block: int, what: str) -> DataError:
+        return DataError(f"{self.tar(block)}: {what}; {mend(self._path.parent)}")
 
     def _handle(self, block: int) -> int:
         if block not in self._handles:

@@ -224,7 +224,7 @@ def check_image(record: ImageRecord, image_bytes: bytes) -> Image.Image:
 
 def _content(json_bytes: bytes, name: str) -> Any:
     try:
-        return json.loads(json_bytes.decode("utf-8"), parse_constant=_no_constant)
+        return _JSON.decode(json_bytes.decode("utf-8"))
     except UnicodeDecodeError:
         raise RecordError("is not valid UTF-8", name) from None
     except (ValueError, RecursionError) as error:
@@ -276,3 +276,6 @@ def _check_box(box: object, record: str) -> None:
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
+
+
+_JSON = json.JSONDecoder(parse_constant=_no_constant)
