@@ -1,21 +1,20 @@
-"""A step's context for tests of ``download`` and ``shards``, and the batches of a stage on a few images."""
+"""The batches of a stage on a few images."""
 
 from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from tinygptv.config import Config, DataSet, Family, Shards, Stage
+from tinygptv.config import Config, DataSet, Family, Stage
 from tinygptv.data import features, shards
 from tinygptv.data.batches import StageBatches
 from tinygptv.data.index import RecordIndex, block_name
@@ -25,42 +24,6 @@ from tinygptv.data.records import ImageInfo, ImageRecord, Record, image_key, tex
 from tinygptv.ground.files import sha256_file
 
 SLOT, QUERIES, WIDTH = 1024, 4, 2
-
-
-@dataclass
-class RecordingRun:
-    """Keeps what a step reports."""
-
-    values: dict[str, Any] = field(default_factory=dict)
-
-    def params(self, values: dict[str, Any]) -> None:
-        self.values.update(values)
-
-    metrics = params
-
-    def artifact(self, path: Path, folder: str = "") -> None:
-        assert path.is_file()
-        self.values[f"artifact {path.name}"] = path.read_bytes()
-
-
-@pytest.fixture
-def make_context(tmp_path: Path) -> Callable[..., Any]:
-    """``make_context(step, root)``: steps read and write ``root/<step>``."""
-
-    def make(step: str, root: Path = tmp_path, **changes: Any) -> Any:
-        out = root / step
-        out.mkdir(parents=True, exist_ok=True)
-        section = {"images_per_shard": 16, "max_rejected": 0.0}
-        section.update({key: value for key, value in changes.items() if key in section})
-        config = SimpleNamespace(
-            backbones=SimpleNamespace(source="pretrain"),
-            data={"easy_vqa": DataSet(format="easy_vqa", licence="MIT", sha256=changes.get("sha256", ""))},
-            shards=Shards(**section),
-        )
-        state = tmp_path / "state" / step
-        return SimpleNamespace(out=out, state=state, run=RecordingRun(), config=config, input=lambda name: root / name)
-
-    return make
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.data.conftest import RecordingRun
 from tinygptv.config import Config, DataSet, Loader, Shards
 from tinygptv.config.formats import FORMATS
 from tinygptv.data.manifest import RawFile, manifest_path, write_manifest
@@ -22,6 +22,23 @@ from tinygptv.ground.files import sha256_file
 from tinygptv.steps import shards
 
 FORMATS["made"] = __name__  # for tests alone
+
+
+@dataclass
+class RecordingRun:
+    """Keeps what a step reports."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def params(self, values: dict[str, Any]) -> None:
+        self.values.update(values)
+
+    metrics = params
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        assert path.is_file()
+        self.values[f"artifact {path.name}"] = path.read_bytes()
+
 
 Row = dict[str, Any]
 """A line: ``id``, ``image`` (a name; absent: none), ``texts`` (questions and answers), ``task``, ``split``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -144,28 +145,25 @@ def test_a_damaged_image_is_found_without_the_digest(checkout, refused):
     refused(checkout, "features", str(path), "train-000000.png", "dvc checkout")
 
 
-def test_a_damaged_download(shards_checkout, refused):
-    path = shards_checkout.data / "download" / "train.tar"
-    damage(path, "cut")
-    refused(shards_checkout, "shards", str(path), "cut off", "dvc repro -f -s download")
+def test_raw_files_that_are_not_those_of_the_download(shards_checkout, refused):
+    images = shards_checkout.root / "raw" / "train" / "images"
+    (images / "3.png").write_bytes((images / "4.png").read_bytes())
+    refused(shards_checkout, "shards", "3.png", "is not what `download` saw", "dvc repro download")
 
 
-def test_too_many_rejected_records(shards_checkout, refused, monkeypatch):
-    from tinygptv.steps import shards
-
-    monkeypatch.setattr(shards, "read_candidates", lambda *arguments: iter(()))
-    monkeypatch.setattr(shards, "sift", lambda candidates, writers: [{"id": "train-1", "reason": "answer is empty"}])
-    refused(shards_checkout, "shards", "1 of 1 records rejected", "max_rejected", "all are listed in")
+def test_too_many_rejected_records(shards_checkout, refused):
+    path = shards_checkout.root / "raw" / "train" / "questions.json"
+    path.write_text(json.dumps([*json.loads(path.read_bytes()), ["what shape is present?", "", 3]]))
+    refused(shards_checkout, "shards", "1 of 757 records rejected", "answer is empty", "max_rejected", "all are listed")
 
 
 def test_another_data_set_than_the_recorded_one(shards_checkout, refused):
-    shards_checkout.edit("sha256: 3673", "sha256: 4673")
-    refused(shards_checkout, "download", "3673b5c1", "4673b5c1")
+    recorded = shards_checkout.config.data["easy_vqa"].sha256
+    shards_checkout.edit(recorded, "4673" + recorded[4:])
+    refused(shards_checkout, "download", recorded, "4673" + recorded[4:])
 
 
 def test_a_tokenizer_that_the_model_has_no_embeddings_for(checkout, refused):
-    import json
-
     path = checkout.data / "backbones" / "tokenizer.json"
     content = json.loads(path.read_bytes())
     highest = max(content["model"]["vocab"].values())
