@@ -49,13 +49,12 @@ def result_rows(root: Path, profile: str) -> list[tuple[str, ...]]:
         DataError: as ``results_table``.
     """
     folder = reports_folder(root, profile)
-    rows = []
-    for report, model in MODELS.items():
-        path = folder / report
-        if path.is_file():
-            rows += _rows(path, model)
-    if not rows:
+    found = {folder / report: model for report, model in MODELS.items() if (folder / report).is_file()}
+    if not found:
         raise DataError(f"{folder} has no results yet; run {how_to_make(root, profile)}")
+    rows = [row for path, model in found.items() for row in _rows(path, model)]
+    if not rows:
+        raise DataError(f"{folder} has no figures: no data set of the profile has test records that a benchmark asks")
     return sorted(rows, key=lambda row: row[0])
 
 

@@ -17,6 +17,7 @@ from tinygptv.data.summary import tars
 from tinygptv.evaluation.benchmarks.easy_vqa import SUITE
 from tinygptv.evaluation.stages import open_stage
 from tinygptv.ground.children import child, event
+from tinygptv.ground.errors import DataError
 from tinygptv.ground.runtime import free_memory
 from tinygptv.promotion.decide import Decision, on_report
 from tinygptv.results import results_table
@@ -135,6 +136,25 @@ def test_a_question_too_long_for_a_stage_is_named_before_its_first_step(trained,
     refused(
         trained, "stage4", "records have a question that leaves no room for an answer", "stage4.max_sequence_tokens"
     )
+
+
+def test_data_of_ones_own_without_a_test_split(trained, run, capfd):
+    """Steps 8 and 9 end well, and say what they leave out."""
+    trained.edit("format: easy_vqa", "format: llava\n    files: [cats.json]")
+    write_shards(trained.data / "shards" / "easy_vqa", "test", [], images_per_shard=16)
+    assert run(trained, "evaluate") == 0, capfd.readouterr().err
+    out = capfd.readouterr().out
+    assert "held-out slice: no benchmark asks the records of easy_vqa; they are left out\n" in out
+    assert "test set: no data set of the profile has a benchmark; nothing is asked\n" in out
+    assert run(trained, "quantize") == 0, capfd.readouterr().err
+    assert "nothing was compared with the unquantized model" in capfd.readouterr().out
+    quantized = report(trained, "quantize")
+    assert (quantized["benchmarks"], quantized["agreement"]["value"]) == ({}, None)
+    reasons = Decision(on_report(quantized, 1, trained.config.register_.gate)).reasons
+    assert "easy_vqa: the benchmark is missing" in reasons
+    with pytest.raises(DataError, match="has no figures: no data set of the profile has test records"):
+        results_table(trained.root, "smoke")
+    assert "| easy_vqa | llava | MIT |" in (trained.data / "quantize" / "model" / "README.md").read_text()
 
 
 @pytest.mark.pipeline
