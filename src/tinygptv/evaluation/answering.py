@@ -67,6 +67,7 @@ def ask(
     settings: Evaluate,
     batch_size: int,
     max_answer_tokens: int | None = None,
+    on_answers: Callable[[int], None] | None = None,
 ) -> list[Generated]:
     """Answers to questions, greedy.
 
@@ -78,12 +79,13 @@ def ask(
         settings: `evaluate` of the configuration.
         batch_size: questions of a forward pass.
         max_answer_tokens: of the stage: how far the earlier answers of a conversation were cut; None: they were not.
+        on_answers: called with the count of answers so far.
     """
 
     def ids(question: Question) -> list[int]:
         return prompt_ids(model.processor, question, prompts[question.task], max_answer_tokens)
 
-    return _generate(model, features, questions, ids, batch_size, settings.max_new_tokens)
+    return _generate(model, features, questions, ids, batch_size, settings.max_new_tokens, on_answers)
 
 
 def ask_in_own_words(
@@ -92,6 +94,7 @@ def ask_in_own_words(
     questions: Sequence[Question],
     batch_size: int,
     max_answer_tokens: int | None,
+    on_answers: Callable[[int], None] | None = None,
 ) -> list[Generated]:
     """Answers of a model in its own prompt form and as long as it gives them, else as ``ask``."""
 
@@ -102,7 +105,7 @@ def ask_in_own_words(
             max_answer_tokens=max_answer_tokens,
         )
 
-    return _generate(model, features, questions, ids, batch_size, None)
+    return _generate(model, features, questions, ids, batch_size, None, on_answers)
 
 
 def _generate(
@@ -112,6 +115,7 @@ def _generate(
     ids: Callable[[Question], list[int]],
     batch_size: int,
     max_new_tokens: int | None,
+    on_answers: Callable[[int], None] | None,
 ) -> list[Generated]:
     """Answers, batch by batch: the batches are those of all questions in their order, however few are held at once."""
     import torch
@@ -123,6 +127,8 @@ def _generate(
             features_NQD = torch.stack([held[image_of(question)] for question in batch])
             prompts = [ids(question) for question in batch]
             answers += model.generate(features_NQD, prompts, batch_size=batch_size, max_new_tokens=max_new_tokens)
+            if on_answers is not None:
+                on_answers(len(answers))
     return answers
 
 

@@ -6,7 +6,8 @@ It is asked in its own words: prompt, image size and longest answer are those th
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from tinygptv.config import Config
 from tinygptv.ground.files import write_json
 from tinygptv.ground.names import LAST_STAGE
+from tinygptv.ground.progress import Progress
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
@@ -37,6 +39,8 @@ class PackageJob:
     ``latency_seconds``."""
     alone: int = 0
     """So many questions of each task are asked a second time, one by one: their median is the latency."""
+    shown: str = ""
+    """What its progress is shown as; nothing is shown without."""
 
 
 def answer_all(job: PackageJob, complete: Event | None = None) -> None:
@@ -68,12 +72,13 @@ def answer_all(job: PackageJob, complete: Event | None = None) -> None:
         complete.wait()
     model = VisionLanguageModel.from_folder(job.package, config.runtime.device)
 
-    def ask(some: Sequence[Question], batch_size: int) -> list[Generated]:
-        features = answering.ImageFeatures(samples, batch_size)
-        return answering.ask_in_own_words(model, features, some, batch_size, config.stage(LAST_STAGE).max_answer_tokens)
+    def ask(some: Sequence[Question], batch_size: int, on_answers: Callable[[int], None] | None) -> list[Generated]:
+        features, longest = answering.ImageFeatures(samples, batch_size), config.stage(LAST_STAGE).max_answer_tokens
+        return answering.ask_in_own_words(model, features, some, batch_size, longest, on_answers)
 
     started = time.monotonic()
-    said = ask(questions, config.quantize.batch_size)
+    with Progress(job.shown, len(questions), unit="question") if job.shown else nullcontext() as progress:
+        said = ask(questions, config.quantize.batch_size, progress.update if progress is not None else None)
     seconds = time.monotonic() - started
     tokens = sum(answer.tokens + (not answer.cut) for answer in said)
     measured = {
@@ -84,7 +89,7 @@ def answer_all(job: PackageJob, complete: Event | None = None) -> None:
     times = []
     for question in evenly_spaced(questions, job.alone):
         started = time.monotonic()
-        ask([question], 1)
+        ask([question], 1, None)
         times.append(time.monotonic() - started)
     if times:
         measured["latency_seconds"] = median(times)

@@ -21,6 +21,7 @@ from tinygptv.ground.file_names import (
 )
 from tinygptv.ground.files import read_json, write_json
 from tinygptv.ground.names import LAST_STAGE, STAGES
+from tinygptv.ground.progress import Progress
 
 if TYPE_CHECKING:
     from tinygptv.evaluation.metrics import Benchmark
@@ -90,15 +91,17 @@ def run(context: StepContext) -> None:
             runtime.free_memory()
 
     started = time.monotonic()
-    said = answering.ask(
-        model,
-        answering.ImageFeatures(test, settings.batch_size),
-        asked,
-        prompts_of(config, LAST_STAGE),
-        settings,
-        settings.batch_size,
-        config.stage(LAST_STAGE).max_answer_tokens,
-    )
+    with Progress("test set", len(asked), unit="question") as progress:
+        said = answering.ask(
+            model,
+            answering.ImageFeatures(test, settings.batch_size),
+            asked,
+            prompts_of(config, LAST_STAGE),
+            settings,
+            settings.batch_size,
+            config.stage(LAST_STAGE).max_answer_tokens,
+            progress.update,
+        )
     context.run.metrics({"questions_per_second": len(asked) / (time.monotonic() - started)})
     answers = [answer.text for answer in said]
     judged = scores.judged(asked, answers, [answer.cut for answer in said], all_training)

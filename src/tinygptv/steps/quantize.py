@@ -46,7 +46,7 @@ def run(context: StepContext) -> None:
     package = context.out / PACKAGE_FOLDER
     package.mkdir()
     answers_file, measured_file = context.out / PREDICTIONS, context.staging / "measured.json"
-    job = PackageJob(context.config, context.seed, shards, package, answers_file, measured_file)
+    job = PackageJob(context.config, context.seed, shards, package, answers_file, measured_file, shown="8 bits")
     complete = event()
     with child(answer_all, job, complete):  # which imports and reads while the package is made
         unquantized_bytes = make(context, package)
