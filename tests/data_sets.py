@@ -44,7 +44,7 @@ def text(number: int, dataset: str) -> Sample:
     return ImageRecord(text_key(dataset, record.id), None, dataset, "CC0-1.0", (record,)), b""
 
 
-def write_set(shards: Path, dataset: str, samples: Iterable[Sample], images_per_shard: int = 4) -> None:
+def write_set(shards: Path, dataset: str, samples: Iterable[Sample], images_per_shard: int = 16) -> None:
     """Write the training split of a set as the step ``shards`` does: a sample's key says in which tar it lies."""
     found = sorted(samples, key=lambda pair: pair[0].key)
     bits = max(0, math.ceil(math.log2(len(found) / images_per_shard)))
