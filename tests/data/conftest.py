@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from tinygptv.config import Config, DataSet, Family, Stage
 from tinygptv.data import features, shards
 from tinygptv.data.batches import StageBatches
-from tinygptv.data.index import RecordIndex, block_name
+from tinygptv.data.index import ImagePlace, RecordIndex, block_name
 from tinygptv.data.index_writer import IndexPart, write_index
 from tinygptv.data.mixture import entries_of
 from tinygptv.data.records import ImageInfo, ImageRecord, Record, image_key, text_key
@@ -78,8 +78,8 @@ class SetFeatures:
     def check(self, dataset: str, tars: Mapping[int, str]) -> None:
         self.readers[dataset].check(dataset, tars)
 
-    def batch(self, images: Sequence[tuple[str, int, bytes]]) -> torch.Tensor:
-        return torch.stack([self.readers[image[0]].read(*image) for image in images])
+    def batch(self, images: Sequence[ImagePlace]) -> torch.Tensor:
+        return torch.stack([self.readers[place.dataset].read(*place[:3]) for place in images])
 
 
 @pytest.fixture(scope="session")

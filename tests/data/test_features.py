@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from tinygptv.data.features import IMAGES, ROWS, FeatureBlock, FeatureReader, write_block, write_view
+from tinygptv.data.index import ImagePlace
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import read_json, sha256_file, write_json
 
@@ -102,7 +103,7 @@ def test_equal_features_are_equal_bytes_in_every_process(tmp_path: Path) -> None
 def test_a_missing_image_is_named(features: Path) -> None:
     image = hashlib.sha256(b"none").digest()
     with pytest.raises(DataError, match=rf"no features of image {image.hex()}; run `dvc repro features`"):
-        FeatureReader(features, "stage1").batch([(SET, 0, image)])
+        FeatureReader(features, "stage1").batch([ImagePlace(SET, 0, image, 0)])
 
 
 @pytest.mark.parametrize("tensor", [ROWS, IMAGES])

@@ -85,6 +85,7 @@ WRONG = {
     "scripts/architecture.py": [("--nosuch", "unrecognized arguments: --nosuch"), ("x", "unrecognized arguments: x")],
     "scripts/pictures.py": [("", "the following arguments are required: out"), ("x --nosuch", "--nosuch")],
     "benchmarks/ablations.py": [("nosuch", "no variant 'nosuch'")],
+    "benchmarks/data_scale.py": [("--records 3", "--records of at least 10")],
     "benchmarks/serving.py": [("--rounds x", "invalid int value: 'x'")],
     "benchmarks/determinism.py": [("--nosuch", "unrecognized arguments: --nosuch")],
     "benchmarks/cpu_full_size.py": [("--nosuch", "unrecognized arguments: --nosuch")],

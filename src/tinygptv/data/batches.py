@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from tinygptv.config import Stage
     from tinygptv.data.features import FeatureReader
+    from tinygptv.data.in_loop import PixelReader
     from tinygptv.data.mixture import MixtureEntry
     from tinygptv.data.records import Turn
 
@@ -45,7 +46,8 @@ class Batch:
     labels: torch.Tensor
     """Token ids of answers and end marks, ``IGNORE_INDEX`` elsewhere [B, T]."""
     image_features: torch.Tensor
-    """Q-Former outputs [N, Q, D] of the N samples that have an image, in their order."""
+    """Q-Former outputs [N, Q, D] of the N samples that have an image, in their order; their pixels [N, C, H, W] on the
+    way to a loop that encodes them (``data/in_loop.py``)."""
 
     @property
     def target_tokens(self) -> int:
@@ -65,7 +67,7 @@ class StageBatches:
     def __init__(
         self,
         entries: Mapping[str, MixtureEntry],
-        features: FeatureReader,
+        features: FeatureReader | PixelReader,
         tokenizer: PreTrainedTokenizerBase,
         stage: Stage,
         *,
@@ -78,7 +80,7 @@ class StageBatches:
 
         Args:
             entries: of the stage's mixture.
-            features: of the images of their data sets.
+            features: of the images of their data sets, or their pixels, to be encoded in the loop.
             tokenizer: a byte-level one.
             stage: the stage's section of the configuration.
             name: the stage.
@@ -185,8 +187,7 @@ class StageBatches:
             input_ids += question + answer
             labels += [IGNORE_INDEX] * len(question) + answer
             kept += 1
-        place = None if image is None else (source.index.dataset, source.index.block(row), image)
-        return Example(record.id, place, input_ids, labels, cut, len(record.turns) - kept)
+        return Example(record.id, source.index.place(row), input_ids, labels, cut, len(record.turns) - kept)
 
     def _encode_prompt(self, asked: str, first: bool, pictured: bool) -> list[int]:
         prompt = self._stage.prompt

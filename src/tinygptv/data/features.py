@@ -24,6 +24,8 @@ from tinygptv.ground.files import needing, read_json, write_json
 if TYPE_CHECKING:
     import torch
 
+    from tinygptv.data.index import ImagePlace
+
 ROWS, IMAGES, CHECKS = "query_NQD", "image_sha256", "crc32"
 """Tensors of a block: the rows [N, Q, D]; their images' SHA-256 [N, 32], sorted; CRC-32 of each row's bytes [N]."""
 MADE_OF = "made_of"
@@ -183,11 +185,11 @@ class FeatureReader:
         """
         return self._block(dataset, block).row(image)
 
-    def batch(self, images: Sequence[tuple[str, int, bytes]]) -> torch.Tensor:
-        """Features of several images, given as ``read`` takes them, stacked [B, Q, D]."""
+    def batch(self, images: Sequence[ImagePlace]) -> torch.Tensor:
+        """Features of several images, stacked [B, Q, D]."""
         import torch
 
-        return torch.stack([self.read(*image) for image in images])
+        return torch.stack([self.read(image.dataset, image.block, image.sha256) for image in images])
 
     def close(self) -> None:
         """Let go of the blocks."""

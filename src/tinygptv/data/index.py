@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,18 @@ COLUMNS: Mapping[str, str] = {
 """Column → its form in memory."""
 _OPEN = 64
 """Tars that are open at once."""
+
+
+class ImagePlace(NamedTuple):
+    """Where an image of a record is to be found."""
+
+    dataset: str
+    block: int
+    """Number of the tar."""
+    sha256: bytes
+    """Of its file."""
+    row: int
+    """Of the record, in the set's index."""
 
 
 class RecordIndex:
@@ -122,6 +134,11 @@ class RecordIndex:
             return parse_alone(content, self.dataset, f"row {row}")
         except RecordError as error:
             raise self._damaged(block, str(error)) from None
+
+    def place(self, row: int) -> ImagePlace | None:
+        """Where a record's image is; None where it has none."""
+        image = self.image(row)
+        return None if image is None else ImagePlace(self.dataset, self.block(row), image, row)
 
     def image_bytes(self, row: int) -> bytes:
         """The file of a record's image; only for a record that has one.

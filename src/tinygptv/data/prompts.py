@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from tinygptv.config import Prompt
+    from tinygptv.data.index import ImagePlace
 
 UNFINISHED = "\ufffd"
 """What a tokenizer makes of bytes that are no whole character."""
@@ -32,8 +33,8 @@ class Example:
     """One sample before padding."""
 
     record_id: str
-    image: tuple[str, int, bytes] | None
-    """Its data set, the number of the tar that holds it, and the SHA-256 of its file; None: a text without an image."""
+    image: ImagePlace | None
+    """None: a text without an image."""
     input_ids: list[int]
     labels: list[int]
     cut_answers: int

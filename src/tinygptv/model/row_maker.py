@@ -1,32 +1,22 @@
-"""What turns images into rows of features: the frozen image encoder at the profile's fixed batch shape.
-
-Shapes: B images of a batch, C colours, H height, W width, Q queries, D width.
-"""
+"""What turns images into rows of features: the frozen image encoder at the profile's fixed batch shape."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygptv.data.feature_rows import RowMaker
-from tinygptv.data.images import MIN_SIDE
+from tinygptv.model.encoding import Pixels, encoder_of
 
 if TYPE_CHECKING:
     import torch
-    from PIL.Image import Image
-    from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
     from tinygptv.config import Config
-    from tinygptv.model.vision import TinyGPTVImageEncoder
 
 
 def row_maker(config: Config, backbones: Path, sizes: Iterable[int], device: torch.device) -> RowMaker:
     """What makes rows of features for a profile.
-
-    Rows are stored in the number format in which autocast would hand them to the projection: bfloat16 beside matrices
-    in bfloat16, float32 beside others.
 
     Args:
         config: the profile.
@@ -39,56 +29,13 @@ def row_maker(config: Config, backbones: Path, sizes: Iterable[int], device: tor
     """
     import torch
 
-    from tinygptv.model.backbones import image_encoder
     from tinygptv.model.processing import build_image_processor
 
-    dtype = getattr(torch, config.runtime.dtype)
-    qformer = config.model.qformer
-    encoder = image_encoder(config.model, backbones, dtype).to(device)
+    dtype, qformer = getattr(torch, config.runtime.dtype), config.model.qformer
     return RowMaker(
-        encode=partial(_encode, encoder, dtype),
+        encode=encoder_of(config, backbones, device),
         pixels={size: Pixels(build_image_processor(size)) for size in sizes},
         empty=torch.empty(0, qformer.num_query_tokens, qformer.hidden_size, dtype=dtype),
         batch_size=config.features.batch_size,
         threads=config.runtime.threads,
     )
-
-
-def _encode(encoder: TinyGPTVImageEncoder, dtype: torch.dtype, pixels_BCHW: torch.Tensor) -> torch.Tensor:
-    """Q-Former outputs [B, Q, D] of pixels [B, C, H, W]."""
-    import torch
-
-    with torch.inference_mode():
-        return encoder(pixels_BCHW.to(encoder.device)).to(dtype).cpu()
-
-
-class Pixels:
-    """What an image processor does, to the bit, in a fraction of its time: resized values are looked up.
-
-    The processor copies each image through three forms before and after it makes it smaller, and computes in float64.
-    A resized value is one of 256, and what becomes of it depends on its colour alone.
-    """
-
-    def __init__(self, processor: BlipImageProcessorPil) -> None:
-        """Let the processor say what becomes of each value.
-
-        Args:
-            processor: it resizes to a fixed size, rescales and normalises.
-        """
-        import numpy as np
-        from PIL import Image
-
-        self._size = processor.size["width"], processor.size["height"]
-        self._resample = Image.Resampling(processor.resample)
-        ramp_HWC = np.broadcast_to(np.arange(256, dtype=np.uint8)[None, :, None], (MIN_SIDE, 256, 3))
-        processed = processor([Image.fromarray(ramp_HWC)], do_resize=False, return_tensors="np")
-        self._values_CV = processed["pixel_values"][0][:, 0]
-
-    def __call__(self, image: Image) -> torch.Tensor:
-        """Pixels [C, H, W] of an RGB image, ready for the encoder."""
-        import numpy as np
-        import torch
-
-        resized_HWC = np.asarray(image.resize(self._size, self._resample))
-        planes = [np.take(values_V, resized_HWC[..., colour]) for colour, values_V in enumerate(self._values_CV)]
-        return torch.from_numpy(np.stack(planes))

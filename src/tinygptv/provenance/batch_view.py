@@ -16,14 +16,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from tinygptv.data.batches import Batch
+    from tinygptv.data.index import ImagePlace
     from tinygptv.data.order import Draw
     from tinygptv.data.prompts import Example
 
 TEXT, IMAGE, END = "text", "image", "end"
 """Kinds of tokens; ``END`` is the mark that an answer ends with."""
 IMAGE_SLOT = "<image>"
-Place = tuple[str, int, bytes]
-"""Of an image: its data set, the number of the tar that holds it, and the SHA-256 of its file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ class Reader:
     end_id: int
     """The token of the end mark."""
     image_token_id: int
-    images: Mapping[Place, tuple[Path, ImageSample]]
+    images: Mapping[ImagePlace, tuple[Path, ImageSample]]
     """Place of an image → tar and sample."""
 
     def rows(self, batch: Batch, drawn: Sequence[tuple[Draw, Example]]) -> tuple[Row, ...]:
@@ -125,14 +124,14 @@ class Reader:
     def _text(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
-    def _image(self, place: Place) -> ImageFile:
+    def _image(self, place: ImagePlace) -> ImageFile:
         tar, sample = self.images[place]
         info = sample.record.image
         assert info is not None, "the place is an image's"
         return ImageFile(sample.key, f"{place[0]}/{tar.name}", info.file, info.width, info.height, info.sha256)
 
 
-def read_images(tars: Mapping[Place, Path]) -> dict[Place, tuple[Path, ImageSample]]:
+def read_images(tars: Mapping[ImagePlace, Path]) -> dict[ImagePlace, tuple[Path, ImageSample]]:
     """Find images by their places: place → tar and sample.
 
     Args:
@@ -142,7 +141,7 @@ def read_images(tars: Mapping[Place, Path]) -> dict[Place, tuple[Path, ImageSamp
         DataError: a tar or an image is damaged.
     """
     by_set: dict[str, set[Path]] = {}
-    for (dataset, _, _), tar in tars.items():
-        by_set.setdefault(dataset, set()).add(tar)
+    for place, tar in tars.items():
+        by_set.setdefault(place.dataset, set()).add(tar)
     samples = Samples({dataset: sorted(paths) for dataset, paths in by_set.items()})
-    return {place: (tar, samples.read(place[0], image_key(place[2].hex()))) for place, tar in tars.items()}
+    return {place: (tar, samples.read(place.dataset, image_key(place.sha256.hex()))) for place, tar in tars.items()}

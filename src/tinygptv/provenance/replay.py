@@ -136,7 +136,7 @@ def replay(root: Path, profile_name: str | None, stage: str, step: int) -> Repla
 
     tokenizer = read_tokenizer(backbones)
     tars = {
-        example.image: batches.entries[draw.entry].index.tar(example.image[1])
+        example.image: batches.entries[draw.entry].index.tar(example.image.block)
         for draw, example in drawn
         if example.image is not None
     }

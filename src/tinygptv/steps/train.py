@@ -1,4 +1,4 @@
-"""The steps ``stage1`` to ``stage4``: train on cached features, from the checkpoint of the stage before."""
+"""The steps ``stage1`` to ``stage4``: train on features of images, from the checkpoint of the stage before."""
 
 from __future__ import annotations
 
@@ -29,13 +29,12 @@ def run(context: StepContext) -> None:
     Raises:
         UserError: the device is too small, an input is missing or does not fit, or the loss is not finite.
     """
-    from tinygptv.data.loading import load
     from tinygptv.ground import runtime
     from tinygptv.model import adapters, weights
     from tinygptv.model.stage_checkpoint import init_of, save_stage
     from tinygptv.planning import plan
     from tinygptv.training import loop
-    from tinygptv.training.batches import stage_batches
+    from tinygptv.training.batches import stage_batches, steps_of
     from tinygptv.training.resume import ResumePoints
 
     name, config = context.step, context.config
@@ -54,6 +53,7 @@ def run(context: StepContext) -> None:
     print(f"{name}: {table}")
     log_cuts(context, stage, cuts)
 
+    decisive = ("runtime", "model", name, *(("features",) if stage.features == "in_loop" else ()))
     manifest: dict[str, Any] = {
         "stage": name,
         "parent": {"stage": parent.stage, "sha256": parent.sha256} if parent else None,
@@ -61,7 +61,7 @@ def run(context: StepContext) -> None:
         "features": sha256_file(features / view),
         "trainable": table.trainable,
         "seed": context.seed,
-        "config": {key: getattr(config, key).model_dump(mode="json") for key in ("runtime", "model", name)},
+        "config": {key: getattr(config, key).model_dump(mode="json") for key in decisive},
         "environment": runtime.environment(),
         "init": init_of(backbones),
     }
@@ -82,8 +82,9 @@ def run(context: StepContext) -> None:
             points.save(state)
             context.stop.check()
 
+    steps = steps_of(config, name, batches, state.step, backbones=backbones, device=device)
     with context.stop.safe_points(), progress:
-        loop.train(state, load(batches.batch, state.step, stage.steps, config.loader), stage, on_step=on_step)
+        loop.train(state, steps, stage, on_step=on_step)
     manifest["changes"] = points.changes
     save_stage(model, context.out, manifest, parent.groups if parent else ())
     write_json(context.out / HISTORY, loop.loss_curve(state.trace, stage))

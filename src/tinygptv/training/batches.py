@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygptv.data.batches import StageBatches
 from tinygptv.data.features import FeatureReader
+from tinygptv.data.in_loop import PixelReader, encoded
+from tinygptv.data.loading import load
 from tinygptv.data.mixture import entries_of
 from tinygptv.data.views import open_view
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import IMAGE_ENCODER
 from tinygptv.ground.files import sha256_file
-from tinygptv.model.processing import read_tokenizer
+from tinygptv.model.encoding import Pixels, encoder_of
+from tinygptv.model.processing import build_image_processor, read_tokenizer
+from tinygptv.training.randomness import random_state, set_random_state
 
 if TYPE_CHECKING:
-    from tinygptv.config import Config
+    import torch
+
+    from tinygptv.config import Config, Stage
+    from tinygptv.data.batches import Batch
+    from tinygptv.data.index import RecordIndex
 
 
 def stage_batches(
@@ -37,12 +46,10 @@ def stage_batches(
         CheckpointError: there is no tokenizer.
     """
     stage, qformer = config.stage(name), config.model.qformer
-    reader = FeatureReader(features, name)
-    if reader.encoder != sha256_file(backbones / IMAGE_ENCODER):
-        raise DataError("the cached features come from another image encoder; run `dvc repro features`")
+    indexes = open_view(shards, name)
     return StageBatches(
-        entries_of(name, stage, config.data, open_view(shards, name)),
-        reader,
+        entries_of(name, stage, config.data, indexes),
+        _pixels(stage, indexes) if stage.features == "in_loop" else _cached(name, features, backbones),
         read_tokenizer(backbones),
         stage,
         name=name,
@@ -50,3 +57,41 @@ def stage_batches(
         query_shape=(qformer.num_query_tokens, qformer.hidden_size),
         seed=seed,
     )
+
+
+def steps_of(
+    config: Config, name: str, batches: StageBatches, first: int, *, backbones: Path, device: torch.device
+) -> Iterator[list[Batch]]:
+    """The micro-batches of a stage's steps from one on, counted from 0, with the features of their images.
+
+    Args:
+        config: the profile.
+        name: the stage.
+        batches: of the stage.
+        first: the step.
+        backbones: output of the step ``backbones``, which has the image encoder.
+        device: where the encoder runs, if it does.
+
+    Raises:
+        UserError: a step's records, features or images are damaged, or the encoder's file is missing.
+    """
+    stage = config.stage(name)
+    steps = load(batches.batch, first, stage.steps, config.loader)
+    if stage.features == "cached":
+        return steps
+    drawn = random_state()
+    encode = encoder_of(config, backbones, device)
+    set_random_state(drawn)  # making a model draws numbers; dropout shall have those that it has beside cached features
+    return encoded(steps, encode, config.features.batch_size)
+
+
+def _cached(name: str, features: Path, backbones: Path) -> FeatureReader:
+    reader = FeatureReader(features, name)
+    if reader.encoder != sha256_file(backbones / IMAGE_ENCODER):
+        raise DataError("the cached features come from another image encoder; run `dvc repro features`")
+    return reader
+
+
+def _pixels(stage: Stage, indexes: Mapping[str, Mapping[str, RecordIndex]]) -> PixelReader:
+    pixels = Pixels(build_image_processor(stage.image_size))
+    return PixelReader({name: splits["train"] for name, splits in indexes.items()}, pixels)
