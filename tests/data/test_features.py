@@ -68,7 +68,7 @@ def test_features_go_round(stored: list[dict[bytes, torch.Tensor]], features: Pa
     for number, image, row_QD in reversed(everything):
         assert torch.equal(reader.read(SET, number, image), row_QD)
     drawn = [everything[4], everything[0], everything[4]]
-    found_BQD = reader.batch([(SET, number, image) for number, image, _ in drawn])
+    found_BQD = reader.batch([ImagePlace(SET, number, image, 0) for number, image, _ in drawn])
     assert torch.equal(found_BQD, torch.stack([row_QD for *_, row_QD in drawn]))
     reader.close()
 
