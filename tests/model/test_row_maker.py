@@ -19,8 +19,9 @@ from tinygptv.data.images import read_image
 from tinygptv.data.shards import write_block
 from tinygptv.ground import runtime
 from tinygptv.model.assembly import assemble
+from tinygptv.model.encoding import Pixels
 from tinygptv.model.processing import build_image_processor
-from tinygptv.model.row_maker import Pixels, row_maker
+from tinygptv.model.row_maker import row_maker
 
 SIZES = (32, 64)
 CPU = torch.device("cpu")
