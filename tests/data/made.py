@@ -47,7 +47,7 @@ Row = dict[str, Any]
 def read(source: Source) -> Iterator[Found | Rejection]:
     """The records of a made data set; an image of ``bytes/`` is handed over as bytes."""
     for path in source.files:
-        for line in path.read_text().splitlines():
+        for line in path.open():
             row = json.loads(line)
             name = row.get("image")
             image = source.image(name) if name else None

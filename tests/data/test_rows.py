@@ -7,11 +7,12 @@ import hashlib
 import pytest
 
 from tests.data.made import picture
+from tinygptv.data import rows as module
 from tinygptv.data.record_rules import RecordError
 from tinygptv.data.records import Record, Turn, image_key, text_key
 from tinygptv.data.rows import SetRows, collect, open_rows, split_of
 from tinygptv.data.source import Found, ImageFile
-from tinygptv.ground.errors import DataError
+from tinygptv.ground.errors import DataError, NoSpaceError
 
 SHARES = {"val": 0.25, "test": 0.125}
 
@@ -48,7 +49,7 @@ def test_samples_are_sorted_by_key_and_records_by_position(make, tmp_path):
     items = [found(f"{number}-{part}", image) for part in "ba" for number, image in enumerate(images)]
     items.append(found("talk", None, "conversation"))
     rows = make(items, {})
-    samples = list(rows.block("train", 0, 0))
+    samples = rows.block("train", 0, 0)
     keys = sorted([*(image_key(image.sha256) for image in images), text_key("cats", "talk")])
     assert [sample.key for sample in samples] == keys
     assert rows.samples == {"train": 13, "val": 0, "test": 0}
@@ -94,7 +95,7 @@ def test_an_image_falls_alike_everywhere_and_shares_hold(make):
 def test_splits_and_blocks_do_not_hang_together(make):
     """Were both the first bits, the held-out samples would all lie in the first block."""
     rows = make(found(str(number), picture(number)) for number in range(300))
-    assert all(len(list(rows.block("val", block, 1))) > 15 for block in range(2))
+    assert all(len(rows.block("val", block, 1)) > 15 for block in range(2))
 
 
 def test_the_files_own_splits_are_kept(make):
@@ -156,7 +157,7 @@ def test_an_image_that_download_did_not_see_is_named(make, tmp_path, damage):
     else:
         image.path.write_bytes(image.path.read_bytes()[: 30 if damage == "cut" else None].replace(b"PNG", b"GNP"))
     with pytest.raises(DataError, match=r"1\.png is missing, or is not what .download. saw; run .dvc repro download."):
-        rows.image_bytes(next(rows.block("train", 0, 0)))
+        rows.image_bytes(rows.block("train", 0, 0)[0])
 
 
 def test_names_of_files_that_are_no_text(make, tmp_path):
@@ -166,4 +167,26 @@ def test_names_of_files_that_are_no_text(make, tmp_path):
     path.write_bytes(picture(1))
     image = ImageFile(path, 0, len(picture(1)), hashlib.sha256(picture(1)).hexdigest())
     rows = make([found("a", image)], {})
-    assert rows.image_bytes(next(rows.block("train", 0, 0))) == picture(1)
+    assert rows.image_bytes(rows.block("train", 0, 0)[0]) == picture(1)
+
+
+def test_an_image_that_no_tar_may_hold_is_left_out(make, tmp_path):
+    huge = ImageFile(tmp_path / "huge.png", 0, (128 << 20) + 1, "0" * 64)
+    rows = make([found("huge", huge), found("good", picture(1))], {})
+    assert ids(rows) == ["good"]
+    assert "134217729 bytes" in rows.rejections.to_json()["records"][0]["reason"]
+
+
+def test_a_full_disk_is_told(make, monkeypatch):
+    monkeypatch.setattr(module, "_TABLES", f"PRAGMA max_page_count = 12;\n{module._TABLES}")
+    with pytest.raises(NoSpaceError):
+        make(found(str(number), picture(number)) for number in range(500))
+
+
+def test_rows_that_are_damaged_are_none(make, tmp_path):
+    make([found(str(number), picture(number)) for number in range(40)])
+    path = tmp_path / "cats.sqlite"
+    content = path.read_bytes()
+    for damaged in (b"", content[:3000], b"x" * 5000):
+        path.write_bytes(damaged)
+        assert open_rows(path, "x") is None

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -376,3 +377,20 @@ def test_sorted_records_are_kept_over_a_kill(smoke, tmp_path, monkeypatch):
             run(made)
         monkeypatch.setattr(step.rows, "collect", killed)
     run(made)
+
+
+def test_memory_does_not_grow_with_the_samples(smoke, tmp_path, monkeypatch):
+    """Beside what a block needs: a note of each block."""
+    monkeypatch.setattr("tinygptv.data.manifest._REMEMBERED", 64)
+    peaks = []
+    for images in (100, 400):
+        root = tmp_path / str(images)
+        root.mkdir()
+        rows = [{"id": f"{n}", "image": f"{n}.png", "texts": [["what?" * 200, f"number {n}"]]} for n in range(images)]
+        files = {f"{n}.png": picture(n) for n in range(images)}
+        made = context(root, smoke, {"cats": write_set(root, "cats", rows, files)})
+        tracemalloc.start()
+        step.run(made)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]

@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -21,7 +21,8 @@ from tinygptv.data.records import KEY_DIGITS, ImageRecord, image_key, text_key
 from tinygptv.data.rejections import Rejections
 from tinygptv.data.source import Found, ImageFile, Rejection
 from tinygptv.data.summary import SPLITS
-from tinygptv.ground.errors import DataError
+from tinygptv.data.tar_index import LARGEST_MEMBER
+from tinygptv.ground.errors import DataError, NoSpaceError, PassingError
 from tinygptv.ground.files import sync_file, sync_folder
 from tinygptv.ground.progress import Progress
 
@@ -60,6 +61,7 @@ class SetRows:
 
     def __init__(self, path: Path) -> None:
         """Open the file that ``collect`` wrote."""
+        self._path = path
         self._base = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
         self._base.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         facts = {name: json.loads(value) for name, value in self._base.execute("SELECT name, value FROM facts")}
@@ -70,7 +72,7 @@ class SetRows:
         """Split → samples."""
         self.rejections = Rejections.from_json(facts["rejections"])
 
-    def block(self, split: str, number: int, bits: int) -> Iterator[Sample]:
+    def block(self, split: str, number: int, bits: int) -> list[Sample]:
         """The samples of a block, sorted by key: those whose keys begin with these bits.
 
         Args:
@@ -80,16 +82,20 @@ class SetRows:
         """
         rest = 4 * KEY_DIGITS - bits
         first, last = (f"{edge:0{KEY_DIGITS}x}" for edge in (number << rest, ((number + 1) << rest) - 1))
-        rows = self._base.execute(
-            "SELECT key, record, id, path, offset, size, sha256 FROM rows "
-            "WHERE split = ? AND key BETWEEN ? AND ? ORDER BY key, position",
-            (split, first, last),
-        )
+        with _told(self._path):
+            rows = self._base.execute(
+                "SELECT key, record, id, path, offset, size, sha256 FROM rows "
+                "WHERE split = ? AND key BETWEEN ? AND ? ORDER BY key, position",
+                (split, first, last),
+            ).fetchall()
+        samples = []
         for key, group in groupby(rows, key=lambda row: str(row[0])):
             of_key = list(group)
             path, offset, size, sha256 = of_key[0][3:]
             image = None if path is None else ImageFile(Path(os.fsdecode(path)), offset, size, sha256)
-            yield Sample(key, tuple(row[1] for row in of_key), tuple(row[2] for row in of_key), sha256, image)
+            records, ids = (tuple(row[column] for row in of_key) for column in (1, 2))
+            samples.append(Sample(key, records, ids, sha256, image))
+        return samples
 
     def image_bytes(self, sample: Sample) -> bytes:
         """The bytes of a sample's image; only for one that has an image.
@@ -98,7 +104,8 @@ class SetRows:
             DataError: they are not those that ``download`` saw.
         """
         if sample.image is None:
-            (content,) = self._base.execute("SELECT content FROM images WHERE key = ?", (sample.key,)).fetchone()
+            with _told(self._path):
+                (content,) = self._base.execute("SELECT content FROM images WHERE key = ?", (sample.key,)).fetchone()
             return bytes(content)
         content = None
         with suppress(FileNotFoundError):
@@ -127,7 +134,7 @@ def collect(path: Path, dataset: str, found: Iterable[Found | Rejection], shares
     """
     new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)
-    with closing(sqlite3.connect(new, isolation_level=None)) as base:
+    with _told(new), closing(sqlite3.connect(new, isolation_level=None)) as base:
         # A file that is not finished is thrown away, so that nothing need be journaled.
         for pragma in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{_CACHE_KIB}"):
             base.execute(f"PRAGMA {pragma}")
@@ -162,11 +169,30 @@ def open_rows(path: Path, made_of: str) -> SetRows | None:
     """The finished rows of a data set that were made of this; None where there are none."""
     if not path.is_file():
         return None
-    rows = SetRows(path)
+    try:
+        rows = SetRows(path)
+    except (sqlite3.Error, KeyError, ValueError):
+        return None  # damaged: it is made again
     if rows.made_of == made_of:
         return rows
     rows.close()
     return None
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Around work with a file of SQLite, whose errors are not the system's.
+
+    Raises:
+        NoSpaceError: the disk is full.
+        PassingError: something else is wrong with the file, which is made again without a loss.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            raise NoSpaceError(path, 1) from error
+        raise PassingError(f"{path}: {error}; remove it and run the command again") from error
 
 
 def split_of(key: str, shares: Shares) -> str:
@@ -193,9 +219,11 @@ def _insert(
 ) -> None:
     """Check a record, and write its row if it is good."""
     record, image = replace(item.record, dataset=dataset), item.image
-    sha256 = ""
-    if image is not None:
-        sha256 = image.sha256 if isinstance(image, ImageFile) else hashlib.sha256(image).hexdigest()
+    sha256, size = "", 0
+    if isinstance(image, ImageFile):
+        sha256, size = image.sha256, image.size
+    elif image is not None:
+        sha256, size = hashlib.sha256(image).hexdigest(), len(image)
     try:
         check_record(record, f"record {position} of {dataset}")
         key = image_key(sha256) if sha256 else text_key(dataset, record.id)
@@ -203,6 +231,9 @@ def _insert(
             check_header(ImageRecord(key, None, dataset, dataset, (record,)))
     except RecordError as error:
         rejections.add([{"id": error.record, "reason": error.reason}])
+        return
+    if size > LARGEST_MEMBER:
+        rejections.add([{"id": record.id, "reason": f"the image has {size} bytes; {LARGEST_MEMBER} are the most"}])
         return
     place: tuple[Any, ...] = (None, None, None)
     if isinstance(image, ImageFile):

@@ -20,10 +20,13 @@ from tinygptv.data.records import ImageInfo, ImageRecord
 from tinygptv.data.rejections import Rejections
 from tinygptv.data.rows import Sample, SetRows
 from tinygptv.data.shards import write_block
+from tinygptv.data.tar_index import LARGEST_MEMBER
 from tinygptv.ground.files import sha256_file
 
 TAR, ROWS = ".tar", ".npy"
 """Suffixes of a block's files."""
+LARGEST_TEXT = LARGEST_MEMBER - (1 << 20)
+"""Bytes of a sample's records; what its JSON has beside them and their commas is little."""
 _BEGINS = {b"\x89PNG": "png", b"\xff\xd8": "jpg", b"RIFF": "webp"}
 
 
@@ -67,7 +70,7 @@ def make_block(job: BlockJob, rows: SetRows) -> MadeBlock:
     Raises:
         DataError: an image is missing, or is not what ``download`` saw.
     """
-    samples = list(rows.block(job.split, job.number, job.bits))
+    samples = rows.block(job.split, job.number, job.bits)
     name = f"{job.dataset}/{block_name(job.split, job.number)}"
     content = hashlib.sha256()
     for sample in samples:
@@ -115,6 +118,8 @@ def _look(sample: Sample, job: BlockJob, rows: SetRows) -> tuple[ImageRecord, by
     info, content = None, b""
     if len(records) > MAX_RECORDS:
         raise ImageError(f"the image has {len(records)} records, and {MAX_RECORDS} are the most", sample.key)
+    if (size := sum(map(len, sample.records))) > LARGEST_TEXT:
+        raise ImageError(f"what is said about the image has {size} bytes, and {LARGEST_TEXT} are the most", sample.key)
     if sample.sha256:
         content = rows.image_bytes(sample)
         picture = read_image(content, sample.key)

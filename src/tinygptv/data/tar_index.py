@@ -22,7 +22,7 @@ SAMPLE_EXTENSIONS = frozenset({"json", *IMAGE_FORMATS})
 _MEMBER = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)\.([a-z0-9]+)")
 BLOCK = 512
 _LONGEST_END = 1 << 20
-_LARGEST_MEMBER = 128 << 20
+LARGEST_MEMBER = 128 << 20
 _MOST_MEMBERS = 200_000
 """A tar with more would take the memory of a small machine before anybody has looked at a sample."""
 
@@ -125,8 +125,8 @@ def _member(path: Path, header: bytes, last: str, extensions: frozenset[str]) ->
         raise damaged(path, f"the header after member {last} is damaged or cut off ({error})") from None
     if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.size < 0:
         raise damaged(path, f"member {member.name!r} is not a plain file of a plain (ustar) tar")
-    if member.size > _LARGEST_MEMBER:
-        raise damaged(path, f"member {member.name!r} has {member.size} bytes; the limit is {_LARGEST_MEMBER}")
+    if member.size > LARGEST_MEMBER:
+        raise damaged(path, f"member {member.name!r} has {member.size} bytes; the limit is {LARGEST_MEMBER}")
     match = _MEMBER.fullmatch(member.name)
     if match is None:
         raise damaged(path, f"member {member.name!r} is not named <key>.<extension>")

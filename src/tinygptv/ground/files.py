@@ -186,8 +186,8 @@ def sync_path(folder: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Flush a file to disk."""
-    with path.open("rb+") as file:
+    """Flush a file to disk; also one that DVC made read-only, where its cache holds links."""
+    with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
