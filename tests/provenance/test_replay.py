@@ -9,6 +9,7 @@ from dataclasses import asdict
 import pytest
 
 from tinygptv.cli import main
+from tinygptv.data.records import ImageRecord
 from tinygptv.data.shards import read_records
 from tinygptv.ground.files import sha256_file
 from tinygptv.provenance.replay import Replay, replay
@@ -17,10 +18,15 @@ TRACE = "data/smoke/stage1/trace.jsonl"
 
 
 @pytest.fixture(scope="module")
-def answers(with_stage1) -> dict[str, list[str]]:
+def samples(with_stage1) -> list[ImageRecord]:
+    """All that is trained on."""
+    return list(read_records(sorted((with_stage1.data / "shards").glob("*/train-*.tar"))))
+
+
+@pytest.fixture(scope="module")
+def answers(samples) -> dict[str, list[str]]:
     """Record id → its answers."""
-    images = read_records(sorted((with_stage1.data / "shards").glob("*/train-*.tar")))
-    return {record.id: [turn.answer for turn in record.turns] for image in images for record in image.records}
+    return {record.id: [turn.answer for turn in record.turns] for sample in samples for record in sample.records}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +44,8 @@ def test_a_trained_step_has_the_records_of_the_trace(with_stage1, step):
     assert [len(rows) for rows in found.micro_batches] == [4, 4]
 
 
-def test_answers_and_their_end_marks_carry_loss_and_nothing_else_does(with_stage1, stage4, answers):
+def test_answers_and_their_end_marks_carry_loss_and_nothing_else_does(with_stage1, stage4, answers, samples):
+    keys = {record.id: sample.key for sample in samples for record in sample.records}
     stage1 = replay(with_stage1.root, None, "stage1", 3)
     for found, mark in ((stage1, "\n"), (stage4, "###")):
         for row in found.rows:
@@ -46,7 +53,7 @@ def test_answers_and_their_end_marks_carry_loss_and_nothing_else_does(with_stage
             assert "".join(token.text for token in learned) == mark.join([*answers[row.record], ""])
             assert [token.text for token in learned if token.kind == "end"] == [mark] * len(answers[row.record])
             assert row.loss_tokens == len(learned)
-            assert row.image.key in row.record
+            assert row.image.key == keys[row.record]
 
 
 def test_a_row_is_readable(stage4, smoke):
