@@ -130,7 +130,12 @@ def test_an_edit_of_what_decides_no_result_reruns_nothing(reruns_after):
         ("configs/tiny.yaml", "rank: 32", "rank: 16", MODEL),  # no features
         ("configs/tiny.yaml", "dropout: 0.0}", "dropout: 0.1}", MODEL),
         ("configs/tiny.yaml", "resid_pdrop: 0.0", "resid_pdrop: 0.1", MODEL),
-        ("configs/tiny.yaml", "###Human: {} ###Assistant: ", "Q: {} A: ", {"backbones", "stage3", "stage4", "quantize"}),
+        (
+            "configs/tiny.yaml",
+            "###Human: {} ###Assistant: ",
+            "Q: {} A: ",
+            {"backbones", "stage3", "stage4", "quantize"},
+        ),
         ("configs/tiny.yaml", "easy_vqa/vqa: 72", "easy_vqa/vqa: 50", {"stage4"}),  # a weight moves no record
         ("configs/tiny.yaml", "image_size: 128", "image_size: 96", {"features", "stage4"}),
         ("configs/tiny.yaml", "dtype: float32", "dtype: bfloat16", MODEL | {"features"}),

@@ -11,7 +11,7 @@ import mlflow
 import pytest
 
 from tests.tracking.pipelines import Recorded, record
-from tinygptv.config import Config, EasyVQA, Runtime
+from tinygptv.config import Config, Runtime, Shards
 from tinygptv.config.profiles import Profile
 from tinygptv.tracking.client import Tracking
 from tinygptv.tracking.runs import StepRun
@@ -21,7 +21,7 @@ stages:
   shards:
     cmd: "true"
     deps: [src/a.py, "data/${profile}/download"]
-    params: [seed, {"configs/${profile}.yaml": [runtime, download]}]
+    params: [seed, {"configs/${profile}.yaml": [runtime, shards]}]
     outs: ["data/${profile}/shards"]
 """
 LOCK = """
@@ -73,7 +73,7 @@ def tracking(connected) -> Tracking:
 def profile() -> Profile:
     """Two sections are enough for a run."""
     config = Config.model_construct(
-        download=EasyVQA(source="easy_vqa", sha256="0" * 64),
+        shards=Shards(images_per_shard=16, max_rejected=0.0),
         runtime=Runtime(device="cpu", dtype="float32", threads=1, deterministic=True),
     )
     return Profile("tiny", 7, config)

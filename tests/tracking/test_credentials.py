@@ -22,7 +22,7 @@ SECRETS = (USER, TOKEN, "canary%2Ft0ken", "t0ken")
 STEP = """
 import sys
 from pathlib import Path
-from tinygptv.config import Config, EasyVQA, Runtime
+from tinygptv.config import Config, Runtime, Shards
 from tinygptv.config.profiles import Profile
 from tinygptv.ground.startup import begin
 from tinygptv.steps.harness import find_root
@@ -31,7 +31,7 @@ from tinygptv.tracking.runs import StepRun
 begin()
 root = find_root(Path.cwd())
 config = Config.model_construct(
-    download=EasyVQA(source="easy_vqa", sha256="0" * 64),
+    shards=Shards(images_per_shard=16, max_rejected=0.0),
     runtime=Runtime(device="cpu", dtype="float32", threads=1, deterministic=True),
 )
 spool = root / ".state/tiny/spool"

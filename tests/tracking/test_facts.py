@@ -74,7 +74,7 @@ def test_a_step_records_them_however_it_ends(tracking, step_run, error):
     except ValueError:
         pass
     tags = tracking.mlflow.get_run(run.run_id).data.tags
-    params = {"seed": 7, "download": {"source": "easy_vqa", "sha256": "0" * 64}}
+    params = {"seed": 7, "shards": {"images_per_shard": 16, "max_rejected": 0.0}}
     params["runtime"] = {"device": "cpu", "dtype": "float32", "threads": 1, "deterministic": True}
     assert tags["config.sha256"] == facts.digest(params)
     assert tags["dvc.inputs"] == "download"

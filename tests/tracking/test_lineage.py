@@ -163,6 +163,20 @@ def test_a_chain_of_different_outputs_of_one_step(made):
     assert f"this output of stage1 is named by {users}, but {other} by the version" in told
 
 
+def test_who_depends_on_a_view_may_have_read_another_output_with_the_same_view(made):
+    """Another data set came for stage 4: the shards were made again, and stage 1 did not run again."""
+    later, earlier = made.md5["shards"], some_md5()
+    made.md5["shards"] = earlier
+    made.run("shards", seconds=12)
+    client = made.tracking.mlflow
+    client.set_tag(made.runs["stage1"], "dvc.input.shards", earlier)
+    assert {place for place, _ in chain_of(made).broken} == {"shards"}, "read as a whole, it cannot be both"
+    client.set_tag(made.runs["stage1"], facts.VIEWED_TAG, "shards,features")
+    chain = chain_of(made)
+    assert chain.broken == ()
+    assert {link.md5 for link in chain.links if link.step == "shards"} == {earlier, later}
+
+
 def test_of_several_runs_the_newest_that_finished_counts(made):
     again = made.run("stage4", seconds=75)  # evaluate began at 80
     made.run("stage4", seconds=76, status="FAILED")

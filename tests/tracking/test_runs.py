@@ -46,7 +46,7 @@ def test_everything_arrives(tracking, root, step_run, tmp_path, monkeypatch):
     assert found.info.run_name == "shards"
     assert points(tracking, run.run_id) == [(1, 2.0), (2, 1.0)]
     assert found.data.metrics["seconds"] == 0.5
-    expected = {"seed": "7", "runtime.threads": "1", "download.source": "easy_vqa", "extra.list": "[1, 2]"}
+    expected = {"seed": "7", "runtime.threads": "1", "shards.images_per_shard": "16", "extra.list": "[1, 2]"}
     assert expected.items() <= found.data.params.items()
     tags = found.data.tags
     assert (tags["profile"], tags["prefect.flow_run_id"], tags["dvc.md5"]) == ("tiny", "flow-1", "f" * 32 + ".dir")

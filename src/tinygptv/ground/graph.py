@@ -51,8 +51,14 @@ def input_digests(root: Path, profile: str, step: str) -> dict[str, str]:
 
 def inputs_of(stage: Mapping[str, Any]) -> tuple[str, ...]:
     """The steps whose outputs a stage of ``dvc.yaml`` reads, in the order of the pipeline."""
-    found = {match[1] for dep in stage.get("deps", ()) if (match := re.match(r"data/[^/]+/(\w+)", str(dep)))}
+    found = {step for step, _ in _read(stage)}
     return tuple(step for step in STEPS if step in found)
+
+
+def viewed_by(stage: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those of them of whose output the stage depends on files alone, such as its view, and not on the whole."""
+    whole = {step for step, part in _read(stage) if not part}
+    return tuple(step for step in inputs_of(stage) if step not in whole)
 
 
 def graph_of(root: Path) -> dict[str, tuple[str, ...]]:
@@ -75,6 +81,12 @@ def taken_by_dvc(root: Path, profile: str, step: str, md5: str | None) -> bool:
     recorded = {dep["path"]: dep.get("md5") for dep in entry.get("deps", ())}
     inputs = input_digests(root, profile, step)
     return bool(entry) and all(recorded.get(f"data/{profile}/{name}") == now for name, now in inputs.items())
+
+
+def _read(stage: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The steps and the parts of their outputs, empty for the whole, that a stage's deps name."""
+    found = (re.match(r"data/[^/]+/(\w+)(?:/(.*))?$", str(dep)) for dep in stage.get("deps", ()))
+    return [(match[1], match[2] or "") for match in found if match]
 
 
 def _vars(entry: Mapping[str, Any]) -> dict[str, str]:

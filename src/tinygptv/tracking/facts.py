@@ -12,10 +12,12 @@ from typing import Any
 
 from tinygptv.ground.errors import brief, complain
 from tinygptv.ground.files import canonical
-from tinygptv.ground.graph import inputs_of
+from tinygptv.ground.graph import inputs_of, viewed_by
 
 CONFIG_TAG = "config.sha256"
 INPUTS_TAG = "dvc.inputs"
+VIEWED_TAG = "dvc.viewed"
+"""The inputs of which the step depends on a view: another output with the same view would have done as well."""
 ENVIRONMENT_TAG = "environment"
 ENVIRONMENT_DIGEST_TAG = "environment.sha256"
 USER_TAG = "user"
@@ -31,7 +33,8 @@ def at_start(params: Mapping[str, object], stage: Mapping[str, Any]) -> dict[str
         stage: the step's entry in ``dvc.yaml``.
     """
     inputs = ",".join(inputs_of(stage))  # which digests the run must name, whatever the graph becomes later
-    return {CONFIG_TAG: digest(params), INPUTS_TAG: inputs, USER_TAG: user(), **experiment()}
+    viewed = ",".join(viewed_by(stage))
+    return {CONFIG_TAG: digest(params), INPUTS_TAG: inputs, VIEWED_TAG: viewed, USER_TAG: user(), **experiment()}
 
 
 def experiment() -> dict[str, str]:

@@ -48,9 +48,12 @@ class _Demand:
 
     users: list[str]
     before: int | None = None
+    whole: bool = False
+    """Whether anybody depends on all of it; who depends on a view has read one of several that have that view."""
 
-    def add(self, user: str, time: int | None) -> None:
+    def add(self, user: str, time: int | None, *, whole: bool) -> None:
         self.users.append(user)
+        self.whole |= whole
         self.before = min((value for value in (self.before, time) if value is not None), default=None)
 
 
@@ -85,13 +88,14 @@ class _Walk:
         """A step's links: one, unless parts of the chain have read different outputs of it."""
         demands = self._demands.pop(step, {})
         known = {md5: demand for md5, demand in demands.items() if md5 is not None}
+        whole = {md5: demand for md5, demand in known.items() if demand.whole}
         if demands and not known:
             yield self._without_run(step, None, "no digest of its output is on record")
         for md5, demand in known.items():
-            others = [f"{value} by {_names(other.users)}" for value, other in known.items() if value != md5]
+            others = [f"{value} by {_names(other.users)}" for value, other in whole.items() if value != md5]
             link = self._made(step, md5, demand)
             clash = f"this output of {step} is named by {_names(demand.users)}, but {' and '.join(others)}"
-            yield replace(link, problems=(*link.problems, clash)) if others else link
+            yield replace(link, problems=(*link.problems, clash)) if others and demand.whole else link
 
     def _made(self, step: str, md5: str, demand: _Demand) -> Link:
         """The link of an output, by the newest run that fits."""
@@ -135,13 +139,13 @@ class _Walk:
         tags = run.data.tags
         problems: list[str] = []
         inputs = _inputs(step, run)
-        recorded = tags.get(facts.INPUTS_TAG)
+        recorded, viewed = tags.get(facts.INPUTS_TAG), tags.get(facts.VIEWED_TAG, "").split(",")
         for name in self._graph.get(step, ()) if recorded is None else filter(None, recorded.split(",")):
-            self._demand(name, inputs.get(name), step, run.info.start_time)
+            self._demand(name, inputs.get(name), step, run.info.start_time, whole=name not in viewed)
             if name not in inputs:
                 problems.append(f"its run names no digest of the {name} that it read")
         for name in inputs:
-            self._demand(name, inputs[name], step, run.info.start_time)
+            self._demand(name, inputs[name], step, run.info.start_time, whole=name not in viewed)
         if not self._ended(run):
             problems.append(f"its run did not finish: {run.info.status}")
         if run.info.lifecycle_stage != "active":
@@ -173,10 +177,10 @@ class _Walk:
         """Whether a run ended well, or is the one that asks."""
         return run.info.status == "FINISHED" or run.info.run_id == self._running
 
-    def _demand(self, step: str, md5: str | None, user: str, time: int | None) -> None:
+    def _demand(self, step: str, md5: str | None, user: str, time: int | None, *, whole: bool = True) -> None:
         demand = self._demands.setdefault(step, {}).setdefault(md5, _Demand([]))
         if user not in demand.users:
-            demand.add(user, time)
+            demand.add(user, time, whole=whole)
 
     def _run(self, run_id: str) -> Any | None:
         from mlflow.exceptions import MlflowException
