@@ -1,0 +1,141 @@
+"""A data set of one's own, in LLaVA's form, beside easy-VQA: from its files to the last stage."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from PIL import Image, ImageDraw
+
+from tests.checkouts import Checkout, make_stage1, new_root
+from tinygptv.data.views import open_view
+from tinygptv.ground.file_names import TRAINED
+from tinygptv.ground.files import read_json
+from tinygptv.ground.names import STAGES
+
+SMALL, WHOLE = 12, 200
+TEXTS = 4
+"""Records without a picture."""
+COLOURS = ("red", "green", "blue", "black")
+
+
+def write_pets(root, count):
+    """So many different pictures, each with a conversation about it, and some without."""
+    entries = []
+    for number in range(count):
+        colour = COLOURS[number % len(COLOURS)]
+        picture = Image.new("RGB", (40 + number % 7, 30), "white")
+        ImageDraw.Draw(picture).ellipse((number % 20, 2, 12 + number % 20, 14), fill=colour)
+        picture.putpixel((39, 29), (number % 256, number // 256, 1))  # no two are alike
+        path = root / "pets" / f"{number % 3}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+        said = [("human", "<image>\nWhat colour is it?"), ("gpt", colour), ("human", "Is it round?"), ("gpt", "yes")]
+        turns = [{"from": who, "value": text} for who, text in said]
+        entries.append({"id": number, "image": f"{number % 3}/{number}.png", "conversations": turns})
+    for number in range(TEXTS):
+        turns = [{"from": "human", "value": f"Count to {number}."}, {"from": "gpt", "value": "one two"}]
+        entries.append({"id": f"text-{number}", "conversations": turns})
+    (root / "pets.json").write_text(json.dumps(entries))
+
+
+def with_pets(root, count):
+    """A checkout whose profile has them: trained in every stage, from stage 3 on beside easy-VQA."""
+    made = Checkout(new_root(root))
+    write_pets(made.root, count)
+    made.edit(
+        "\ndata:\n",
+        "\ndata:\n  pets: {format: llava, files: [pets.json], images: pets/, split: {val: 0.2}, licence: CC0-1.0}\n",
+    )
+    made.edit("mixture: {easy_vqa/caption: 1.0}", "mixture: {easy_vqa/caption: 1.0, pets: 1.0}")
+    made.edit("mixture: {easy_vqa/align: 1.0}", "mixture: {easy_vqa/align: 1.0, pets: 1.0}")
+    made.edit("    easy_vqa/vqa: 72\n", "    easy_vqa/vqa: 72\n    pets: 100\n")
+    return made
+
+
+@pytest.fixture
+def small(tmp_path):
+    return with_pets(tmp_path / "checkout", SMALL)
+
+
+def summary_of(made):
+    return read_json(made.data / "shards" / "pets" / "summary.json")
+
+
+def test_from_files_to_shards_and_after_an_edit(small, run, refused):
+    for step in ("download", "shards"):
+        assert run(small, step) == 0
+    summary = summary_of(small)
+    assert (summary["records"], summary["rejected"]) == (SMALL + TEXTS, 0)
+    images = sum(split["images"] for split in summary["splits"].values())
+    assert images == SMALL
+    indexes = {step: open_view(small.data / "shards", step) for step in ("stage1", "stage4", "backbones")}
+    assert {step: sorted(view) for step, view in indexes.items()} == {
+        "stage1": ["easy_vqa", "pets"],
+        "stage4": ["easy_vqa", "pets"],
+        "backbones": ["easy_vqa"],
+    }
+    index = indexes["stage1"]["pets"]["train"]
+    records = [index.record(row) for row in range(len(index))]
+    assert {record.dataset for record, _ in records} == {"pets"}
+    assert sum(image is None for _, image in records) <= TEXTS
+    assert {len(record.turns) for record, image in records if image is not None} == {2}
+
+    before = small.outputs()
+    path = small.root / "pets.json"
+    entries = json.loads(path.read_text())
+    entries[0]["conversations"][1]["value"] = "a red one"
+    path.write_text(json.dumps(entries))
+    refused(small, "shards", "pets.json was changed since `download`", "dvc repro download")
+    for step in ("download", "shards"):
+        assert run(small, step) == 0
+    changed = {name for name, content in small.outputs().items() if before.get(name) != content}
+    assert not [name for name in changed if "easy_vqa" in name]
+    assert len([name for name in changed if name.endswith(".tar")]) == 1
+    assert summary_of(small)["records"] == SMALL + TEXTS
+
+
+def test_what_cannot_be_trained_is_told(small, run, refused):
+    path = small.root / "pets.json"
+    entries = json.loads(path.read_text())
+    entries[3]["image"] = "0/none.png"
+    entries[4]["image"] = "1/4.png"
+    (small.root / "pets" / "1" / "4.png").write_bytes(b"no picture")
+    path.write_text(json.dumps(entries))
+    assert run(small, "download") == 0
+    refused(small, "shards", "data set pets: 2 of 16 records rejected", "the first is 3: its picture '0/none.png'")
+    path.write_text(json.dumps(entries)[:-9])
+    assert run(small, "download") == 0
+    refused(small, "shards", "pets.json, line 1, column", "not valid JSON")
+
+
+def test_pictures_in_one_place_and_no_copy_of_them(small, run):
+    assert run(small, "download") == 0
+    assert {path.suffix for path in (small.data / "download").rglob("*") if path.is_file()} == {".json-lines", ".json"}
+    (small.root / "pets" / "0" / "0.png").unlink()
+    assert run(small, "shards") == 2
+
+
+@pytest.mark.pipeline
+def test_200_pictures_to_the_last_stage(tmp_path, run, patches):
+    raw = with_pets(tmp_path / "raw", WHOLE)
+    for step in ("download", "shards"):
+        assert run(raw, step) == 0
+    assert summary_of(raw)["records"] == WHOLE + TEXTS
+    made = make_stage1(tmp_path / "checkout", raw, patches)
+    for stage in STAGES[1:]:
+        assert run(made, stage) == 0
+    weights = {stage: (made.data / stage / TRAINED).read_bytes() for stage in STAGES}
+    assert len(set(weights.values())) == len(STAGES)
+    features = read_json(made.data / "features" / "views" / "stage4.json")
+    assert sorted(features["sets"]) == ["easy_vqa", "pets"]
+
+    # A picture more: the rows of all others are those that were encoded before.
+    entries = json.loads((made.root / "pets.json").read_text())
+    shutil.copy(made.root / "raw" / "train" / "images" / "0.png", made.root / "pets" / "new.png")
+    entries.append({**entries[0], "id": "new", "image": "new.png"})
+    (made.root / "pets.json").write_text(json.dumps(entries))
+    for step in ("download", "shards", "features", "stage4"):
+        assert run(made, step) == 0
+    assert (made.data / "stage4" / TRAINED).read_bytes() != weights["stage4"]
