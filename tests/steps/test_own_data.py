@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -117,8 +118,7 @@ def test_pictures_in_one_place_and_no_copy_of_them(small, run):
     assert run(small, "shards") == 2
 
 
-@pytest.mark.pipeline
-def test_200_pictures_to_the_last_stage(tmp_path, run, patches):
+def test_200_pictures_to_the_last_stage(tmp_path, run, patches, capsys):
     raw = with_pets(tmp_path / "raw", WHOLE)
     for step in ("download", "shards"):
         assert run(raw, step) == 0
@@ -131,11 +131,15 @@ def test_200_pictures_to_the_last_stage(tmp_path, run, patches):
     features = read_json(made.data / "features" / "views" / "stage4.json")
     assert sorted(features["sets"]) == ["easy_vqa", "pets"]
 
-    # A picture more: the rows of all others are those that were encoded before.
+    # Pictures more, which the other set has too: no row is encoded.
     entries = json.loads((made.root / "pets.json").read_text())
-    shutil.copy(made.root / "raw" / "train" / "images" / "0.png", made.root / "pets" / "new.png")
-    entries.append({**entries[0], "id": "new", "image": "new.png"})
+    for number in range(5):
+        name = f"new-{number}.png"
+        shutil.copy(made.root / "raw" / "train" / "images" / f"{number}.png", made.root / "pets" / name)
+        entries.append({**entries[0], "id": name, "image": name})
     (made.root / "pets.json").write_text(json.dumps(entries))
+    capsys.readouterr()
     for step in ("download", "shards", "features", "stage4"):
         assert run(made, step) == 0
+    assert re.search(r"features: 0 of \d+ rows encoded", capsys.readouterr().out)
     assert (made.data / "stage4" / TRAINED).read_bytes() != weights["stage4"]
