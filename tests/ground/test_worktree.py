@@ -241,3 +241,12 @@ def test_a_worktree_in_which_a_pipeline_works_is_not_moved(with_results, git):
         worktree.prepare(with_results, "tiny", nightly=True)
         other.communicate()
     worktree.prepare(with_results, "other")
+
+
+@pytest.mark.parametrize("root", ["/", "/a", "/home/a/checkout"])
+def test_a_worktree_knows_its_main_checkout(root):
+    main = Path(root)
+    assert worktree.main_of(worktree.folder_of(main, "smoke")) == main
+    assert worktree.main_of(main) == main
+    seen = worktree.output_folders(worktree.folder_of(main, "mine", nightly=True), "smoke", "backbones")
+    assert seen[1:] == worktree.output_folders(main, "smoke", "backbones")

@@ -40,7 +40,8 @@ def folder_of(root: Path, profile: str, *, nightly: bool = False) -> Path:
 
 def main_of(root: Path) -> Path:
     """The main checkout of a worktree; itself of any other checkout."""
-    return root.parents[2] if root.parent == root.parents[2] / STATE / "worktrees" else root
+    state = root.parent.parent
+    return state.parent if (state.name, root.parent.name) == (STATE, "worktrees") else root
 
 
 def output_folders(root: Path, profile: str, step: str) -> list[Path]:
