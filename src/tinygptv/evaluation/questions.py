@@ -32,7 +32,7 @@ class Question:
     """What goes into the task's instruction template: a question, an expression, or nothing."""
     truth: str
     type: str
-    """Its benchmark's kind of question for vqa, empty for the other tasks."""
+    """The kind of question by which its benchmark tells its figures apart; empty: it does not."""
     earlier: tuple[Turn, ...] = ()
     """The record's turns before it: a later question of a conversation is asked after them, as it is trained."""
 
@@ -76,7 +76,7 @@ def list_questions(samples: Iterable[ImageRecord], suites: Mapping[str, Suite]) 
             benchmark=suite.names[record.task],
             content=turn.question,
             truth=turn.answer,
-            type=suite.type_of(turn.question, turn.answer) if record.task == "vqa" else "",
+            type=suite.type_of(record.task, turn.question, turn.answer),
             earlier=record.turns[:place],
         )
         for sample in samples

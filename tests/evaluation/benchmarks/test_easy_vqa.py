@@ -83,4 +83,5 @@ def test_types_divide_the_questions(questions, baselines):
     ],
 )
 def test_question_types(question, truth, expected):
-    assert question_type(question, truth) == expected
+    assert question_type("vqa", question, truth) == expected
+    assert question_type("refer", question, truth) == ""

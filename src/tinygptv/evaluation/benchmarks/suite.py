@@ -19,6 +19,6 @@ class Suite:
     labels: Mapping[str, str]
     """Name of a benchmark → what pictures call it."""
     types: tuple[str, ...]
-    """Kinds of vqa questions, each with a figure of its own."""
-    type_of: Callable[[str, str], str]
-    """Question and true answer → one of ``types``."""
+    """Kinds of questions that have a figure of their own."""
+    type_of: Callable[[Task, str, str], str]
+    """Task, question and true answer → one of ``types``, or nothing."""

@@ -15,7 +15,7 @@ SUITES: dict[str, Suite] = {"easy_vqa": easy_vqa.SUITE}
 LABELS = {name: label for suite in SUITES.values() for name, label in suite.labels.items()}
 """Name of every benchmark, in the order of the reports → what pictures call it."""
 TYPES = tuple(dict.fromkeys(kind for suite in SUITES.values() for kind in suite.types))
-"""Every kind of vqa question, in the order of the reports."""
+"""Every kind of question, in the order of the reports."""
 
 
 def suites_of(data: Mapping[str, DataSet]) -> dict[str, Suite]:
