@@ -104,7 +104,7 @@ SHOWN = {
     "docs/checkpoints.md": ("init: {from: ",),
     "docs/lineage.md": ("registry version <-", "<- quantize"),
     "docs/memory.md": ("stage4: training needs", "Profile paper"),
-    "docs/records.md": ("train-000000.json", "{"),
+    "docs/records.md": ("5af8aad46ad380d52eaa453ed092c706.json", "{", "data:"),
     "docs/remotes.md": ("ERROR: ", "registry "),
     "docs/resume.md": (".state/", "stage4: resume point"),
     "docs/serving.md": ("scrape_configs:", '{"dataframe_split"', '{"predictions"'),
