@@ -158,7 +158,8 @@ class _Rows:
         """Encode the images that wait, with zeros in the places of those that are not there."""
         if self._images:
             self._pixels_BCHW[len(self._images) :] = 0
-            self.found |= zip(self._images, self._encode(self._pixels_BCHW), strict=False)
+            rows_BQD = self._encode(self._pixels_BCHW)
+            self.found |= zip(self._images, rows_BQD[: len(self._images)], strict=True)
             self.encoded += len(self._images)
             self._images = []
 
