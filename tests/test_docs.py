@@ -17,7 +17,7 @@ from typing import get_args
 import pytest
 
 from tests.documents import PAGES, blocks, cells, check, commands, tables
-from tinygptv.config import Config, Task
+from tinygptv.config import Config, Task, parse_entry
 from tinygptv.config.profiles import read_config
 from tinygptv.docs import REFERENCE, RESULTS_BEGIN, RESULTS_END, main, reference
 

@@ -13,7 +13,7 @@ from PIL import Image
 from tinygptv.evaluation.drawing import BLUE, DPI, VERMILLION
 from tinygptv.provenance import batch_picture
 from tinygptv.provenance.batch_picture import CAPTION, CARD_GAP, LINE, LINES, draw
-from tinygptv.provenance.batch_view import END, IMAGE, TEXT, ImageFile, Row, Token
+from tinygptv.provenance.batch_view import END, IMAGE, TEXT, ImageMember, Row, Token
 
 IMAGES = {"wide": Image.new("RGB", (90, 30), "#123456"), "high": Image.new("RGB", (30, 90), "#123456")}
 
@@ -23,7 +23,7 @@ def make_row(answer: list[str], *, question: list[str] | None = None, padding: i
     tokens += [Token(1, text, TEXT, False) for text in (question or ["what", " is", " it", "?"])]
     tokens += [Token(2, text, TEXT, True) for text in answer]
     tokens += [Token(3, "###", END, True)] if answer else []
-    return Row(f"{key}-1", "vqa", ImageFile(key, "train.tar", f"{key}.png", 90, 30, "0"), tuple(tokens), padding)
+    return Row(f"{key}-1", "vqa", ImageMember(key, "train.tar", f"{key}.png", 90, 30, "0"), tuple(tokens), padding)
 
 
 def picture(path: Path, *micro_batches: list[Row], headline: tuple[str, ...] = ("a batch",)) -> np.ndarray:

@@ -38,7 +38,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageFile:
+class ImageMember:
     """Where an image lies in the shards."""
 
     key: str
@@ -58,7 +58,7 @@ class Row:
     record: str
     task: str
     """Entry of the stage's mixture."""
-    image: ImageFile | None
+    image: ImageMember | None
     """None: a text without an image."""
     tokens: tuple[Token, ...]
     padding: int
@@ -124,11 +124,11 @@ class Reader:
     def _text(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
-    def _image(self, place: ImagePlace) -> ImageFile:
+    def _image(self, place: ImagePlace) -> ImageMember:
         tar, sample = self.images[place]
         info = sample.record.image
         assert info is not None, "the place is an image's"
-        return ImageFile(sample.key, f"{place[0]}/{tar.name}", info.file, info.width, info.height, info.sha256)
+        return ImageMember(sample.key, f"{place[0]}/{tar.name}", info.file, info.width, info.height, info.sha256)
 
 
 def read_images(tars: Mapping[ImagePlace, Path]) -> dict[ImagePlace, tuple[Path, ImageSample]]:
