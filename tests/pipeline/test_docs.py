@@ -28,7 +28,7 @@ FOUND = [
 @pytest.fixture(scope="module")
 def ready(clone: Clone) -> Clone:  # noqa: F811
     """With the pictures that the commands name."""
-    (shard,) = (clone.root / "data" / "smoke" / "shards").glob("test-000000.tar")
+    (shard,) = (clone.root / "data" / "smoke" / "shards" / "easy_vqa").glob("test-000000.tar")
     for name, sample in zip(("picture.png", "a.png", "b.png"), read_samples([shard]), strict=False):
         (clone.root / name).write_bytes(sample.image_bytes)
     clone.env["PATH"] = f"{Path(sys.executable).parent}:{clone.env['PATH']}"

@@ -27,7 +27,7 @@ def ask(capfd):
 
 @pytest.fixture
 def picture(with_shards, tmp_path):
-    sample = next(iter(read_samples([with_shards.data / "shards" / "test-000000.tar"])))
+    sample = next(iter(read_samples([with_shards.data / "shards" / "easy_vqa" / "test-000000.tar"])))
     path = tmp_path / "picture.png"
     path.write_bytes(sample.image_bytes)
     return path

@@ -18,7 +18,6 @@ from transformers import (
     PhiForCausalLM,
 )
 
-from tests.checkouts import VAL_IMAGES
 from tinygptv.ground.files import sha256_file
 from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.model.upstream.pins import COMMAND, PINS
@@ -87,7 +86,7 @@ def test_published_backbones_depend_on_no_shard(published, shards_checkout, run)
     view = published.data / "shards" / "views" / "backbones.json"
     assert run(published, "shards") == 0
     before = view.read_bytes()
-    published.edit(f"val_images: {VAL_IMAGES}", f"val_images: {VAL_IMAGES - 1}")
+    published.edit("val: 0.1", "val: 0.3")
     shards = (published.data / "shards" / "summary.json").read_bytes()
     assert run(published, "shards") == 0
     assert view.read_bytes() == before
@@ -96,9 +95,10 @@ def test_published_backbones_depend_on_no_shard(published, shards_checkout, run)
 
 def test_stand_ins_depend_on_the_training_shards(shards_checkout):
     shards = shards_checkout.data / "shards"
-    digests = json.loads((shards / "summary.json").read_bytes())["digests"]
+    summary = json.loads((shards / "easy_vqa" / "summary.json").read_bytes())
     told = json.loads((shards / "views" / "backbones.json").read_bytes())
-    assert told == {tar: digest for tar, digest in digests.items() if tar.startswith("train-")} != {}
+    blocks = {tar: digest for tar, digest in summary["digests"].items() if tar.startswith("train-")}
+    assert blocks and told == {"easy_vqa": {"train": {"index": summary["indexes"]["train"], "blocks": blocks}}}
 
 
 def test_changed_weights_are_refused(published, refused):
