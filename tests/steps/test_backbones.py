@@ -86,7 +86,7 @@ def test_published_backbones_depend_on_no_shard(published, shards_checkout, run)
     view = published.data / "shards" / "views" / "backbones.json"
     assert run(published, "shards") == 0
     before = view.read_bytes()
-    published.edit("val: 0.1", "val: 0.3")
+    published.edit(f"val: {published.config.data['easy_vqa'].split['val']}", "val: 0.35")
     shards = (published.data / "shards" / "summary.json").read_bytes()
     assert run(published, "shards") == 0
     assert view.read_bytes() == before
