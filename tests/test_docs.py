@@ -49,7 +49,7 @@ def test_values_come_from_the_profiles(tmp_path):
     tiny.write_text("runtime: {threads: 2}\nstage1: {epochs: 3}\nstage2: {epochs: 4}\n")
     text = reference(tmp_path)
     assert "| `threads` | whole number | ≥ 1 | CPU threads of torch; part of what decides the bits. | `2` |" in text
-    assert "| `epochs` | whole number | ≥ 1 | Epochs. | `3` / `4` / - / - |" in text
+    assert "begin from, byte for byte. | `3` / `4` / - / - |" in text
     assert "paper |" not in text
 
 
@@ -102,6 +102,7 @@ CODES = {"tinygptv plan --profile paper --gpu 8 --json": 1, "tinygptv doctor": 1
 SHOWN = {
     "README.md": ("configs/ ",),
     "docs/checkpoints.md": ("init: {from: ",),
+    "docs/data.md": ("data:", "stage4: data set", "["),
     "docs/lineage.md": ("registry version <-", "<- quantize"),
     "docs/memory.md": ("stage4: training needs", "Profile paper"),
     "docs/records.md": ("5af8aad46ad380d52eaa453ed092c706.json", "{", "data:"),

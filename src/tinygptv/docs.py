@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -30,6 +30,8 @@ REFERENCE = Path("docs") / "configuration.md"
 README = Path("README.md")
 RESULTS_BEGIN, RESULTS_END = "<!-- results: python -m tinygptv.docs -->", "<!-- end of results -->"
 MISSING = object()
+EACH = "NAME"
+"""Stands for the names that a profile itself gives; the values shown are those of the first."""
 
 HEAD = """\
 # Configuration
@@ -108,8 +110,9 @@ def _groups(cls: type[BaseModel], paths: list[Keys]) -> Iterator[tuple[list[Keys
     by_class: dict[type[BaseModel], list[Keys]] = {}
     for path in paths:
         for name, field in cls.model_fields.items():
+            named = (EACH,) if get_origin(field.annotation) is dict else ()
             for child in _schemas(field):
-                by_class.setdefault(child, []).append((*path, _key(name, field)))
+                by_class.setdefault(child, []).append((*path, _key(name, field), *named))
     for section, found in by_class.items():
         yield found, section
 
@@ -175,9 +178,12 @@ def _values(profile: Any, paths: list[Keys]) -> str:
 
 def _lookup(profile: Any, path: Keys) -> Any:
     for key in path:
-        if not isinstance(profile, Mapping) or key not in profile:
+        if key == EACH and isinstance(profile, Mapping) and profile:
+            profile = next(iter(profile.values()))
+        elif isinstance(profile, Mapping) and key in profile:
+            profile = profile[key]
+        else:
             return MISSING
-        profile = profile[key]
     return profile
 
 

@@ -9,7 +9,7 @@ import string
 import pytest
 
 from tinygptv.config import DataSet
-from tinygptv.data.manifest import Manifest, RawFile, write_manifest
+from tinygptv.data.manifest import RawManifest, RawFile, write_manifest
 from tinygptv.data.source import raw_files
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import sha256_file
@@ -25,7 +25,7 @@ def test_every_name_is_found_and_no_other(tmp_path, count):
     names = {"".join(draw.choices(string.ascii_letters + '/ .ä猫"\\\n', k=draw.randint(1, 30))) for _ in range(count)}
     files = listed(names)
     write_manifest(tmp_path / "m", files)
-    manifest = Manifest(tmp_path / "m")
+    manifest = RawManifest(tmp_path / "m")
     assert list(manifest) == files
     assert [manifest.find(file.name) for file in files] == files
     for name in ("", "\U0010ffff", *(f"{name}!" for name in sorted(names)[:50])):
@@ -35,13 +35,13 @@ def test_every_name_is_found_and_no_other(tmp_path, count):
 def test_names_longer_than_what_is_read_at_once(tmp_path):
     files = listed([letter * 9000 for letter in "abc"])
     write_manifest(tmp_path / "m", files)
-    assert [Manifest(tmp_path / "m").find(file.name) for file in files] == files
+    assert [RawManifest(tmp_path / "m").find(file.name) for file in files] == files
 
 
 def test_below_a_folder(tmp_path):
     write_manifest(tmp_path / "m", listed(["a", "b/1", "b/2", "b/c/3", "b0", "c"]))
-    assert [file.name for file in Manifest(tmp_path / "m").below("b/")] == ["b/1", "b/2", "b/c/3"]
-    assert list(Manifest(tmp_path / "m").below("d")) == []
+    assert [file.name for file in RawManifest(tmp_path / "m").below("b/")] == ["b/1", "b/2", "b/c/3"]
+    assert list(RawManifest(tmp_path / "m").below("d")) == []
 
 
 def test_one_digest_tells_names_and_contents_and_the_order_of_names_is_that_of_the_walk(tmp_path):
@@ -58,7 +58,7 @@ def test_one_digest_tells_names_and_contents_and_the_order_of_names_is_that_of_t
 
 def test_a_missing_or_damaged_manifest_is_named(tmp_path):
     with pytest.raises(DataError, match="dvc repro download"):
-        Manifest(tmp_path / "m")
+        RawManifest(tmp_path / "m")
     (tmp_path / "m").write_text('{"name": "a"}\n')
     with pytest.raises(DataError, match="damaged"):
-        Manifest(tmp_path / "m").find("a")
+        RawManifest(tmp_path / "m").find("a")

@@ -15,7 +15,7 @@ SET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 
 class DataSet(Section):
-    """One data set: its files, what they are, and what of them is held out."""
+    """A data set: its files, what they are, and what of them is held out. `NAME` is what mixtures call it."""
 
     format: str = Field(description="Form of the files; docs/data.md has a section on each.")
     files: tuple[str, ...] = Field(default=(), description="Files that hold the records, from the checkout on.")

@@ -37,7 +37,7 @@ class RawFile:
     sha256: str
 
 
-class Manifest:
+class RawManifest:
     """The raw files of a data set, opened for searching."""
 
     def __init__(self, path: Path) -> None:

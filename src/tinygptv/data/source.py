@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from tinygptv.config.formats import FORMATS
-from tinygptv.data.manifest import Manifest
+from tinygptv.data.manifest import RawManifest
 from tinygptv.ground import digests
 from tinygptv.ground.errors import ConfigError, DataError
 
@@ -59,7 +59,7 @@ class Source:
     """The files that hold records, in the order of the profile; none of a package, whose files are below ``images``."""
     images: Path
     """The folder that names of images are relative to; of a package: the folder of its files."""
-    manifest: Manifest
+    manifest: RawManifest
     """What ``download`` saw."""
     prefix: str
     """What stands in the manifest before the names of what is below ``images``."""
@@ -123,7 +123,7 @@ def open_source(name: str, settings: DataSet, root: Path, manifest: Path) -> Sou
     Raises:
         DataError: a file with records is not what ``download`` saw.
     """
-    seen, packaged = Manifest(manifest), _packaged(settings, root)
+    seen, packaged = RawManifest(manifest), _packaged(settings, root)
     if packaged is not None:
         return Source(name, settings, (), packaged, seen, "")
     files = {file: path for listed in settings.files for file, path in _listed(listed, root)}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tinygptv.config import DataSet
-from tinygptv.data.manifest import Manifest, RawFile, manifest_path, write_manifest
+from tinygptv.data.manifest import RawManifest, RawFile, manifest_path, write_manifest
 from tinygptv.data.source import raw_files
 from tinygptv.ground.digests import DigestMemory
 from tinygptv.ground.errors import DataError
@@ -39,7 +39,7 @@ def run(context: StepContext) -> None:
     """Tell what ``same_as_before`` found."""
     for name in context.config.data:
         files = sizes = 0
-        for file in Manifest(manifest_path(context.out, name)):
+        for file in RawManifest(manifest_path(context.out, name)):
             files, sizes = files + 1, sizes + file.size
         context.run.metrics({f"{name}.files": files, f"{name}.bytes": sizes})
         print(f"{name}: {files:,} files, {sizes:,} bytes")
