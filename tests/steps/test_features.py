@@ -86,9 +86,8 @@ def test_a_set_has_rows_at_the_resolutions_of_its_stages(
         for name in names:
             index = RecordIndex(sets.data / "shards" / name / "train.arrow")
             reader.check(name, {number: tar for number, (tar, _) in index.blocks.items()})
-            blocks = [int(block) for part in index.column("block", range(len(index))) for block in part]
-            images = [(name, block, index.image(row)) for row, block in enumerate(blocks)]
-            rows_BQD = reader.batch([image for image in images if image[2] is not None])
+            images = [index.place(row) for row in range(len(index))]
+            rows_BQD = reader.batch([image for image in images if image is not None])
             assert len(rows_BQD) == len({tuple(row_QD.flatten().tolist()) for row_QD in rows_BQD})
     assert "dogs" not in read_json(sets.data / "features" / "views" / "stage3.json")["sets"]
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class Missing:
     """Blocks that are to be made of one tar."""
 
     tar: Tar
@@ -46,9 +46,9 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A job that is done; its blocks lie in the store."""
+    """What was missing; its blocks lie in the store."""
 
-    job: Job
+    missing: Missing
     encoded: int
     """Rows that no earlier block had."""
 
@@ -92,7 +92,7 @@ def make_missing(
     context: StepContext,
     store: FeatureStore,
     tars: Mapping[str, Sequence[Tar]],
-    work: Callable[[], Callable[[Job], Done]],
+    work: Callable[[], Callable[[Missing], Done]],
 ) -> int:
     """Make the blocks that the store lacks.
 
@@ -120,16 +120,17 @@ def make_missing(
     with Progress(context.step, total, made, unit="image") as progress:
         for of_set in tars.values():  # one after the other: what they share is encoded in the first
             todo = [tar for tar in of_set if tar in lacking]
-            jobs = (Job(tar, tuple(store.new(tar, size) for size in lacking[tar])) for tar in todo)
-            for done in run_blocks(opened, jobs, workers):
-                for block in done.job.blocks:
-                    store.remember(done.job.tar, block.image_size)
-                encoded, made = encoded + done.encoded, made + done.job.tar.samples
+            missing = (Missing(tar, tuple(store.new(tar, size) for size in lacking[tar])) for tar in todo)
+            for done in run_blocks(opened, missing, workers):
+                tar = done.missing.tar
+                for block in done.missing.blocks:
+                    store.remember(tar, block.image_size)
+                encoded, made = encoded + done.encoded, made + tar.samples
                 progress.update(made)
     return encoded
 
 
-def prepare(config: Config, seed: int, backbones: Path, encoder: str) -> Callable[[Job], Done]:
+def prepare(config: Config, seed: int, backbones: Path, encoder: str) -> Callable[[Missing], Done]:
     """What a process makes blocks with.
 
     Args:
@@ -145,16 +146,16 @@ def prepare(config: Config, seed: int, backbones: Path, encoder: str) -> Callabl
     return partial(make, row_maker(config, backbones, sizes, device), encoder)
 
 
-def make(maker: RowMaker, encoder: str, job: Job) -> Done:
+def make(maker: RowMaker, encoder: str, missing: Missing) -> Done:
     """Make the blocks of a tar and put them into the store."""
     with ExitStack() as stack:
         wanted = {
-            block: Wanted(block.image_size, stack.enter_context(block.place()), block.known) for block in job.blocks
+            block: Wanted(block.image_size, stack.enter_context(block.place()), block.known) for block in missing.blocks
         }
-        made = maker.make(job.tar.path, job.tar.sha256, encoder, wanted.values())
+        made = maker.make(missing.tar.path, missing.tar.sha256, encoder, wanted.values())
         for block, file in wanted.items():
             block.keep(file.path, made[block.image_size].images)
-    return Done(job, sum(of_size.encoded for of_size in made.values()))
+    return Done(missing, sum(of_size.encoded for of_size in made.values()))
 
 
 def resolutions(config: Config) -> dict[str, tuple[int, ...]]:
