@@ -9,7 +9,7 @@ import string
 import pytest
 
 from tinygptv.config import DataSet
-from tinygptv.data.manifest import RawManifest, RawFile, write_manifest
+from tinygptv.data.manifest import RawFile, RawManifest, write_manifest
 from tinygptv.data.source import raw_files
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import sha256_file

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tinygptv.config import DataSet
-from tinygptv.data.manifest import RawManifest, RawFile, manifest_path, write_manifest
+from tinygptv.data.manifest import RawFile, RawManifest, manifest_path, write_manifest
 from tinygptv.data.source import raw_files
 from tinygptv.ground.digests import DigestMemory
 from tinygptv.ground.errors import DataError
