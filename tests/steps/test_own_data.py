@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
+from dvc.repo import Repo
 from PIL import Image, ImageDraw
 
-from tests.checkouts import Checkout, make_stage1, new_root
+from tests.checkouts import ROOT, Checkout, make_stage1, new_root
 from tinygptv.data.views import open_view
 from tinygptv.ground.file_names import TRAINED
 from tinygptv.ground.files import read_json
@@ -116,6 +119,75 @@ def test_pictures_in_one_place_and_no_copy_of_them(small, run):
     assert {path.suffix for path in (small.data / "download").rglob("*") if path.is_file()} == {".json-lines", ".json"}
     (small.root / "pets" / "0" / "0.png").unlink()
     assert run(small, "shards") == 2
+
+
+@pytest.fixture
+def dvc_sees(tmp_path, run, monkeypatch):
+    """``dvc_sees(checkout)``: run ``download``, and ``shards`` if it must; the steps behind it that must run again."""
+
+    def changed(repo):
+        status = [
+            (stage.name, change) for stage in repo.index.stages for change in stage.status().get(stage.addressing, [])
+        ]
+        return {name for name, change in status if "changed deps" in change} - {"download"}
+
+    def ask(made):
+        assert run(made, "download") == 0
+        with Repo(str(made.root)) as repo, repo.lock:
+            if "shards" not in changed(repo):
+                return changed(repo)
+        assert run(made, "shards") == 0
+        with Repo(str(made.root)) as repo, repo.lock:
+            return changed(repo)  # of the lock, which has the former shards
+
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    return ask
+
+
+@pytest.fixture
+def finished(tmp_path, run, monkeypatch):
+    """A checkout of which DVC has every result: of ``download`` and ``shards`` the real ones, the others stand in."""
+    made = with_pets(tmp_path / "checkout", SMALL)
+    made.edit("    pets: 100\n", "")  # stages 1 to 3 alone
+    for name in ("src", "configs/backbones.lock.json"):
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, made.root / name)
+    subprocess.run(["git", "init", "-q"], cwd=made.root, check=True)
+    monkeypatch.chdir(made.root)
+    Repo.init(str(made.root)).close()
+    for step in ("download", "shards"):
+        assert run(made, step) == 0
+    with Repo(str(made.root)) as repo:
+        for output in (*repo.index.outs, *(dep for stage in repo.index.stages for dep in stage.deps)):
+            path = Path(output.fs_path)
+            if not path.exists():
+                made_up = path if path.suffix else path / "manifest.json"
+                made_up.parent.mkdir(parents=True, exist_ok=True)
+                made_up.write_text(path.name)
+        repo.commit(force=True)
+    return made
+
+
+def test_what_runs_again_after_an_edit_of_the_data(finished, dvc_sees):
+    assert dvc_sees(finished) == set()
+    path = finished.root / "pets.json"
+    path.write_text(path.read_text().replace('"one two"', '"one"', 1))
+    after = {"shards", "features", "stage1", "stage2", "stage3", "evaluate", "quantize"}
+    assert dvc_sees(finished) == after, "neither stage 4 nor the stand-ins use the set"
+
+
+def test_a_picture_that_no_record_names_changes_no_shards(finished, dvc_sees):
+    (finished.root / "pets" / "more.png").write_bytes(b"")
+    assert dvc_sees(finished) == {"shards"}
+
+
+def test_a_set_that_stage_4_gets_concerns_no_earlier_stage(finished, dvc_sees):
+    finished.edit("    easy_vqa/vqa: 72\n", "    easy_vqa/vqa: 71\n")
+    assert dvc_sees(finished) == {"stage4"}, "a weight decides no shards"
+    finished.edit("    easy_vqa/vqa: 71\n", "    easy_vqa/vqa: 72\n    more: 3\n")
+    finished.edit("\ndata:\n", "\ndata:\n  more: {format: llava, files: [more.json], images: pets, licence: MIT}\n")
+    shutil.copy(finished.root / "pets.json", finished.root / "more.json")
+    assert dvc_sees(finished) == {"shards", "features", "stage4", "evaluate", "quantize"}
 
 
 def test_200_pictures_to_the_last_stage(tmp_path, run, patches, capsys):
