@@ -9,8 +9,6 @@ import signal
 import pytest
 from safetensors.torch import load_file, save_file
 
-from tinygptv.data.shards import read_samples, write_shards
-from tinygptv.data.summary import tars
 from tinygptv.ground.files import sha256_file, write_json
 from tinygptv.steps.harness import StepContext
 from tinygptv.training import resume
@@ -100,7 +98,7 @@ def change_the_seed(checkout):
 
 
 def change_the_data(checkout):
-    path = checkout.data / "shards" / "summary.json"
+    path = checkout.data / "shards" / "views" / "stage1.json"
     path.write_text(path.read_text() + " ")
 
 
@@ -260,8 +258,8 @@ def test_a_manifest_that_is_not_json(checkout, refused, content):
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "missing"])
-def test_damaged_feature_shard(checkout, refused, damage):
-    path = sorted((checkout.data / "features" / "32").glob("*.tar"))[0]
+def test_damaged_features(checkout, refused, damage):
+    path = min((checkout.data / "features" / "32" / "easy_vqa").glob("*.safetensors"))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
     if damage == "missing":
@@ -272,34 +270,27 @@ def test_damaged_feature_shard(checkout, refused, damage):
     refused(checkout, "stage1", str(path), "dvc checkout", "dvc repro -f -s features")
 
 
-def test_damaged_shard_under_training(checkout, refused):
-    path = sorted((checkout.data / "shards").glob("train-*.tar"))[0]
+@pytest.mark.parametrize("part", ["train-000000.tar", "train.arrow"])
+def test_damaged_shards_under_training(checkout, refused, part):
+    path = checkout.data / "shards" / "easy_vqa" / part
     path.write_bytes(path.read_bytes()[:5000])
-    refused(checkout, "stage1", str(path), "cut off", "dvc checkout")
+    refused(checkout, "stage1", str(path), "is damaged", "dvc checkout")
 
 
-def test_no_training_shards(checkout, refused):
-    folder = checkout.data / "shards"
-    for path in sorted(folder.glob("train-*.tar"), reverse=True):
-        path.unlink()
-    refused(checkout, "features", f"{path} is missing", "dvc checkout", "dvc repro -f -s shards")
-    write_shards(folder, "train", [], images_per_shard=16)
-    refused(checkout, "features", "data/smoke/shards holds no train-*.tar", "dvc repro shards")
+def test_features_of_a_block_that_the_shards_no_longer_have(checkout, refused):
+    """As after a change of the shards that `features` has not seen: one line, before the first step."""
+    path = checkout.data / "features" / "views" / "stage1.json"
+    view = json.loads(path.read_bytes())
+    del view["sets"]["easy_vqa"]["1"]
+    write_json(path, view)
+    refused(checkout, "stage1", "train-000001.safetensors is not of the shards that are there", "dvc repro features")
 
 
-def test_shards_of_ones_own_are_trained_on(checkout, run):
-    """What `write_shards` leaves is what the steps after `shards` ask for; a second, smaller write is what counts."""
-    folder = checkout.data / "shards"
-    samples = list(read_samples(tars(folder, "train-*.tar")))
-    shutil.rmtree(folder)
-    for some in (samples, samples[:12]):
-        write_shards(folder, "train", some, images_per_shard=4)
-    for step in ("features", "stage1"):
-        assert run(checkout, step) == 0
-    assert json.loads((checkout.data / "features" / "manifest.json").read_bytes())["images"] == 12
-    trained = json.loads((checkout.data / "stage1" / "cuts.json").read_bytes())
-    captions = [r for sample in samples[:12] for r in sample.record.records if r.task == "caption"]
-    assert trained["caption"]["answers"] == len(captions)
+@pytest.mark.parametrize("step", ["shards", "features"])
+def test_a_view_is_missing(checkout, refused, step):
+    path = checkout.data / step / "views" / "stage1.json"
+    path.unlink()
+    refused(checkout, "stage1", f"{path} is missing", f"dvc repro {step}")
 
 
 def test_a_loss_that_is_not_finite_stops_the_stage(checkout, refused, monkeypatch):

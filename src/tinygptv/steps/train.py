@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.data.fit import COUNTS
-from tinygptv.ground.file_names import CUTS, HISTORY, INIT_FOLDER, MANIFEST, TRACE, TRAINED, view_of
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.file_names import CUTS, HISTORY, IMAGE_ENCODER, INIT_FOLDER, MANIFEST, TRACE, TRAINED, view_of
 from tinygptv.ground.files import read_json, sha256_file, write_json, write_text
 from tinygptv.ground.progress import Progress
 
@@ -45,6 +46,8 @@ def run(context: StepContext) -> None:
     plan.check(config, name, *plan.device_here(config.runtime))
     backbones, view = context.input("backbones"), view_of(name)
     shards, features = context.input("shards", view), context.input("features", view)
+    digests = weights.backbone_digests(backbones)
+    check_features(read_json(features / view), digests)
     device = runtime.prepare(config.runtime, context.seed)
     batches = stage_batches(config, name, context.seed, shards=shards, backbones=backbones, features=features)
     print("\n".join(f"{name}: {line}" for line in batches.mixing().splitlines()))
@@ -57,7 +60,7 @@ def run(context: StepContext) -> None:
     manifest: dict[str, Any] = {
         "stage": name,
         "parent": {"stage": parent.stage, "sha256": parent.sha256} if parent else None,
-        "backbones": weights.backbone_digests(backbones),
+        "backbones": digests,
         "features": sha256_file(features / view),
         "trainable": table.trainable,
         "seed": context.seed,
@@ -202,3 +205,13 @@ def load_model(
     model.projector.to(device)
     model.language_model.to(device)
     return model, table, manifest
+
+
+def check_features(view: dict[str, Any], backbones: dict[str, str]) -> None:
+    """Features must come from the image encoder at hand.
+
+    Raises:
+        DataError: they were computed by another one.
+    """
+    if view.get(IMAGE_ENCODER) != backbones[IMAGE_ENCODER]:
+        raise DataError("the cached features come from another image encoder; run `dvc repro features`")

@@ -12,9 +12,6 @@ from tinygptv.data.in_loop import PixelReader, encoded
 from tinygptv.data.loading import load
 from tinygptv.data.mixture import entries_of
 from tinygptv.data.views import open_view
-from tinygptv.ground.errors import DataError
-from tinygptv.ground.file_names import IMAGE_ENCODER
-from tinygptv.ground.files import sha256_file
 from tinygptv.model.encoding import Pixels, encoder_of
 from tinygptv.model.processing import build_image_processor, read_tokenizer
 from tinygptv.training.randomness import random_state, set_random_state
@@ -41,15 +38,14 @@ def stage_batches(
         features: output of the step ``features``.
 
     Raises:
-        DataError: an index or the features are missing, damaged or of another image encoder, or an entry of the mixture
-            has no records.
+        DataError: an index or the features are missing or damaged, or an entry of the mixture has no records.
         CheckpointError: there is no tokenizer.
     """
     stage, qformer = config.stage(name), config.model.qformer
     indexes = open_view(shards, name)
     return StageBatches(
         entries_of(name, stage, config.data, indexes),
-        _pixels(stage, indexes) if stage.features == "in_loop" else _cached(name, features, backbones),
+        _pixels(stage, indexes) if stage.features == "in_loop" else FeatureReader(features, name),
         read_tokenizer(backbones),
         stage,
         name=name,
@@ -83,13 +79,6 @@ def steps_of(
     encode = encoder_of(config, backbones, device)
     set_random_state(drawn)  # making a model draws numbers; dropout shall have those that it has beside cached features
     return encoded(steps, encode, config.features.batch_size)
-
-
-def _cached(name: str, features: Path, backbones: Path) -> FeatureReader:
-    reader = FeatureReader(features, name)
-    if reader.encoder != sha256_file(backbones / IMAGE_ENCODER):
-        raise DataError("the cached features come from another image encoder; run `dvc repro features`")
-    return reader
 
 
 def _pixels(stage: Stage, indexes: Mapping[str, Mapping[str, RecordIndex]]) -> PixelReader:
