@@ -54,6 +54,15 @@ def test_absolute_places(root, tmp_path_factory):
     assert source.image("3.png").path == away / "3.png"
 
 
+def test_a_worktree_finds_what_is_not_in_git_in_the_main_checkout(root):
+    worktree = root / ".state" / "worktrees" / "cats"
+    (worktree / "sets").mkdir(parents=True)
+    (worktree / "sets" / "cats.json").write_text("committed")
+    source = opened(worktree, cats(files=("sets/cats.json",), images="pictures"))
+    assert source.files == (worktree / "sets/cats.json",)
+    assert source.image("1.png").path == root / "pictures" / "1.png"
+
+
 def test_a_picture_is_found_by_its_name(root):
     source = opened(root, cats(files=("sets/cats.json",), images="pictures"))
     image = source.image("x/2.png")

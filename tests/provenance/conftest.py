@@ -48,6 +48,7 @@ if step == "evaluate":
 out.mkdir(parents=True)
 if step == "shards":
     tensors(out / "train.safetensors", [float(n) for n in range(size)])
+    (out / "view.json").write_text("{}")
 else:
     source = data / ("shards/train.safetensors" if step == "stage1" else "stage1/trained.safetensors")
     made = [value * 2 for value in values(source)]
@@ -66,7 +67,7 @@ stages:
     outs: ["data/${profile}/shards"]
   stage1:
     cmd: '"$TINYGPTV_PYTHON" scripts/step.py stage1 ${profile}'
-    deps: [src/code.py, "data/${profile}/shards", "data/${profile}/shards/train.safetensors"]
+    deps: [src/code.py, "data/${profile}/shards/view.json"]
     outs: ["data/${profile}/stage1"]
   stage2:
     cmd: '"$TINYGPTV_PYTHON" scripts/step.py stage2 ${profile}'

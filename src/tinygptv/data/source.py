@@ -15,6 +15,7 @@ from tinygptv.config.formats import FORMATS
 from tinygptv.data.manifest import RawManifest
 from tinygptv.ground import digests
 from tinygptv.ground.errors import ConfigError, DataError
+from tinygptv.ground.worktree import main_of
 
 if TYPE_CHECKING:
     from tinygptv.config import DataSet
@@ -131,7 +132,7 @@ def open_source(name: str, settings: DataSet, root: Path, manifest: Path) -> Sou
         found = seen.find(file)
         if found is None or found.sha256 != digests.sha256(path):
             raise DataError(f"data set {name}: {path} was changed since `download`; run `dvc repro download`")
-    return Source(name, settings, tuple(files.values()), root / settings.images, seen, _prefix(settings))
+    return Source(name, settings, tuple(files.values()), _place(settings.images, root), seen, _prefix(settings))
 
 
 def _packaged(settings: DataSet, root: Path) -> Path | None:
@@ -145,7 +146,7 @@ def _packaged(settings: DataSet, root: Path) -> Path | None:
 
 def _listed(name: str, root: Path) -> Iterator[tuple[str, Path]]:
     """An entry of ``files``: a file, or all below a folder."""
-    path = root / name
+    path = _place(name, root)
     if path.is_dir():
         yield from _below(path, f"{name.rstrip('/')}/")
     elif path.is_file():
@@ -154,8 +155,14 @@ def _listed(name: str, root: Path) -> Iterator[tuple[str, Path]]:
         raise DataError(f"{path} is missing; correct `files` of the data set")
 
 
+def _place(name: str, root: Path) -> Path:
+    """Where a raw file or folder is. It need not be in git, so that a worktree finds it in the main checkout."""
+    own = root / name
+    return own if own.exists() or main_of(root) == root else main_of(root) / name
+
+
 def _folder(settings: DataSet, root: Path) -> Path:
-    if not (folder := root / settings.images).is_dir():
+    if not (folder := _place(settings.images, root)).is_dir():
         raise DataError(f"{folder} is no folder; correct `images` of the data set")
     return folder
 

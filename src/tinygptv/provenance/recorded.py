@@ -46,11 +46,11 @@ def read_dvc_lock(path: Path) -> dict[str, LockedStep]:
     try:
         stages = {str(name): entry for name, entry in content["stages"].items()}
         outputs = {name: _recorded(entry.get("outs", ())) for name, entry in stages.items()}
-        made = {item.path for items in outputs.values() for item in items}
+        made = [item for items in outputs.values() for item in items]
         return {
             name: LockedStep(
                 name=name,
-                inputs=tuple(item for item in _recorded(entry.get("deps", ())) if item.path in made),
+                inputs=_inputs(_recorded(entry.get("deps", ())), made),
                 outputs=outputs[name],
                 params=entry.get("params", {}),
             )
@@ -58,6 +58,14 @@ def read_dvc_lock(path: Path) -> dict[str, LockedStep]:
         }
     except (AttributeError, KeyError, TypeError) as error:
         raise UserError(f"{path} is not a lock file of DVC ({error}); run the pipeline again") from None
+
+
+def _inputs(deps: tuple[Recorded, ...], made: list[Recorded]) -> tuple[Recorded, ...]:
+    """The outputs that a step reads; where it depends on a file of one, such as its view, the whole that has that file."""
+    outputs = {item.path: item for item in made}
+    whole = {dep.path: dep for dep in deps if dep.path in outputs}
+    viewed = {item.path: item for item in made for dep in deps if dep.path.startswith(f"{item.path}/")}
+    return tuple((viewed | whole).values())
 
 
 def _recorded(entries: Iterable[dict[str, Any]]) -> tuple[Recorded, ...]:
