@@ -40,6 +40,17 @@ def test_completed_up_to_date_cached_and_forced(project, run, capsys):
     assert run("zebra", "p4", force=("zebra",)).state == "Completed"
 
 
+def test_a_step_that_looks_each_time_and_finds_nothing_new_is_up_to_date(project, run):
+    graph = project / "dvc.yaml"
+    looked_at = 'outs: [{"data/${profile}/zebra": {persist: true}}]\n    always_changed: true'
+    graph.write_text(graph.read_text().replace('outs: ["data/${profile}/zebra"]', looked_at))
+    assert run("zebra").state == "Completed"
+    (project / "end-zebra").write_text("exit 0")  # before it writes anything
+    again = run("zebra", "p2")
+    assert any("zebra at work" in line for line in run.lines)
+    assert (again.state, again.url) == ("UpToDate", "http://mlflow/zebra")
+
+
 def test_a_failure_shows_the_step_s_own_line(project, run):
     (project / "stop-zebra").write_text("1")
     outcome = run("zebra")

@@ -61,7 +61,7 @@ def read_dvc_lock(path: Path) -> dict[str, LockedStep]:
 
 
 def _inputs(deps: tuple[Recorded, ...], made: list[Recorded]) -> tuple[Recorded, ...]:
-    """The outputs that a step reads; where it depends on a file of one, such as its view, the whole that has that file."""
+    """The outputs that a step reads; where it depends on a file of one, such as its view, the whole one."""
     outputs = {item.path: item for item in made}
     whole = {dep.path: dep for dep in deps if dep.path in outputs}
     viewed = {item.path: item for item in made for dep in deps if dep.path.startswith(f"{item.path}/")}
