@@ -217,6 +217,7 @@ def test_a_conversation_that_is_none_is_refused_with_its_turn(refuse, conversati
         (entry(id=1.5), "`id` must be text or a whole number, not a number"),
         (entry(id=True), "not true or false"),
         (entry(video="a.mp4"), "is about a video"),
+        (entry(image="x" * 100_000), "xxx' is not in the folder"),
         (entry(system_prompt=3), "`system_prompt` must be text"),
     ],
 )

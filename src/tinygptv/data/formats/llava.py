@@ -45,8 +45,9 @@ def read(source: Source) -> Iterator[Found | Rejection]:
                     told = _own_name(content) or told
                     yield from _records(names.of(content), content, source)
                 except RecordError as error:
-                    shown = told if told.isprintable() else ascii(told)
-                    yield {"id": shown[:MAX_NAME], "reason": error.reason}
+                    yield _rejection(told, error.reason)
+                except RecursionError:
+                    yield _rejection(told, "is nested too deeply")
 
 
 def _records(name: str, content: dict[str, Any], source: Source) -> Iterator[Found]:
@@ -65,6 +66,11 @@ def _records(name: str, content: dict[str, Any], source: Source) -> Iterator[Fou
         asked = Turn(turn.question if takes_question(task) else "", turn.answer)
         of_turn = name if len(turns) == 1 else f"{name}-{number}"
         yield Found(Record(of_turn, task, (asked,), _boxes((asked,))), image)
+
+
+def _rejection(name: str, reason: str) -> Rejection:
+    shown = name[:MAX_NAME] if name.isprintable() else ascii(name)[:MAX_NAME]
+    return {"id": shown, "reason": reason}
 
 
 def _object(item: JsonItem) -> dict[str, Any]:
@@ -121,7 +127,7 @@ def _said(turn: Any, place: int) -> tuple[str, str]:
     who, text = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
     role = ROLES.get(who.strip().lower()) if isinstance(who, str) else None
     if role is None:
-        told = f"is from {who!r}" if isinstance(who, str) else "does not say whom it is `from`"
+        told = f"is from {who[:MAX_NAME]!r}" if isinstance(who, str) else "does not say whom it is `from`"
         raise RecordError(f"turn {place} {told}; known are {', '.join(ROLES)}", "")
     if not isinstance(text, str):
         raise RecordError(f"turn {place}: `value` must be text, not {_kind(text)}", "")
@@ -155,9 +161,9 @@ def _picture(content: dict[str, Any], source: Source) -> ImageFile | None:
 
 def _find(name: str, source: Source) -> ImageFile:
     """A picture by its name in a record: below the folder of images, from which it must not lead out."""
-    folder = source.settings.images
+    folder, shown = source.settings.images, repr(name[:MAX_NAME])
     if not folder:
-        raise RecordError(f"names the picture {name!r}, but the data set has no folder `images`", "")
+        raise RecordError(f"names the picture {shown}, but the data set has no folder `images`", "")
     if "://" in name or name.startswith("data:"):
         raise RecordError("its picture is an address; get the pictures, and name their files", "")
     inside = _inside(name, source.images)
@@ -165,9 +171,9 @@ def _find(name: str, source: Source) -> ImageFile:
     if found is None and "\\" in name and (inside := _inside(name.replace("\\", "/"), source.images)) is not None:
         found = source.image(inside)
     if inside is None:
-        raise RecordError(f"its picture {name!r} lies outside of the folder {folder}; name a file below it", "")
+        raise RecordError(f"its picture {shown} lies outside of the folder {folder}; name a file below it", "")
     if found is None:
-        raise RecordError(f"its picture {name!r} is not in the folder {folder}", "")
+        raise RecordError(f"its picture {shown} is not in the folder {folder}", "")
     return found
 
 
