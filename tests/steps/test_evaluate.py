@@ -139,8 +139,9 @@ def test_a_question_too_long_for_a_stage_is_named_before_its_first_step(trained,
     )
 
 
-def test_data_of_ones_own_without_a_test_split(trained, run, capfd):
-    """Steps 8 and 9 end well, and say what they leave out."""
+def test_data_of_ones_own_without_a_test_split(trained, run, capfd, monkeypatch):
+    """``evaluate`` and ``quantize`` end well and say what they leave out; no model is opened to be asked nothing."""
+    monkeypatch.delattr(evaluate, "open_stage")
     trained.edit("format: easy_vqa", "format: llava\n    files: [cats.json]")
     write_shards(trained.data / "shards" / "easy_vqa", "test", [], images_per_shard=16)
     assert run(trained, "evaluate") == 0, capfd.readouterr().err

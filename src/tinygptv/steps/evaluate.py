@@ -24,7 +24,11 @@ from tinygptv.ground.names import LAST_STAGE, STAGES
 from tinygptv.ground.progress import Progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from tinygptv.evaluation.metrics import Benchmark
+    from tinygptv.evaluation.questions import Question
+    from tinygptv.model.inference import Generated, VisionLanguageModel
     from tinygptv.steps.harness import StepContext
 
 PROGRESS, ANSWERS = "stages.png", "answers.png"
@@ -65,48 +69,48 @@ def run(context: StepContext) -> None:
             settings.max_new_tokens,
         )
 
+    def ask(
+        model: VisionLanguageModel,
+        stage: str,
+        features: answering.ImageFeatures,
+        some: Sequence[Question],
+        on_answers: Callable[[int], None] | None = None,
+    ) -> list[Generated]:
+        prompts, longest = prompts_of(config, stage), config.stage(stage).max_answer_tokens
+        return answering.ask(model, features, some, prompts, settings, settings.batch_size, longest, on_answers)
+
     by_stage: dict[str, dict[str, Benchmark]] = {}
     features: dict[int, answering.ImageFeatures] = {}
     for stage in STAGES:
+        if not slice_ and not (asked and stage == LAST_STAGE):  # a model is not opened to be asked nothing
+            by_stage[stage] = {}
+            continue
         model = open_stage(config, stage, backbones, context.input(stage))
         size = config.stage(stage).image_size
         if size not in features:
             features[size] = answering.ImageFeatures(held_out, settings.batch_size)
-        said = answering.ask(
-            model,
-            features[size],
-            slice_,
-            prompts_of(config, stage),
-            settings,
-            settings.batch_size,
-            config.stage(stage).max_answer_tokens,
-        )
+        said = ask(model, stage, features[size], slice_)
         by_stage[stage] = scores.score(
             slice_, [answer.text for answer in said], training, [answer.cut for answer in said]
         )
         context.run.metrics(scores.for_run(by_stage[stage], f"{stage}."))
-        print(f"{stage}, held-out slice: {scores.line(by_stage[stage])}")
+        if slice_:
+            print(f"{stage}, held-out slice: {scores.line(by_stage[stage])}")
         if stage != LAST_STAGE:  # one model at a time, as `tinygptv plan` counts
             del model
             runtime.free_memory()
 
-    started = time.monotonic()
-    with Progress("test set", len(asked), unit="question") as progress:
-        said = answering.ask(
-            model,
-            answering.ImageFeatures(test, settings.batch_size),
-            asked,
-            prompts_of(config, LAST_STAGE),
-            settings,
-            settings.batch_size,
-            config.stage(LAST_STAGE).max_answer_tokens,
-            progress.update,
-        )
-    context.run.metrics({"questions_per_second": len(asked) / (time.monotonic() - started)})
+    said = []
+    if asked:
+        started = time.monotonic()
+        with Progress("test set", len(asked), unit="question") as progress:
+            said = ask(model, LAST_STAGE, answering.ImageFeatures(test, settings.batch_size), asked, progress.update)
+        context.run.metrics({"questions_per_second": len(asked) / (time.monotonic() - started)})
     answers = [answer.text for answer in said]
     judged = scores.judged(asked, answers, [answer.cut for answer in said], all_training)
     context.run.metrics(scores.for_run(judged["benchmarks"]))
-    print(f"test set: {scores.line(judged['benchmarks'])}")
+    if asked:
+        print(f"test set: {scores.line(judged['benchmarks'])}")
 
     write_json(context.out / PREDICTIONS, answering.predictions(asked, said))
     write_json(context.report(EVALUATION), {**judged, "held_out": by_stage, "seed": context.seed})

@@ -80,7 +80,8 @@ def run(context: StepContext) -> None:
         context.run.metrics({"agreement": metrics.agreement(answers, former)})
     context.run.metrics({"package_bytes": package_bytes, **read_json(measured_file)})
     context.run.artifact(context.report(QUANTIZATION))
-    print(f"8-bit, reloaded: {scores.line(judged['benchmarks'])}")
+    if answers:
+        print(f"8-bit, reloaded: {scores.line(judged['benchmarks'])}")
     print(f"{scores.agreed(report['agreement'])} {unquantized_bytes:,} -> {package_bytes:,} bytes")
 
 
