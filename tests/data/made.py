@@ -111,6 +111,7 @@ def context(root: Path, smoke: Config, sets: dict[str, DataSet], **changes: Any)
         folder.mkdir(exist_ok=True)
     return SimpleNamespace(
         root=root,
+        profile=SimpleNamespace(name="smoke"),
         out=out,
         state=root / "state",
         blocks=root / "blocks",

@@ -154,10 +154,13 @@ def test_a_change_in_one_percent_makes_the_blocks_concerned(smoke, tmp_path, cha
     assert run(context(fresh, smoke, {"cats": cats(fresh, rows, files)})) == found
 
 
-def test_other_code_or_pillow_makes_all_again(smoke, tmp_path, monkeypatch):
+def test_other_code_or_pillow_makes_all_again_but_not_another_form(smoke, tmp_path, monkeypatch):
     made = context(tmp_path, smoke, {"cats": cats(tmp_path)})
     run(made)
     before = blocks_of(tmp_path)
+    made.code["tinygptv/data/formats/llava.py"] = "another"
+    run(again(made))
+    assert blocks_of(tmp_path) == before
     made.code["tinygptv/data/images.py"] = "another"
     run(again(made))
     middle = blocks_of(tmp_path)
@@ -275,6 +278,7 @@ def test_budget_exceeded_stops_with_counts_and_reason(smoke, tmp_path):
     ):
         step.run(made)
     assert not list(made.out.iterdir())
+    assert not made.blocks.exists()  # nor is an image looked at
     assert "answer is empty" in (made.state / step.REJECTED).read_text()
 
 

@@ -185,14 +185,17 @@ def _told(path: Path) -> Iterator[None]:
 
     Raises:
         NoSpaceError: the disk is full.
-        PassingError: something else is wrong with the file, which is made again without a loss.
+        PassingError: the disk does not answer.
+        DataError: the file is damaged.
     """
     try:
         yield
     except sqlite3.Error as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
             raise NoSpaceError(path, 1) from error
-        raise PassingError(f"{path}: {error}; remove it and run the command again") from error
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:  # the rest of the number says in which call
+            raise PassingError(f"{path}: {error}; run the command again when that disk is back") from error
+        raise DataError(f"{path}: {error}; remove it and run the command again") from error
 
 
 def split_of(key: str, shares: Shares) -> str:

@@ -32,6 +32,8 @@ from tinygptv.ground.progress import Progress
 from tinygptv.steps.harness import StepContext
 
 REJECTED = "rejected.json"
+FORMS = "/data/formats/"
+"""In the path of a module that reads raw files."""
 
 
 def run(context: StepContext) -> None:
@@ -43,11 +45,10 @@ def run(context: StepContext) -> None:
     """
     config, store = context.config, BlockStore(context.blocks)
     sets = {name: sorted_records(context, name) for name in config.data}
+    check_budgets(context, sets, {name: of_set.rejections for name, of_set in sets.items()})
     made = list(make_blocks(context, sets, store))
     rejected = {name: rejections(of_set, name, made) for name, of_set in sets.items()}
-    write_json(context.state / REJECTED, to_json(rejected))  # stays there if the step stops here
-    for name, of_set in sets.items():
-        check_budget(name, of_set.found, rejected[name], config.shards.max_rejected)
+    check_budgets(context, sets, rejected)
     summaries = {name: put_together(context.out, name, made, store, rejected[name].count) for name in sets}
     write_views(context.out, config)
     write_json(context.out / REJECTED, to_json(rejected))
@@ -79,7 +80,9 @@ def make_blocks(context: StepContext, sets: Mapping[str, SetRows], store: BlockS
     """Every block of every data set, in the order in which they are done."""
     config = context.config
     total = sum(samples for of_set in sets.values() for samples in of_set.samples.values())
-    jobs = block_jobs(config, sets, context.state, store, inputs_digest([context.code, PIL.__version__]))
+    # What a form reads is among a block's inputs; its code is not: another form reads no set anew.
+    code = {file: digest for file, digest in context.code.items() if FORMS not in file}
+    jobs = block_jobs(config, sets, context.state, store, inputs_digest([code, PIL.__version__]))
     with Progress("shards", total, unit="image") as progress:
         done = 0
         for made in run_blocks(prepare, jobs, config.loader.workers):
@@ -116,20 +119,24 @@ def to_json(rejected: Mapping[str, Rejections]) -> dict[str, Any]:
     return {"rejected": sum(of_set["rejected"] for of_set in found.values()), "sets": found}
 
 
-def check_budget(name: str, total: int, rejected: Rejections, max_rejected: float) -> None:
-    """Stop where too much is wrong with a data set to go on.
+def check_budgets(context: StepContext, sets: Mapping[str, SetRows], rejected: Mapping[str, Rejections]) -> None:
+    """Stop where too much is wrong with a data set to go on; the list of what is stays in the state.
 
     Raises:
-        DataError: the share of rejected records is above ``max_rejected``, or nothing was accepted.
+        DataError: the share of rejected records is above ``shards.max_rejected``, or nothing was accepted.
     """
-    if rejected.count and (rejected.count > max_rejected * total or rejected.count == total):
-        first = rejected.to_json()["records"][0]
-        listed = "all are" if rejected.count <= LISTED else f"the first {LISTED:,} are"
-        raise DataError(
-            f"data set {name}: {rejected.count} of {total} records rejected, more than shards.max_rejected "
-            f"{max_rejected} allows; the first is {first['id']}: {first['reason']}; {listed} listed in "
-            f".state/<profile>/shards/{REJECTED}"
-        )
+    write_json(context.state / REJECTED, to_json(rejected))
+    most = context.config.shards.max_rejected
+    for name, of_set in rejected.items():
+        total = sets[name].found
+        if of_set.count and (of_set.count > most * total or of_set.count == total):
+            first = of_set.to_json()["records"][0]
+            listed = "all are" if of_set.count <= LISTED else f"the first {LISTED:,} are"
+            raise DataError(
+                f"data set {name}: {of_set.count} of {total} records rejected, more than shards.max_rejected {most} "
+                f"allows; the first is {first['id']}: {first['reason']}; {listed} listed in "
+                f".state/{context.profile.name}/shards/{REJECTED}"
+            )
 
 
 def put_together(out: Path, name: str, made: Iterable[MadeBlock], store: BlockStore, rejected: int) -> dict[str, Any]:
