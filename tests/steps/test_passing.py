@@ -17,7 +17,6 @@ from tests.model.upstream.conftest import hub as hub
 from tests.steps.test_backbones import PUBLISHED, configure
 from tests.steps.test_backbones import published as published
 from tests.steps.test_backbones import weights as weights
-from tinygptv.data import sources
 from tinygptv.model.upstream import fetch
 
 FAULTS = ("refused", "500", "429", "502", "no name", "reset", "cut", "slow")
@@ -149,16 +148,15 @@ def test_backbones_while_the_hub_fails(published, hub, ends, run, fault):
     assert run(published, "backbones") == 0
 
 
-def test_download_from_a_disk_that_does_not_answer(shards_checkout, small_download, ends, monkeypatch, tmp_path):
+def test_download_from_a_disk_that_does_not_answer(shards_checkout, ends):
     """The kernel gives EIO for the first byte of this file, as a network disk does for all of its own."""
-    package = sources.Package(tmp_path / "package", "1.0")
-    (package.data / "train").mkdir(parents=True)
-    (package.data / "train" / "questions.json").symlink_to("/proc/self/mem")
-    monkeypatch.setattr(sources, "find_package", lambda: package)
+    path = shards_checkout.root / "raw" / "train" / "questions.json"
+    path.unlink()
+    path.symlink_to("/proc/self/mem")
     ends(shards_checkout, "download", PASSING, os.strerror(errno.EIO))
-    (package.data / "train" / "questions.json").unlink()
-    (package.data / "train" / "questions.json").write_text("[]")
-    ends(shards_checkout, "download", 2, "download.sha256 expects")
+    path.unlink()
+    path.write_text("[]")
+    ends(shards_checkout, "download", 2, "data.easy_vqa.sha256 expects")
 
 
 def test_backbones_from_a_folder_whose_disk_does_not_answer(published, ends, run):

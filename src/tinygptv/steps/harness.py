@@ -182,8 +182,8 @@ def execute(step: str, profile_name: str | None = None, allowed_changes: tuple[s
         if hasattr(module, "same_as_before"):
             try:
                 nothing_new = module.same_as_before(context)
-            except UserError:
-                with run:  # a failure is on record as that of any step
+            except BaseException:
+                with run:  # a failure, or a stop, is on record as that of any step
                     raise
             if nothing_new:
                 shutil.rmtree(staging)
