@@ -7,7 +7,6 @@ DVC_YAML, DVC_LOCK, PARAMS = "dvc.yaml", "dvc.lock", "params.yaml"
 
 SUMMARY = "summary.json"
 """Beside tars: which of them belong to the folder (``data/summary.py``)."""
-"""Beside what was downloaded: where it comes from."""
 
 USES = "uses.json"
 """Beside what was downloaded: which steps use which data sets. The weights of mixtures are not in it."""
