@@ -21,6 +21,7 @@ from tinygptv.ground.signals import StopRequest
 from tinygptv.promotion.register import register_package
 from tinygptv.steps import register as step
 from tinygptv.steps.harness import StepContext
+from tinygptv.tracking.chain import version_of
 from tinygptv.tracking.registry import version_by_alias, weights_folder
 from tinygptv.tracking.version_tags import Lineage, outputs_of
 
@@ -294,13 +295,16 @@ def test_local_folder(tracking, root, name, tmp_path, monkeypatch):
 def run_step(root, name, profile, step_run, tmp_path):
     """Run the step with a package whose answers are right so often."""
 
-    def run(value: float):
+    def run(value: float | None):
+        reports = [{"benchmarks": {}, "agreement": {"value": None, "n": 0}}] * 2
+        if value is not None:
+            reports = [report(value), report(0.99)]
         config = profile.config.model_copy(update={"register_": settings(name)})
         changed = type(profile)(profile.name, profile.seed, config)
         shutil.rmtree(root / "data", ignore_errors=True)
         package(root / "data/tiny/quantize/model", name)
-        write_json(root / "reports/tiny/quantize.json", report(value))
-        write_json(root / "reports/tiny/evaluate.json", report(0.99))
+        for name_of, content in zip(("quantize", "evaluate"), reports, strict=True):
+            write_json(root / f"reports/tiny/{name_of}.json", content)
         made = step_run("register")
         staging = tmp_path / "staging"
         with made:
@@ -336,6 +340,15 @@ def test_step(tracking, name, run_step, capsys):
     assert f"| `{run.run_id}` |" in version.description
     assert f"Environment `{found.data.tags['environment.sha256'][:12]}`: python" in version.description
     assert "did not finish" not in version.description  # it had not, when the description was written
+
+
+def test_a_model_of_which_nothing_is_measured_is_registered_and_no_champion(tracking, name, run_step, capsys):
+    """Such as one of data that no benchmark asks; that it has no figures is no gap in its lineage."""
+    run_step(None)
+    told = capsys.readouterr().out
+    assert told.startswith(f"{name} version 1 (registered), challenger; not made champion: easy_vqa: the benchmark is ")
+    version = version_of(tracking.mlflow.get_model_version(name, "1"))
+    assert (version.metrics, [problem for problem in version.problems if "metric" in problem]) == ({}, [])
 
 
 def test_missing_package_is_named(root, name, tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tinygptv.tracking import facts
+from tinygptv.tracking.version_tags import report_of
 
 NEEDED_TAGS = ("dvc.md5", "git.sha", "package.sha256", "gate.passed", "gate.reasons")
 
@@ -94,7 +95,8 @@ def version_of(found: Any) -> Version:
     """The record of MLflow's ``ModelVersion``."""
     tags = dict(found.tags)
     metrics = {key.removeprefix("metric."): value for key, value in sorted(tags.items()) if key.startswith("metric.")}
-    missing = [tag for tag in NEEDED_TAGS if tag not in tags] + ([] if metrics else ["metric.*"])
+    measured = report_of(tags).get("benchmarks") != {}  # nothing was, where no benchmark asks the profile's data
+    missing = [tag for tag in NEEDED_TAGS if tag not in tags] + (["metric.*"] if measured and not metrics else [])
     problems = (f"it has no tag {', '.join(missing)}",) if missing else ()
     return Version(
         name=found.name,
