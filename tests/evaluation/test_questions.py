@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 from tinygptv.data.records import ImageInfo, ImageRecord, Record, Turn
 from tinygptv.data.shards import read_records, read_samples, write_shards
 from tinygptv.data.summary import HELD_OUT, TEST, TRAINING, tars
+from tinygptv.data.tar_writer import TarWriter
 from tinygptv.evaluation.baselines import TrainingAnswers
 from tinygptv.evaluation.benchmarks.easy_vqa import SUITE
 from tinygptv.evaluation.benchmarks.table import suites_of
@@ -65,6 +67,23 @@ def test_a_data_set_is_asked_by_its_format(smoke, two_sets, small_shards):
     assert {question.dataset for question in list_test_set(two_sets, {"cats": SUITE})} == {"cats"}
     both = list_test_set(two_sets, suites_of({"easy_vqa": easy, "cats": easy}))
     assert Counter(question.dataset for question in both).total() == 2 * len(list_test_set(small_shards, SUITES))
+
+
+def test_shards_of_the_released_version_are_asked_alike(small_shards, tmp_path):
+    """Their JSON names no version and no data set, and their tars lie in the folder itself."""
+    with (tmp_path / "test-000000.tar").open("wb") as file:
+        tar = TarWriter(file)
+        for sample in read_samples(tars(small_shards, TEST)):
+            content = json.loads(sample.record.to_json())
+            del content["version"], content["dataset"]
+            tar.add(f"{sample.key}.json", json.dumps(content).encode())
+            tar.add(f"{sample.key}.png", sample.image_bytes)
+        tar.end()
+    questions = list_test_set(tmp_path, SUITES)
+    assert questions == list_test_set(small_shards, SUITES)
+    asked = questions[-1].dataset, questions[-1].key
+    samples = [open_split(shards, TEST, SUITES).read(*asked) for shards in (tmp_path, small_shards.parent)]
+    assert samples[0].record == samples[1].record and samples[0].image_bytes == samples[1].image_bytes
 
 
 def test_the_slice_is_compared_with_the_images_that_train_and_the_test_set_with_all(small_shards):

@@ -27,7 +27,7 @@ class Block:
     """A finished block."""
 
     name: str
-    """Such as ``easy_vqa/train-000000``: its files' path below a folder, without the suffix."""
+    """Such as ``my_cats/train-000000``: its files' path below a folder, without the suffix."""
     inputs: str
     """Digest of all that decides its bytes."""
     digests: dict[str, str]
