@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tinygptv.ground.dvc import dvc_md5
+from tinygptv.ground.dvc import cache_folder, dvc_md5, object_file
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("src", "scripts", "flows", "configs/backbones.lock.json", "dvc.yaml")
@@ -46,8 +46,14 @@ def with_dvc(root: Path, outside: Path, monkeypatch: pytest.MonkeyPatch, code: t
 
 
 def record(root: Path, *steps: str) -> None:
-    """Write a ``dvc.lock`` that has these steps' outputs as they are, without DVC."""
+    """Write a ``dvc.lock`` that has these steps' outputs as they are, and DVC's lists of their files, without DVC."""
     paths = {step: f"data/smoke/{step}" for step in steps}
+    for path in paths.values():
+        files = sorted(file for file in (root / path).rglob("*") if file.is_file())
+        listing = object_file(cache_folder(root), dvc_md5(root / path))
+        listing.parent.mkdir(parents=True, exist_ok=True)
+        names = [{"md5": dvc_md5(file), "relpath": file.relative_to(root / path).as_posix()} for file in files]
+        listing.write_text(json.dumps(names))
     stages = {step: {"cmd": "x", "outs": [{"path": path, "md5": dvc_md5(root / path)}]} for step, path in paths.items()}
     (root / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))
 

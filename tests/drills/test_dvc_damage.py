@@ -140,8 +140,8 @@ def test_a_step_refuses_a_damaged_input(checkout, refused, run, monkeypatch):
     record(checkout.root, *STEPS[:4])
     monkeypatch.setenv("DVC_STAGE", "stage1")
     files = {
-        "shards": next((checkout.data / "shards").glob("train-*.tar")),
-        "features": next((checkout.data / "features" / "32").glob("*.tar")),
+        "shards": checkout.data / "shards" / "views" / "stage1.json",
+        "features": checkout.data / "features" / "views" / "stage1.json",
         "backbones": checkout.data / "backbones" / "text_loss.json",  # not even a file that the stage reads
     }
     for name, path in files.items():
@@ -156,15 +156,17 @@ def test_a_step_refuses_a_damaged_input(checkout, refused, run, monkeypatch):
 
 @pytest.mark.drills
 @pytest.mark.drill(30, "a real stage behind a flipped object: refused, mended by the doctor's command, same bytes")
-def test_a_flipped_object_never_reaches_a_real_stage(checkout, with_stage1, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["shards/easy_vqa/train.arrow", "features/32/easy_vqa/train-000000.safetensors"])
+def test_a_flipped_object_never_reaches_a_real_stage(checkout, with_stage1, tmp_path, monkeypatch, name):
+    """One that its view names and no step compares as a whole: who reads the block does."""
     root = with_dvc(checkout.root, tmp_path, monkeypatch)
     dvc(root, "commit", "-q", "-f", *STEPS)
-    shard = next((checkout.data / "shards").glob("train-*.tar"))
-    flip(object_of(root, dvc_md5(shard)))
-    shard.unlink()
-    dvc(root, "checkout", "shards")
+    path = checkout.data / name
+    flip(object_of(root, dvc_md5(path)))
+    path.unlink()
+    dvc(root, "checkout", name.partition("/")[0])
     said = dvc(root, "repro", "-s", "-f", "stage1", code=255)
-    assert f"stage1: {checkout.data / 'shards'} is damaged" in said
+    assert f"stage1: {path}" in said and "damaged" in said
     assert "exited with 2" in said
     assert not list(checkout.data.glob("stage1/*"))
     (check,) = (check for check in objects.cache(root, deep=False) if check.level == "problem")
