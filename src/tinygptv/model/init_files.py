@@ -136,13 +136,15 @@ def take_imported(folder: Path, out: Path, manifest: dict[str, Any], config: Con
             IMAGE_ENCODER: TinyGPTVImageEncoder(sizes),
             LANGUAGE_MODEL: of_profile(config.model.text).model(sizes.text_config),
         }
-    trained = dict(found.tensors)
+    trained = {name: t for name, t in found.tensors.items() if name.startswith("projector.") or ".lora_" in name}
+    left = found.tensors.keys() - trained.keys()
     for file, module in parts.items():
         prefix = f"{file.partition('.')[0]}."
-        own = {
-            n.removeprefix(prefix): trained.pop(n) for n in list(trained) if n.startswith(prefix) and ".lora_" not in n
-        }
+        own = {name.removeprefix(prefix): found.tensors[name] for name in left if name.startswith(prefix)}
+        left = {name for name in left if not name.startswith(prefix)}
         write(out / file, module, Converted(own, {}, []), config.runtime.dtype, str(folder))
+    if left:
+        raise CheckpointError(f"{folder} holds tensors that are no part of the model: {some(sorted(left))}")
     tokenizer.save_pretrained(out)
     held = {"projection": _numbers(trained, "projector."), "lora": _numbers(trained, "language_model.")}
     (out / INIT_FOLDER).mkdir()

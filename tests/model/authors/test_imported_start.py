@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 from tinygptv.config import Config, Lora
@@ -60,8 +60,9 @@ def test_the_backbones_are_those_that_import_stage_writes(folder, config, tmp_pa
     taken.mkdir()
     take_imported(folder, taken, MANIFEST, config)
     export_stage(folder, tmp_path, "stage3", Profile("golden", 7, config))
-    for path in (tmp_path / "backbones").iterdir():
-        assert (taken / path.name).read_bytes() == path.read_bytes(), path.name
+    written = {path.name: path.read_bytes() for path in (tmp_path / "backbones").iterdir()}
+    assert written.pop("manifest.json")  # which the step writes of what was taken
+    assert {path.name: path.read_bytes() for path in taken.iterdir() if path.is_file()} == written
 
 
 def test_a_plain_folder_has_its_adapters_merged(folder, config, imported, tmp_path):
@@ -97,6 +98,15 @@ def test_a_differing_key_is_named(folder, config, tmp_path, section, key):
     other = config.model_copy(update={"model": config.model.model_copy(update={section: changed})})
     with pytest.raises(CheckpointError, match=rf"model\.{section}\.{key} \(\d+, here {getattr(changed, key)}\)"):
         take_imported(folder, tmp_path, MANIFEST, other)
+
+
+def test_a_tensor_of_nothing_is_refused(folder, config, tmp_path):
+    export(folder, tmp_path / "plain", "folder", 0.0)
+    path = tmp_path / "plain" / "model.safetensors"
+    save_file(load_file(path) | {"third_eye.weight": torch.zeros(2)}, path, {"format": "pt"})
+    (tmp_path / "plain" / "digests.json").unlink()
+    with pytest.raises(CheckpointError, match=r"no part of the model: third_eye\.weight"):
+        take_imported(tmp_path / "plain", tmp_path, MANIFEST, config)
 
 
 def test_a_model_in_8_bits_is_refused(folder, config, tmp_path):
