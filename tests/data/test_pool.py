@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tinygptv.data.pool import run_blocks
-from tinygptv.data.records import RecordError
+from tinygptv.data.record_rules import RecordError
 from tinygptv.ground.errors import DataError, PassingError, RefusedError, UserError
 
 
