@@ -17,26 +17,26 @@ from typing import Generic, TypeVar
 from tinygptv.ground.errors import UserError
 
 Key = TypeVar("Key", bound=Hashable)
-Entry = TypeVar("Entry")
+Content = TypeVar("Content")
 Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _Item(Generic[Entry, Result]):
-    entry: Entry
+class _Item(Generic[Content, Result]):
+    entry: Content
     size: int
     arrived: float
     done: asyncio.Future[Result]
 
 
-class Batcher(Generic[Key, Entry, Result]):
+class Batcher(Generic[Key, Content, Result]):
     """One worker thread and the queues before it. Entries of one key may share a batch."""
 
     def __init__(
         self,
-        work: Callable[[Key, Sequence[Entry]], Sequence[Result]],
+        work: Callable[[Key, Sequence[Content]], Sequence[Result]],
         *,
         max_batch: int,
         max_size: int,
@@ -54,7 +54,7 @@ class Batcher(Generic[Key, Entry, Result]):
         self._max_batch = max_batch
         self._max_size = max_size
         self._max_wait = max_wait
-        self._queues: dict[Key, deque[_Item[Entry, Result]]] = {}
+        self._queues: dict[Key, deque[_Item[Content, Result]]] = {}
         self._arrived = asyncio.Event()
         self._stopping = False
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="model")
@@ -77,11 +77,11 @@ class Batcher(Generic[Key, Entry, Result]):
             await self._loop_task
         self._worker.shutdown()
 
-    async def submit(self, key: Key, entry: Entry, size: int = 1) -> Result:
+    async def submit(self, key: Key, entry: Content, size: int = 1) -> Result:
         """The result of an entry; raises what ``work`` raised for it."""
         assert not self._stopping, "stopped batchers take nothing"
         loop = asyncio.get_running_loop()
-        item: _Item[Entry, Result] = _Item(entry, size, loop.time(), loop.create_future())
+        item: _Item[Content, Result] = _Item(entry, size, loop.time(), loop.create_future())
         self._queues.setdefault(key, deque()).append(item)
         self._arrived.set()
         return await item.done
@@ -108,9 +108,9 @@ class Batcher(Generic[Key, Entry, Result]):
                 del batch  # a model that was replaced must not be held until the next question comes
             del key
 
-    def _take(self, key: Key) -> list[_Item[Entry, Result]]:
+    def _take(self, key: Key) -> list[_Item[Content, Result]]:
         """The next batch of a key; whoever does not wait any more is left out."""
-        queue, batch, largest = self._queues[key], list[_Item[Entry, Result]](), 0
+        queue, batch, largest = self._queues[key], list[_Item[Content, Result]](), 0
         while queue and len(batch) < self._max_batch:
             size = max(largest, queue[0].size)
             if batch and (len(batch) + 1) * size > self._max_size:
@@ -123,7 +123,7 @@ class Batcher(Generic[Key, Entry, Result]):
             del self._queues[key]
         return batch
 
-    async def _run(self, key: Key, batch: Sequence[_Item[Entry, Result]]) -> None:
+    async def _run(self, key: Key, batch: Sequence[_Item[Content, Result]]) -> None:
         loop = asyncio.get_running_loop()
         try:
             results = await loop.run_in_executor(self._worker, self._work, key, [item.entry for item in batch])
@@ -140,7 +140,7 @@ class Batcher(Generic[Key, Entry, Result]):
             _settle(item, result=result)
 
 
-def _settle(item: _Item[Entry, Result], *, result: Result | None = None, error: Exception | None = None) -> None:
+def _settle(item: _Item[Content, Result], *, result: Result | None = None, error: Exception | None = None) -> None:
     if item.done.done():  # the client has gone
         return
     if error is not None:
