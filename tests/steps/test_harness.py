@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.drills.projects import record
 from tinygptv.ground import processes
+from tinygptv.ground.dvc import dvc_md5
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.processes import Interrupted
 from tinygptv.ground.signals import StopRequest
@@ -265,3 +267,27 @@ def test_mlflow_that_cannot_be_reached_does_not_fail_a_step(shards_checkout, wit
     assert "Traceback" not in error
     assert shards_checkout.outputs() == with_shards.outputs()
     assert list((shards_checkout.state / "spool").glob("*.jsonl"))
+
+
+def test_of_an_input_the_part_that_a_step_depends_on_is_looked_at_and_on_record(
+    shards_checkout, step, run, refused, monkeypatch
+):
+    record(shards_checkout.root, "download")
+    monkeypatch.setenv("DVC_STAGE", "shards")
+    name, folder = "init.json", shards_checkout.data / "download"
+    part, other = folder / name, folder / "other"
+    seen = []
+
+    def use(context):
+        monkeypatch.setattr(type(context.run), "dataset", lambda _, *facts: seen.append(facts), raising=True)
+        assert context.input("download", name) == context.input("download", name) == folder
+        (context.out / "done").touch()
+
+    step(use)
+    other.write_text("what the step does not use")
+    assert run(shards_checkout, "shards") == 0
+    assert seen == [("download", part, dvc_md5(part), "shards", {"num_bytes": part.stat().st_size})]
+    part.write_bytes(part.read_bytes() + b" ")
+    refused(shards_checkout, "shards", f"{part} is damaged, or changed by hand", "tinygptv doctor --deep")
+    part.unlink()
+    refused(shards_checkout, "shards", f"{part} is missing", "dvc repro download")

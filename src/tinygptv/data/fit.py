@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from tinygptv.data.records import Turn
 
 COUNTS = ("answers", "cut_answers", "left_out_turns", "unseen")
-LOOKED_AT = 10_000
-"""Records in doubt that are read, of all entries of a stage: about a second. Of more, as many are read, evenly drawn,
+LOOKED_AT = 5_000
+"""Records in doubt that are read, of all entries of a stage: half a second. Of more, as many are read, evenly drawn,
 and the counts are estimated from them."""
 
 
