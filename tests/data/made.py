@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tinygptv.config import Config, DataSet, Loader, Shards
@@ -20,8 +21,6 @@ from tinygptv.data.records import Record, Turn
 from tinygptv.data.source import Found, Rejection, Source, raw_files
 from tinygptv.ground.files import sha256_file
 from tinygptv.steps import shards
-
-FORMATS["made"] = __name__  # for tests alone
 
 
 @dataclass
@@ -42,6 +41,19 @@ class RecordingRun:
 
 Row = dict[str, Any]
 """A line: ``id``, ``image`` (a name; absent: none), ``texts`` (questions and answers), ``task``, ``split``."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def made_form() -> Iterator[None]:
+    """Sets of the form ``made`` can be read; for the modules that import it."""
+    register()
+    yield
+    del FORMATS["made"]
+
+
+def register() -> None:
+    """Let sets of the form ``made`` be read in this process."""
+    FORMATS["made"] = __name__
 
 
 def read(source: Source) -> Iterator[Found | Rejection]:

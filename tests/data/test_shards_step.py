@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.made import context, outputs, picture, rows_of, run, write_set
+from tests.data.made import context, made_form, outputs, picture, rows_of, run, write_set  # noqa: F401 (a fixture)
 from tests.data.texts import HARMLESS
 from tinygptv.config import Loader
 from tinygptv.config.profiles import read_config
@@ -337,6 +337,7 @@ def stop(event, arguments):
             os.kill(os.getpid(), signal.SIGKILL)
 
 if __name__ == "__main__":
+    made.register()
     root, calls, armed = Path(sys.argv[1]), int(sys.argv[2]), False
     context = made.context(root, smoke_of(), {"cats": cats(root)})
     sys.addaudithook(stop)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.data.made import context, picture, rows_of, run, write_set
+from tests.data.made import context, made_form, picture, rows_of, run, write_set  # noqa: F401 (a fixture)
 from tinygptv.data.views import open_view
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import read_json, sha256_file

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.data import made
+from tests.data.made import made_form  # noqa: F401 (a fixture)
 from tinygptv.config import Loader
 from tinygptv.config.profiles import read_config
 from tinygptv.data.blocks import NOTE
@@ -25,9 +26,10 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from tests.drills.test_killed_blocks import prepared
-from tests.data.made import run
+from tests.data.made import register, run
 
 if __name__ == "__main__":
+    register()
     run(prepared(Path(sys.argv[1])))
 """
 
