@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tinygptv.config.formats import FORMATS
 from tinygptv.data.manifest import RawManifest
-from tinygptv.ground import digests
+from tinygptv.ground.digests import DigestMemory
 from tinygptv.ground.errors import ConfigError, DataError
 from tinygptv.ground.worktree import main_of
 
@@ -128,10 +128,11 @@ def open_source(name: str, settings: DataSet, root: Path, manifest: Path) -> Sou
     if packaged is not None:
         return Source(name, settings, (), packaged, seen, "")
     files = {file: path for listed in settings.files for file, path in _listed(listed, root)}
-    for file, path in files.items():
-        found = seen.find(file)
-        if found is None or found.sha256 != digests.sha256(path):
-            raise DataError(f"data set {name}: {path} was changed since `download`; run `dvc repro download`")
+    with DigestMemory.opened() as memory:
+        for file, path in files.items():
+            found = seen.find(file)
+            if found is None or found.sha256 != memory.sha256(path)[1]:
+                raise DataError(f"data set {name}: {path} was changed since `download`; run `dvc repro download`")
     return Source(name, settings, tuple(files.values()), _place(settings.images, root), seen, _prefix(settings))
 
 
