@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data_scale_made import DATASET, PROFILE, write_profile
+from data_scale_made import DATASET, PROFILE, write_encoder, write_profile
 
 STAGE = "stage1"
 LIKE_THE_PAPER = {"steps_per_epoch": 5000, "epochs": 1, "repeats": 17, "batch_size": 64, "micro_batch_size": 16}
@@ -54,31 +54,40 @@ def make(folder: Path, count: int) -> None:
     from tinygptv.data.index import block_name
     from tinygptv.data.index_writer import IndexPart, write_index
     from tinygptv.data.shards import write_block
+    from tinygptv.data.summary import DIGESTS, INDEXES
+    from tinygptv.data.views import write_views
+    from tinygptv.ground.file_names import IMAGE_ENCODER, SUMMARY
+    from tinygptv.ground.files import sha256_file, write_json
     from tinygptv.model.language import of_profile
     from tinygptv.pretraining.documents import train_tokenizer
 
-    config = read_config(write_profile(folder, folder, 0, **LIKE_THE_PAPER))
+    profile = write_profile(folder, folder, 0, **LIKE_THE_PAPER)
+    config = read_config(profile)
     model, stage = config.model, config.stage(STAGE)
     data = folder / "data" / PROFILE
     shards, cached = data / "shards" / DATASET, data / "features" / str(stage.image_size) / DATASET
-    for path in (shards, cached, data / "backbones"):
+    for path in (shards, cached):
         path.mkdir(parents=True)
     rows, samples = folder / "rows.npy", list(records())
     sha256, facts = write_block(folder / "block.tar", rows, samples)
     query = model.qformer.num_query_tokens, model.qformer.hidden_size
     found = {hashlib.sha256(content).digest(): torch.randn(query) for _, content in samples}
     block = folder / "block.safetensors"
-    features.write_block(block, found, torch.empty(0, *query), tar=sha256, encoder="0" * 64)
+    write_encoder(profile, data / "backbones")
+    encoder = sha256_file(data / "backbones" / IMAGE_ENCODER)
+    features.write_block(block, found, torch.empty(0, *query), tar=sha256, encoder=encoder)
     blocks = range(count // BLOCK)
     parts = [IndexPart(rows, number, sha256, facts["samples"], facts["tasks"]) for number in blocks]
     write_index(shards / "train.arrow", DATASET, parts)
     of_block = {"sha256": "0" * 64, "bytes": block.stat().st_size, "tar": sha256}
     for number in blocks:
         os.link(folder / "block.tar", shards / f"{block_name('train', number)}.tar")
-        os.link(block, cached / features.block_name(number))
-    features.write_view(
-        data / "features", STAGE, stage.image_size, "0" * 64, {DATASET: dict.fromkeys(blocks, of_block)}
-    )
+        os.link(block, cached / f"{block_name('train', number)}.safetensors")
+    tars = {f"{block_name('train', number)}.tar": sha256 for number in blocks}
+    write_json(shards / SUMMARY, {DIGESTS: tars, INDEXES: {"train": sha256_file(shards / "train.arrow")}})
+    write_views(shards.parent, config)
+    of_set = {DATASET: dict.fromkeys(blocks, of_block)}
+    features.write_view(data / "features", STAGE, stage.image_size, encoder, of_set)
     texts = [" ".join(WORDS)] * 8
     tokenizer = train_tokenizer(texts, stage.prompt, model.text.vocab_size, of_profile(model.text).end_of_text)
     tokenizer.save_pretrained(data / "backbones")

@@ -51,6 +51,7 @@ def test_a_process_is_seen_with_all_that_it_starts(tmp_path, monkeypatch):
         data_scale_watch.watch([sys.executable, "-c", "raise SystemExit('no such thing')"], {}, tmp_path)
 
 
+@pytest.mark.pipeline
 def test_steps_and_starts_are_measured_and_told(tmp_path):
     out = tmp_path / "found.json"
     small = ("--records", str(RECORDS), "--index", "3000", "--rounds", "1", "--workers", "1", "--scratch", tmp_path)
