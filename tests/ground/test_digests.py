@@ -173,6 +173,19 @@ def test_many_files_are_asked_in_one_go(tmp_path, memory, reads, later) -> None:
     assert len(reads) == 20
 
 
+def test_the_memory_is_free_for_others_while_files_are_read(tmp_path, memory, later) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    later(3)
+    with digests.DigestMemory.opened() as opened:
+        opened.sha256(tmp_path / "a")
+        with closing(sqlite3.connect(memory / digests.MEMORY, timeout=0, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            other.execute("ROLLBACK")
+        opened.sha256(tmp_path / "b")
+    assert sorted(known(memory)) == sorted([of(b"a"), of(b"b")])
+
+
 def test_a_home_that_cannot_be_written_costs_time_alone(tmp_path, memory, later, monkeypatch) -> None:
     (tmp_path / "file").write_bytes(b"a")
     later(3)

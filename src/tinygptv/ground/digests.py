@@ -46,7 +46,7 @@ class DigestMemory:
 
     def __init__(self, base: sqlite3.Connection | None) -> None:
         self._base = base
-        self._new = 0
+        self._new: list[tuple[str, str, str]] = []
 
     @classmethod
     @contextmanager
@@ -85,22 +85,16 @@ class DigestMemory:
         return str(row[1]) if row is not None and row[0] == repr(dates) else None
 
     def _remember(self, dates: Dates, digest: str) -> None:
-        if self._base is None:
-            return
-        try:
-            self._base.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (_file(dates), repr(dates), digest))
-        except sqlite3.Error:
-            return
-        self._new += 1
-        if self._new == KEPT_TOGETHER:
+        self._new.append((_file(dates), repr(dates), digest))
+        if len(self._new) == KEPT_TOGETHER:
             self._keep()
 
     def _keep(self) -> None:
-        """Write what is new, so that a kill forgets little."""
-        self._new = 0
+        """Write what is new, so that a kill forgets little; all at once, for others wait while one process writes."""
         if self._base is not None:
-            with suppress(sqlite3.Error):
-                self._base.commit()
+            with suppress(sqlite3.Error), self._base:
+                self._base.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", self._new)
+        self._new = []
 
 
 def sha256(path: Path) -> str:
