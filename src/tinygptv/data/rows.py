@@ -63,7 +63,6 @@ class SetRows:
         """Open the file that ``collect`` wrote."""
         self._path = path
         self._base = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
-        self._base.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         facts = {name: json.loads(value) for name, value in self._base.execute("SELECT name, value FROM facts")}
         self.made_of: str = facts["made_of"]
         self.found: int = facts["found"]
