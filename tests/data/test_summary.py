@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tinygptv.data.shards import read_records, read_samples, write_shards
-from tinygptv.data.summary import sets, tars
+from tinygptv.data.summary import mend, sets, tars
 from tinygptv.ground.errors import DataError, UserError
 from tinygptv.ground.files import read_json, sha256_file
 
@@ -49,6 +49,13 @@ def test_a_set_has_its_folder_and_an_earlier_versions_folder_is_one_set(samples,
     (new / "views").mkdir()
     (new / "summary.json").write_text("{}")
     assert sets(new) == {"birds": new / "birds", "cats": new / "cats"}
+
+
+def test_what_is_made_again_is_not_made_of_damaged_blocks(tmp_path):
+    advice = mend(tmp_path / "data" / "smoke" / "shards" / "cats")
+    assert "`dvc repro -f -s shards`" in advice
+    assert ".state/smoke/blocks/shards" in advice
+    assert mend(tmp_path / "my" / "cats") == "write the folder again with `write_shards`"
 
 
 def test_another_size_of_tars_and_the_same_samples(samples, tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tinygptv.data.record_rules import FIRST_SET
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import SUMMARY
 from tinygptv.ground.files import read_json, write_json
+from tinygptv.ground.folders import STATE
 from tinygptv.ground.names import STEPS
 
 TRAINING, HELD_OUT, TEST = "train-*.tar", "val-*.tar", "test-*.tar"
@@ -122,8 +124,12 @@ def replace_split(
 
 
 def mend(folder: Path) -> str:
-    """How to get a tar back: the step is a folder of its path; other folders are a user's own."""
-    step = next((part for part in reversed(folder.parts) if part in STEPS), None)
-    if step is None:
+    """How to get a tar back: profile and step are in its path; other folders are a user's own."""
+    steps = [(profile, step) for profile, step in pairwise(folder.parts) if step in STEPS]
+    if not steps:
         return "write the folder again with `write_shards`"
-    return f"restore it with `dvc checkout`, or make it again with `dvc repro -f -s {step}`"
+    profile, step = steps[-1]
+    return (
+        f"restore it with `dvc checkout`, or make it again with `dvc repro -f -s {step}`, without "
+        f"{STATE}/{profile}/blocks/{step} if that is damaged, too"
+    )
