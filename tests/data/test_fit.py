@@ -197,7 +197,7 @@ def test_what_the_columns_settle_is_so(build: Any, stage: Stage, seed: int) -> N
     records = [Record(f"talk-{number}", "vqa", tuple(turns)) for number, turns in enumerate(talks)]
     made = build(limited, samples=[pictured(*records)])
     entry = made.entries["easy_vqa/vqa"]
-    answers, doubts = fit.settle(entry, entry.rows, "vqa", limited, QUERIES)
+    answers, doubts = fit.settle(entry.index, entry.rows, "vqa", limited, QUERIES)
     assert answers == sum(map(len, talks))
     kinds = doubts.question.tolist(), doubts.sequence.tolist(), doubts.answer.tolist()
     open_rows = [row for kind in kinds for row in kind]

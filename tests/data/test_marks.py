@@ -20,8 +20,8 @@ def test_no_text_keeps_a_mark(text: str, end_mark: str) -> None:
 
 
 @pytest.mark.drill(17, "no text makes an image slot or ends a turn")
-@pytest.mark.parametrize("end_mark", ["\n", "#", " "])
-def test_a_mark_of_one_character_cannot_be_taken_apart(end_mark: str) -> None:
+@pytest.mark.parametrize("end_mark", ["\n", "#", " ", " #", "# "])
+def test_a_mark_of_one_character_beside_spaces_cannot_be_taken_apart(end_mark: str) -> None:
     assert defuse("a # b\nc <ImageHere>", end_mark) == "a # b\nc <Image Here>"
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from tinygptv.config import Family, Stage
+    from tinygptv.data.index import RecordIndex
     from tinygptv.data.mixture import MixtureEntry
     from tinygptv.data.prompts import Example
     from tinygptv.data.records import Turn
@@ -91,7 +92,6 @@ def check(
         DataError: questions leave no room for an answer.
     """
     count = token_counter(tokenizer)
-    found: dict[str, dict[str, int]] = {}
     too_long: dict[str, int] = {}
 
     def look(entry: str, row: int, family: Family) -> tuple[int, int]:
@@ -105,41 +105,39 @@ def check(
         cut = max((sample.cut_answers for sample in drawn), default=0)
         return cut, max((sample.left_out_turns for sample in drawn), default=0)
 
-    for entry, rows in entries.items():
-        sums = Counter[str]()
-        for family, part in rows.families():
-            answers, doubts = settle(rows, part, family, stage, slots)
-            sums["answers"] += answers
-            read, unseen = _drawn(doubts, LOOKED_AT // len(entries), (name, entry, family))
-            seen = Counter[str]()
-            for row in doubts.question.tolist():
-                cut, left = look(entry, row, family)
-                sums += Counter(cut_answers=cut, left_out_turns=left)
-            for row in read.sequence.tolist():
-                cut, left = look(entry, row, family)
-                seen += Counter(cut_answers=cut, left_out_turns=left)
-            for row in read.answer.tolist():
-                turns = rows.index.read(row).turns  # without its image: that column is the largest one
-                seen["cut_answers"] += sum(_most(turn, stage, count) >= stage.max_answer_tokens for turn in turns)
-            looked = len(read.sequence) + len(read.answer)
-            sums += Counter({key: round(number * (1 + unseen / looked)) for key, number in seen.items()})
-            sums["unseen"] += unseen
-        found[entry] = {key: sums[key] for key in COUNTS}
+    parts = [(entry, rows.index, *part) for entry, rows in entries.items() for part in rows.families()]
+    sums = {entry: Counter[str]() for entry in entries}
+    for entry, index, family, rows in parts:
+        answers, doubts = settle(index, rows, family, stage, slots)
+        read, unseen = _drawn(doubts, LOOKED_AT // len(parts), (name, entry, family))
+        sums[entry] += Counter(answers=answers, unseen=unseen)
+        for row in doubts.question.tolist():
+            cut, left = look(entry, row, family)
+            sums[entry] += Counter(cut_answers=cut, left_out_turns=left)
+        seen = Counter[str]()
+        for row in read.sequence.tolist():
+            cut, left = look(entry, row, family)
+            seen += Counter(cut_answers=cut, left_out_turns=left)
+        for row in read.answer.tolist():
+            turns = index.read(row).turns  # without its image: that column is the largest one
+            seen["cut_answers"] += sum(_most(turn, stage, count) >= stage.max_answer_tokens for turn in turns)
+        looked = len(read.sequence) + len(read.answer)
+        sums[entry] += Counter({key: round(number * (1 + unseen / looked)) for key, number in seen.items()})
     if too_long:
         raise DataError(
             f"{len(too_long)} records have a question that leaves no room for an answer: {some(list(too_long))}; raise "
             f"{name}.max_sequence_tokens from {stage.max_sequence_tokens} to at least {max(too_long.values())}, or ask "
             "in fewer words"
         )
-    return found
+    return {entry: {key: counted[key] for key in COUNTS} for entry, counted in sums.items()}
 
 
-def settle(entry: MixtureEntry, rows: range, family: Family, stage: Stage, slots: int) -> tuple[int, Doubts]:
+def settle(index: RecordIndex, rows: range, family: Family, stage: Stage, slots: int) -> tuple[int, Doubts]:
     """What the columns say of rows.
 
     Args:
-        entry: the entry of the mixture.
-        rows: those of its rows that the family asks.
+        index: of a data set.
+        rows: those of the index that the family asks.
         family: the instructions.
         stage: the stage's section of the configuration.
         slots: image slots of an image.
@@ -158,7 +156,7 @@ def settle(entry: MixtureEntry, rows: range, family: Family, stage: Stage, slots
     answers, at = 0, rows.start
     found: list[tuple[NDArray[np.int64], ...]] = []
     names = ("turns", "first_question_bytes", "question_bytes", "answer_bytes", "longest_answer_bytes")
-    for columns in zip(*(entry.index.column(column, rows) for column in names), strict=True):
+    for columns in zip(*(index.column(column, rows) for column in names), strict=True):
         turns, first_asked, asked, answered, longest = (column.astype(np.int64) for column in columns)
         asked_most = start + first + (turns - 1) * later + asks * asked
         refused = start + first + asks * first_asked + 2 > stage.max_sequence_tokens

@@ -17,7 +17,7 @@ def defuse(text: str, end_mark: str) -> str:
     """Take apart the marks in a text of others, so that it can neither open an image slot nor end a turn."""
     text = text.replace(IMAGE_MARK, "<Image Here>")
     apart = " ".join(end_mark)
-    while end_mark.strip() and apart != end_mark and end_mark in text:  # `#####` holds the mark `###` more than once
+    while end_mark.strip() and end_mark not in apart and end_mark in text:  # `#####` holds `###` more than once
         text = text.replace(end_mark, apart)
     return text
 
