@@ -6,7 +6,6 @@ a block's work. A block is its files and one note, written last: what it was mad
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygptv.ground.errors import DataError
-from tinygptv.ground.files import canonical, needing, read_json, sync_tree, write_json
+from tinygptv.ground.files import canonical, link_or_copy, read_json, sync_tree, write_json
 
 NOTE = ".note.json"
 _SCRATCH = ".new"
@@ -99,13 +98,9 @@ class BlockStore:
         Returns:
             Its path there.
         """
-        source, target = self.path(block.name, suffix), out / f"{block.name}{suffix}"
+        target = out / f"{block.name}{suffix}"
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(source, target)
-        except OSError:  # another disk, or one without links
-            with needing(target, source.stat().st_size):
-                shutil.copyfile(source, target)
+        link_or_copy(self.path(block.name, suffix), target)
         return target
 
     def prune(self, names: Iterable[str]) -> None:
