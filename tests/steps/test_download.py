@@ -11,7 +11,7 @@ import pytest
 
 from tests.checkouts import TEST_IMAGES, TRAIN_IMAGES, Checkout, new_root
 from tinygptv.data.manifest import manifest_path
-from tinygptv.ground import digests
+from tinygptv.ground import digests, progress
 
 
 @pytest.fixture
@@ -73,6 +73,12 @@ def test_what_did_not_change_is_not_read_again_and_nothing_is_recorded(fresh, ru
     assert (manifest_path(fresh.data / "download", "easy_vqa")).stat().st_mtime_ns == dates
     assert runs(fresh) == recorded
     assert not (fresh.state / "staging" / "download").exists()
+
+
+def test_a_long_look_says_how_far_it_is(fresh, run, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL_S", 0.0)
+    assert run(fresh, "download") == 0
+    assert f"easy_vqa: files: {TRAIN_IMAGES + TEST_IMAGES + 3}, " in capsys.readouterr().out
 
 
 def test_one_edited_file_is_read_and_told(fresh, run, read):

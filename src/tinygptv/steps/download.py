@@ -16,6 +16,7 @@ from tinygptv.ground.digests import DigestMemory
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import INIT, USES
 from tinygptv.ground.files import sha256_tree, write_json
+from tinygptv.ground.progress import Progress
 from tinygptv.steps.harness import StepContext
 from tinygptv.steps.init_from import init_digest
 
@@ -52,7 +53,7 @@ def look(out: Path, name: str, settings: DataSet, root: Path, memory: DigestMemo
         ConfigError: no module reads its format.
         DataError: a file is missing, there is none, or they are not those of the recorded digest.
     """
-    whole = write_manifest(out, seen(settings, root, memory))
+    whole = write_manifest(out, seen(name, settings, root, memory))
     if not out.stat().st_size:
         raise DataError(f"data.{name} has no files; name them in `files`, or their folder in `images`")
     if settings.sha256 and settings.sha256 != whole:
@@ -62,7 +63,9 @@ def look(out: Path, name: str, settings: DataSet, root: Path, memory: DigestMemo
         )
 
 
-def seen(settings: DataSet, root: Path, memory: DigestMemory) -> Iterator[RawFile]:
-    """The raw files of a data set, sorted by name."""
-    for name, path in raw_files(settings, root):
-        yield RawFile(name, *memory.sha256(path))
+def seen(dataset: str, settings: DataSet, root: Path, memory: DigestMemory) -> Iterator[RawFile]:
+    """The raw files of a data set, sorted by name; with a line of progress, for the first look reads all of them."""
+    with Progress(f"{dataset}: files", None, unit="file") as progress:
+        for count, (name, path) in enumerate(raw_files(settings, root), start=1):
+            yield RawFile(name, *memory.sha256(path))
+            progress.update(count)
