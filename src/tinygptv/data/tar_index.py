@@ -18,7 +18,7 @@ from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import SUMMARY
 from tinygptv.ground.files import sha256_file
 
-SAMPLE_EXTENSIONS = frozenset({"json", *IMAGE_FORMATS})
+_EXTENSIONS = frozenset({"json", *IMAGE_FORMATS})
 _MEMBER = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)\.([a-z0-9]+)")
 BLOCK = 512
 _LONGEST_END = 1 << 20
@@ -27,9 +27,7 @@ _MOST_MEMBERS = 200_000
 """A tar with more would take the memory of a small machine before anybody has looked at a sample."""
 
 
-def stream_members(
-    path: Path, digest: str, extensions: frozenset[str] = SAMPLE_EXTENSIONS
-) -> Iterator[tuple[str, bytes]]:
+def stream_members(path: Path, digest: str) -> Iterator[tuple[str, bytes]]:
     """Names and content of a tar's members in their order; one is in memory, and every byte is read once.
 
     Whether all of them are what was written is known at the end alone: until then, nothing made of them may be kept.
@@ -37,7 +35,6 @@ def stream_members(
     Args:
         path: the tar.
         digest: its SHA-256.
-        extensions: the extensions that members may have.
 
     Raises:
         DataError: the tar is missing or damaged, or its digest is another one.
@@ -46,7 +43,7 @@ def stream_members(
     try:
         with path.open("rb") as file:
             while any(header := file.read(BLOCK)):
-                member = _member(path, header, last, extensions)
+                member = _member(path, header, last)
                 content = file.read(-(-member.size // BLOCK) * BLOCK)
                 if len(content) < member.size:
                     raise damaged(path, f"member {member.name} is cut off")
@@ -71,17 +68,16 @@ def first_key(path: Path) -> str:
     """
     try:
         with path.open("rb") as file:
-            return _member(path, file.read(BLOCK), "the start", SAMPLE_EXTENSIONS).name.partition(".")[0]
+            return _member(path, file.read(BLOCK), "the start").name.partition(".")[0]
     except FileNotFoundError:
         raise DataError(f"{path} is missing; {mend(path.parent)}") from None
 
 
-def tar_index(path: Path, extensions: frozenset[str] = SAMPLE_EXTENSIONS) -> dict[str, tuple[int, int]]:
+def tar_index(path: Path) -> dict[str, tuple[int, int]]:
     """Where each member's data lie in an uncompressed tar: name → (offset, size).
 
     Args:
         path: the tar.
-        extensions: the extensions that members may have.
 
     Raises:
         DataError: the tar is missing, damaged or cut, is not the one of ``summary.json`` beside it, or a member is not
@@ -94,7 +90,7 @@ def tar_index(path: Path, extensions: frozenset[str] = SAMPLE_EXTENSIONS) -> dic
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             while any(header := file.read(BLOCK)):
-                member = _member(path, header, last, extensions)
+                member = _member(path, header, last)
                 key = member.name.partition(".")[0]
                 if member.name in index:
                     raise damaged(path, f"member {member.name} comes twice")
@@ -115,7 +111,7 @@ def tar_index(path: Path, extensions: frozenset[str] = SAMPLE_EXTENSIONS) -> dic
     return index
 
 
-def _member(path: Path, header: bytes, last: str, extensions: frozenset[str]) -> tarfile.TarInfo:
+def _member(path: Path, header: bytes, last: str) -> tarfile.TarInfo:
     """A header that is what it must be. Headers are read one by one: tarfile would take a damaged one for the end,
     and would load an extended one (PAX, GNU) of any size into memory.
     """
@@ -130,8 +126,8 @@ def _member(path: Path, header: bytes, last: str, extensions: frozenset[str]) ->
     match = _MEMBER.fullmatch(member.name)
     if match is None:
         raise damaged(path, f"member {member.name!r} is not named <key>.<extension>")
-    if match[2] not in extensions:
-        raise damaged(path, f"member {member.name!r} has none of the extensions {', '.join(sorted(extensions))}")
+    if match[2] not in _EXTENSIONS:
+        raise damaged(path, f"member {member.name!r} has none of the extensions {', '.join(sorted(_EXTENSIONS))}")
     return member
 
 
