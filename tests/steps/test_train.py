@@ -9,6 +9,7 @@ import signal
 import pytest
 from safetensors.torch import load_file, save_file
 
+from tinygptv.data.batches import StageBatches
 from tinygptv.ground.files import sha256_file, write_json
 from tinygptv.steps.harness import StepContext
 from tinygptv.training import resume
@@ -275,6 +276,15 @@ def test_damaged_shards_under_training(checkout, refused, part):
     path = checkout.data / "shards" / "easy_vqa" / part
     path.write_bytes(path.read_bytes()[:5000])
     refused(checkout, "stage1", str(path), "is damaged", "dvc checkout")
+
+
+@pytest.mark.parametrize("way", ["cached", "in_loop"])
+def test_a_missing_tar_is_found_before_the_first_step(checkout, refused, monkeypatch, way):
+    checkout.edit("features: cached", f"features: {way}")
+    monkeypatch.setattr(StageBatches, "batch", lambda *_: pytest.fail("a step has begun"))
+    path = checkout.data / "shards" / "easy_vqa" / "train-000000.tar"
+    path.unlink()
+    refused(checkout, "stage1", f"{path} is missing", "dvc checkout")
 
 
 def test_features_of_a_block_that_the_shards_no_longer_have(checkout, refused):

@@ -117,9 +117,11 @@ class StageBatches:
         """Look at the columns of all records before the first step; see ``fit.check``.
 
         Raises:
-            DataError: features are missing or of other shards, or a question leaves no room for an answer.
+            DataError: tars or features are missing, these are of other shards, or a question leaves no room for an
+                answer.
         """
         for index in {entry.index.dataset: entry.index for entry in self.entries.values()}.values():
+            index.check()
             self._features.check(index.dataset, {number: sha256 for number, (sha256, _) in index.blocks.items()})
         return fit.check(
             self._name, self._stage, self.entries, self._tokenizer, self._query_shape[0], self._longest_example

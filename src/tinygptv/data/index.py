@@ -152,6 +152,16 @@ class RecordIndex:
             raise self._damaged(block, f"the image of row {row} in {self._path.name} is damaged")
         return content
 
+    def check(self) -> None:
+        """Find before a record is read whether its tar is there.
+
+        Raises:
+            DataError: a tar is missing.
+        """
+        for block in self.blocks:
+            if not self.tar(block).is_file():
+                raise self._missing(block)
+
     def tar(self, block: int) -> Path:
         """Where a block's tar lies."""
         return self._path.with_name(f"{block_name(self._path.stem, block)}.tar")
@@ -167,6 +177,9 @@ class RecordIndex:
         batch, place = divmod(row, BATCH_ROWS)
         return self._columns[name][batch][place]
 
+    def _missing(self, block: int) -> DataError:
+        return DataError(f"{self.tar(block)} is missing; {mend(self._path.parent)}")
+
     def _damaged(self, block: int, what: str) -> DataError:
         return DataError(f"{self.tar(block)}: {what}; {mend(self._path.parent)}")
 
@@ -175,7 +188,7 @@ class RecordIndex:
             try:
                 self._handles[block] = os.open(self.tar(block), os.O_RDONLY)
             except FileNotFoundError:
-                raise DataError(f"{self.tar(block)} is missing; {mend(self._path.parent)}") from None
+                raise self._missing(block) from None
             if len(self._handles) > _OPEN:
                 os.close(self._handles.popitem(last=False)[1])
         self._handles.move_to_end(block)
