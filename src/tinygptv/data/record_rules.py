@@ -173,7 +173,7 @@ def _check_accepted(turn: Turn, record: str) -> None:
         if is_blank(text):
             raise RecordError("an accepted answer is empty: nothing in it can be seen", record)
         if type(weight) is not float or not 0 < weight < math.inf:
-            raise RecordError(f"the weight of an accepted answer is a number above 0 such as 3.0, not {weight!r}", record)
+            raise RecordError(f"an accepted answer's weight is a number above 0 such as 3.0, not {weight!r}", record)
     if turn.answer != max(turn.accepted, key=lambda item: item[1])[0]:
         raise RecordError("answer must be the heaviest of accepted, the first of equals", record)
 
