@@ -97,7 +97,8 @@ def test_an_entry_without_end_is_not_read_for_ever(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_memory_does_not_grow_with_the_file(tmp_path, whole):
+def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch, whole):
+    monkeypatch.setattr(json_items, "_CHUNK", 1 << 16)
     path = tmp_path / "a.json"
     with path.open("w") as file:
         file.write("[" if whole else "")

@@ -104,7 +104,7 @@ def test_a_folder_that_must_not_be_written(shards_checkout, refused, run, folder
 
 
 def test_inputs_that_must_not_be_read(shards_checkout, run, capfd):
-    path = shards_checkout.data / "download" / "train.tar"
+    path = shards_checkout.data / "download" / "sets" / "easy_vqa.json-lines"
     path.chmod(0)
     with without_override():
         assert run(shards_checkout, "shards") == 2

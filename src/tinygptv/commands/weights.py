@@ -119,7 +119,7 @@ def import_stage(
     root: RootOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Make weights that were trained elsewhere a stage of the profile.
+    """Make weights trained elsewhere a stage of the profile.
 
     They become its backbones and the stage's checkpoint, so that the next stage goes on from there.
     """

@@ -5,9 +5,11 @@ Written once, in the order of the files; read by the processes that make the blo
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import resource
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -28,6 +30,8 @@ from tinygptv.ground.progress import Progress
 
 TWICE = "the id appears twice"
 _CACHE_KIB = 65_536
+_LARGEST_WRITE = 65_536
+"""Bytes of a page of SQLite, at most."""
 
 Shares = Mapping[Literal["val", "test"], float]
 """Split → share of the images that it gets where the files have no splits; ``train`` gets the rest."""
@@ -184,6 +188,7 @@ def _told(path: Path) -> Iterator[None]:
 
     Raises:
         NoSpaceError: the disk is full.
+        OSError: the file would pass the user's limit.
         PassingError: the disk does not answer.
         DataError: the file is damaged.
     """
@@ -193,8 +198,16 @@ def _told(path: Path) -> Iterator[None]:
         if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
             raise NoSpaceError(path, 1) from error
         if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:  # the rest of the number says in which call
+            if _at_limit(path):
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path)) from error
             raise PassingError(f"{path}: {error}; run the command again when that disk is back") from error
         raise DataError(f"{path}: {error}; remove it and run the command again") from error
+
+
+def _at_limit(path: Path) -> bool:
+    """Whether a file is as large as this user's files may be: to SQLite a write beyond that is a disk that fails."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return limit != resource.RLIM_INFINITY and path.exists() and path.stat().st_size + _LARGEST_WRITE > limit
 
 
 def split_of(key: str, shares: Shares) -> str:

@@ -60,7 +60,7 @@ def test_the_planner_counts_it(smoke, model):
     text, rank = smoke.model.text, smoke.model.lora.rank
     adapted = 2 * 2 * text.hidden_size + text.hidden_size + text.intermediate_size
     assert sizes.stages["stage4"].adapters == text.num_hidden_layers * rank * adapted
-    plan = make_plan(smoke, "smoke", "cpu", 10**12)
+    plan = make_plan(smoke, "smoke", "cpu", 10**12, counted={})
     tokens = smoke.stage4.max_sequence_tokens
     assert plan.fits
     assert plan.stages[3].memory.activations > 1000 * tokens * text.num_hidden_layers
