@@ -50,7 +50,7 @@ demo: $(STAMP)  ## run the whole pipeline, print the results and what to try nex
 repro: $(STAMP)  ## the same steps with DVC alone, without Prefect
 	@$(BIN)/dvc repro
 
-test: $(STAMP)  ## the default tests (under 3 minutes)
+test: $(STAMP)  ## the default tests (minutes)
 	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 test-pipeline: $(STAMP)  ## the tests that run whole pipelines (minutes)
