@@ -20,6 +20,8 @@ from tinygptv.ground import file_names
 from tinygptv.ground.graph import entries_of, inputs_of
 from tinygptv.ground.names import STAGES, STEPS
 from tinygptv.ground.yaml_files import read_yaml
+from tinygptv.steps.features import ROW_CODE
+from tinygptv.steps.shards import TAR_CODE
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src"
@@ -39,6 +41,28 @@ NOT_REACHED = {
     ("model.int8", "model.folders"): {*STAGES},  # only `quantize` writes a package
 }
 """Importer and imported module → steps that never come to that import, whatever they call of the importer."""
+MAKES_NO_BLOCK = {
+    "features": {
+        "data/boxes": "of records",
+        "data/data_urls": "pictures of users",
+        "data/index": "a block's name",
+        "data/marks": "of texts",
+        "data/prompts": "of texts",
+        "data/record_rules": "which format a name promises: another one is refused",
+        "data/records": "an image's name by its digest: another one is refused",
+        "data/summary": "texts of errors",
+        "data/tasks": "of texts",
+    },
+    "shards": {
+        "data/blocks": "keeps them",
+        "data/manifest": "raw files, whose digests are compared",
+        "data/samples": "reads tars",
+        "data/source": "raw files, whose digests are compared",
+        "data/summary": "written anew each time; texts of errors",
+        "data/tasks": "rules on records, which all are checked again before the blocks; texts of errors",
+    },
+}
+"""Step → modules that its block function imports and that decide no byte of a block, with the reason."""
 
 
 PICKLE_READER = ("torch.load(", "src/tinygptv/model/authors/unpickle.py")
@@ -139,11 +163,17 @@ def test_an_import_against_the_house_plan_fails_the_lint(tmp_path, file, line, c
     assert any(contract in told for told in broken), done.stdout
 
 
-def code_of(step: str) -> set[Path]:
-    """The files that a step's module imports, and so on, in functions too: but for what decides no result."""
+def results_graph() -> grimp.ImportGraph:
+    """The imports, in functions too, but for what decides no result."""
     graph = grimp.build_graph("tinygptv", exclude_type_checking_imports=True, cache_dir=None)
     for module in filter(re.compile(NO_RESULT).fullmatch, sorted(graph.modules, reverse=True)):
         graph.remove_module(module)
+    return graph
+
+
+def code_of(step: str) -> set[Path]:
+    """The files that a step's module imports, and so on: but for what decides no result."""
+    graph = results_graph()
     for importer, imported in (edge for edge, steps in NOT_REACHED.items() if step in steps):
         edge = {"importer": f"tinygptv.{importer}", "imported": f"tinygptv.{imported}"}
         assert graph.direct_import_exists(**edge), f"a line of NOT_REACHED that is no import: {edge}"
@@ -161,6 +191,25 @@ def test_a_step_depends_on_the_code_that_can_change_its_results_and_on_no_other(
     missing = {path for path in needed if listed.isdisjoint((path, *path.parents)) and len(tree(path).body) > 1}
     assert sorted(map(names, missing)) == []
     assert sorted(names(path) for path in listed if needed.isdisjoint((path, *path.rglob("*.py")))) == []
+
+
+@pytest.mark.parametrize(
+    ("step", "begin", "listed"),
+    [
+        ("features", ("model.row_maker", "ground.runtime"), ROW_CODE),
+        ("shards", ("data.shard_blocks",), TAR_CODE),
+    ],
+)
+def test_a_block_is_kept_by_the_code_that_makes_it_and_by_no_other(step, begin, listed):
+    """What is not listed would leave old blocks in place; what is listed too much makes millions of images again."""
+    graph = results_graph()
+    reached = {f"tinygptv.{name}" for name in begin}
+    reached = reached.union(*(graph.find_upstream_modules(module) for module in reached))
+    found = {module.removeprefix("tinygptv.").replace(".", "/") for module in reached}
+    assert sorted(found - set(listed)) == sorted(MAKES_NO_BLOCK[step])
+    assert set(listed) <= found
+    files = {ROOT / dep for dep in GRAPH[step]["deps"]}
+    assert {SOURCE / "tinygptv" / f"{name}.py" for name in listed} <= files, "a file without a digest"
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -80,6 +80,7 @@ def edited(content):
         (SOURCE + "data/formats/llava.py", {"shards"}),
         (SOURCE + "data/formats/easy_vqa.py", {"shards", "evaluate", "quantize"}),
         (SOURCE + "data/order.py", {*STAGES}),
+        (SOURCE + "data/views.py", MODEL | {"shards", "features"}),
         (SOURCE + "data/prompts.py", MODEL | {"features"}),
         (SOURCE + "data/feature_rows.py", {"features"}),
         (SOURCE + "model/vision.py", MODEL | {"features"}),

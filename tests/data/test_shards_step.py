@@ -154,11 +154,12 @@ def test_a_change_in_one_percent_makes_the_blocks_concerned(smoke, tmp_path, cha
     assert run(context(fresh, smoke, {"cats": cats(fresh, rows, files)})) == found
 
 
-def test_other_code_or_pillow_makes_all_again_but_not_another_form(smoke, tmp_path, monkeypatch):
+def test_code_of_tars_or_pillow_makes_all_again_but_no_other_code(smoke, tmp_path, monkeypatch):
     made = context(tmp_path, smoke, {"cats": cats(tmp_path)})
     run(made)
     before = blocks_of(tmp_path)
-    made.code["tinygptv/data/formats/llava.py"] = "another"
+    for file in ("formats/llava", "tasks", "prompts", "views"):
+        made.code[f"tinygptv/data/{file}.py"] = "another"
     run(again(made))
     assert blocks_of(tmp_path) == before
     made.code["tinygptv/data/images.py"] = "another"

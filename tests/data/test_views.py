@@ -7,7 +7,9 @@ import json
 import pytest
 
 from tests.data.made import context, made_form, picture, rows_of, run, write_set  # noqa: F401 (a fixture)
-from tinygptv.data.views import open_view
+from tinygptv.data.shards import read_samples, write_shards
+from tinygptv.data.summary import TEST, TRAINING
+from tinygptv.data.views import open_view, viewed_tars
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import read_json, sha256_file
 
@@ -111,3 +113,36 @@ def test_what_is_not_of_the_view_is_refused(build, damage):
     with pytest.raises(DataError, match=r"dvc repro|make it again|run the step") as caught:
         open_view(shards, "stage1")
     assert str(view if damage in ("view", "form", "no view") else index) in str(caught.value)
+
+
+def test_tars_are_those_of_the_view(build):
+    shards = build({"cats": range(40), "dogs": range(30, 60)}, MIXTURES)
+    for pattern in (TRAINING, TEST):
+        found = viewed_tars(shards, "evaluate", pattern, ["cats", "dogs", "birds"])
+        assert found == {name: sorted((shards / name).glob(pattern)) for name in ("cats", "dogs")}
+    before = found["dogs"]
+    samples = list(read_samples(sorted((shards / "cats").glob(TRAINING))))
+    write_shards(shards / "cats", "train", samples[1:], images_per_shard=16)
+    for step in ("evaluate", "backbones"):
+        with pytest.raises(DataError, match="restore it with `dvc checkout`, or make it again with") as caught:
+            viewed_tars(shards, step, TRAINING, ["cats"])
+        told = str(caught.value)
+        assert "\n" not in told
+        assert str(shards / "cats") in told and str(shards / "views" / f"{step}.json") in told
+    assert viewed_tars(shards, "evaluate", TEST, ["dogs"]) == {"dogs": before}, "what is not read is not compared"
+
+
+def test_a_set_that_the_view_does_not_have_is_refused(build):
+    shards = build({"cats": range(40)}, {**MIXTURES, "stage4": {"cats": 1.0}})
+    write_shards(shards / "dogs", "test", list(read_samples(sorted((shards / "cats").glob(TEST)))), images_per_shard=16)
+    with pytest.raises(DataError, match="dogs"):
+        viewed_tars(shards, "evaluate", TEST, ["cats", "dogs"])
+
+
+def test_tars_without_a_view_are_those_of_the_summary(build):
+    shards = build({"cats": range(40)}, {**MIXTURES, "stage4": {"cats": 1.0}})
+    (shards / "views" / "evaluate.json").unlink()
+    assert viewed_tars(shards, "evaluate", TEST, ["cats"]) == {"cats": sorted((shards / "cats").glob(TEST))}
+    (shards / "views" / "evaluate.json").write_text("[]")
+    with pytest.raises(DataError, match="is no view of shards"):
+        viewed_tars(shards, "evaluate", TEST, ["cats"])

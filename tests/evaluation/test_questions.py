@@ -13,6 +13,7 @@ from tinygptv.data.records import ImageInfo, ImageRecord, Record, Turn
 from tinygptv.data.shards import read_records, read_samples, write_shards
 from tinygptv.data.summary import HELD_OUT, TEST, TRAINING, tars
 from tinygptv.data.tar_writer import TarWriter
+from tinygptv.data.views import write_views
 from tinygptv.evaluation.baselines import TrainingAnswers
 from tinygptv.evaluation.benchmarks.easy_vqa import SUITE
 from tinygptv.evaluation.benchmarks.table import suites_of
@@ -25,6 +26,7 @@ from tinygptv.evaluation.questions import (
     read_baselines,
     without_benchmark,
 )
+from tinygptv.ground.errors import DataError
 
 SUITES = {"easy_vqa": SUITE}
 
@@ -67,6 +69,17 @@ def test_a_data_set_is_asked_by_its_format(smoke, two_sets, small_shards):
     assert {question.dataset for question in list_test_set(two_sets, {"cats": SUITE})} == {"cats"}
     both = list_test_set(two_sets, suites_of({"easy_vqa": easy, "cats": easy}))
     assert Counter(question.dataset for question in both).total() == 2 * len(list_test_set(small_shards, SUITES))
+
+
+def test_a_set_that_was_written_by_hand_since_is_not_measured(smoke, small_shards, tmp_path):
+    shutil.copytree(small_shards, tmp_path / "easy_vqa")
+    write_views(tmp_path, smoke)
+    assert list_test_set(tmp_path, SUITES) == list_test_set(small_shards, SUITES)
+    for split, pattern in (("test", TEST), ("train", TRAINING)):
+        samples = list(read_samples(tars(small_shards, pattern)))
+        write_shards(tmp_path / "easy_vqa", split, samples[1:], images_per_shard=16)
+        with pytest.raises(DataError, match=r"evaluate\.json"):
+            (list_test_set if split == "test" else read_baselines)(tmp_path, SUITES)
 
 
 def test_shards_of_the_released_version_are_asked_alike(small_shards, tmp_path):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from tinygptv.config import Published
 from tinygptv.data.shards import read_samples, write_shards
+from tinygptv.data.views import write_views
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import read_json
 from tinygptv.pretraining import standins
@@ -38,6 +41,16 @@ def test_a_job_reads_the_sets_of_its_section(smoke, small_shards, tmp_path):
     absent = settings.model_copy(update={"data": ("dogs",)})
     with pytest.raises(DataError, match=r"no train-\*\.tar of the data set dogs; run `dvc repro shards`"):
         standins.make(standins.StandInJob(smoke.model_copy(update={"backbones": absent}), 7, tmp_path, tmp_path))
+
+
+def test_a_set_that_was_written_by_hand_since_trains_nothing(smoke, small_shards, tmp_path):
+    shutil.copytree(small_shards, tmp_path / "easy_vqa")
+    write_views(tmp_path, smoke)
+    job = standins.StandInJob(smoke, 7, tmp_path, tmp_path)
+    assert job.training_shards() == [sorted((tmp_path / "easy_vqa").glob("train-*.tar"))]
+    write_shards(tmp_path / "easy_vqa", "train", read_samples(sorted(small_shards.glob("val-*.tar"))), 4)
+    with pytest.raises(DataError, match=r"backbones\.json"):
+        standins.make(job)
 
 
 def test_without_shards_nothing_is_trained(smoke, tmp_path):

@@ -20,7 +20,9 @@ from tinygptv.data.features import FeatureBlock, FeatureReader
 from tinygptv.data.index import RecordIndex
 from tinygptv.ground.file_names import IMAGE_ENCODER
 from tinygptv.ground.files import read_json
+from tinygptv.ground.graph import code_digests
 from tinygptv.ground.processes import Interrupted
+from tinygptv.steps import harness
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +210,16 @@ def test_what_does_not_decide_a_row_encodes_none(sets: Sets, encoded: Any, expec
         sets.edit(old, new)
         assert encoded(sets) == (0, ROWS), old
         assert sets.features() == expected
+
+
+def test_code_that_makes_no_row_encodes_none(sets: Sets, encoded: Any, expected: Any, monkeypatch: Any) -> None:
+    encoded(sets)
+    for module, number in (("data/tasks", 0), ("data/prompts", 0), ("data/views", 0), ("model/vision", ENCODED)):
+        edited = {f"tinygptv/{module}.py": "another"}
+        with monkeypatch.context() as patch:
+            patch.setattr(harness, "code_digests", lambda *of, edited=edited: code_digests(*of) | edited)
+            assert encoded(sets) == (number, ROWS), module
+            assert sets.features() == expected
 
 
 def test_other_words_about_the_same_images_encode_none(sets: Sets, encoded: Any, as_from_nothing: Any) -> None:

@@ -138,6 +138,16 @@ class BlockStore:
         return [found.st_size, found.st_mtime_ns, found.st_ino]
 
 
+def block_code(code: Mapping[str, str], modules: Iterable[str]) -> dict[str, str]:
+    """Of the digests of a step's code those that decide a block's bytes.
+
+    Args:
+        code: source file → SHA-256, such as ``tinygptv/data/images.py``.
+        modules: what makes a block, such as ``data/images``.
+    """
+    return {file: code[file] for module in sorted(modules) if (file := f"tinygptv/{module}.py") in code}
+
+
 def inputs_digest(decides: Any) -> str:
     """One digest of what decides a block's bytes, given as JSON."""
     return sha256(canonical(decides).encode()).hexdigest()

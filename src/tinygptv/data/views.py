@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.data.index import RecordIndex
-from tinygptv.data.summary import DIGESTS, INDEXES, SPLITS, mend, read_summary, sets
+from tinygptv.data.summary import DIGESTS, INDEXES, SPLITS, mend, read_summary, sets, tars
 from tinygptv.ground import digests
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import view_of
@@ -60,14 +60,43 @@ def open_view(shards: Path, step: str) -> dict[str, dict[str, RecordIndex]]:
         raise DataError(f"{path} is no view of shards; {mend(shards)}") from None
 
 
+def viewed_tars(shards: Path, step: str, pattern: str, names: Iterable[str]) -> dict[str, list[Path]]:
+    """The tars of a split of those data sets that a folder of shards has, compared with the view of a step.
+
+    The view is compared with the sets' summaries, and a tar with its summary when it is read. A folder without the
+    view, made by hand or by an earlier version, is taken as its summaries say.
+
+    Args:
+        shards: such as ``data/tiny/shards``.
+        step: the step whose view it is.
+        pattern: of the tars' names, such as ``TRAINING``.
+        names: the data sets.
+
+    Raises:
+        DataError: a set's summary is not what the view says, or a tar is missing.
+    """
+    path, split, asked = shards / view_of(step), pattern.partition("-")[0], frozenset(names)
+    folders = {name: folder for name, folder in sets(shards).items() if name in asked}
+    if path.is_file():
+        view = read_json(path)
+        for name, folder in folders.items():
+            try:
+                part = view.get(name, {}).get(split)
+            except AttributeError:
+                raise DataError(f"{path} is no view of shards; {mend(shards)}") from None
+            if _parts(folder, (split,)).get(split) != part:
+                raise DataError(f"{folder}: its {split} is not the one of {path}: it was made again; {mend(folder)}")
+    return {name: tars(folder, pattern) for name, folder in folders.items()}
+
+
 def _parts(folder: Path, splits: Iterable[str]) -> dict[str, Any]:
     """What a view says of a data set; nothing of a split that it has not."""
     summary = read_summary(folder)
-    indexes, tars = summary.get(INDEXES, {}), summary.get(DIGESTS, {})
+    indexes, blocks = summary.get(INDEXES, {}), summary.get(DIGESTS, {})
     return {
         split: {
             "index": indexes[split],
-            "blocks": {tar: digest for tar, digest in tars.items() if tar.startswith(f"{split}-")},
+            "blocks": {tar: digest for tar, digest in blocks.items() if tar.startswith(f"{split}-")},
         }
         for split in splits
         if split in indexes

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tinygptv.data.samples import Samples
 from tinygptv.data.shards import read_records
 from tinygptv.data.summary import HELD_OUT, TEST, TRAINING, sets, tars
+from tinygptv.data.views import viewed_tars
 from tinygptv.evaluation.baselines import Baselines, TrainingAnswers
 from tinygptv.evaluation.benchmarks.table import LABELS
 
@@ -46,9 +47,9 @@ def open_split(shards: Path, split: str, suites: Mapping[str, Suite]) -> Samples
         suites: name of a data set → what is asked of it; other sets are left out.
 
     Raises:
-        DataError: a shard is missing or damaged.
+        DataError: a shard is missing or damaged, or a data set is not the one of the view of ``evaluate``.
     """
-    return Samples({name: tars(folder, split) for name, folder in sets(shards).items() if name in suites})
+    return Samples(viewed_tars(shards, "evaluate", split, suites))
 
 
 def list_test_set(shards: Path, suites: Mapping[str, Suite]) -> list[Question]:
@@ -101,14 +102,13 @@ def read_baselines(shards: Path, suites: Mapping[str, Suite]) -> tuple[Baselines
     """Baselines of the images that train, for the held-out slice, and of all training images, for the test set.
 
     Raises:
-        DataError: a shard is damaged.
+        DataError: a shard is damaged, or a data set is not the one of the view of ``evaluate``.
     """
     answers = TrainingAnswers()
     chosen = []
     for split in (TRAINING, HELD_OUT):
-        for name, folder in sets(shards).items():
-            if name in suites:
-                answers.add(record for sample in read_records(tars(folder, split)) for record in sample.records)
+        for paths in viewed_tars(shards, "evaluate", split, suites).values():
+            answers.add(record for sample in read_records(paths) for record in sample.records)
         chosen.append(answers.baselines())
     return chosen[0], chosen[1]
 

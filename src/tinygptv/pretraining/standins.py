@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinygptv.config import Config, Pretrained
-from tinygptv.data.summary import TRAINING, sets, tars
+from tinygptv.data.summary import TRAINING
+from tinygptv.data.views import viewed_tars
 from tinygptv.ground import runtime
 from tinygptv.ground.children import child
 from tinygptv.ground.errors import DataError
@@ -43,12 +44,11 @@ class StandInJob:
         """Tars of the training split of each data set that the stand-ins are made of: nothing here sees another split.
 
         Raises:
-            DataError: a data set has none.
+            DataError: a data set has none, or is not the one of the view of ``backbones``.
         """
-        known, found = sets(self.shards), []
+        known, found = viewed_tars(self.shards, "backbones", TRAINING, self.settings.data), []
         for name in self.settings.data:
-            paths = tars(known[name], TRAINING) if name in known else []
-            if not paths:
+            if not (paths := known.get(name, [])):
                 raise DataError(f"{self.shards} holds no {TRAINING} of the data set {name}; run `dvc repro shards`")
             found.append(paths)
         return found

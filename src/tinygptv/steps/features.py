@@ -17,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinygptv.data.blocks import inputs_digest
+from tinygptv.data.blocks import block_code, inputs_digest
 from tinygptv.data.feature_rows import RowMaker, Wanted
 from tinygptv.data.feature_store import FeatureStore, NewBlock, Tar, training_tars
 from tinygptv.data.features import write_view
@@ -33,6 +33,22 @@ from tinygptv.ground.tables import some
 if TYPE_CHECKING:
     from tinygptv.config import Config
     from tinygptv.steps.harness import StepContext
+
+ROW_CODE = (
+    "data/feature_rows",
+    "data/features",
+    "data/images",
+    "data/tar_index",
+    "ground/runtime",
+    "model/backbones",
+    "model/configuration",
+    "model/encoding",
+    "model/processing",
+    "model/row_maker",
+    "model/vision",
+    "model/weights",
+)
+"""The modules between an image's bytes and its row. An edit of others on which the step depends encodes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +193,7 @@ def row_inputs(context: StepContext, encoder: str) -> dict[int, str]:
         "features": config.features.model_dump(mode="json"),
         "runtime": [runtime.resolve_device(compute.device).type, compute.dtype, compute.threads, compute.deterministic],
         "environment": runtime.environment(),
-        "code": context.code,
+        "code": block_code(context.code, ROW_CODE),
     }
     return {size: inputs_digest({**decides, "image_size": size}) for size in config.image_sizes}
 

@@ -14,7 +14,7 @@ import PIL
 
 from tinygptv.config import Config
 from tinygptv.data import rows
-from tinygptv.data.blocks import BlockStore, inputs_digest
+from tinygptv.data.blocks import BlockStore, block_code, inputs_digest
 from tinygptv.data.index_writer import IndexPart
 from tinygptv.data.manifest import manifest_path
 from tinygptv.data.pool import run_blocks
@@ -32,8 +32,23 @@ from tinygptv.ground.progress import Progress
 from tinygptv.steps.harness import StepContext
 
 REJECTED = "rejected.json"
-FORMS = "/data/formats/"
-"""In the path of a module that reads raw files."""
+TAR_CODE = (
+    "data/boxes",
+    "data/images",
+    "data/index",
+    "data/index_writer",
+    "data/marks",
+    "data/record_rules",
+    "data/records",
+    "data/rejections",
+    "data/rows",
+    "data/shard_blocks",
+    "data/shards",
+    "data/tar_index",
+    "data/tar_writer",
+)
+"""The modules between the checked records of a block and its tar. What a form reads is among the block's inputs, its
+code is not."""
 
 
 def run(context: StepContext) -> None:
@@ -80,9 +95,8 @@ def make_blocks(context: StepContext, sets: Mapping[str, SetRows], store: BlockS
     """Every block of every data set, in the order in which they are done."""
     config = context.config
     total = sum(samples for of_set in sets.values() for samples in of_set.samples.values())
-    # What a form reads is among a block's inputs; its code is not: another form reads no set anew.
-    code = {file: digest for file, digest in context.code.items() if FORMS not in file}
-    jobs = block_jobs(config, sets, context.state, store, inputs_digest([code, PIL.__version__]))
+    code = inputs_digest([block_code(context.code, TAR_CODE), PIL.__version__])
+    jobs = block_jobs(config, sets, context.state, store, code)
     with Progress("shards", total, unit="image") as progress:
         done = 0
         for made in run_blocks(prepare, jobs, config.loader.workers):
