@@ -14,6 +14,7 @@ from tinygptv.data.record_rules import parse_sample
 from tinygptv.data.records import Turn
 from tinygptv.data.shards import read_samples, write_shards
 from tinygptv.data.summary import tars
+from tinygptv.data.views import write_views
 from tinygptv.evaluation.benchmarks.easy_vqa import SUITE
 from tinygptv.evaluation.stages import open_stage
 from tinygptv.ground.children import child, event
@@ -40,6 +41,13 @@ def trained(with_stage4, tmp_path):
     return Checkout(shutil.copytree(with_stage4.root, tmp_path / "trained"))
 
 
+def write(checkout, split, samples):
+    """Put samples in the place of a split, as if the step ``shards`` had."""
+    shards = checkout.data / "shards"
+    write_shards(shards / "easy_vqa", split, samples, images_per_shard=16)
+    write_views(shards, checkout.config)
+
+
 def keep(checkout, split, tasks):
     """Leave the records of these tasks in a split."""
     folder = checkout.data / "shards" / "easy_vqa"
@@ -48,7 +56,7 @@ def keep(checkout, split, tasks):
         if records := tuple(record for record in sample.record.records if record.task in tasks):
             record = replace(sample.record, records=records)
             samples.append(parse_sample(record.key, record.to_json(), sample.image_bytes))
-    write_shards(folder, split, samples, images_per_shard=16)
+    write(checkout, split, samples)
 
 
 def report(checkout, step):
@@ -118,7 +126,7 @@ def test_a_question_that_is_too_long_is_named_before_the_first_answer(trained, r
     talk = (*(Turn("what " * 9, "red " * 9) for _ in range(20)),)
     record = replace(samples[-1].record, records=(*long, replace(last, id="talk", task="vqa", turns=talk)))
     samples[-1] = parse_sample(record.key, record.to_json(), samples[-1].image_bytes)
-    write_shards(folder, "test", samples, images_per_shard=16)
+    write(trained, "test", samples)
     refused(trained, "evaluate", f"the questions of 2 records are too long: {first.id}, talk;", "max_new_tokens")
 
 
@@ -143,7 +151,7 @@ def test_data_of_ones_own_without_a_test_split(trained, run, capfd, monkeypatch)
     """``evaluate`` and ``quantize`` end well and say what they leave out; no model is opened to be asked nothing."""
     monkeypatch.delattr(evaluate, "open_stage")
     trained.edit("format: easy_vqa", "format: llava\n    files: [cats.json]")
-    write_shards(trained.data / "shards" / "easy_vqa", "test", [], images_per_shard=16)
+    write(trained, "test", [])
     assert run(trained, "evaluate") == 0, capfd.readouterr().err
     out = capfd.readouterr().out
     assert "held-out slice: no benchmark asks the records of easy_vqa; they are left out\n" in out
