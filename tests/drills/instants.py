@@ -11,11 +11,14 @@ import json
 import os
 import signal
 import stat
+import subprocess
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 COMPUTING = ("forward", "backward", "optimizer")
 """Before the n-th operation of torch in this part of the training."""
@@ -177,3 +180,12 @@ class Watch:
             return None
         path = Path(f"/proc/self/fd/{handle}").readlink()
         return path if path.is_relative_to(self.root) else None
+
+
+def kill_alone(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+    """SIGKILL a process, but not its children: none of them may outlive it."""
+    children = psutil.Process(process.pid).children() if process.poll() is None else []
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    psutil.wait_procs(children, timeout=20)
+    assert not any(child.is_running() for child in children)

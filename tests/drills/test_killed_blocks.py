@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.data import made
 from tests.data.made import made_form  # noqa: F401 (a fixture)
+from tests.drills.instants import kill_alone
 from tinygptv.config import Loader
 from tinygptv.config.profiles import read_config
 from tinygptv.data.blocks import NOTE
@@ -76,11 +75,7 @@ def drill(root, trials, seed):
         for _ in range(source.choice((1, 2))):
             before, process = notes(root), start(root)
             time.sleep(source.uniform(0.2, 1.0) * seconds)
-            children = psutil.Process(process.pid).children() if process.poll() is None else []
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            psutil.wait_procs(children, timeout=20)
-            assert not any(child.is_running() for child in children)
+            kill_alone(process)
             half_made = [path for path in (root / "blocks" / ".new").glob("*/*") if path.is_dir()]
             assert len(half_made) <= WORKERS
             assert before.items() <= notes(root).items()

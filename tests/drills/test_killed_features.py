@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
+from tests.drills.instants import kill_alone
 from tests.steps.sets import Sets, make_sets
 from tinygptv.data.blocks import NOTE
 
@@ -59,11 +58,7 @@ def drill(root: Path, trials: int, seed: int, workers: int) -> int:
         for _ in range(source.choice((1, 2))):
             before, process = notes(sets), start(sets)
             time.sleep(source.uniform(0.4, 1.6) * seconds)
-            children = psutil.Process(process.pid).children() if process.poll() is None else []
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            psutil.wait_procs(children, timeout=20)
-            assert not any(child.is_running() for child in children)
+            kill_alone(process)
             half_made = {path.stem for path in (sets.state / "blocks").rglob(".new/*/*/*")}
             assert len(half_made) <= max(workers, 1)
             assert before.items() <= notes(sets).items(), "what was finished is not made again"
