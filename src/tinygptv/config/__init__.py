@@ -19,7 +19,7 @@ from tinygptv.config.backbones import (
     TextPretraining,
     VisionPretraining,
 )
-from tinygptv.config.base import Family, Part, Section, Task
+from tinygptv.config.base import Family, Part, Preset, Section, Task
 from tinygptv.config.data import DataSet, Entry, Features, Loader, Shards, check_sets, parse_entry
 from tinygptv.config.evaluation import Evaluate, Gate, Quantize, Register
 from tinygptv.config.init import Init
@@ -41,6 +41,7 @@ __all__ = [
     "Lora",
     "Model",
     "Part",
+    "Preset",
     "Pretrained",
     "Pretraining",
     "Prompt",
@@ -85,6 +86,8 @@ class Config(Section):
     @model_validator(mode="after")
     def _sets_are_known(self) -> Self:
         check_sets(self.data)
+        for dataset in self.evaluate.benchmarks:
+            self._check_set("evaluate.benchmarks", dataset)
         if isinstance(self.backbones, Pretrained):
             for dataset in self.backbones.data:
                 self._check_set("backbones.data", dataset)

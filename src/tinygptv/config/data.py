@@ -8,7 +8,8 @@ from typing import Annotated, Literal, NamedTuple, Self, get_args
 
 from pydantic import Field, model_validator
 
-from tinygptv.config.base import Count, Family, Rate, Section, Task
+from tinygptv.config.base import Count, Family, Fraction, Rate, Section, Task
+from tinygptv.config.benchmarks import BENCHMARKS
 from tinygptv.config.formats import FORMATS, UNREAD
 
 SET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
@@ -24,8 +25,10 @@ class DataSet(Section):
         description="Folder that names of images are relative to; of a data set in a package: a copy of it.",
     )
     sha256: str = Field(default="", description="Digest of all raw files; where it is given, others stop `download`.")
-    split: dict[Literal["val", "test"], Rate] = Field(
-        default={}, description="Shares of the images held out, chosen by content, where the files have no splits."
+    split: dict[Literal["val", "test"], Fraction] = Field(
+        default={},
+        description="Shares of the images held out, chosen by content, where the files have no splits; "
+        "`{test: 1.0}`: a set that is only asked.",
     )
     licence: str = Field(description="Licence of the data; it goes into every sample and the model card.")
     task: Task | None = Field(default=None, description="Task of the records, where the form leaves it open.")
@@ -34,12 +37,26 @@ class DataSet(Section):
         default=None, description="Records with several images: left out and counted, or trained on their first."
     )
 
+    benchmark: str | None = Field(
+        default=None, description="Benchmark by which its answers count (docs/evaluation.md); absent: that of the task."
+    )
+    part: str | None = Field(
+        default=None, description="Split of its files that is read, as its publishers call it, such as `testA`."
+    )
+    questions: Count | None = Field(
+        default=None,
+        description="How many questions are asked of it; another number stops `evaluate`. Absent: as many as `part` of "
+        "a published benchmark has; of own files any number.",
+    )
+
     @model_validator(mode="after")
     def _can_be_read(self) -> Self:
+        if self.benchmark is not None and self.benchmark not in BENCHMARKS:
+            raise ValueError(f"benchmark: {self.benchmark!r} is not known; known are {', '.join(BENCHMARKS)}")
         if self.format not in (*FORMATS, *UNREAD):
             raise ValueError(f"format: {self.format!r} is not known; known are {', '.join(FORMATS)}")
-        if sum(self.split.values()) >= 1:
-            raise ValueError("split: the shares held out leave nothing to train on")
+        if sum(self.split.values()) > 1:
+            raise ValueError("split: the shares held out are more than the whole")
         return self
 
 

@@ -6,12 +6,17 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from tinygptv.config.base import Count, Fraction, Positive, Section
+from tinygptv.config.base import Count, Fraction, Positive, Preset, Section
 
 
 class Evaluate(Section):
-    """Greedy answers, strictly matched."""
+    """Greedy answers, each benchmark's official metric."""
 
+    benchmarks: tuple[str, ...] = Field(description="Data sets whose held-out and test records are asked.")
+    presets: tuple[Preset, ...] = Field(
+        min_length=1,
+        description="How questions are put (docs/evaluation.md); the first one decides, the others stand beside it.",
+    )
     batch_size: Count = Field(description="Questions of a forward pass.")
     max_new_tokens: Count = Field(description="Longest answer in tokens; those that reach it are counted (`cut`).")
     held_out_questions: Count = Field(description="Questions of each task asked on the held-out slice.")

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image
@@ -31,6 +32,8 @@ MAX_RECORDS = 10_000
 MAX_TURNS = 100
 MAX_BOXES = 100
 MAX_ACCEPTED = 100
+MAX_ANNOTATION = 1_000_000
+"""Bytes of what a benchmark's files say of a record."""
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,89}")  # with its extension it fits the 100 bytes of a tar header
 _HALF = re.compile("[\ud800-\udfff]")
@@ -149,6 +152,7 @@ def check_record(record: Record, key: str) -> None:
         _check_box(box, record.id)
     if record.task in BOX_TASKS and not record.boxes:
         raise RecordError(f"task {record.task} needs a box", record.id)
+    _check_annotation(record)
     for turn in record.turns:
         _check_text(turn.question, "question", record.id)
         if takes_question(record.task) and is_blank(turn.question):
@@ -176,6 +180,18 @@ def _check_accepted(turn: Turn, record: str) -> None:
             raise RecordError(f"an accepted answer's weight is a number above 0 such as 3.0, not {weight!r}", record)
     if turn.answer != max(turn.accepted, key=lambda item: item[1])[0]:
         raise RecordError("answer must be the heaviest of accepted, the first of equals", record)
+
+
+def _check_annotation(record: Record) -> None:
+    """Check what a benchmark's files say beyond question and answer; else raise ``RecordError``."""
+    if not isinstance(record.annotation, Mapping):
+        raise RecordError(f"annotation must be an object, not {type(record.annotation).__name__}", record.id)
+    try:
+        size = len(json.dumps(record.annotation, ensure_ascii=False, allow_nan=False).encode())
+    except (TypeError, ValueError) as error:  # half a character is a ValueError as well
+        raise RecordError(f"annotation is no JSON ({error})", record.id) from None
+    if size > MAX_ANNOTATION:
+        raise RecordError(f"annotation has {size} bytes, and {MAX_ANNOTATION} are the most", record.id)
 
 
 def _check_text(text: object, name: str, record: str, limit: int = MAX_CHARACTERS) -> None:
@@ -233,13 +249,14 @@ def _content(json_bytes: bytes, name: str) -> Any:
 
 def _record(content: Any, dataset: str, key: str) -> Record:
     """Types of one record's JSON; ``check_record`` checks the values."""
-    _fields(content, {"id", "task", "turns", "boxes"}, "a record", key)
+    annotation = content.get("annotation", {}) if isinstance(content, dict) else {}
+    _fields(content, {"id", "task", "turns", "boxes"} | ({"annotation"} if annotation else set()), "a record", key)
     name = content["id"] if isinstance(content["id"], str) else key
     if not isinstance(content["turns"], list) or not isinstance(content["boxes"], list):
         raise RecordError("turns and boxes must be lists", name)
     turns = tuple(_turn(turn, name) for turn in content["turns"])
     boxes = tuple(widened(tuple(box)) if isinstance(box, list) else box for box in content["boxes"])
-    return Record(content["id"], content["task"], turns, boxes, dataset)
+    return Record(content["id"], content["task"], turns, boxes, dataset, annotation)
 
 
 def _turn(content: Any, record: str) -> Turn:

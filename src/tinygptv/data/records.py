@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
 
 from PIL import Image
@@ -46,11 +47,14 @@ class Record:
     boxes: tuple[Box, ...] = ()
     dataset: str = ""
     """Name of its data set; who reads it from files leaves it to ``data/source.py``."""
+    annotation: Mapping[str, Any] = field(default_factory=dict)
+    """What the files of a benchmark say of it beyond that, as JSON, for the benchmark's metric; else nothing."""
 
     def to_json(self) -> bytes:
         """The record's own part of a sample's JSON."""
         turns = [_turn_json(turn) for turn in self.turns]
-        return _json({"id": self.id, "task": self.task, "turns": turns, "boxes": self.boxes})
+        content = {"id": self.id, "task": self.task, "turns": turns, "boxes": self.boxes}
+        return _json(content | ({"annotation": self.annotation} if self.annotation else {}))
 
 
 @dataclass(frozen=True, slots=True)

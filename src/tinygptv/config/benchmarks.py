@@ -1,0 +1,5 @@
+"""The benchmarks that a data set may name: name → module, which has one ``BENCHMARK``."""
+
+from __future__ import annotations
+
+BENCHMARKS: dict[str, str] = {}
