@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from tinygptv.data import json_items
-from tinygptv.data.json_items import read_items
+from tinygptv.data.json_items import read_items, read_members
 from tinygptv.ground.errors import DataError
 
 VALUES = [{"a": 'x\n}]é"\\'}, {}, [], [1, [2]], "text, ]", 12, -1.5e3, True, None, {"deep": [{"er": ["猫"]}]}]
@@ -78,6 +78,47 @@ def test_what_is_no_json_is_told_with_its_place(tmp_path, chunk, text, words):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("indent", [None, 2])
+def test_an_object_member_by_member(tmp_path, chunk, indent):
+    path = tmp_path / "a.json"
+    whole = {"info": {"year": 2014}, "é, ]": VALUES, "none": [], "one": [[1]], "text": "[", "": 3}
+    path.write_text(" " + json.dumps(whole, indent=indent, ensure_ascii=False) + "\n")
+    found = [(name, item.place, item.content) for name, item in read_members(path)]
+    assert found == [
+        ("info", "a.json, info", {"year": 2014}),
+        *(("é, ]", f"a.json, é, ] {number}", value) for number, value in enumerate(VALUES, start=1)),
+        ("one", "a.json, one 1", [1]),
+        ("text", "a.json, text", "["),
+        ("", "a.json, ", 3),
+    ]
+    path.write_text("{ }")
+    assert list(read_members(path)) == []
+    path.write_text('{"a": 1, "a": 2}')
+    assert [item.content for _, item in read_members(path)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"a": [1, 2\n}', "line 2, column 1: not valid JSON: no comma and no end of the list"),
+        ('{"a": 1\n "b": 2}', "line 2, column 2: not valid JSON: no comma and no end of the object"),
+        ('{"a" 1}', "line 1, column 6: not valid JSON: no colon"),
+        ("{1: 1}", "line 1, column 3: not valid JSON: a member must begin with its name"),
+        ('{"a": 1,}', "line 1, column 9: not valid JSON: Expecting value"),
+        ('{"a": 1}\n{"a": 2}', "line 2, column 1: not valid JSON: something follows the object"),
+        ('{"a": [{"b": ', "not valid JSON"),
+        ("[1]", "begins with '\\['"),
+        ("", "is empty"),
+    ],
+)
+def test_what_is_no_object_is_told_with_its_place(tmp_path, chunk, text, words):
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=words) as caught:
+        list(read_members(path))
+    assert str(path) in str(caught.value)
+
+
 @pytest.mark.parametrize("content", ['[{"a": "é"}]'.encode("utf-16"), b'[\n{"a": "\xe9"}]'])
 def test_other_encodings_are_named(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
@@ -96,17 +137,20 @@ def test_an_entry_without_end_is_not_read_for_ever(tmp_path, monkeypatch):
         contents(tmp_path / "a.jsonl")
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch, whole):
+@pytest.mark.parametrize(
+    ("start", "between", "end", "read"),
+    [("[", ",\n", "]", read_items), ("", "\n", "", read_items), ('{"a": [', ",\n", "]}", read_members)],
+)
+def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch, start, between, end, read):
     monkeypatch.setattr(json_items, "_CHUNK", 1 << 16)
     path = tmp_path / "a.json"
     with path.open("w") as file:
-        file.write("[" if whole else "")
+        file.write(start)
         for number in range(30_000):
-            file.write((",\n" if whole else "\n") * bool(number) + json.dumps({"id": number, "text": "x" * 200}))
-        file.write("]" if whole else "")
+            file.write(between * bool(number) + json.dumps({"id": number, "text": "x" * 200}))
+        file.write(end)
     tracemalloc.start()
-    assert sum(1 for _ in read_items(path)) == 30_000
+    assert sum(1 for _ in read(path)) == 30_000
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < path.stat().st_size / 2

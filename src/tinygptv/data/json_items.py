@@ -1,4 +1,4 @@
-"""JSON files of any size: a list, or an object on each line. Only the entry that is looked at is in memory.
+"""JSON files of any size: a list, an object on each line, or one object. Only the entry that is looked at is in memory.
 
 The standard library's decoder reads each entry. A file that is no JSON is refused with the place; of a file with an
 object on each line, only a line that is none.
@@ -28,7 +28,7 @@ class JsonItem:
     """An entry of a file."""
 
     place: str
-    """Such as ``cats.json, entry 3`` or ``cats.jsonl, line 3``."""
+    """Such as ``cats.json, entry 3``, ``cats.jsonl, line 3`` or ``cats.json, annotations 3``."""
     content: Any
     problem: str = ""
     """Why it cannot be read, if it cannot."""
@@ -45,8 +45,39 @@ def read_items(path: Path) -> Iterator[JsonItem]:
         return _of_list(path)
     if first == "{":
         return _of_lines(path)
-    begins = f"begins with {first!r}" if first else "is empty"
-    raise DataError(f"{path} {begins}: it must be a JSON list of records, or have one record on each line")
+    raise DataError(f"{path} {_begins(first)}: it must be a JSON list of records, or have one record on each line")
+
+
+def read_members(path: Path) -> Iterator[tuple[str, JsonItem]]:
+    """The members of the one object that a file is, in its order: name and value.
+
+    A member that is a list comes entry by entry, each under the member's name, and not at all where it is empty. A name
+    that stands twice comes twice.
+
+    Raises:
+        DataError: the file is no object, or is damaged; the message has line and column.
+    """
+    if (first := _first_character(path)) != "{":
+        raise DataError(f"{path} {_begins(first)}: it must be a JSON object")
+    with path.open(encoding="utf-8-sig") as file:
+        text = _Text(path, file)
+        for _ in _parts(text, "}", "object"):
+            name = text.value()
+            if not isinstance(name, str):
+                raise text.fault("a member must begin with its name")
+            if text.next_character() != ":":
+                raise text.fault("no colon after the name of a member")
+            text.skip()
+            if text.next_character() == "[":
+                for count in _parts(text, "]", "list"):
+                    yield name, JsonItem(f"{path.name}, {name} {count}", text.value())
+            else:
+                yield name, JsonItem(f"{path.name}, {name}", text.value())
+        text.finish("object")
+
+
+def _begins(first: str) -> str:
+    return f"begins with {first!r}" if first else "is empty"
 
 
 def _first_character(path: Path) -> str:
@@ -62,22 +93,26 @@ def _first_character(path: Path) -> str:
 def _of_list(path: Path) -> Iterator[JsonItem]:
     with path.open(encoding="utf-8-sig") as file:
         text = _Text(path, file)
-        text.next_character()
-        text.skip()
-        count, mark = 0, ","
-        if text.next_character() == "]":
-            mark = "]"
-            text.skip()
-        while mark == ",":
-            count += 1
+        for count in _parts(text, "]", "list"):
             yield JsonItem(f"{path.name}, entry {count}", text.value())
-            mark = text.next_character()
-            if mark not in (",", "]"):
-                raise text.fault("no comma and no end of the list")
-            text.skip()
-            text.next_character()
-        if text.next_character():
-            raise text.fault("something follows the list")
+        text.finish("list")
+
+
+def _parts(text: _Text, end: str, kind: str) -> Iterator[int]:
+    """Number the parts of the list or object that begins at the next character; who asks takes each part himself."""
+    text.next_character()
+    text.skip()
+    count, mark = 0, ","
+    if text.next_character() == end:
+        mark = end
+        text.skip()
+    while mark == ",":
+        yield (count := count + 1)
+        mark = text.next_character()
+        if mark not in (",", end):
+            raise text.fault(f"no comma and no end of the {kind}")
+        text.skip()
+        text.next_character()
 
 
 def _of_lines(path: Path) -> Iterator[JsonItem]:
@@ -142,6 +177,11 @@ class _Text:
             if problem:
                 raise self.fault(problem)
             return value
+
+    def finish(self, kind: str) -> None:
+        """Check that the list or object that was read is the whole file."""
+        if self.next_character():
+            raise self.fault(f"something follows the {kind}")
 
     def fault(self, what: str) -> DataError:
         """An error at the present place."""
