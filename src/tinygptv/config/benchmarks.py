@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-BENCHMARKS: dict[str, str] = {}
+BENCHMARKS: dict[str, str] = {
+    "exact_match": "tinygptv.evaluation.benchmarks.exact_match",
+}

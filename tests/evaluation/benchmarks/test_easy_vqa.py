@@ -83,5 +83,4 @@ def test_types_divide_the_questions(questions, baselines):
     ],
 )
 def test_question_types(question, truth, expected):
-    assert question_type("vqa", question, truth) == expected
-    assert question_type("refer", question, truth) == ""
+    assert question_type(question, {"answer": truth}) == expected
