@@ -10,7 +10,6 @@ from tinygptv.evaluation.metrics import (
     benchmark,
     exact_match,
     iou,
-    wilson_interval,
 )
 
 coordinates = st.integers(0, 100)
@@ -18,29 +17,6 @@ boxes = st.tuples(coordinates, coordinates, coordinates, coordinates)
 solid_boxes = boxes.map(lambda b: (*map(min, b[:2], b[2:]), *map(max, b[:2], b[2:]))).filter(
     lambda b: b[0] < b[2] and b[1] < b[3]
 )
-
-
-# Newcombe (1998), "Two-sided confidence intervals for the single proportion", Table I, method 3.
-@pytest.mark.parametrize(
-    ("correct", "n", "low", "high"),
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
-)
-def test_wilson_gives_the_published_intervals(correct, n, low, high):
-    assert wilson_interval(correct, n) == pytest.approx((low, high), abs=5e-5)
-
-
-@given(st.integers(1, 100_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_holds_the_share_and_mirrors(case):
-    correct, n = case
-    low, high = wilson_interval(correct, n)
-    assert 0.0 <= low <= correct / n <= high <= 1.0
-    assert wilson_interval(n - correct, n) == pytest.approx((1 - high, 1 - low), abs=1e-9)
-
-
-@pytest.mark.parametrize(("correct", "n"), [(0, 0), (-1, 5), (6, 5)])
-def test_wilson_refuses_what_is_no_proportion(correct, n):
-    with pytest.raises(ValueError, match="not a proportion"):
-        wilson_interval(correct, n)
 
 
 def test_matching_is_strict():

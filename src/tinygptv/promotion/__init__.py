@@ -1,4 +1,4 @@
 """From challenger to champion: both asked the same questions, a gate that says why, aliases that move, and back.
 
-``decide`` and ``paired`` are pure. Everything here goes to MLflow through ``tinygptv.tracking``.
+``decide`` is pure. Everything here goes to MLflow through ``tinygptv.tracking``.
 """

@@ -200,9 +200,14 @@ def _same_questions(asked: Asked, challenger: Measured, champion: Measured | Non
 
 def _against(name: str, right: Sequence[bool], others: Sequence[bool], images: Sequence[str], gate: Gate) -> Check:
     """Non-inferiority: even the lower end of the interval is no worse than the margin allows."""
-    from tinygptv.promotion.paired import paired_difference
+    import numpy as np
 
-    found, limit = paired_difference(right, others, images, gate.resamples, gate.seed), -gate.margin[name]
+    from tinygptv.evaluation.benchmarks.seam import Metric, each, mean
+    from tinygptv.evaluation.statistics import paired
+
+    share = Metric(name=name, variant="right or wrong", columns=each(lambda *_: ()), value=mean)
+    first, second = (np.asarray(answers, dtype=np.float64)[:, None] for answers in (right, others))
+    found, limit = paired(share, first, second, images, gate.resamples, gate.seed), -gate.margin[name]
     note = f"difference {found.value:+.4f}, 95 % {found.low:+.4f} to {found.high:+.4f}"
     worse = found.low < limit - 1e-12  # the limit itself is allowed, whatever a division rounds to
     problem = f"{note}: may be worse by more than {gate.margin[name]:.4f}" if worse else ""

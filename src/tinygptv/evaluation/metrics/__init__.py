@@ -1,45 +1,21 @@
-"""Metrics as pure functions: strict matching, boxes, intervals, and the shape of a benchmark in the reports.
+"""Metrics as pure functions: strict matching, boxes, and the shape of a benchmark in the reports.
 
 A box is ``(x1, y1, x2, y2)`` in whole hundredths of the image's sides, 0..100; ``x2`` and ``y2`` are exclusive edges.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import Any
 
 from tinygptv.data.boxes import Box, parse_box
+from tinygptv.evaluation.statistics import wilson_interval
 
 Benchmark = dict[str, Any]
 """``{"metric", "value", "n", "ci95", "majority", "blind", "trivial"}``, as in the JSON reports, which add ``cut``."""
 
 IOU_THRESHOLD = 0.5
 """Acc@0.5 of referring expressions counts boxes that overlap by more than this."""
-
-Z95 = NormalDist().inv_cdf(0.975)
-
-
-def wilson_interval(correct: int, n: int) -> tuple[float, float]:
-    """The 95 % score interval of a proportion (Wilson 1927), without continuity correction.
-
-    Args:
-        correct: successes, 0..n.
-        n: trials, at least 1.
-
-    Raises:
-        ValueError: there are no trials, or ``correct`` is outside 0..n.
-    """
-    if n < 1 or not 0 <= correct <= n:
-        raise ValueError(f"{correct} of {n} is not a proportion")
-    share, z2 = correct / n, Z95 * Z95
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    # Rounding must not push an end over the exact bound, or past the share itself.
-    low = 0.0 if correct == 0 else max(0.0, centre - half)
-    high = 1.0 if correct == n else min(1.0, centre + half)
-    return low, high
 
 
 def exact_match(answer: str, truth: str) -> bool:
