@@ -94,6 +94,7 @@ def write_profile(folder: Path, data: Path, workers: int, **stage1: Any) -> Path
     files = {"files": [str(data / f"{DATASET}.json")], "images": str(data / "images")}
     content["data"] = {DATASET: {"format": "llava", "licence": "CC0-1.0", **files}}
     content["backbones"]["data"] = [DATASET]
+    content["evaluate"]["benchmarks"] = []
     for stage in ("stage1", "stage2", "stage3", "stage4"):
         content[stage] |= {"mixture": {DATASET: 1.0}, "image_size": content["stage4"]["image_size"]}
     content["stage1"] |= stage1

@@ -36,7 +36,12 @@ def test_a_second_data_set_needs_its_section_and_an_entry():
     ("sections", "said"),
     [
         ({"data": {"my_cats": CATS | {"format": "llavva"}}}, "data.my_cats.format: 'llavva' is not known; known are"),
-        ({"data": {"my_cats": CATS | {"split": {"val": 0.5, "test": 0.5}}}}, "the shares held out leave nothing"),
+        (
+            {"data": {"my_cats": CATS | {"split": {"val": 0.5, "test": 0.6}}}},
+            "the shares held out are more than the whole",
+        ),
+        ({"data": {"my_cats": CATS | {"benchmark": "gqqa"}}}, "benchmark: 'gqqa' is not known; known are"),
+        ({"evaluate": {"benchmarks": ["dogs"]}}, "evaluate.benchmarks: names the data set dogs, but `data` has"),
         ({"data": {"my_cats": CATS | {"split": {"vall": 0.5}}}}, "data.my_cats.split.vall"),
         ({"data": {"my_cats": {"format": "easy_vqa"}}}, "key `data.my_cats.licence` is missing"),
         ({"data": {"my_cats": CATS | {"file": "x"}}}, "unknown key `data.my_cats.file`"),

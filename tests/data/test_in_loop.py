@@ -1,4 +1,4 @@
-"""Encoding beside the loop: every image its own row, one batch shape, and no more steps ahead than fill it."""
+"""Encoding beside the loop: every image its own row, no pass above its size, and no more steps ahead than fill it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tinygptv.data.batches import Batch
 from tinygptv.data.in_loop import encoded
 
 SHAPE = 4
-"""Images of a forward pass."""
+"""Images of a forward pass at most; the encoder fills it up."""
 
 
 def batch(*numbers, text=0):
@@ -25,10 +25,10 @@ def encode():
     """An encoder that remembers what it was given."""
     seen = []
 
-    def work(pixels_BCHW):
+    def work(pixels_NCHW):
         with torch.inference_mode():
-            seen.append(pixels_BCHW[:, 0, 0, 0].tolist())
-            return pixels_BCHW.mean((1, 2, 3))[:, None, None].expand(-1, 5, 6) * 10
+            seen.append(pixels_NCHW[:, 0, 0, 0].tolist())
+            return pixels_NCHW.mean((1, 2, 3))[:, None, None].expand(-1, 5, 6) * 10
 
     work.seen = seen
     return work
@@ -38,11 +38,11 @@ def rows(steps):
     return [[item.image_features[:, 0, 0].tolist() for item in step] for step in steps]
 
 
-def test_every_image_has_its_row_and_every_pass_one_shape(encode):
+def test_every_image_has_its_row_and_steps_share_a_pass(encode):
     steps = [[batch(1, 2), batch(3)], [batch(4, 5), batch(6, text=1)], [batch(7)], [batch(8, 9)]]
     found = list(encoded(steps, encode, SHAPE))
     assert rows(found) == [[[10, 20], [30]], [[40, 50], [60]], [[70]], [[80, 90]]]
-    assert encode.seen == [[1, 2, 3, 0], [4, 5, 6, 0], [7, 8, 9, 0]]
+    assert encode.seen == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
     assert all(item.image_features.shape[1:] == (5, 6) for step in found for item in step)
     assert [item.input_ids is given.input_ids for item, given in zip(found[0], steps[0], strict=True)] == [True, True]
 
@@ -50,7 +50,7 @@ def test_every_image_has_its_row_and_every_pass_one_shape(encode):
 def test_steps_larger_than_a_pass_are_encoded_in_several(encode):
     found = encoded([[batch(1, 2, 3), batch(4, 5)], [batch(6)]], encode, SHAPE)
     assert rows(found) == [[[10, 20, 30], [40, 50]], [[60]]]
-    assert encode.seen == [[1, 2, 3, 4], [5, 0, 0, 0], [6, 0, 0, 0]]
+    assert encode.seen == [[1, 2, 3, 4], [5], [6]]
 
 
 def test_text_alone_passes_and_waits_for_no_image(encode):

@@ -67,6 +67,17 @@ def with_votes(answer="cat", votes=VOTES):
     return of_version_2(records=[{"id": "a-1-vqa", "task": "vqa", "turns": [turn], "boxes": []}])
 
 
+def annotated(annotation):
+    return of_version_2(image=None, records=[CHAT | {"annotation": annotation}])
+
+
+def test_a_record_keeps_what_a_benchmark_says_of_it():
+    record = parsed(annotated({"answers": ["yes", "no"], "café": 1.5}))
+    assert record.records[0].annotation == {"answers": ["yes", "no"], "café": 1.5}
+    assert parse_record("a-1", record.to_json()) == record
+    assert b"annotation" not in parsed(of_version_2()).to_json()
+
+
 def test_a_record_knows_its_data_set_and_one_of_the_first_version_is_of_easy_vqa():
     assert [record.dataset for record in parsed(of_version_2()).records] == ["my_cats"]
     assert [record.dataset for record in parsed(content()).records] == ["easy_vqa"]
@@ -112,6 +123,9 @@ def test_every_record_can_be_read_alone_out_of_the_bytes_of_its_sample(sample):
         (with_votes(votes=[["cat"]]), r"accepted must be a list of \[text, weight\]"),
         (with_votes(votes=[["cat", 1.0], ["{<1><2><3><4>}", 0.5]]), "is not among boxes"),
         ([], "the sample must be an object, not list"),
+        (annotated(["yes"]), "annotation must be an object, not list"),
+        (annotated({"text": "\ud800"}), "annotation is no JSON"),
+        (annotated({"text": "x" * 1_000_001}), "annotation has 1000013 bytes, and 1000000 are the most"),
     ],
 )
 def test_broken_rules_of_version_2(sample, said):

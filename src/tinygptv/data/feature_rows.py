@@ -1,10 +1,9 @@
 """The rows of a block of features: those that earlier blocks have are copied, the others are encoded.
 
-Images are encoded at one fixed batch shape, the last batch filled up with zeros, so that a row's bits depend on its
-image alone: neither on its neighbours nor on which of them were copied. One batch of pixels and the rows of one block
-are in memory, however many images there are.
+Images are encoded at one fixed batch shape, so that a row's bits depend on its image alone: neither on its neighbours
+nor on which of them were copied. One batch of pixels and the rows of one block are in memory, however many images.
 
-Shapes: B images of a batch, C colours, H height, W width, Q queries, D width.
+Shapes: N images, B images of a batch, C colours, H height, W width, Q queries, D width.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ class RowMaker:
     """What encodes images; a block is a function of it and of its tar alone."""
 
     encode: Callable[[torch.Tensor], torch.Tensor]
-    """Pixels [B, C, H, W] to Q-Former outputs [B, Q, D], in the number format of the rows."""
+    """Pixels [N, C, H, W] of at most a batch to Q-Former outputs [N, Q, D], in the number format of the rows."""
     pixels: Mapping[int, Callable[[Image], torch.Tensor]]
     """Resolution → an image's pixels [C, H, W], ready for the encoder."""
     empty: torch.Tensor
@@ -155,11 +154,10 @@ class _Rows:
             self.encode()
 
     def encode(self) -> None:
-        """Encode the images that wait, with zeros in the places of those that are not there."""
+        """Encode the images that wait."""
         if self._images:
-            self._pixels_BCHW[len(self._images) :] = 0
-            rows_BQD = self._encode(self._pixels_BCHW)
-            self.found |= zip(self._images, rows_BQD[: len(self._images)], strict=True)
+            rows_NQD = self._encode(self._pixels_BCHW[: len(self._images)])
+            self.found |= zip(self._images, rows_NQD, strict=True)
             self.encoded += len(self._images)
             self._images = []
 

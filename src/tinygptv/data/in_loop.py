@@ -1,7 +1,7 @@
 """A stage's image features without a cache: loaders deliver pixels, the training process encodes them as they come.
 
-Images are encoded at the batch shape of the step ``features``, filled up with zeros, so that a row has the bits that
-the cached one has, whatever it comes with. As many steps as fill a forward pass are encoded at once.
+Images are encoded at the batch shape of the step ``features``, so that a row has the bits that the cached one has,
+whatever it comes with. As many steps as fill a forward pass are encoded at once.
 
 Shapes: N images, B images of a forward pass, C colours, H height, W width, Q queries, D width.
 """
@@ -61,7 +61,7 @@ def encoded(
 
     Args:
         steps: micro-batches of each step, made with a ``PixelReader``.
-        encode: pixels [B, C, H, W] to Q-Former outputs [B, Q, D].
+        encode: pixels [N, C, H, W] of at most B images to Q-Former outputs [N, Q, D].
         batch_size: B.
     """
     waiting: list[list[Batch]] = []
@@ -83,9 +83,7 @@ def _encoded(
     pictured = [batch.image_features for step in steps for batch in step if _images(batch)]
     rows: list[torch.Tensor] = []
     for pixels_NCHW in torch.cat(pictured).split(batch_size) if pictured else ():
-        pixels_BCHW = torch.zeros(batch_size, *pixels_NCHW.shape[1:])
-        pixels_BCHW[: len(pixels_NCHW)] = pixels_NCHW
-        rows += encode(pixels_BCHW)[: len(pixels_NCHW)]
+        rows += encode(pixels_NCHW)
     rest = iter(rows)
     for step in steps:
         yield [

@@ -47,7 +47,7 @@ class Record:
     boxes: tuple[Box, ...] = ()
     dataset: str = ""
     """Name of its data set; who reads it from files leaves it to ``data/source.py``."""
-    annotation: Mapping[str, Any] = field(default_factory=dict)
+    annotation: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """What the files of a benchmark say of it beyond that, as JSON, for the benchmark's metric; else nothing."""
 
     def to_json(self) -> bytes:

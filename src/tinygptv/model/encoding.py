@@ -1,6 +1,6 @@
 """From an image to the frozen encoder's input and from there to a row of features, in the loop as before it.
 
-Shapes: B images of a batch, C colours, H height, W width, Q queries, D width.
+Shapes: N images, B images of a batch, C colours, H height, W width, Q queries, D width.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def encoder_of(config: Config, backbones: Path, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
-    """What encodes pixels [B, C, H, W] to Q-Former outputs [B, Q, D].
+    """What encodes pixels [N, C, H, W] of at most a batch to Q-Former outputs [N, Q, D], at the profile's batch shape.
 
     Rows are in the number format in which autocast would hand them to the projection: bfloat16 beside matrices in
     bfloat16, float32 beside others.
@@ -40,14 +40,27 @@ def encoder_of(config: Config, backbones: Path, device: torch.device) -> Callabl
     from tinygptv.model.backbones import image_encoder
 
     dtype = getattr(torch, config.runtime.dtype)
-    return partial(_encode, image_encoder(config.model, backbones, dtype).to(device), dtype)
+    encoder = image_encoder(config.model, backbones, dtype).to(device)
+    return partial(_encode, encoder, dtype, config.features.batch_size)
 
 
-def _encode(encoder: TinyGPTVImageEncoder, dtype: torch.dtype, pixels_BCHW: torch.Tensor) -> torch.Tensor:
+def _encode(
+    encoder: TinyGPTVImageEncoder, dtype: torch.dtype, batch_size: int, pixels_NCHW: torch.Tensor
+) -> torch.Tensor:
+    return encode_filled(encoder, pixels_NCHW, batch_size).to(dtype).cpu()
+
+
+def encode_filled(encoder: TinyGPTVImageEncoder, pixels_NCHW: torch.Tensor, batch_size: int) -> torch.Tensor:
+    """Q-Former outputs [N, Q, D] of at most a batch of images, in a forward pass of a whole batch.
+
+    What is missing is filled up with zeros: an image's bits depend neither on its neighbours nor on their count.
+    """
     import torch
 
+    missing = batch_size - len(pixels_NCHW)
+    pixels_BCHW = torch.nn.functional.pad(pixels_NCHW, (0,) * 7 + (missing,)) if missing else pixels_NCHW
     with torch.inference_mode():
-        return encoder(pixels_BCHW.to(encoder.device)).to(dtype).cpu()
+        return encoder(pixels_BCHW.to(encoder.device))[: len(pixels_NCHW)]
 
 
 class Pixels:

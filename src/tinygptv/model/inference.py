@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn import functional as F  # noqa: N812 (torch's usual name)
 
 from tinygptv.data.images import ImageSource, read_image
 from tinygptv.data.prompts import check_room
 from tinygptv.data.tasks import as_instruction
 from tinygptv.ground import runtime
 from tinygptv.ground.errors import UserError
+from tinygptv.model.encoding import encode_filled
 from tinygptv.model.package import new_tokens, open_folder
 
 if TYPE_CHECKING:
@@ -144,10 +144,8 @@ class VisionLanguageModel:
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
             pixels_NCHW = self.processor.image_processor(batch, return_tensors="pt")["pixel_values"]
-            if filled:
-                pixels_NCHW = F.pad(pixels_NCHW, (0,) * 7 + (batch_size - len(batch),))
-            with torch.inference_mode():
-                parts.append(self.model.image_encoder(pixels_NCHW.to(self.model.device))[: len(batch)])
+            shape = batch_size if filled else len(batch)
+            parts.append(encode_filled(self.model.image_encoder, pixels_NCHW, shape))
         return torch.cat(parts)
 
     def generate(
