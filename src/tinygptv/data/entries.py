@@ -1,0 +1,103 @@
+"""Entries of the official files of benchmarks: what they must have, checked one by one.
+
+Such a file is whole or it is no measure, so a broken entry is an error that names it, not a record that is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tinygptv.data.json_items import JsonItem
+from tinygptv.ground.errors import DataError
+
+T = TypeVar("T", str, int, dict[str, Any], list[Any])
+_KINDS: dict[type, str] = {str: "text", int: "a whole number", dict: "an object", list: "a list"}
+
+
+def content_of(item: JsonItem) -> dict[str, Any]:
+    """An entry that is an object.
+
+    Raises:
+        DataError: it is none.
+    """
+    if item.problem:
+        raise DataError(f"{item.place} {item.problem}")
+    if not isinstance(item.content, dict):
+        raise DataError(f"{item.place} is no object")
+    return item.content
+
+
+def value_of(content: dict[str, Any], key: str, kind: type[T], place: str) -> T:
+    """What an entry has under a key.
+
+    Raises:
+        DataError: it has nothing there, or something of another kind.
+    """
+    if key not in content:
+        raise DataError(f"{place} has no `{key}`")
+    value = content[key]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise DataError(f"{place}: `{key}` must be {_KINDS[kind]}, not {str(value)[:50]!r}")
+    return value
+
+
+def id_of(content: dict[str, Any], key: str, place: str) -> str:
+    """The id that an entry has under a key: text or a whole number, which are the same to predictions.
+
+    Raises:
+        DataError: it has none.
+    """
+    value = content.get(key)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise DataError(f"{place}: `{key}` must be an id, text or a whole number, not {str(value)[:50]!r}")
+    return str(value)
+
+
+class Ids:
+    """The ids of a file, each once."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def add(self, name: str, place: str) -> str:
+        """Give the id back.
+
+        Raises:
+            DataError: it was there before.
+        """
+        if name in self._seen:
+            raise DataError(f"{place}: the id {name} stands twice")
+        self._seen.add(name)
+        return name
+
+
+def file_of(files: Sequence[Path], part: str, parts: Sequence[str]) -> Path:
+    """The file of a part, where the entries do not say of which part they are: the one with its name, or the only one.
+
+    Args:
+        files: what there is.
+        part: the part.
+        parts: all; a file that is named after another one is not taken.
+
+    Raises:
+        DataError: no file is of the part, or several are.
+    """
+    named = {path: _part_in(path.stem, parts) for path in files}
+    found = [path for path in files if named[path] == part]
+    if not found and len(files) == 1 and not named[files[0]]:
+        found = list(files)
+    listed = ", ".join(path.name for path in files[:5]) or "nothing"
+    if not found:
+        raise DataError(f"no file is of the part {part}; there is {listed}")
+    if len(found) > 1:
+        raise DataError(f"several files are of the part {part}: {', '.join(map(str, found[:5]))}; name one of them")
+    return found[0]
+
+
+def _part_in(stem: str, parts: Sequence[str]) -> str:
+    """The longest part that a file's name has as a word."""
+    found = (part for part in parts if re.search(rf"(?<![a-z0-9]){re.escape(part)}(?![a-z0-9])", stem.lower()))
+    return max(found, key=len, default="")
