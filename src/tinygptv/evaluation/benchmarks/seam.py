@@ -55,6 +55,9 @@ class Metric:
     drawn."""
     whole: bool = False
     """Whether the columns of a question depend on the other questions: they are then computed of all at once."""
+    unanswered: Callable[[Truth], Sequence[float]] | None = None
+    """Columns [C] of a question that the files of predictions leave out, so that it counts as wrong. None: those of an
+    empty answer, of ``mean`` with 0 in the first."""
     by: Callable[[Truth], str] | None = None
     """Kind of question: the metric is then told of each kind by itself."""
     undefined: str = ""
@@ -84,7 +87,7 @@ class Benchmark:
     predict: Callable[[Truth, Response], Prediction]
     """What counts of a model's response."""
     read_prediction: Callable[[Mapping[str, Any]], tuple[str, Prediction]] | None = None
-    """An entry of a file in its submission form → id and prediction; raises ValueError, KeyError or TypeError."""
+    """An entry of a file in its submission form → id and prediction; raises ValueError or KeyError (``entries.py``)."""
     write_prediction: Callable[[str, Prediction, Truth], dict[str, Any]] | None = None
     """The same the other way."""
     guess: Callable[[Truth], str] = lambda truth: str(truth["answer"])
