@@ -26,7 +26,11 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What is measured of an answer; a benchmark uses what it needs."""
+    """What is measured of an answer; a benchmark uses what it needs.
+
+    A question that a file of predictions leaves out has ``Prediction()``, which counts as wrong: a metric that ranks
+    puts it at the wrong end, and where ``value`` is ``mean``, ``tinygptv score`` writes 0 into the first column.
+    """
 
     answer: str = ""
     """The text, cut where the benchmark says that an answer ends."""
@@ -55,9 +59,6 @@ class Metric:
     drawn."""
     whole: bool = False
     """Whether the columns of a question depend on the other questions: they are then computed of all at once."""
-    unanswered: Callable[[Truth], Sequence[float]] | None = None
-    """Columns [C] of a question that the files of predictions leave out, so that it counts as wrong. None: those of an
-    empty answer, of ``mean`` with 0 in the first."""
     by: Callable[[Truth], str] | None = None
     """Kind of question: the metric is then told of each kind by itself."""
     undefined: str = ""
@@ -87,7 +88,8 @@ class Benchmark:
     predict: Callable[[Truth, Response], Prediction]
     """What counts of a model's response."""
     read_prediction: Callable[[Mapping[str, Any]], tuple[str, Prediction]] | None = None
-    """An entry of a file in its submission form → id and prediction; raises ValueError or KeyError (``entries.py``)."""
+    """An entry of a file in its submission form → id and prediction; raises ValueError, KeyError or TypeError
+    (``submissions.py``)."""
     write_prediction: Callable[[str, Prediction, Truth], dict[str, Any]] | None = None
     """The same the other way."""
     guess: Callable[[Truth], str] = lambda truth: str(truth["answer"])
