@@ -40,7 +40,7 @@ def read_items(path: Path) -> Iterator[JsonItem]:
     Raises:
         DataError: the file is neither form, or is damaged; the message has line and column.
     """
-    first = _first_character(path)
+    first = first_character(path)
     if first == "[":
         return _of_list(path)
     if first == "{":
@@ -57,7 +57,7 @@ def read_members(path: Path) -> Iterator[tuple[str, JsonItem]]:
     Raises:
         DataError: the file is no object, or is damaged; the message has line and column.
     """
-    if (first := _first_character(path)) != "{":
+    if (first := first_character(path)) != "{":
         raise DataError(f"{path} {_begins(first)}: it must be a JSON object")
     with path.open(encoding="utf-8-sig") as file:
         text = _Text(path, file)
@@ -80,7 +80,12 @@ def _begins(first: str) -> str:
     return f"begins with {first!r}" if first else "is empty"
 
 
-def _first_character(path: Path) -> str:
+def first_character(path: Path) -> str:
+    """What a text file begins with, white space left out; empty where it has nothing else.
+
+    Raises:
+        DataError: it is not UTF-8 text.
+    """
     with path.open("rb") as file:
         part = file.read(4096).removeprefix(codecs.BOM_UTF8)
         while part and not (part := part.lstrip()):

@@ -1,0 +1,123 @@
+"""Files of predictions, of any model, as servers of benchmarks take them.
+
+A JSON list, one JSON object that holds the list, an object on each line, or a table with a head (CSV, TSV). What a file
+begins with tells its form, not its name, and only the entry that is looked at is in memory.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tinygptv.data.json_items import JsonItem, first_character, read_items, read_members
+from tinygptv.evaluation.benchmarks.seam import Prediction
+from tinygptv.ground.errors import DataError, brief
+
+Entry = dict[str, Any]
+
+
+def read_predictions(path: Path, read: Callable[[Mapping[str, Any]], tuple[str, Prediction]]) -> dict[str, Prediction]:
+    """Id → prediction.
+
+    Args:
+        path: the file.
+        read: a benchmark's ``read_prediction``.
+
+    Raises:
+        DataError: the file is of no such form, an entry is no prediction, or an id has two.
+    """
+    found: dict[str, Prediction] = {}
+    for place, entry in _entries(path):
+        try:
+            name, prediction = read(entry)
+        except KeyError as missing:
+            raise DataError(f"{place} has no `{missing.args[0]}`") from None
+        except (TypeError, ValueError) as problem:
+            raise DataError(f"{place}: {brief(problem)}") from None
+        if name in found:
+            raise DataError(f"{place}: {name} has a prediction already; keep one")
+        found[name] = prediction
+    return found
+
+
+def _entries(path: Path) -> Iterator[tuple[str, Entry]]:
+    """Place and content of each prediction; what is null is left out."""
+    if first_character(path) in ("", "[", "{"):
+        found = ((item.place, _content(item)) for item in _json_items(path))
+    else:
+        found = _rows(path)
+    for place, entry in found:
+        for key, value in entry.items():
+            for number in value if isinstance(value, list) else [value]:
+                if isinstance(number, float) and not math.isfinite(number):
+                    raise DataError(f"{place}: `{key}` is {number}, which is no number to count with")
+        yield place, {key: value for key, value in entry.items() if value is not None}
+
+
+def _json_items(path: Path) -> Iterator[JsonItem]:
+    holder = _holder(path) if first_character(path) == "{" else None
+    if holder is None:
+        yield from read_items(path)
+        return
+    for name, item in read_members(path):
+        if name == holder:
+            yield item
+        elif _in_list(path, name, item):
+            raise DataError(f"{path} holds several lists, {holder} and {name}; keep that of the predictions")
+
+
+def _holder(path: Path) -> str | None:
+    """The member that is a list of objects, where the file is one object around it."""
+    try:
+        return next((name for name, item in read_members(path) if _in_list(path, name, item)), None)
+    except DataError:  # objects on lines, of which the first is over; what is damaged is told where it is read
+        return None
+
+
+def _in_list(path: Path, name: str, item: JsonItem) -> bool:
+    return isinstance(item.content, dict) and item.place != f"{path.name}, {name}"
+
+
+def _content(item: JsonItem) -> Entry:
+    if item.problem:
+        raise DataError(f"{item.place} {item.problem}")
+    if not isinstance(item.content, dict):
+        raise DataError(f"{item.place} is no object")
+    return item.content
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Entry]]:
+    """Rows of a table; cells that are numbers are read as such."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            begin = file.readline()
+            delimiter = next((mark for mark in "\t," if mark in begin), "")
+            file.seek(0)
+            rows = csv.reader(file, delimiter=delimiter or ",", strict=True)
+            head = next(rows)
+            if not delimiter or len({*head}) < len(head):
+                raise DataError(
+                    f"{path} begins with {brief(','.join(head), 40)!r}: it must be JSON, a list of predictions or one "
+                    "on each line, or a table with a head"
+                )
+            for row in rows:
+                place = f"{path.name}, line {rows.line_num}"
+                if row and len(row) != len(head):
+                    raise DataError(f"{place} has {len(row)} cells, the head has {len(head)}")
+                if row:
+                    yield place, {key: _cell(cell) for key, cell in zip(head, row, strict=True)}
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is no table: {brief(error)}; write it again as UTF-8") from None
+
+
+def _cell(text: str) -> Any:
+    """The number that a cell is; None of an empty one."""
+    try:
+        value = json.loads(text) if text else None
+    except ValueError:
+        return text
+    return value if value is None or (isinstance(value, int | float) and not isinstance(value, bool)) else text

@@ -1,0 +1,240 @@
+"""What predictions of any model reach on a benchmark, from its official files (`tinygptv score`).
+
+Shapes: Q questions, C numbers that a metric keeps of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from tinygptv.config.benchmarks import BENCHMARKS
+from tinygptv.config.formats import FORMATS
+from tinygptv.evaluation.benchmarks.seam import Benchmark, Metric, Numbers, Prediction, Truth, mean
+from tinygptv.evaluation.benchmarks.table import benchmark_of
+from tinygptv.evaluation.prediction_files import read_predictions
+from tinygptv.evaluation.statistics import by_kind, counted, interval, number
+from tinygptv.ground.errors import DataError, UserError, brief, meant
+from tinygptv.ground.tables import some
+
+if TYPE_CHECKING:
+    from tinygptv.data.annotations import Annotation
+
+BLOCK = 4096
+"""Questions that are in memory at once."""
+ANNOTATIONS = frozenset({".json", ".jsonl", ".p", ".csv", ".tsv"})
+"""Endings of the files that are taken from a folder, in which pictures and archives may lie too."""
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileScore:
+    """Numbers are 0..1 and not rounded, None where they are undefined; of kinds of questions a mapping."""
+
+    benchmark: str
+    variant: str
+    """Definition of the first official metric."""
+    n: int
+    """Questions, those without a prediction included."""
+    expected_n: int | None
+    """Of the published split; None where that is not known."""
+    complete: bool
+    """Whether the published split was scored whole, and with a prediction for each question."""
+    official: dict[str, Any]
+    authors: dict[str, Any] | None
+    ci95: dict[str, Any]
+    """Of the official metrics."""
+    notes: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """As ``--json`` prints it."""
+        return asdict(self)
+
+
+def scorable() -> tuple[str, ...]:
+    """Names of the benchmarks that have official files."""
+    return tuple(name for name in BENCHMARKS if benchmark_of(name).read_prediction is not None)
+
+
+def score_files(
+    name: str, annotations: Sequence[Path], predictions: Path, split: str | None = None, *, allow_missing: bool = False
+) -> FileScore:
+    """Count the predictions of a file.
+
+    Args:
+        name: one of ``scorable``.
+        annotations: the benchmark's files, or folders that hold them.
+        predictions: the file of predictions.
+        split: a published split; None: the benchmark's first.
+        allow_missing: whether questions may be without a prediction; they count as wrong.
+
+    Raises:
+        UserError: the benchmark has no such split.
+        DataError: a file is damaged or of another form or split, or the ids of both sides are not the same.
+    """
+    benchmark = benchmark_of(name)
+    assert benchmark.read_prediction is not None, f"{name} has no official files"
+    part, files = _part(name, benchmark, split), _files(annotations)
+    given = read_predictions(predictions, benchmark.read_prediction)
+    count, asked = len(given), _Asked(benchmark)
+    questions = _questions(import_module(FORMATS[benchmark.form]).annotations(files, part), asked.left_out)
+    whole = any(metric.whole for metric in asked.metrics)
+    while block := list(questions if whole else islice(questions, BLOCK)):
+        asked.add(block, given)
+    expected, told = benchmark.parts.get(part), some([str(file) for file in files])
+    if not asked.n:
+        raise DataError(f"{told}: no question of {part or name}")
+    if fits := _fitting(benchmark, part, asked.n):
+        raise DataError(f"{told}: {asked.n:,} questions, but {part} has {expected:,}{fits}")
+    fits = _fitting(benchmark, part, count)
+    if unknown := [one for one in given if one not in asked.left_out]:
+        told = f"{len(unknown):,} of {count:,} predictions are of no question of {part or name}"
+        raise DataError(f"{predictions}: {told}: {_names(unknown)}{fits}")
+    if asked.missing and not allow_missing:
+        told = f"{len(asked.missing):,} of {asked.n:,} questions of {part or name} have no prediction"
+        fix = "add them, or count them as wrong with --allow-missing"
+        raise DataError(f"{predictions}: {told}: {_names(asked.missing)}; {fix}{fits}")
+    return FileScore(
+        benchmark=name,
+        variant=benchmark.official[0].variant,
+        n=asked.n,
+        expected_n=expected,
+        complete=asked.n == (expected or asked.n) and not asked.missing and not asked.left_out,
+        official={metric.name: asked.told(metric, _value) for metric in benchmark.official},
+        authors={metric.name: asked.told(metric, _value) for metric in benchmark.authors} or None,
+        ci95={metric.name: asked.told(metric, interval) for metric in benchmark.official},
+        notes=[*_on_questions(asked, part, expected), *_on_metrics(benchmark, asked)],
+    )
+
+
+class _Asked:
+    """The questions so far, and what the metrics keep of them."""
+
+    def __init__(self, benchmark: Benchmark) -> None:
+        self.metrics = (*benchmark.official, *benchmark.authors)
+        self.n = 0
+        self.missing: list[str] = []
+        self.left_out: dict[str, str] = {}
+        self._images: dict[str, int] = {}
+        self._image_Q: list[int] = []
+        self._is_missing_Q: list[bool] = []
+        self._blocks: dict[Callable[..., Numbers], list[Numbers]] = {metric.columns: [] for metric in self.metrics}
+        self._kinds: dict[Callable[[Truth], str], list[str]] = {m.by: [] for m in self.metrics if m.by is not None}
+
+    def add(self, block: Sequence[Annotation], given: dict[str, Prediction]) -> None:
+        """Count these questions; their predictions are taken out of ``given``."""
+        self.n += len(block)
+        predictions, truths = [], [annotation.truth for annotation in block]
+        for annotation in block:
+            found = given.pop(annotation.id, None)
+            self._is_missing_Q.append(found is None)
+            self._image_Q.append(self._images.setdefault(annotation.images[0], len(self._images)))
+            if found is None:
+                self.missing.append(annotation.id)
+            predictions.append(found or Prediction())
+        for columns, blocks in self._blocks.items():
+            blocks.append(columns(truths, predictions))
+        for kind_of, kinds in self._kinds.items():
+            kinds.extend(map(kind_of, truths))
+
+    def columns(self, metric: Metric) -> Numbers:
+        """What a metric keeps of each question; of one without a prediction that it is wrong."""
+        columns_QC = np.concatenate(self._blocks[metric.columns])
+        if metric.value is mean and self.missing:
+            columns_QC[np.asarray(self._is_missing_Q) & counted(columns_QC), 0] = 0.0
+        return columns_QC
+
+    def told(self, metric: Metric, of: Callable[[Metric, Numbers, Sequence[int]], Found]) -> Found | dict[str, Found]:
+        """The same of all questions or, where the metric is told of kinds, of each kind alone."""
+        columns_QC = self.columns(metric)
+        if metric.by is None:
+            return of(metric, columns_QC, self._image_Q)
+        image_Q = np.asarray(self._image_Q)
+        return {
+            kind: of(metric, columns_QC[places], image_Q[places].tolist())
+            for kind, places in by_kind(self._kinds[metric.by]).items()
+        }
+
+
+def _part(name: str, benchmark: Benchmark, split: str | None) -> str:
+    if split is None:
+        return next(iter(benchmark.parts), "")
+    if not benchmark.parts:
+        raise UserError(f"--split {split}: {name} has no splits; leave --split out")
+    if split not in benchmark.parts:
+        known = f"it has {', '.join(benchmark.parts)}{meant(split, benchmark.parts)}"
+        raise UserError(f"--split {split}: {name} has no such split; {known}")
+    return split
+
+
+def _files(given: Sequence[Path]) -> list[Path]:
+    """The files, and those that lie in the folders."""
+    found: list[Path] = []
+    for path in given:
+        inside = sorted(file for file in path.iterdir() if _is_annotation(file)) if path.is_dir() else [path]
+        if not inside:
+            raise DataError(f"{path} holds no {', '.join(sorted(ANNOTATIONS))}; name the folder with the annotations")
+        found += inside
+    return found
+
+
+def _is_annotation(path: Path) -> bool:
+    return path.suffix in ANNOTATIONS and path.name[0] != "." and path.is_file()
+
+
+def _questions(items: Iterator[Annotation | dict[str, str]], left_out: dict[str, str]) -> Iterator[Annotation]:
+    """The questions that can be scored; of the others the reason is kept."""
+    for item in items:
+        if isinstance(item, dict):
+            left_out[item["id"]] = item["reason"]
+        else:
+            yield item
+
+
+def _fitting(benchmark: Benchmark, part: str, count: int) -> str:
+    """Other splits that have as many questions, for the end of a message; empty where this one has."""
+    fits = [name for name, known in benchmark.parts.items() if known == count]
+    if not fits or part in fits:
+        return ""
+    return f"; {count:,} is how many {' and '.join(fits)} {'has' if len(fits) == 1 else 'have'}: say so with --split"
+
+
+def _names(found: Sequence[str]) -> str:
+    return some([brief(one, 40) for one in found])
+
+
+def _value(metric: Metric, columns_QC: Numbers, _images_Q: Sequence[int]) -> float | None:
+    return number(metric, columns_QC)
+
+
+def _on_questions(asked: _Asked, part: str, expected: int | None) -> Iterator[str]:
+    if expected is not None and asked.n != expected:
+        yield f"{asked.n:,} questions, not the {expected:,} of the published split{f' {part}' if part else ''}"
+    if asked.missing:
+        yield f"{len(asked.missing):,} questions have no prediction and count as wrong: {_names(asked.missing)}"
+    if asked.left_out:
+        told = [f"{brief(name, 40)} ({brief(reason)})" for name, reason in asked.left_out.items()]
+        yield f"{len(told):,} questions of the annotations are left out: {some(told)}"
+
+
+def _on_metrics(benchmark: Benchmark, asked: _Asked) -> Iterator[str]:
+    """What numbers are, beyond the field ``variant``, and which questions they leave out."""
+    named = [(metric.name, metric) for metric in benchmark.official]
+    for name, metric in [*named, *((f"the authors' {metric.name}", metric) for metric in benchmark.authors)]:
+        if metric is not benchmark.official[0]:
+            yield f"{name}: {metric.variant}"
+        found = asked.told(metric, _value)
+        for kind, value in found.items() if isinstance(found, dict) else [("", found)]:
+            if value is None:
+                of_kind = f" of {kind}" if kind else ""
+                yield f"{name}{of_kind} is undefined: {metric.undefined or 'no question counts'}"
+        out = asked.n - int(counted(asked.columns(metric)).sum())
+        if metric.by is None and 0 < out < asked.n:
+            yield f"{name}: {out:,} of {asked.n:,} questions do not count"
