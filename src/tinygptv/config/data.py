@@ -37,6 +37,9 @@ class DataSet(Section):
         default=None, description="Records with several images: left out and counted, or trained on their first."
     )
 
+    columns: dict[Literal["image", "question", "answer", "id", "split"], str] = Field(
+        default={}, description="What its files call a column or key, where they use no usual name."
+    )
     benchmark: str | None = Field(
         default=None, description="Benchmark by which its answers count (docs/evaluation.md); absent: that of the task."
     )
