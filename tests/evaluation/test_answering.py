@@ -15,7 +15,7 @@ from tinygptv.data.summary import TEST, TRAINING, tars
 from tinygptv.evaluation import answering
 from tinygptv.evaluation.answering import ImageFeatures, ask, image_of
 from tinygptv.evaluation.benchmarks.table import suites_of
-from tinygptv.evaluation.questions import evenly_spaced, list_questions, open_split
+from tinygptv.evaluation.questions import evenly_spaced_list, list_questions, open_split
 from tinygptv.evaluation.stages import prompts_of
 
 
@@ -33,7 +33,7 @@ def samples(small_shards, smoke):
 @pytest.fixture
 def questions(samples, smoke):
     """Of every task, so that an image comes again long after it was asked about first."""
-    return evenly_spaced(list_questions(samples.records(), suites_of(smoke.data)), 30)
+    return evenly_spaced_list(list_questions(samples.records(), suites_of(smoke.data)), 30)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tinygptv.evaluation.baselines import TrainingAnswers
 from tinygptv.evaluation.benchmarks.easy_vqa import SUITE
 from tinygptv.evaluation.benchmarks.table import suites_of
 from tinygptv.evaluation.questions import (
-    evenly_spaced,
+    evenly_spaced_list,
     left_out,
     list_questions,
     list_test_set,
@@ -125,12 +125,12 @@ def test_a_record_of_several_turns_asks_several_questions():
 
 def test_the_subset_is_spread_and_the_same_each_time(small_shards):
     questions = list_test_set(small_shards, SUITES)
-    subset = evenly_spaced(questions, 5)
+    subset = evenly_spaced_list(questions, 5)
     assert Counter(question.benchmark for question in subset) == dict.fromkeys(SUITE.names.values(), 5)
-    assert subset == evenly_spaced(questions, 5) and len(set(subset)) == 15
+    assert subset == evenly_spaced_list(questions, 5) and len(set(subset)) == 15
     of_images = [question.record for question in questions if question.task == "refer"]
     assert [q.record for q in subset if q.task == "refer"] == of_images[:: len(of_images) // 5]
-    assert sorted(map(str, evenly_spaced(questions, 10**6))) == sorted(map(str, questions))
+    assert sorted(map(str, evenly_spaced_list(questions, 10**6))) == sorted(map(str, questions))
 
 
 def test_a_task_without_questions_or_without_training_is_told(small_shards):

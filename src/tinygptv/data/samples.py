@@ -50,12 +50,27 @@ class Samples:
         Raises:
             DataError: one breaks the record format, or is of another data set than its folder.
         """
-        for (dataset, key), members in self._members.items():
-            with members.tar.open("rb") as file:
-                record = read_record(file, key, members)
-            if record.dataset != dataset:
-                raise damaged(members.tar, f"{key}.json: is of the data set {record.dataset}, not of {dataset}")
-            yield record
+        for dataset, key in self._members:
+            yield self.record(dataset, key)
+
+    def record(self, dataset: str, key: str) -> ImageRecord:
+        """The JSON of a sample, checked.
+
+        Raises:
+            DataError: it breaks the record format, or is of another data set than its folder.
+        """
+        members = self._members[dataset, key]
+        with members.tar.open("rb") as file:
+            record = read_record(file, key, members)
+        if record.dataset != dataset:
+            raise damaged(members.tar, f"{key}.json: is of the data set {record.dataset}, not of {dataset}")
+        return record
+
+    def image_bytes(self, dataset: str, key: str) -> bytes:
+        """The file of a sample's image as it lies in the tar; not checked."""
+        members = self._members[dataset, key]
+        with members.tar.open("rb") as file:
+            return _read(file, members.image)
 
     def tar(self, dataset: str, key: str) -> Path:
         """The tar that a sample is in."""

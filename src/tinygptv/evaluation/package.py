@@ -59,7 +59,7 @@ def answer_all(job: PackageJob, complete: Event | None = None) -> None:
     from tinygptv.data.summary import TEST
     from tinygptv.evaluation import answering
     from tinygptv.evaluation.benchmarks.table import suites_of
-    from tinygptv.evaluation.questions import evenly_spaced, list_questions, open_split
+    from tinygptv.evaluation.questions import evenly_spaced_list, list_questions, open_split
     from tinygptv.ground import runtime
     from tinygptv.model.inference import VisionLanguageModel
 
@@ -87,7 +87,7 @@ def answer_all(job: PackageJob, complete: Event | None = None) -> None:
         "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
     times = []
-    for question in evenly_spaced(questions, job.alone):
+    for question in evenly_spaced_list(questions, job.alone):
         started = time.monotonic()
         ask([question], 1, None)
         times.append(time.monotonic() - started)

@@ -1,12 +1,21 @@
 """Answers of a model to a block of prompts: what every measurement asks, and what a faster machine may replace.
 
-Shapes: N images, Q queries, D width.
+Shapes: N images, Q queries, D width, B rows of a pass, T tokens, S of them new, V vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tinygptv.data.prompts import check_room, end_mark_id
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import DynamicCache
+
+    from tinygptv.model.inference import VisionLanguageModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,3 +54,198 @@ class Response:
     """Natural logarithm of its probability, end mark included where it came."""
     choices: tuple[Likelihood, ...] = ()
     """Of each choice."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Seen:
+    """Rows of tokens that the language model has gone over, with what it keeps of them."""
+
+    cache: DynamicCache
+    mask_BT: torch.Tensor
+    """1 for tokens, 0 for padding, which may lie anywhere."""
+    hidden_BSD: torch.Tensor
+    """Of the tokens that came last."""
+
+    def rows(self, rows: Sequence[int]) -> _Seen:
+        """These rows, as often as they are named; what is here stays as it is."""
+        from transformers import DynamicCache
+
+        kept = DynamicCache([(keys_BHTC[rows], values_BHTC[rows]) for keys_BHTC, values_BHTC, *_ in self.cache])
+        return _Seen(cache=kept, mask_BT=self.mask_BT[rows], hidden_BSD=self.hidden_BSD[rows])
+
+
+class Answerer:
+    """A model before a block of prompts.
+
+    Prompts about one image share what comes up to its end, which is computed once in a pass; a pass has prompts of
+    about equal length. What is asked beside a prompt changes the last digits of sums at most.
+    """
+
+    def __init__(
+        self,
+        model: VisionLanguageModel,
+        batch_size: int,
+        *,
+        max_new_tokens: int | None = None,
+        end_mark: str | None = None,
+    ) -> None:
+        """Let a model answer.
+
+        Args:
+            model: the model.
+            batch_size: prompts of a forward pass.
+            max_new_tokens: longest answer; None: what the model's generation configuration says.
+            end_mark: text that ends an answer; None: that of the model's own prompt.
+
+        Raises:
+            DataError: the end mark is several tokens for the model's tokenizer.
+        """
+        self._model, self._processor, self._positions = model.model, model.processor, model.positions
+        self._batch_size = batch_size
+        self._limit = model.max_new_tokens if max_new_tokens is None else max_new_tokens
+        own, tokenizer = model.processor.end_mark, model.processor.tokenizer
+        self._end: int = end_mark_id(tokenizer, own if end_mark is None else end_mark)
+        self._ends = {self._end, tokenizer.eos_token_id}
+
+    def answer(self, features_NQD: torch.Tensor, block: Sequence[PromptRequest]) -> list[Response]:
+        """Greedy answers, cut at the end mark, and the likelihood of each choice; one response for each request.
+
+        Args:
+            features_NQD: Q-Former outputs of the block's images.
+            block: the requests.
+
+        Raises:
+            DataError: a prompt leaves no room for its answer or for a choice; nothing was answered.
+            NotFiniteError: the model computes infinities or NaN.
+        """
+        import torch
+
+        for request in block:
+            longest = max([self._limit, *(len(choice) + 1 for choice in request.choices)])
+            check_room(len(request.prompt_ids), longest, self._positions)
+        found: dict[int, Response] = {}
+        with torch.inference_mode():
+            for numbers in _passes(block, self._batch_size):
+                answers = self._answer([block[number] for number in numbers], features_NQD)
+                found |= dict(zip(numbers, answers, strict=True))
+        return [found[number] for number in range(len(block))]
+
+    def _answer(self, requests: Sequence[PromptRequest], features_NQD: torch.Tensor) -> list[Response]:
+        """One pass."""
+        seen = self._read_prompts(requests, features_NQD)
+        chosen = self._likelihoods(requests, seen)
+        return [
+            Response(
+                text=self._processor.decode_answer(ids), tokens=len(ids), cut=cut, logprob=logprob, choices=choices
+            )
+            for (ids, cut, logprob), choices in zip(self._generate(seen), chosen, strict=True)
+        ]
+
+    def _read_prompts(self, requests: Sequence[PromptRequest], features_NQD: torch.Tensor) -> _Seen:
+        """Go over the prompts: first over what comes up to the end of an image, once for each image."""
+        import torch
+
+        images = list(dict.fromkeys(request.image for request in requests))
+        visual = dict(zip(images, self._model.projector(features_NQD[images]), strict=True))
+        prompts_TD = [
+            self._model.embed(
+                torch.tensor([request.prompt_ids], device=self._model.device), visual[request.image][None]
+            )[0]
+            for request in requests
+        ]
+        heads = [(request.image, tuple(request.prompt_ids[: self._head(request)])) for request in requests]
+        groups = {head: number for number, head in enumerate(dict.fromkeys(heads))}
+        firsts = [heads.index(head) for head in groups]
+        before = self._read([prompts_TD[first][: len(heads[first][1])] for first in firsts])
+        tails = [prompt_TD[len(ids) :] for prompt_TD, (_, ids) in zip(prompts_TD, heads, strict=True)]
+        return self._read(tails, before.rows([groups[head] for head in heads]))
+
+    def _head(self, request: PromptRequest) -> int:
+        """Tokens of a prompt up to the end of its image, without its last token in any case."""
+        slots = [place for place, token in enumerate(request.prompt_ids) if token == self._processor.image_token_id]
+        return min(slots[-1] + 1, len(request.prompt_ids) - 1)
+
+    def _read(self, rows_SD: Sequence[torch.Tensor], before: _Seen | None = None) -> _Seen:
+        """Go over the embeddings of tokens, those of each row after what was seen ``before``, which is used up."""
+        import torch
+        from torch.nn.utils.rnn import pad_sequence
+        from transformers import DynamicCache
+
+        new_BSD = pad_sequence(list(rows_SD), batch_first=True, padding_side="left")
+        ones = [torch.ones(len(row_SD), dtype=torch.long, device=new_BSD.device) for row_SD in rows_SD]
+        mask_BT = pad_sequence(ones, batch_first=True, padding_side="left")
+        if before is not None:
+            mask_BT = torch.cat([before.mask_BT, mask_BT], dim=1)
+        cache = DynamicCache() if before is None else before.cache
+        hidden_BSD = self._model.language_model.get_decoder()(
+            inputs_embeds=new_BSD,
+            attention_mask=mask_BT,
+            position_ids=(mask_BT.cumsum(dim=1) - 1).clamp(min=0)[:, -new_BSD.shape[1] :],
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+        return _Seen(cache=cache, mask_BT=mask_BT, hidden_BSD=hidden_BSD)
+
+    def _logits(self, hidden_BD: torch.Tensor) -> torch.Tensor:
+        """Of the next token [B, V]."""
+        from tinygptv.model.modeling import FiniteLogits
+
+        return FiniteLogits()(None, self._model.get_output_embeddings()(hidden_BD).float())
+
+    def _generate(self, seen: _Seen) -> list[tuple[list[int], bool, float]]:
+        """Greedy answers: token ids without the end, whether the end is missing, logarithm of the probability."""
+        going = list(range(len(seen.mask_BT)))
+        ids: list[list[int]] = [[] for _ in going]
+        cut, logprobs = [True for _ in going], [0.0 for _ in going]
+        for number in range(self._limit):
+            logits_BV = self._logits(seen.hidden_BSD[:, -1])
+            best_B, tokens_B = logits_BV.max(dim=1)
+            gained = (best_B - logits_BV.logsumexp(dim=1)).tolist()
+            for row, token, logprob in zip(going, tokens_B.tolist(), gained, strict=True):
+                logprobs[row] += logprob
+                cut[row] = token not in self._ends
+                if cut[row]:
+                    ids[row].append(token)
+            open_ = [place for place, row in enumerate(going) if cut[row]]
+            if not open_ or number == self._limit - 1:
+                break
+            if len(open_) < len(going):
+                seen, tokens_B, going = seen.rows(open_), tokens_B[open_], [going[place] for place in open_]
+            seen = self._read(list(self._model.get_input_embeddings()(tokens_B[:, None])), seen)
+        return list(zip(ids, cut, logprobs, strict=True))
+
+    def _likelihoods(self, requests: Sequence[PromptRequest], seen: _Seen) -> list[tuple[Likelihood, ...]]:
+        """How likely the choices of each request are."""
+        asked = [(row, choice) for row, request in enumerate(requests) for choice in request.choices]
+        found: list[list[Likelihood]] = [[] for _ in requests]
+        for start in range(0, len(asked), self._batch_size):
+            part = asked[start : start + self._batch_size]
+            for (row, choice), logprob in zip(part, self._logprobs(part, seen), strict=True):
+                found[row].append(Likelihood(logprob=logprob, tokens=len(choice) + 1))
+        return [tuple(of_request) for of_request in found]
+
+    def _logprobs(self, asked: Sequence[tuple[int, Sequence[int]]], seen: _Seen) -> list[float]:
+        """Of choices, each with the number of its row, and of the end mark after it."""
+        import torch
+
+        table, device = self._model.get_input_embeddings(), self._model.device
+        before = seen.rows([row for row, _ in asked])
+        last_BD = before.hidden_BSD[:, -1]
+        parts = [last_BD[place, None] for place in range(len(asked))]
+        if any(choice for _, choice in asked):
+            rows_SD = [table(torch.tensor(list(choice), dtype=torch.long, device=device)) for _, choice in asked]
+            after_BSD = self._read(rows_SD, before).hidden_BSD
+            parts = [
+                torch.cat([part, hidden_SD[len(hidden_SD) - len(choice) :]])
+                for part, hidden_SD, (_, choice) in zip(parts, after_BSD, asked, strict=True)
+            ]
+        logits_LV = self._logits(torch.cat(parts))
+        targets = [token for _, choice in asked for token in (*choice, self._end)]
+        picked_L = logits_LV[range(len(targets)), targets] - logits_LV.logsumexp(dim=1)
+        return [float(part.sum()) for part in picked_L.split([len(choice) + 1 for _, choice in asked])]
+
+
+def _passes(block: Sequence[PromptRequest], batch_size: int) -> list[list[int]]:
+    """Numbers of requests that are answered together: of about equal length, those about an image beside another."""
+    order = sorted(range(len(block)), key=lambda number: (len(block[number].prompt_ids) // 16, block[number].image))
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]

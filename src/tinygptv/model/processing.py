@@ -121,6 +121,7 @@ class TinyGPTVProcessor(SealedFolder, ProcessorMixin):
         earlier: Sequence[tuple[str, str]] = (),
         *,
         end_mark: str | None = None,
+        bos: bool | None = None,
         max_answer_tokens: int | None = None,
     ) -> list[int]:
         """Token ids of a prompt with image slots, without padding.
@@ -129,6 +130,7 @@ class TinyGPTVProcessor(SealedFolder, ProcessorMixin):
             text: the prompt.
             earlier: prompts and answers of the same conversation before it; the first one has the image.
             end_mark: what ends an answer; None: that of the weights' own prompt.
+            bos: whether a prompt begins with the BOS token; None: as that of the weights does.
             max_answer_tokens: earlier answers are cut to so many; None: they are whole.
         """
         return prompts.encode_question(
@@ -137,7 +139,7 @@ class TinyGPTVProcessor(SealedFolder, ProcessorMixin):
             earlier=earlier,
             image_token_id=self.image_token_id,
             slots=self.num_query_tokens,
-            bos=self.bos_at_inference,
+            bos=self.bos_at_inference if bos is None else bos,
             end_mark=self.end_mark if end_mark is None else end_mark,
             max_answer_tokens=max_answer_tokens,
         )
@@ -169,9 +171,13 @@ class TinyGPTVProcessor(SealedFolder, ProcessorMixin):
         answers = []
         for ids in new_ids_BT.tolist():
             end = ids.index(self.end_mark_id) if self.end_mark_id in ids else len(ids)
-            whole = prompts.whole_characters(self.tokenizer, ids[:end])
-            answers.append(self.tokenizer.decode(whole, skip_special_tokens=True).strip())
+            answers.append(self.decode_answer(ids[:end]))
         return answers
+
+    def decode_answer(self, ids: Sequence[int]) -> str:
+        """Text of an answer's tokens, without its end, up to its last whole character."""
+        whole = prompts.whole_characters(self.tokenizer, ids)
+        return str(self.tokenizer.decode(whole, skip_special_tokens=True)).strip()
 
     def post_process_image_text_to_text(self, generated_outputs: torch.Tensor, **kwargs: Any) -> list[str]:
         """Texts for transformers' ``image-text-to-text`` pipeline, without the end mark that closes an answer.

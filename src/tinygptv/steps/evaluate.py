@@ -49,7 +49,9 @@ def run(context: StepContext) -> None:
     suites = suites_of(config.data)
     held_out, test = (questions.open_split(shards, split, suites) for split in (HELD_OUT, TEST))
     training, all_training = questions.read_baselines(shards, suites)
-    slice_ = questions.evenly_spaced(questions.list_questions(held_out.records(), suites), settings.held_out_questions)
+    slice_ = questions.evenly_spaced_list(
+        questions.list_questions(held_out.records(), suites), settings.held_out_questions
+    )
     asked = questions.list_questions(test.records(), suites)
     for where, split, of_split, baselines in (
         ("held-out slice", HELD_OUT, slice_, training),
