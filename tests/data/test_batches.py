@@ -18,7 +18,7 @@ from tinygptv.data.order import Draw, SampleOrder
 from tinygptv.data.prompts import IGNORE_INDEX, Example, end_mark_id, prompt_text
 from tinygptv.data.records import ImageRecord, Record, Turn
 from tinygptv.data.tasks import instruction, record_task
-from tinygptv.evaluation import answering
+from tinygptv.evaluation import old_answering as answering
 from tinygptv.evaluation.benchmarks.easy_vqa import SUITE
 from tinygptv.evaluation.questions import list_questions
 from tinygptv.ground.errors import DataError

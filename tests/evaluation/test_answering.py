@@ -12,8 +12,8 @@ from tests.serving.helpers import strong_model
 from tinygptv.data import record_rules
 from tinygptv.data.shards import read_samples
 from tinygptv.data.summary import TEST, TRAINING, tars
-from tinygptv.evaluation import answering
-from tinygptv.evaluation.answering import ImageFeatures, ask, image_of
+from tinygptv.evaluation import old_answering as answering
+from tinygptv.evaluation.old_answering import ImageFeatures, ask, image_of
 from tinygptv.evaluation.benchmarks.table import suites_of
 from tinygptv.evaluation.questions import evenly_spaced_list, list_questions, open_split
 from tinygptv.evaluation.stages import prompts_of

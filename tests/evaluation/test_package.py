@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tinygptv.data.summary import TEST
-from tinygptv.evaluation import answering
+from tinygptv.evaluation import old_answering as answering
 from tinygptv.evaluation.benchmarks.table import suites_of
 from tinygptv.evaluation.package import PackageJob, answer_all
 from tinygptv.evaluation.questions import list_test_set, open_split

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from tests.serving.helpers import encoded, models_of, pictures, post_all, question, said, strong_model, talk
-from tinygptv.evaluation import answering
+from tinygptv.evaluation import old_answering as answering
 from tinygptv.evaluation.questions import Question
 from tinygptv.evaluation.rows import answer_rows
 from tinygptv.ground.errors import NotFiniteError
@@ -88,7 +88,7 @@ def test_an_evaluation_stops(fragile, smoke):
             return {("set", "a"): torch.full((4, 32), float("nan"))}
 
     asked = Question(
-        dataset="set", key="a", record="a-1", task="vqa", benchmark="b", content="why", truth="red", type="color"
+        dataset="set", key="a", record="a-1", task="vqa", benchmark="b", content="why", truth="red", type="color", annotation={}, image=b""
     )
     with pytest.raises(NotFiniteError):
         answering.ask(fragile, Held(), [asked], {"vqa": smoke.stage4.prompt}, smoke.evaluate, 4)

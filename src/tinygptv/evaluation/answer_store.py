@@ -20,47 +20,61 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from tinygptv.ground.errors import DataError
-from tinygptv.ground.files import canonical, read_json, write_json, write_text
+from tinygptv.ground.files import canonical, read_json, sha256_file, write_json, write_text
 
 if TYPE_CHECKING:
+    from tinygptv.config import Runtime
     from tinygptv.model.answerer import Response
 
 VERSION = 1
+CODE = (
+    "data/images.py",
+    "data/marks.py",
+    "data/prompts.py",
+    "data/tasks.py",
+    "evaluation/asking.py",
+    "evaluation/stages.py",
+    "ground/runtime.py",
+    "model/*.py",
+    "model/language/*.py",
+)
+"""The source files between the bytes of an image, the words of a question and an answer. Which words those are is
+compared as such."""
 _ASKERS = "askers"
 """Folder with a file for each asker: which answers its last run used."""
 
 
 class AnswerStore:
-    """The kept answers of a profile."""
+    """The kept answers of a profile, in the hands of one asker; made by ``opened``."""
 
-    def __init__(self, folder: Path, decides: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, asker: str, decides: Mapping[str, Any]) -> None:
         """The answers below a folder.
 
         Args:
             folder: such as ``.state/tiny/answers``.
-            decides: what else decides an answer, as JSON: environment, section `runtime`, digests of code.
+            asker: who asks, such as ``evaluate``.
+            decides: what decides an answer beside model, questions and how they are asked, as JSON.
         """
-        self.folder = folder
-        self._decides = dict(decides)
-        self.used: dict[str, None] = {}
-        """Names of the folders that ``key`` has named."""
+        self._folder, self._decides = folder, dict(decides)
+        self._note = folder / _ASKERS / f"{asker}.json"
+        self._former = _read_note(self._note)
+        self._used: set[str] = set()
 
     @classmethod
     @contextmanager
-    def opened(cls, folder: Path, asker: str, decides: Mapping[str, Any]) -> Iterator[Self]:
-        """The kept answers for a block that asks; where it ends well, answers that no asker used last are removed.
+    def opened(cls, folder: Path, asker: str, settings: Runtime) -> Iterator[Self]:
+        """The kept answers for a block that asks.
+
+        Where the block ends well, what the asker used before and not now is removed, if no other asker uses it.
 
         Args:
-            folder: such as ``.state/tiny/answers``.
-            asker: who asks, such as ``evaluate``: what its run before used and this one does not is not kept.
-            decides: as above.
+            folder: as of ``ground.folders.answers_folder``.
+            asker: who asks, such as ``evaluate``.
+            settings: the section `runtime` of the profile.
         """
-        store = cls(folder, decides)
-        note = folder / _ASKERS / f"{asker}.json"
-        former = _read_note(note)
-        store._note = note, former
+        store = cls(folder, asker, _decides(settings))
         yield store
-        write_json(note, sorted(store.used))
+        write_json(store._note, sorted(store._used))
         store._prune()
 
     def key(self, model: str, questions: str, how: Mapping[str, Any]) -> str:
@@ -73,11 +87,9 @@ class AnswerStore:
         """
         told = {"version": VERSION, "model": model, "questions": questions, "how": how, "decides": self._decides}
         key = sha256(canonical(told).encode()).hexdigest()[:32]
-        if key not in self.used:
-            self.used[key] = None
-            if self._note is not None:  # so that another one that ends meanwhile leaves them alone
-                note, former = self._note
-                write_json(note, sorted({*former, *self.used}))
+        if key not in self._used:
+            self._used.add(key)
+            write_json(self._note, sorted(self._former | self._used))  # another one that ends now must leave them
         return key
 
     def read(self, key: str, block: int, asked: str) -> list[Response] | None:
@@ -101,17 +113,28 @@ class AnswerStore:
         told = [asdict(answer) for answer in answers]
         write_text(self._path(key, block), canonical({"asked": asked, "answers": told, "sha256": _digest(told)}) + "\n")
 
-    _note: tuple[Path, frozenset[str]] | None = None
-
     def _path(self, key: str, block: int) -> Path:
-        return self.folder / key / f"{block:06d}.json"
+        return self._folder / key / f"{block:06d}.json"
 
     def _prune(self) -> None:
-        kept = {_ASKERS}.union(*(_read_note(note) for note in (self.folder / _ASKERS).glob("*.json")))
-        for path in self.folder.iterdir():
+        kept = {_ASKERS}.union(*(_read_note(note) for note in (self._folder / _ASKERS).glob("*.json")))
+        for path in self._folder.iterdir():
             if path.name not in kept:
                 with suppress(FileNotFoundError):  # another one removes it, too
                     shutil.rmtree(path)
+
+
+def _decides(settings: Runtime) -> dict[str, Any]:
+    """What decides an answer beside what is asked of whom: machine, libraries, section `runtime`, code."""
+    from tinygptv.ground import runtime
+
+    source = Path(__file__).resolve().parents[1]
+    files = sorted(path for pattern in CODE for path in source.glob(pattern))
+    return {
+        "environment": runtime.environment(),
+        "runtime": settings.model_dump(),
+        "code": {path.relative_to(source).as_posix(): sha256_file(path) for path in files},
+    }
 
 
 def _read_note(path: Path) -> frozenset[str]:

@@ -1,214 +1,209 @@
-"""Letting a model answer the benchmarks' questions, from the pixels on.
+"""Blocks of questions before a model: images decoded ahead by threads and encoded once, words turned into tokens.
 
 Shapes: N images, Q queries, D width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Self
 
-from tinygptv.data.prompts import turn_text
+from tinygptv.data.marks import growth, most_bytes
+from tinygptv.data.prompts import encode_answer, turn_text
 from tinygptv.data.tasks import instruction
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.tables import some
 
 if TYPE_CHECKING:
     import torch
+    from PIL.Image import Image
 
-    from tinygptv.config import Evaluate, Prompt
-    from tinygptv.data.samples import Samples
-    from tinygptv.evaluation.questions import Question
-    from tinygptv.model.inference import Generated, VisionLanguageModel
+    from tinygptv.evaluation.presets import Asking
+    from tinygptv.evaluation.questions import Question, Questions
+    from tinygptv.model.answerer import Response
+    from tinygptv.model.inference import VisionLanguageModel
     from tinygptv.model.processing import TinyGPTVProcessor
 
 HELD_IMAGES = 1024
-"""Images whose Q-Former outputs are in memory together: 100 MB of the full-size model's."""
+"""Images whose Q-Former outputs stay in memory for questions that come later: 100 MB of the full-size model's."""
+THREADS = 4
+"""That decode images."""
 
-Name = tuple[str, str]
-"""Data set and key of a sample."""
 
+class BlockAnswerer:
+    """An open model that answers blocks of questions.
 
-class ImageFeatures:
-    """Q-Former outputs [Q, D] of test images, encoded when they are asked for and held while there is room.
-
-    Images are decoded, made small and encoded in batches of one size, the last of them filled up, so that neither what
-    is asked beside an image nor what is held changes a bit of its outputs.
+    An image is decoded by a thread as soon as its block is announced. Images are encoded in passes of one size, the
+    last one filled up: neither what is asked beside an image nor what is held changes a bit of its features.
     """
 
-    def __init__(self, samples: Samples, batch_size: int) -> None:
-        """Of the images of ``samples``, so many in a forward pass."""
-        self._samples, self._batch_size = samples, batch_size
-        self._held: dict[Name, torch.Tensor] = {}
-
-    def take(self, model: VisionLanguageModel, names: Iterable[Name]) -> Mapping[Name, torch.Tensor]:
-        """Outputs of at least these images; models that come one after the other share the image encoder.
+    def __init__(self, model: VisionLanguageModel, how: Asking) -> None:
+        """Let a model answer.
 
         Raises:
-            DataError: an image is damaged.
+            DataError: an end mark is several tokens for its tokenizer.
         """
-        wanted = dict.fromkeys(names)
-        missing = [name for name in wanted if name not in self._held]
-        if len(self._held) + len(missing) > HELD_IMAGES:
-            self._held = {name: query_QD for name, query_QD in self._held.items() if name in wanted}
-        for start in range(0, len(missing), self._batch_size):
-            batch = missing[start : start + self._batch_size]
-            pictures = [model.picture(self._samples.read(*name).image_bytes) for name in batch]
-            features_NQD = model.encode_images(pictures, self._batch_size, filled=True)
-            self._held |= {name: query_QD.clone() for name, query_QD in zip(batch, features_NQD, strict=True)}
-        return self._held
+        from tinygptv.model.answerer import Answerer
+
+        self._model, self._how = model, how
+        self._end_mark = model.processor.end_mark if how.end_mark is None else how.end_mark
+        self._answerer = Answerer(model, how.batch_size, max_new_tokens=how.max_new_tokens, end_mark=self._end_mark)
+        self._held: OrderedDict[bytes, torch.Tensor] = OrderedDict()
+        self._decoded: dict[bytes, Future[Image]] = {}
+        self._wanted: Counter[bytes] = Counter()
+        self._threads = ThreadPoolExecutor(THREADS, "decode")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    @property
+    def waiting(self) -> int:
+        """How many images are announced and not encoded."""
+        return len(self._decoded)
+
+    def check_room(self, questions: Questions) -> None:
+        """Find questions that are too long, as ``check_room`` below."""
+        limit = self._model.max_new_tokens if self._how.max_new_tokens is None else self._how.max_new_tokens
+        check_room(self._model.processor, questions, self._how, self._model.positions, limit)
+
+    def announce(self, questions: Questions, listed: Sequence[Question]) -> None:
+        """Begin with the images of a block that will be answered.
+
+        Args:
+            questions: the block.
+            listed: the same, read.
+
+        Raises:
+            DataError: an image is damaged or missing.
+        """
+        for number, question in _first_of_each(listed):
+            image = question.image
+            self._wanted[image] += 1
+            if image not in self._held and image not in self._decoded:
+                # Read here, for an index is of one thread; decoding is the work.
+                self._decoded[image] = self._threads.submit(self._model.picture, questions.image_file(number))
+
+    def answer(self, questions: Questions, listed: Sequence[Question]) -> list[Response]:
+        """Answers to a block that was announced.
+
+        Args:
+            questions: the block.
+            listed: the same, read.
+
+        Raises:
+            DataError: an image cannot be decoded.
+            NotFiniteError: the model computes infinities or NaN.
+        """
+        from tinygptv.model.answerer import PromptRequest
+
+        processor, how = self._model.processor, self._how
+        images = [question.image for _, question in _first_of_each(listed)]
+        places = {image: place for place, image in enumerate(images)}
+        requests = []
+        for number, question in enumerate(listed):
+            asked, choices = questions.words(number, question, how.preset), questions.choices(number, question)
+            requests.append(
+                PromptRequest(
+                    image=places[question.image],
+                    prompt_ids=prompt_ids(processor, question, asked, how),
+                    choices=[encode_answer(processor.tokenizer, choice, self._end_mark) for choice in choices],
+                )
+            )
+        return self._answerer.answer(self._features(images), requests)
+
+    def _features(self, images: Sequence[bytes]) -> torch.Tensor:
+        """Q-Former outputs [N, Q, D] of a block's images."""
+        import torch
+
+        while any(image not in self._held for image in images):
+            batch = list(self._decoded)[: self._how.batch_size]
+            pictures = [self._decoded.pop(image).result() for image in batch]
+            features_NQD = self._model.encode_images(pictures, self._how.batch_size, filled=True)
+            self._held |= {image: query_QD.clone() for image, query_QD in zip(batch, features_NQD, strict=True)}
+        for image in images:
+            self._held.move_to_end(image)
+        self._wanted -= Counter(images)
+        spare = [image for image in self._held if image not in self._wanted]
+        features_NQD = torch.stack([self._held[image] for image in images])
+        for image in spare[: max(len(self._held) - HELD_IMAGES, 0)]:
+            del self._held[image]
+        return features_NQD
 
 
-def ask(
-    model: VisionLanguageModel,
-    features: ImageFeatures,
-    questions: Sequence[Question],
-    prompts: Mapping[str, Prompt],
-    settings: Evaluate,
-    batch_size: int,
-    max_answer_tokens: int | None = None,
-    on_answers: Callable[[int], None] | None = None,
-) -> list[Generated]:
-    """Answers to questions, greedy.
+def prompt_ids(processor: TinyGPTVProcessor, question: Question, asked: str, how: Asking) -> list[int]:
+    """Token ids of a question, those of its conversation before it: as training builds them, with its true answers.
 
     Args:
-        model: the model.
-        features: of the questions' images.
-        questions: what to ask.
-        prompts: task to the form of its prompt.
-        settings: `evaluate` of the configuration.
-        batch_size: questions of a forward pass.
-        max_answer_tokens: of the stage: how far the earlier answers of a conversation were cut; None: they were not.
-        on_answers: called with the count of answers so far.
+        processor: the model's.
+        question: the question.
+        asked: its instruction.
+        how: how it is asked.
     """
-
-    def ids(question: Question) -> list[int]:
-        return prompt_ids(model.processor, question, prompts[question.task], max_answer_tokens)
-
-    return _generate(model, features, questions, ids, batch_size, settings.max_new_tokens, on_answers)
-
-
-def ask_in_own_words(
-    model: VisionLanguageModel,
-    features: ImageFeatures,
-    questions: Sequence[Question],
-    batch_size: int,
-    max_answer_tokens: int | None,
-    on_answers: Callable[[int], None] | None = None,
-) -> list[Generated]:
-    """Answers of a model in its own prompt form and as long as it gives them, else as ``ask``."""
-
-    def ids(question: Question) -> list[int]:
-        return model.prompt_ids(
-            instruction(question.task, question.content),
-            [(instruction(question.task, turn.question), turn.answer) for turn in question.earlier],
-            max_answer_tokens=max_answer_tokens,
-        )
-
-    return _generate(model, features, questions, ids, batch_size, None, on_answers)
-
-
-def _generate(
-    model: VisionLanguageModel,
-    features: ImageFeatures,
-    questions: Sequence[Question],
-    ids: Callable[[Question], list[int]],
-    batch_size: int,
-    max_new_tokens: int | None,
-    on_answers: Callable[[int], None] | None,
-) -> list[Generated]:
-    """Answers, batch by batch: the batches are those of all questions in their order, however few are held at once."""
-    import torch
-
-    answers: list[Generated] = []
-    for batches in _held_together([questions[i : i + batch_size] for i in range(0, len(questions), batch_size)]):
-        held = features.take(model, (image_of(question) for batch in batches for question in batch))
-        for batch in batches:
-            features_NQD = torch.stack([held[image_of(question)] for question in batch])
-            prompts = [ids(question) for question in batch]
-            answers += model.generate(features_NQD, prompts, batch_size=batch_size, max_new_tokens=max_new_tokens)
-            if on_answers is not None:
-                on_answers(len(answers))
-    return answers
-
-
-def image_of(question: Question) -> Name:
-    """What is asked about."""
-    return question.dataset, question.key
-
-
-def _held_together(batches: Iterable[Sequence[Question]]) -> Iterator[list[Sequence[Question]]]:
-    """Batches in a row, as many as ask about no more images than are held; one at least."""
-    group: list[Sequence[Question]] = []
-    names: set[Name] = set()
-    for batch in batches:
-        more = names | {image_of(question) for question in batch}
-        if group and len(more) > HELD_IMAGES:
-            yield group
-            group, more = [], {image_of(question) for question in batch}
-        group.append(batch)
-        names = more
-    if group:
-        yield group
-
-
-def prompt_ids(
-    processor: TinyGPTVProcessor, question: Question, prompt: Prompt, max_answer_tokens: int | None
-) -> list[int]:
-    """Token ids of a question, those of its conversation before it: as training builds them, with its true answers."""
-    asked = [instruction(question.task, turn.question) for turn in question.earlier]
-    texts = [turn_text(prompt, text, first=i == 0) for i, text in enumerate(asked)]
+    prompt = None if how.prompts is None else how.prompts[question.task]
+    *before, last = _texts(processor, question, asked, how)
     return processor.encode_prompt(
-        turn_text(prompt, instruction(question.task, question.content), first=not texts),
-        [(text, turn.answer) for text, turn in zip(texts, question.earlier, strict=True)],
-        end_mark=prompt.end_mark,
-        max_answer_tokens=max_answer_tokens,
+        last,
+        [(text, turn.answer) for text, turn in zip(before, question.earlier, strict=True)],
+        end_mark=None if prompt is None else prompt.end_mark,
+        bos=None if prompt is None else prompt.bos_at_inference,
+        max_answer_tokens=how.max_answer_tokens,
     )
 
 
 def check_room(
-    processor: TinyGPTVProcessor,
-    questions: Sequence[Question],
-    prompts: Mapping[str, Prompt],
-    max_answer_tokens: int,
-    positions: int,
-    max_new_tokens: int,
+    processor: TinyGPTVProcessor, questions: Questions, how: Asking, positions: int, max_new_tokens: int
 ) -> None:
     """Find the questions that are too long before any is asked.
+
+    Args:
+        processor: the model's.
+        questions: what will be asked.
+        how: how it will be asked.
+        positions: tokens of prompt and answer together at most.
+        max_new_tokens: longest answer that is generated.
 
     Raises:
         DataError: names their records.
     """
-    room = positions - max_new_tokens
-    around = {task: len(turn_text(p, instruction(task, ""), first=True).encode()) for task, p in prompts.items()}
     long: dict[str, int] = {}
-    for q in questions:
+    for number, question in enumerate(questions):
+        asked = questions.words(number, question, how.preset)
+        choices = questions.choices(number, question)
         # A byte-level tokenizer makes at most one token of a byte.
-        texts = [q.content, *(text for turn in q.earlier for text in (turn.question, turn.answer))]
-        most = sum(len(text.encode()) for text in texts) + (len(q.earlier) + 1) * (around[q.task] + 1)
-        if most + processor.num_query_tokens > room:
-            tokens = len(prompt_ids(processor, q, prompts[q.task], max_answer_tokens))
-            if tokens > room:
-                long[q.record] = max(tokens, long.get(q.record, 0))
+        answer = max([max_new_tokens, *(len(choice.encode()) + 1 for choice in choices)])
+        times = growth(processor.end_mark)
+        most = sum(len(text.encode()) for text in _texts(processor, question, asked, how)) + processor.num_query_tokens
+        most += sum(times * most_bytes(turn.answer) + 1 for turn in question.earlier) + 1
+        if most + answer > positions:
+            tokens = len(prompt_ids(processor, question, asked, how)) + answer
+            if tokens > positions:
+                long[question.record] = max(tokens, long.get(question.record, 0))
     if long:
         raise DataError(
             f"the questions of {len(long)} records are too long: {some(list(long))}; with evaluate.max_new_tokens "
-            f"{max_new_tokens} the longest needs {max(long.values()) + max_new_tokens} of the model's {positions} "
-            "positions (model.text.max_position_embeddings); lower the one, or ask in fewer words"
+            f"{max_new_tokens} the longest needs {max(long.values())} of the model's {positions} positions "
+            "(model.text.max_position_embeddings); lower the one, or ask in fewer words"
         )
 
 
-def predictions(questions: Sequence[Question], said: Sequence[Generated]) -> list[dict[str, Any]]:
-    """Questions with their answers, for the files that later steps and people read."""
-    return [
-        {
-            "record": q.record,
-            "image": q.key,
-            "task": q.task,
-            "question": q.content,
-            "truth": q.truth,
-            "answer": answer.text,
-            "cut": answer.cut,
-        }
-        for q, answer in zip(questions, said, strict=True)
-    ]
+def _texts(processor: TinyGPTVProcessor, question: Question, asked: str, how: Asking) -> list[str]:
+    """The texts before the answers of a conversation, that of the question last."""
+    prompt = None if how.prompts is None else how.prompts[question.task]
+    told = [*(instruction(question.task, turn.question) for turn in question.earlier), asked]
+    if prompt is None:
+        return [processor.prompt_of(text, image=i == 0) for i, text in enumerate(told)]
+    return [turn_text(prompt, text, first=i == 0) for i, text in enumerate(told)]
+
+
+def _first_of_each(listed: Sequence[Question]) -> Iterator[tuple[int, Question]]:
+    """The first question about each image, with its number."""
+    seen: set[bytes] = set()
+    for number, question in enumerate(listed):
+        if question.image not in seen:
+            seen.add(question.image)
+            yield number, question

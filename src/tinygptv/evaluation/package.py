@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygptv.config import Config
-from tinygptv.ground.files import write_json
+from tinygptv.ground import digests
+from tinygptv.ground.files import canonical, write_json
 from tinygptv.ground.names import LAST_STAGE
 from tinygptv.ground.progress import Progress
 
@@ -57,7 +59,7 @@ def answer_all(job: PackageJob, complete: Event | None = None) -> None:
     from statistics import median
 
     from tinygptv.data.summary import TEST
-    from tinygptv.evaluation import answering
+    from tinygptv.evaluation import old_answering as answering
     from tinygptv.evaluation.benchmarks.table import suites_of
     from tinygptv.evaluation.questions import evenly_spaced_list, list_questions, open_split
     from tinygptv.ground import runtime
@@ -95,3 +97,11 @@ def answer_all(job: PackageJob, complete: Event | None = None) -> None:
         measured["latency_seconds"] = median(times)
     write_json(job.answers, answering.predictions(questions, said))
     write_json(job.measured, measured)
+
+
+def package_identity(package: Path) -> str:
+    """Digest of all files of a package that decide an answer: of all but its card and the list of their digests."""
+    files = sorted(
+        path for path in package.iterdir() if path.is_file() and path.name not in ("README.md", digests.LIST)
+    )
+    return sha256(canonical({path.name: digests.sha256(path) for path in files}).encode()).hexdigest()

@@ -1,48 +1,69 @@
 """How questions are put: as the model was trained, or as the authors' released benchmark code puts them.
 
-Source of the latter: the authors' ``eval_vqa.py``, ``eval_ref.py`` and ``minigpt4/common/eval_utils.py``; they put
-nothing between question and answer's head, begin without a BOS token, and do not stop at the end mark. Here an answer
-ends at the end mark in both, so that a model that runs on is not helped.
+Source of the latter: the authors' ``eval_vqa.py``, ``eval_ref.py`` and ``minigpt4/common/eval_utils.py``. Their prompt
+begins without a BOS token and has no space before ``###Assistant``, where that of their training has one. They do not
+stop at the end mark; here an answer ends there in both, so that a model that runs on is not helped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 from tinygptv.config.training import Prompt
-from tinygptv.evaluation.asking import Asking
+from tinygptv.data.records import TASKS
 from tinygptv.ground.names import LAST_STAGE
 
 if TYPE_CHECKING:
     from tinygptv.config import Config, Preset, Task
 
-MEASURED: tuple[Task, ...] = ("vqa", "refer", "caption")
-"""Tasks that benchmarks ask."""
 AUTHORS_RELEASED = Prompt(
     template="###Human: {}###Assistant: ", end_mark="###", bos_in_training=False, bos_at_inference=False
 )
-"""Their prompt has no space before ``###Assistant``, that of their training has one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """How a model is asked."""
+
+    preset: Preset
+    """By which a benchmark chooses its words."""
+    prompts: Mapping[Task, Prompt] | None
+    """Task → form of its prompt; None: the model's own."""
+    end_mark: str | None
+    """Text that ends an answer; None: that of the model's own prompt."""
+    batch_size: int
+    """Questions, and images, of a forward pass."""
+    max_new_tokens: int | None
+    """Longest answer; None: the model's own."""
+    max_answer_tokens: int | None
+    """Earlier answers of a conversation are cut to so many, as they were in training; None: they are whole."""
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON, for the key of what is stored."""
+        forms = None if self.prompts is None else {task: form.model_dump() for task, form in self.prompts.items()}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return values | {"prompts": forms}
 
 
 def stage_asking(config: Config, stage: str, preset: Preset) -> Asking:
     """How a stage's model is asked."""
-    settings = config.evaluate
     return Asking(
         preset=preset,
-        prompts=_prompts(config, stage) if preset == "as_trained" else dict.fromkeys(MEASURED, AUTHORS_RELEASED),
+        prompts=prompts_of(config, stage) if preset == "as_trained" else dict.fromkeys(TASKS, AUTHORS_RELEASED),
         end_mark=None if preset == "as_trained" else AUTHORS_RELEASED.end_mark,
-        batch_size=settings.batch_size,
-        max_new_tokens=settings.max_new_tokens,
+        batch_size=config.evaluate.batch_size,
+        max_new_tokens=config.evaluate.max_new_tokens,
         max_answer_tokens=config.stage(stage).max_answer_tokens,
     )
 
 
 def package_asking(config: Config, preset: Preset) -> Asking:
-    """How a package is asked: prompt and longest answer are its own, or the authors'."""
+    """How a package is asked: the longest answer is its own, and so is the prompt, or it is the authors'."""
     return Asking(
         preset=preset,
-        prompts=None if preset == "as_trained" else dict.fromkeys(MEASURED, AUTHORS_RELEASED),
+        prompts=None if preset == "as_trained" else dict.fromkeys(TASKS, AUTHORS_RELEASED),
         end_mark=None if preset == "as_trained" else AUTHORS_RELEASED.end_mark,
         batch_size=config.quantize.batch_size,
         max_new_tokens=None,
@@ -50,7 +71,6 @@ def package_asking(config: Config, preset: Preset) -> Asking:
     )
 
 
-def _prompts(config: Config, stage: str) -> Mapping[Task, Prompt]:
-    """For captions the stage's own form, for what it was not taught that of the last stage."""
-    last = config.stage(LAST_STAGE).prompt
-    return {"vqa": last, "refer": last, "caption": config.stage(stage).prompt}
+def prompts_of(config: Config, stage: str) -> dict[Task, Prompt]:
+    """How a stage is asked: for captions in its own form, for what it was not taught in that of the last stage."""
+    return dict.fromkeys(TASKS, config.stage(LAST_STAGE).prompt) | {"caption": config.stage(stage).prompt}

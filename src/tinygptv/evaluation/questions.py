@@ -23,7 +23,7 @@ from tinygptv.evaluation.benchmarks.table import LABELS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tinygptv.config import Task
+    from tinygptv.config import Preset, Task
     from tinygptv.data.index import RecordIndex
     from tinygptv.data.records import ImageRecord, Record, Turn
     from tinygptv.data.tar_rows import TarRows
@@ -52,13 +52,13 @@ class Question:
     """What goes into an instruction: a question, an expression, or nothing."""
     truth: str
     """An answer that is right, to be shown."""
-    annotation: Truth = field(hash=False)
+    annotation: Truth = field(default_factory=dict, hash=False)
     """What is right, as its benchmark is given it."""
     type: str
     """The kind of question by which its benchmark tells its figures apart; empty: it does not."""
     earlier: tuple[Turn, ...] = ()
     """The record's turns before it: a later question of a conversation is asked after them, as it is trained."""
-    image: bytes
+    image: bytes = b""
     """SHA-256 of the image's file."""
 
 
@@ -113,6 +113,14 @@ class Questions(Sequence[Question]):
         """Name in the reports → how many questions are asked under it; without those of which none are."""
         found = np.bincount(self.places["ask"], minlength=len(self.asks)).tolist()
         return {ask.name: count for ask, count in zip(self.asks, found, strict=True) if count}
+
+    def words(self, number: int, question: Question, preset: Preset) -> str:
+        """The instruction of the question of that number."""
+        return self.ask(number).benchmark.instruction(preset, question.task, question.content, question.annotation)
+
+    def choices(self, number: int, question: Question) -> tuple[str, ...]:
+        """The answers whose likelihood the question of that number asks for."""
+        return self.ask(number).benchmark.choices(question.annotation)
 
     def image_file(self, number: int) -> bytes:
         """The file of a question's image.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygptv.ground import runtime
+from tinygptv.ground.files import canonical
 from tinygptv.ground.names import LAST_STAGE
 
 if TYPE_CHECKING:
@@ -36,6 +38,26 @@ def open_stage(config: Config, stage: str, backbones: Path, checkpoint: Path) ->
     dtype = getattr(torch, config.runtime.dtype)
     model = assembly.for_inference(model, dtype).to(runtime.resolve_device(config.runtime.device))
     return VisionLanguageModel(model, processor_of(config, stage, backbones))
+
+
+def stage_identity(config: Config, stage: str, backbones: Path, checkpoint: Path) -> str:
+    """Digest of all that makes the model that ``open_stage`` opens, but for the section `runtime`.
+
+    Raises:
+        CheckpointError: a file is missing, or is not that of its manifest.
+    """
+    from tinygptv.model.stage_checkpoint import read_manifest
+    from tinygptv.model.weights import backbone_digests
+
+    settings = config.stage(stage)
+    told = [
+        read_manifest(checkpoint, stage).sha256,
+        backbone_digests(backbones),
+        config.model.model_dump(mode="json"),
+        settings.image_size,
+        settings.prompt.model_dump(),
+    ]
+    return sha256(canonical(told).encode()).hexdigest()
 
 
 def processor_of(config: Config, stage: str, backbones: Path) -> TinyGPTVProcessor:

@@ -26,6 +26,11 @@ def state_folder(root: Path, profile: str) -> Path:
     return root / STATE / profile
 
 
+def answers_folder(root: Path, profile: str) -> Path:
+    """Answers of models to questions, for whoever asks them again (``evaluation/answer_store.py``)."""
+    return state_folder(root, profile) / "answers"
+
+
 def record_file(state: Path, step: str) -> Path:
     """What the last run of a step that ended well says of itself: times, and its run in MLflow.
 

@@ -41,7 +41,8 @@ def run(context: StepContext) -> None:
         UserError: an input is missing or does not fit.
     """
     from tinygptv.data.summary import HELD_OUT, TEST
-    from tinygptv.evaluation import answering, questions, report, scores
+    from tinygptv.evaluation import old_answering as answering
+    from tinygptv.evaluation import questions, report, scores
     from tinygptv.evaluation.benchmarks.table import suites_of
 
     config, settings, shards = context.config, context.config.evaluate, context.input("shards", view_of("evaluate"))
