@@ -18,7 +18,7 @@ from tinygptv.model.inference import VisionLanguageModel
 from tinygptv.model.int8 import save_quantized
 from tinygptv.promotion.aliases import make_champion, only_promotion
 from tinygptv.tracking.client import Tracking
-from tinygptv.tracking.registry import CHAMPION, add_package, version_by_alias
+from tinygptv.tracking.registry import CHAMPION, PASSED_TAG, add_package, version_by_alias
 from tinygptv.tracking.version_tags import Lineage
 
 NAME = "tinygptv"
@@ -62,6 +62,7 @@ def make_store(root: Path, make_model: Callable[..., Any], processor: Any) -> St
         )
         lineage = Lineage(profile="tiny", git_sha="c" * 40, digests={}, quantized={}, unquantized={}, run_id="")
         version, _ = add_package(tracking, NAME, folder, lineage)
+        tracking.mlflow.set_model_version_tag(NAME, version, PASSED_TAG, "true")
         offline[f"models:/{NAME}/{version}"] = VisionLanguageModel.from_folder(folder)
     make_champion(tracking, NAME, "1", None)
     os.environ.pop("MLFLOW_TRACKING_URI", None)

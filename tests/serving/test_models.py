@@ -64,9 +64,9 @@ def test_an_alias_is_followed_and_the_former_model_goes(served):
     registry = Registry(champion=1)
     models = served(registry, ALIAS)
     former = weakref.ref(models.get(ALIAS))
-    assert models.refresh() == 0
+    assert models.refresh() == (0, "")
     registry.aliases["champion"] = 2
-    assert models.refresh() == 1
+    assert models.refresh() == (1, "")
     assert models.versions() == {ALIAS: "models:/m/2"}
     assert former() is None
     assert registry.downloads == 2
@@ -78,9 +78,9 @@ def test_aliases_of_one_version_share_a_model(served):
     assert models.get(ALIAS) is models.get(OTHER)
     assert registry.downloads == 1
     registry.aliases["challenger"] = 2
-    assert models.refresh() == 1
+    assert models.refresh() == (1, "")
     registry.aliases["champion"] = 2
-    assert models.refresh() == 1
+    assert models.refresh() == (1, "")
     assert registry.downloads == 2
 
 
@@ -88,8 +88,7 @@ def test_a_faulty_registry_leaves_what_is_served(served):
     registry = Registry(champion=1)
     models = served(registry, ALIAS)
     registry.fault = "down"
-    with pytest.raises(UserError, match="down"):
-        models.refresh()
+    assert models.refresh() == (0, "down")
     assert models.versions() == {ALIAS: "models:/m/1"}
 
 
@@ -101,7 +100,7 @@ def test_what_is_missing_is_named_and_the_optional_may_come_later(served):
     with pytest.raises(RequestError, match="not served"):
         models.get(OTHER)
     registry.aliases["challenger"] = 2
-    assert models.refresh() == 1
+    assert models.refresh() == (1, "")
     assert models.get(OTHER).version == "models:/m/2"
     with pytest.raises(UserError, match="none of"):
         served(Registry(), ALIAS, optional=[ALIAS])
@@ -125,9 +124,33 @@ def test_what_may_be_missing_may_not_be_damaged(served, known):
     later._registry = Registry(champion=1)
     later.load()
     later._registry.aliases["challenger"] = 2
-    with pytest.raises(DataError, match="weights were changed"):
-        later.refresh()
+    assert later.refresh() == (0, "weights were changed")
     assert later.versions() == {ALIAS: "models:/m/1"}
+
+
+def test_an_alias_that_is_refused_keeps_its_model_and_holds_no_other_up(served):
+    registry = Registry(champion=1, challenger=1)
+    models = served(registry, OTHER, ALIAS)
+    found = registry.find
+    registry.aliases |= {"champion": 2, "challenger": 2}
+
+    def find(source):
+        if source == OTHER:
+            raise UserError("its gate did not pass")
+        return found(source)
+
+    registry.find = find
+    assert models.refresh() == (1, "its gate did not pass")
+    assert models.versions() == {OTHER: "models:/m/1", ALIAS: "models:/m/2"}
+
+
+def test_what_may_be_missing_is_left_out_where_it_is_refused_and_that_is_said(served, caplog):
+    registry = Registry(champion=1)
+    models = served(registry, ALIAS, OTHER, optional=[ALIAS, OTHER])
+    assert models.versions() == {ALIAS: "models:/m/1"}
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        f"{OTHER} is not served: no challenger"
+    ]
 
 
 def test_a_switch_under_load_drops_no_question_and_every_answer_is_one_models(served, known):

@@ -9,7 +9,9 @@ import pytest
 
 from tinygptv.ground.errors import DataError, UserError
 from tinygptv.ground.files import canonical
+from tinygptv.promotion import record
 from tinygptv.promotion.aliases import Move, make_champion
+from tinygptv.promotion.decide import Decision, not_measured
 from tinygptv.promotion.rollback import rollback
 from tinygptv.tracking.registry import add_package, version_by_alias
 from tinygptv.tracking.version_tags import Lineage
@@ -26,7 +28,14 @@ def name(tracking, tmp_path):
     (folder / "model.safetensors").write_text(uuid.uuid4().hex)
     name = f"tinygptv-{uuid.uuid4().hex[:8]}"
     add_package(tracking, name, folder, LINEAGE)
+    decide(tracking, name, "1")
     return name
+
+
+def decide(tracking, name, version, *reasons):
+    """As the gate does; it passes without reasons."""
+    tracking.mlflow.set_model_version_tag(name, version, "gate.passed", "false" if reasons else "true")
+    tracking.mlflow.set_model_version_tag(name, version, "gate.reasons", "; ".join(reasons) or "none")
 
 
 def test_an_alias_means_a_version_and_a_copy_of_its_package(tracking, root, name, tmp_path, monkeypatch):
@@ -63,6 +72,7 @@ def two(tracking, root, name, tmp_path, monkeypatch):
     monkeypatch.chdir(root)
     (tmp_path / "package" / "model.safetensors").write_text(uuid.uuid4().hex)
     add_package(tracking, name, tmp_path / "package", LINEAGE)
+    decide(tracking, name, "2")
     make_champion(tracking, name, "1", None)
     return Registry(), f"models:/{name}@champion"
 
@@ -120,3 +130,45 @@ def test_a_move_that_somebody_wrote_into_the_registry_is_not_finished(tracking, 
     with pytest.raises(UserError, match="has no previous champion"):
         rollback(root, name)
     assert version_by_alias(tracking, name, "champion") == "1"
+
+
+def test_an_alias_names_only_what_the_gate_let_through(tracking, name, two):
+    registry, champion = two
+    decide(tracking, name, "1", "easy_vqa: 0.1000 is below 0.9900")
+    told = (
+        rf"{champion} names models:/{name}/1, whose gate did not pass \(easy_vqa: 0.1000 is below 0.9900\); .*--ungated"
+    )
+    for asked in (registry, Registry()):
+        with pytest.raises(UserError, match=told) as refused:
+            asked.find(champion)
+        assert not isinstance(refused.value, DataError) and "\n" not in str(refused.value)
+    assert registry.find(f"models:/{name}@challenger").address == f"models:/{name}/2"
+    assert registry.find(f"models:/{name}/1").address == f"models:/{name}/1"  # somebody asked for this very version
+    assert Registry(ungated=True).find(champion).address == f"models:/{name}/1"
+    tracking.mlflow.delete_model_version_tag(name, "1", "gate.passed")
+    tracking.mlflow.delete_model_version_tag(name, "1", "gate.reasons")
+    with pytest.raises(UserError, match="registered by hand"):
+        registry.find(champion)
+    decide(tracking, name, "1")
+    assert registry.find(champion).address == f"models:/{name}/1"
+
+
+def test_a_version_that_waits_for_its_decision_is_not_served(tracking, name, two, tmp_path):
+    registry, _ = two
+    (tmp_path / "package" / "model.safetensors").write_text(uuid.uuid4().hex)
+    add_package(tracking, name, tmp_path / "package", LINEAGE)
+    with pytest.raises(UserError, match=r"whose gate did not pass \(not decided yet\)"):
+        registry.find(f"models:/{name}@challenger")
+
+
+def test_what_a_rollback_brings_back_is_served_until_it_is_decided_about(tracking, root, name, two):
+    """While the second version was champion, the first one was refused: it was no better."""
+    registry, champion = two
+    make_champion(tracking, name, "2", "1")
+    refused = Decision((not_measured("easy_vqa", "worse"),))
+    record.store(tracking, name, "1", refused, {})
+    assert rollback(root, name).champion == "1"
+    assert registry.find(champion).address == f"models:/{name}/1"
+    record.store(tracking, name, "1", refused, {})
+    with pytest.raises(UserError, match=r"whose gate did not pass \(easy_vqa: worse\)"):
+        registry.find(champion)

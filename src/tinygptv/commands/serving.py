@@ -13,6 +13,9 @@ from tinygptv.ground.errors import UserError
 from tinygptv.serving.limits import CHALLENGER, CHAMPION, SERVE_PORT, WEB_PORT, ServiceLimits
 
 DEFAULTS = ServiceLimits()
+UngatedOption = Annotated[
+    bool, typer.Option("--ungated", help="Serve what an alias names though its gate did not pass.")
+]
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="Port of the loopback; 0: a free one.")]
 
 
@@ -34,6 +37,7 @@ def serve(
     poll: Annotated[
         float, typer.Option(min=0.1, callback=finite, help="Seconds between looks whether an alias has moved.")
     ] = DEFAULTS.poll_seconds,
+    ungated: UngatedOption = False,
 ) -> None:
     """Answer over HTTP in OpenAI's form, until Ctrl-C.
 
@@ -46,7 +50,7 @@ def serve(
     from tinygptv.serving.models import Models
 
     limits = ServiceLimits(max_batch=batch, max_requests=queue, poll_seconds=poll)
-    models = Models(sources or [CHAMPION], device)
+    models = Models(sources or [CHAMPION], device, ungated=ungated)
     models.load()
     app = create_app(Engine(models, limits))
     server.serve(app, listener, limits.stop_seconds, models.versions())
@@ -59,6 +63,7 @@ def web(
     ] = None,
     port: PortOption = WEB_PORT,
     device: DeviceOption = "cpu",
+    ungated: UngatedOption = False,
 ) -> None:
     """Show a page to ask about images, until Ctrl-C.
 
@@ -73,7 +78,8 @@ def web(
     from tinygptv.web.page import create_app
 
     limits = ServiceLimits()
-    models = Models(sources or [CHAMPION, CHALLENGER], device, optional=() if sources else [CHAMPION, CHALLENGER])
+    optional = () if sources else (CHAMPION, CHALLENGER)
+    models = Models(sources or optional, device, optional=optional, ungated=ungated)
     models.load()
     with create_app(Engine(models, limits)) as app:
         server.serve(app, listener, limits.stop_seconds, models.versions())

@@ -16,7 +16,15 @@ from tinygptv.ground.locks import only_one
 from tinygptv.tracking import facts, promoted
 from tinygptv.tracking.alias_turn import AliasTurn, TurnLostError, alias_turn
 from tinygptv.tracking.client import SQLITE, Tracking, tracking_uri
-from tinygptv.tracking.registry import CHAMPION, DIGEST_TAG, PREVIOUS, find_version, model_tags, version_by_alias
+from tinygptv.tracking.registry import (
+    CHAMPION,
+    DIGEST_TAG,
+    PREVIOUS,
+    RESTORED_TAG,
+    find_version,
+    model_tags,
+    version_by_alias,
+)
 
 FORMER_TAG = "promoted.over"
 """The champion that a version took the place of: where ``previous`` goes when the version is restored."""
@@ -132,8 +140,7 @@ def _carry_out(tracking: Tracking, name: str, mine: AliasTurn, tag: str, move: M
         for key, value in zip(ROLLED_BACK_TAGS, (move.at, move.by), strict=True):
             mine.do(client.set_model_version_tag, name, move.former, key, value)
     tags = {"promoted.by": move.by, "promoted.at": move.at}
-    if not move.back:
-        tags[FORMER_TAG] = move.former or "none"
+    tags |= {RESTORED_TAG: move.at} if move.back else {FORMER_TAG: move.former or "none"}
     for key, value in tags.items():
         mine.do(client.set_model_version_tag, name, move.champion, key, value)
     for key in set(ROLLED_BACK_TAGS) & client.get_model_version(name, move.champion).tags.keys():

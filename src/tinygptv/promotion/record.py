@@ -17,7 +17,7 @@ from tinygptv.tracking.chain import Version
 from tinygptv.tracking.client import Tracking
 from tinygptv.tracking.description import fit
 from tinygptv.tracking.lineage_view import gate, promotion
-from tinygptv.tracking.registry import attach, find_version
+from tinygptv.tracking.registry import PASSED_TAG, REASONS_TAG, RESTORED_TAG, attach, find_version
 
 HEADER = ("check", "value", "limit", "passed", "what was seen")
 FOLDER = "gate"
@@ -47,8 +47,8 @@ def store(tracking: Tracking, name: str, version: str, decision: Decision, about
         about: what else belongs to it, such as the champion that it was compared with.
     """
     tags = {
-        "gate.passed": str(decision.passed).lower(),
-        "gate.reasons": "; ".join(decision.reasons)[:LONGEST_TAG] or "none",
+        PASSED_TAG: str(decision.passed).lower(),
+        REASONS_TAG: "; ".join(decision.reasons)[:LONGEST_TAG] or "none",
         "gate.champion": str(about.get("champion") or "none"),
     }
     with TemporaryDirectory(prefix="tinygptv-") as temporary:
@@ -58,6 +58,8 @@ def store(tracking: Tracking, name: str, version: str, decision: Decision, about
         attach(tracking, name, version, folder)
     for key, value in tags.items():
         tracking.mlflow.set_model_version_tag(name, version, key, value)
+    if RESTORED_TAG in find_version(tracking, name, version).tags:  # from now on this decision says what it is worth
+        tracking.mlflow.delete_model_version_tag(name, version, RESTORED_TAG)
 
 
 def describe(tracking: Tracking, name: str, version: str, decision: Decision, text: str | None = None) -> None:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 
 from tinygptv.data.prompts import check_room
-from tinygptv.ground.errors import DataError, NotFiniteError, UserError
+from tinygptv.ground.errors import DataError, NotFiniteError
 from tinygptv.serving.batching import Batcher
 from tinygptv.serving.limits import ServiceLimits
 from tinygptv.serving.metrics import Metrics
@@ -110,12 +110,15 @@ class Engine:
         told = ""
         while True:
             await asyncio.sleep(self.limits.poll_seconds)
+            bug = None
             try:
-                self.metrics.swaps.inc(await loop.run_in_executor(None, self.models.refresh))
-                told = ""
+                swapped, problem = await loop.run_in_executor(None, self.models.refresh)
+                self.metrics.swaps.inc(swapped)
             except Exception as error:  # whatever it is, the served models stay
+                problem, bug = str(error), error
+            if problem:
                 self.metrics.failures.inc()
-                if str(error) != told:
-                    told = str(error)
-                    log.warning("still serving the former models: %s", error, exc_info=not isinstance(error, UserError))
+                if problem != told:
+                    log.warning("still serving the former models: %s", problem, exc_info=bug)
+            told = problem
             self.metrics.serving(self.models.versions())

@@ -107,6 +107,7 @@ class Models:
         device: str = "cpu",
         *,
         optional: Sequence[str] = (),
+        ungated: bool = False,
         load: Callable[[Path, str], VisionLanguageModel] | None = None,
     ) -> None:
         """Models that are not loaded yet.
@@ -115,10 +116,12 @@ class Models:
             sources: folders and addresses of the registry.
             device: a torch device.
             optional: those of the sources that may be missing, now or later.
+            ungated: whether an alias may name a version that has not passed the gate.
             load: opens a folder; for tests.
         """
         self.sources = tuple(sources)
         self._optional = frozenset(optional)
+        self._ungated = ungated
         self._device = device
         self._load = load or _from_folder
         self._loaded: dict[str, Loaded] = {}
@@ -153,27 +156,25 @@ class Models:
             except UserError as error:
                 if not self._missing(source, error):
                     raise
-                log.info("%s is not served: %s", source, error)
+                log.warning("%s is not served: %s", source, error)
         if not self._loaded:
             raise UserError(f"none of {', '.join(self.sources)} is there; `make demo` registers one")
 
-    def refresh(self) -> int:
+    def refresh(self) -> tuple[int, str]:
         """Look whether aliases have moved, and put new models in place; for a thread of its own.
 
         Returns:
-            How many addresses have a new model.
-
-        Raises:
-            UserError: the registry or a new version failed; what was served still is.
+            How many addresses have a new model; and in one line why others keep theirs though the registry or a new
+            version failed, or its gate did not pass; empty where nothing is wrong.
         """
-        swapped = 0
+        swapped, problems = 0, []
         for source in self.sources:
             try:
                 loaded = self._open(source)
             except UserError as error:
-                if self._missing(source, error) and source not in self._loaded:
-                    continue
-                raise
+                if not self._missing(source, error) or source in self._loaded:
+                    problems.append(str(error))
+                continue
             former = self._loaded.get(source)
             if former is not loaded:
                 self._loaded[source] = loaded  # one step: who asks gets the former or the new one
@@ -183,7 +184,7 @@ class Models:
                     log.info("%s: %s in place of %s", source, loaded.version, former.version)
             del former, loaded
         self._free()
-        return swapped
+        return swapped, "; ".join(dict.fromkeys(problems))
 
     def _open(self, source: str) -> Loaded:
         """The model of an address: one that is in memory already, or a newly loaded one."""
@@ -199,7 +200,7 @@ class Models:
         if self._registry is None:
             from tinygptv.tracking.versions import Registry
 
-            self._registry = Registry()
+            self._registry = Registry(self._ungated)
         version = self._registry.find(source)
         known = self._known(version.address)
         if known is not None:

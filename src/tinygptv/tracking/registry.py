@@ -28,7 +28,11 @@ DESCRIPTION = (
     "`champion` is served, `challenger` was made last, `previous` is what `tinygptv rollback` returns to. A version's "
     "description has the gate's decision, its numbers and its lineage back to the data."
 )
-UNDECIDED = {"gate.passed": "false", "gate.reasons": "not decided yet"}
+PASSED_TAG, REASONS_TAG = "gate.passed", "gate.reasons"
+"""What the gate said of a version, written with each decision."""
+RESTORED_TAG = "restored.at"
+"""When a rollback brought a version back, whatever the gate has said of it since it was champion before."""
+UNDECIDED = {PASSED_TAG: "false", REASONS_TAG: "not decided yet"}
 """From the first moment a version says what the gate thinks of it, whatever is killed later."""
 SECONDS_FOR_LEFTOVERS = 30.0
 

@@ -1,16 +1,27 @@
-"""Which version of the registry an address means right now, for services that follow an alias."""
+"""Which version of the registry an address means right now, for services that follow an alias.
+
+An alias moves by itself, so what it names must have passed the gate; who writes a version's number has chosen it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinygptv.ground.errors import DataError, UserError
+from tinygptv.ground.errors import DataError, UserError, brief
 from tinygptv.ground.files import sha256_tree
 from tinygptv.tracking import ADDRESS, faults, promoted
 from tinygptv.tracking.client import prepare_environment, require_store, store_root, tracking_uri
-from tinygptv.tracking.registry import CHAMPION, DIGEST_TAG, weights_folder
+from tinygptv.tracking.registry import (
+    CHAMPION,
+    DIGEST_TAG,
+    PASSED_TAG,
+    REASONS_TAG,
+    RESTORED_TAG,
+    weights_folder,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +37,9 @@ class ResolvedVersion:
 class Registry:
     """A connection that stays open between questions."""
 
-    def __init__(self) -> None:
+    def __init__(self, ungated: bool = False) -> None:
+        """To the store of this checkout; ``ungated``: an alias may name what has not passed the gate."""
+        self._ungated = ungated
         self.root = store_root()
         self.uri = tracking_uri(self.root)
         self._client: Any = None
@@ -37,7 +50,8 @@ class Registry:
         """The version that an address such as ``models:/tinygptv@champion`` means now.
 
         Raises:
-            UserError: the address is of another form, there is no such version, or the registry does not answer.
+            UserError: the address is of another form, there is no such version, its gate did not pass, or the registry
+                does not answer.
             DataError: it is not the version that was promoted, or registered, here.
         """
         parts = ADDRESS.fullmatch(source)
@@ -56,6 +70,8 @@ class Registry:
             self._require_promoted(parts["name"], str(found.version), version)
         if self._seen.setdefault(version.address, version.digest) != version.digest:
             raise DataError(f"{version.address}: the digest in its tags was changed since it was first looked at")
+        if parts["alias"] and not self._ungated:
+            _require_passed(source, version.address, found.tags)
         return version
 
     def _require_promoted(self, name: str, number: str, version: ResolvedVersion) -> None:
@@ -100,3 +116,16 @@ class Registry:
 
             self._client = mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         return self._client
+
+
+def _require_passed(source: str, address: str, tags: Mapping[str, str]) -> None:
+    """Refuse what the gate has not let through, unless a rollback brought it back.
+
+    Raises:
+        UserError: it has not.
+    """
+    if tags.get(PASSED_TAG) != "true" and RESTORED_TAG not in tags:
+        why = brief(tags.get(REASONS_TAG, "it was registered by hand, and nobody asked the gate"))
+        raise UserError(
+            f"{source} names {address}, whose gate did not pass ({why}); serve it by its number, or add --ungated"
+        )
