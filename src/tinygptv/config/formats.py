@@ -4,8 +4,14 @@ from __future__ import annotations
 
 FORMATS = {
     "easy_vqa": "tinygptv.data.formats.easy_vqa",
+    "gqa": "tinygptv.data.formats.gqa",
+    "hateful_memes": "tinygptv.data.formats.hateful_memes",
+    "iconqa": "tinygptv.data.formats.iconqa",
     "llava": "tinygptv.data.formats.llava",
+    "pope": "tinygptv.data.formats.pope",
+    "questions": "tinygptv.data.formats.questions",
     "records": "tinygptv.data.formats.records",
+    "vsr": "tinygptv.data.formats.vsr",
 }
 UNREAD = ("paper",)
 """Forms that a profile may name, so that it can be planned with, and that no module reads yet."""

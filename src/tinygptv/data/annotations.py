@@ -1,7 +1,8 @@
 """What the files of a benchmark say: its questions in their official layout, for `tinygptv score` and for ``shards``.
 
 A form of such files is a module of ``data/formats`` with two functions: ``annotations(files, part)``, which needs no
-images, and ``read(source)``, which is ``found(source, annotations(source.files, source.settings.part))``.
+images, and ``read(source)``, which is ``found(source, annotations(source.files, source.settings.part or ""))``. With a
+function of this name, a module cannot have the future import of the same name.
 """
 
 from __future__ import annotations

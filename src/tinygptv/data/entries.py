@@ -6,7 +6,7 @@ Such a file is whole or it is no measure, so a broken entry is an error that nam
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,6 +56,18 @@ def id_of(content: dict[str, Any], key: str, place: str) -> str:
     return str(value)
 
 
+def label_of(content: dict[str, Any], key: str, place: str) -> int:
+    """A class that an entry has under a key: 0 or 1.
+
+    Raises:
+        DataError: it has none there, as the files of a hidden split.
+    """
+    value = value_of(content, key, int, place)
+    if value not in (0, 1):
+        raise DataError(f"{place}: `{key}` must be 0 or 1, not {value}")
+    return value
+
+
 class Ids:
     """The ids of a file, each once."""
 
@@ -74,17 +86,30 @@ class Ids:
         return name
 
 
-def file_of(files: Sequence[Path], part: str, parts: Sequence[str]) -> Path:
+def part_of(part: str, parts: Collection[str]) -> str:
+    """A part of a benchmark by its name; the first where none is named.
+
+    Raises:
+        DataError: there is none of this name.
+    """
+    if part and part not in parts:
+        raise DataError(f"there is no part {part}; there are {', '.join(parts)}")
+    return part or next(iter(parts))
+
+
+def file_of(files: Sequence[Path], part: str, parts: Collection[str]) -> Path:
     """The file of a part, where the entries do not say of which part they are: the one with its name, or the only one.
 
     Args:
         files: what there is.
-        part: the part.
+        part: the part; the first where none is named.
         parts: all; a file that is named after another one is not taken.
 
     Raises:
-        DataError: no file is of the part, or several are.
+        DataError: there is no such part, no file is of it, or several are.
     """
+    part = part_of(part, parts)
+    files = [path for path in files if path.suffix in (".json", ".jsonl")] or files  # images may lie beside them
     named = {path: _part_in(path.stem, parts) for path in files}
     found = [path for path in files if named[path] == part]
     if not found and len(files) == 1 and not named[files[0]]:
@@ -97,7 +122,7 @@ def file_of(files: Sequence[Path], part: str, parts: Sequence[str]) -> Path:
     return found[0]
 
 
-def _part_in(stem: str, parts: Sequence[str]) -> str:
+def _part_in(stem: str, parts: Collection[str]) -> str:
     """The longest part that a file's name has as a word."""
     found = (part for part in parts if re.search(rf"(?<![a-z0-9]){re.escape(part)}(?![a-z0-9])", stem.lower()))
     return max(found, key=len, default="")

@@ -3,11 +3,13 @@
 Source: the area under the receiver operating characteristic is the Mann-Whitney statistic (Hanley and McNeil 1982), in
 which equal scores count half; average precision is without interpolation, as in scikit-learn.
 
-Shapes: Q questions, C = 3 numbers of each (``ranked``), S different scores, from the lowest on.
+Shapes: Q questions, C = 3 numbers of each (``ranked``), S different scores, from the lowest on, K = 2 classes, the
+positive one first.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,7 +46,8 @@ def average_precision(columns_QC: Numbers, weights_Q: Numbers) -> float:
         return float("nan")
     hits_S = positive_S.cumsum()
     precision_S = hits_S / np.maximum(hits_S + other_S.cumsum(), 1)  # a score that was not drawn has no hit either
-    return float((positive_S * precision_S).sum() / positive_S.sum())
+    # The exact sum: a score that nothing was drawn of changes nothing, not even how others are rounded.
+    return math.fsum((positive_S * precision_S).tolist()) / float(positive_S.sum())
 
 
 def _by_score(columns_QC: Numbers, weights_Q: Numbers) -> tuple[Numbers, Numbers]:
@@ -54,6 +57,6 @@ def _by_score(columns_QC: Numbers, weights_Q: Numbers) -> tuple[Numbers, Numbers
         return np.zeros(1), np.zeros(1)
     score_Q = np.where(told_Q > 0, score_Q, np.where(positive_Q > 0, -np.inf, np.inf))
     scores, place_Q = np.unique(score_Q, return_inverse=True)
-    positive_S = np.bincount(place_Q, weights=weights_Q * positive_Q, minlength=len(scores))
-    other_S = np.bincount(place_Q, weights=weights_Q * (1 - positive_Q), minlength=len(scores))
-    return positive_S, other_S
+    drawn_SK = np.zeros((len(scores), 2))
+    np.add.at(drawn_SK, (place_Q, 1 - positive_Q.astype(np.int64)), weights_Q)
+    return drawn_SK[:, 0], drawn_SK[:, 1]

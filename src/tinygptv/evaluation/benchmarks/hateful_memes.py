@@ -1,0 +1,89 @@
+"""Hateful Memes: whether an image and the text in it are hateful together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tinygptv.data.formats.hateful_memes import ANSWERS, PARTS
+from tinygptv.evaluation.benchmarks.instructions import task_instruction
+from tinygptv.evaluation.benchmarks.likelihoods import likelier_of
+from tinygptv.evaluation.benchmarks.seam import Benchmark, Metric, Prediction, each, mean
+from tinygptv.evaluation.benchmarks.submissions import name, place, probability, text
+from tinygptv.evaluation.metrics.ranking import auroc, ranked
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tinygptv.config import Preset, Task
+    from tinygptv.evaluation.benchmarks.seam import Truth
+
+WORDS = ("yes", "no")
+
+
+def _instruction(preset: Preset, task: Task, content: str, truth: Truth) -> str:
+    if preset == "authors_released":  # "writting" is theirs
+        return f"This is an image writting '{truth['text']}'. Is this image hateful? Answer yes or no. Answer:"
+    return task_instruction(preset, task, content, truth)
+
+
+def _positive(truth: Truth) -> bool:
+    return bool(truth["answer"] == WORDS[0])
+
+
+def _read(entry: Mapping[str, Any]) -> tuple[str, Prediction]:
+    """Without a ``label``, ``proba`` decides. ``answer`` is the text that was generated."""
+    score = probability(entry, "proba")
+    choice = place(entry, "label") if "label" in entry else int(score >= 0.5)
+    if choice > 1:
+        raise ValueError(f"`label` must be 0 or 1, not {choice}")
+    answer = text(entry, "answer") if "answer" in entry else ANSWERS[choice]
+    return name(entry, "id"), Prediction(answer=answer, score=score, choice=choice)
+
+
+def _write(question: str, prediction: Prediction, _truth: Truth) -> dict[str, Any]:
+    label = int(prediction.choice == 1)
+    return {"id": question, "proba": prediction.score, "label": label, "answer": prediction.answer}
+
+
+def _lax(truth: Truth, prediction: Prediction) -> tuple[float]:
+    said = prediction.answer.split("###")[0].split("Assistant:")[-1].lower()
+    word = next((word for word in WORDS if word in said), "")
+    return (float(word == truth["answer"]),)
+
+
+BENCHMARK = Benchmark(
+    title="Hateful Memes",
+    source="Kiela et al. 2020; projects/hateful_memes of github.com/facebookresearch/mmf",
+    official=(
+        Metric(
+            name="auroc",
+            variant="P(hateful): of a model P(yes) of yes and no, both with their end marks; equal scores count half",
+            columns=each(lambda truth, prediction: ranked(positive=_positive(truth), score=prediction.score)),
+            value=auroc,
+            additive=False,
+            undefined="the truth has one class alone",
+        ),
+        Metric(
+            name="accuracy",
+            variant="label, of a model the likelier of yes and no",
+            columns=each(lambda truth, prediction: (float(prediction.choice == int(_positive(truth))),)),
+            value=mean,
+        ),
+    ),
+    authors=(
+        Metric(
+            name="accuracy",
+            variant="TinyGPT-V eval_vqa.py: yes where the answer has 'yes' in it, else no where it has 'no' ('not')",
+            columns=each(_lax),
+            value=mean,
+        ),
+    ),
+    form="hateful_memes",
+    parts=PARTS,
+    instruction=_instruction,
+    choices=lambda _: WORDS,
+    predict=likelier_of(WORDS),
+    read_prediction=_read,
+    write_prediction=_write,
+    chance=lambda _: 0.5,
+)
