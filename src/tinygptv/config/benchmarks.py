@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 BENCHMARKS: dict[str, str] = {
+    "a_okvqa": "tinygptv.evaluation.benchmarks.a_okvqa",
     "choice": "tinygptv.evaluation.benchmarks.choice",
     "exact_match": "tinygptv.evaluation.benchmarks.exact_match",
     "gqa": "tinygptv.evaluation.benchmarks.gqa",
     "hateful_memes": "tinygptv.evaluation.benchmarks.hateful_memes",
     "iconqa": "tinygptv.evaluation.benchmarks.iconqa",
+    "ok_vqa": "tinygptv.evaluation.benchmarks.ok_vqa",
     "pope": "tinygptv.evaluation.benchmarks.pope",
+    "textvqa": "tinygptv.evaluation.benchmarks.textvqa",
+    "vizwiz": "tinygptv.evaluation.benchmarks.vizwiz",
+    "vqa_accuracy": "tinygptv.evaluation.benchmarks.vqa_accuracy",
+    "vqa_v2": "tinygptv.evaluation.benchmarks.vqa_v2",
     "vsr": "tinygptv.evaluation.benchmarks.vsr",
     "yes_no": "tinygptv.evaluation.benchmarks.yes_no",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 FORMATS = {
+    "a_okvqa": "tinygptv.data.formats.a_okvqa",
     "easy_vqa": "tinygptv.data.formats.easy_vqa",
     "gqa": "tinygptv.data.formats.gqa",
     "hateful_memes": "tinygptv.data.formats.hateful_memes",
@@ -11,6 +12,9 @@ FORMATS = {
     "pope": "tinygptv.data.formats.pope",
     "questions": "tinygptv.data.formats.questions",
     "records": "tinygptv.data.formats.records",
+    "textvqa": "tinygptv.data.formats.textvqa",
+    "vizwiz": "tinygptv.data.formats.vizwiz",
+    "vqa": "tinygptv.data.formats.vqa",
     "vsr": "tinygptv.data.formats.vsr",
 }
 UNREAD = ("paper",)

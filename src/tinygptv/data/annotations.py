@@ -27,7 +27,8 @@ class Annotation:
     id: str
     """By which predictions name it."""
     images: tuple[str, ...]
-    """Names that its image may have below the folder of images; the first that is there is taken."""
+    """Names that its image may have below the folder of images; the first that is there is taken. None: the files name
+    no image, and it can be scored, but not asked."""
     question: str
     """What goes into an instruction: a question, a statement, an expression, or nothing."""
     answer: str
@@ -49,7 +50,10 @@ def found(source: Source, annotations: Iterable[Annotation | Rejection]) -> Iter
             continue
         image = next((file for name in item.images if (file := source.image(name)) is not None), None)
         if image is None:
-            yield {"id": item.id, "reason": f"its image {item.images[0]} is missing below {source.images}"}
+            missing = (
+                f"its image {item.images[0]} is missing below {source.images}" if item.images else "names no image"
+            )
+            yield {"id": item.id, "reason": missing}
             continue
         turn = Turn(item.question, item.answer, item.accepted)
         yield Found(Record(item.id, item.task, (turn,), item.boxes, "", item.truth), image)

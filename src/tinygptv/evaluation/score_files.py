@@ -135,7 +135,9 @@ class _Asked:
         for annotation in block:
             found = given.pop(annotation.id, None)
             self._is_missing_Q.append(found is None)
-            self._image_Q.append(self._images.setdefault(annotation.images[0], len(self._images)))
+            self._image_Q.append(
+                self._images.setdefault(next(iter(annotation.images), annotation.id), len(self._images))
+            )
             if found is None:
                 self.missing.append(annotation.id)
             predictions.append(found or Prediction())
