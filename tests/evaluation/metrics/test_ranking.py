@@ -1,4 +1,4 @@
-"""Areas under curves: equal to their definitions to the last digit, and to scikit-learn's."""
+"""Areas under curves: equal to SciPy's and their definitions to the last digit, to scikit-learn's but for rounding."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from scipy.stats import mannwhitneyu
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tinygptv.evaluation.metrics.ranking import auroc, average_precision, ranked
@@ -60,6 +61,13 @@ def test_a_thousand_predictions(drawn, weighted):
     found = average_precision(columns, weights.astype(float))
     assert found == pytest.approx(slow_average_precision(labels, scores, weights.tolist()), abs=1e-15)
     assert found == pytest.approx(average_precision_score(labels, scores, sample_weight=weights), abs=1e-14)
+
+
+def test_the_area_is_the_statistic_of_mann_and_whitney(drawn):
+    labels, scores = (np.asarray(column) for column in drawn)
+    first, second = scores[labels == 1], scores[labels == 0]
+    theirs = mannwhitneyu(first, second).statistic / (len(first) * len(second))
+    assert auroc(columns_of(labels, scores), np.ones(1000)) == theirs
 
 
 def test_weights_are_repetitions(drawn):
