@@ -18,11 +18,10 @@ from tinygptv.data.order import Draw, SampleOrder
 from tinygptv.data.prompts import IGNORE_INDEX, Example, end_mark_id, prompt_text
 from tinygptv.data.records import ImageRecord, Record, Turn
 from tinygptv.data.tasks import instruction, record_task
-from tinygptv.evaluation import old_answering as answering
-from tinygptv.evaluation.benchmarks.easy_vqa import SUITE
-from tinygptv.evaluation.questions import list_questions
+from tinygptv.evaluation.answering import prompt_ids
+from tinygptv.evaluation.presets import package_asking, stage_asking
+from tinygptv.evaluation.questions import Question
 from tinygptv.ground.errors import DataError
-from tinygptv.model.inference import VisionLanguageModel
 from tinygptv.model.processing import build_processor
 
 
@@ -174,7 +173,6 @@ def test_evaluation_asks_a_conversation_as_it_is_trained(
     tokenizer: PreTrainedTokenizerFast,
     make_model: Any,
     longest: int,
-) -> None:
     """The prompt of each turn is the beginning of the training sequence, token by token, in both ways of asking."""
     turns = (
         Turn("what colour is it?", "a dark red #"),
@@ -189,15 +187,14 @@ def test_evaluation_asks_a_conversation_as_it_is_trained(
     learned = [label != IGNORE_INDEX for label in trained.labels]
     starts = [place for place, now in enumerate(learned) if now and not learned[place - 1]]
     processor = build_processor(tokenizer, stage.prompt, image_size=32, num_query_tokens=QUERIES, vocab_size=SLOT)
-    model = VisionLanguageModel(make_model(), processor)
-    questions = list_questions([talk], {"easy_vqa": SUITE})
-    assert len(starts) == len(turns) == len(questions)
-    for question, start in zip(questions, starts, strict=True):
-        asked = [answering.prompt_ids(processor, question, stage.prompt, longest)]
-        said = [(instruction("vqa", turn.question), turn.answer) for turn in question.earlier]
-        asked.append(model.prompt_ids(instruction("vqa", question.content), said, max_answer_tokens=longest))
-        for ids in asked:
-            assert ids == trained.input_ids[:start]
+    profile = smoke.model_copy(update={"stage4": stage})
+    of_whom = {"dataset": "easy_vqa", "key": talk.key, "record": "talk", "task": "vqa", "benchmark": "easy_vqa"}
+    assert len(starts) == len(turns)
+    for place, (turn, start) in enumerate(zip(turns, starts, strict=True)):
+        question = Question(**of_whom, content=turn.question, truth=turn.answer, type="", earlier=turns[:place])
+        for how in (stage_asking(profile, "stage4", "as_trained"), package_asking(profile, "as_trained")):
+            asked = prompt_ids(processor, question, instruction("vqa", question.content), how)
+            assert asked == trained.input_ids[:start]
 
 
 def test_long_answers_are_cut_but_end(build: Any, smoke: Config, tokenizer: PreTrainedTokenizerFast) -> None:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tinygptv.data.summary import TEST
-from tinygptv.evaluation import old_answering as answering
-from tinygptv.evaluation.benchmarks.table import suites_of
-from tinygptv.evaluation.package import PackageJob, answer_all
-from tinygptv.evaluation.questions import list_test_set, open_split
-from tinygptv.evaluation.stages import prompts_of
+from tinygptv.evaluation.asking import ask
+from tinygptv.evaluation.benchmarks.table import asks_of
+from tinygptv.evaluation.package import PackageJob, answer_all, answers_of, package_identity
+from tinygptv.evaluation.presets import package_asking, stage_asking
+from tinygptv.evaluation.questions import open_questions
+from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import read_json
+from tinygptv.model.inference import VisionLanguageModel
+from tinygptv.model.int8 import save_quantized
 
 
 @pytest.fixture
 def job(smoke, small_shards, make_model, processor, tmp_path) -> PackageJob:
-    from tinygptv.model.inference import VisionLanguageModel
-    from tinygptv.model.int8 import save_quantized
-
     package = tmp_path / "model"
     package.mkdir()
     save_quantized(VisionLanguageModel(make_model(3), processor), package, outlier_threshold=0.0, max_new_tokens=4)
@@ -25,25 +26,32 @@ def job(smoke, small_shards, make_model, processor, tmp_path) -> PackageJob:
     config = smoke.model_copy(
         update={"runtime": one, "evaluate": smoke.evaluate.model_copy(update={"max_new_tokens": 4})}
     )
-    return PackageJob(config, 7, small_shards, package, tmp_path / "answers.json", tmp_path / "measured.json", alone=1)
+    return PackageJob(
+        config=config,
+        seed=7,
+        shards=small_shards,
+        package=package,
+        store=tmp_path / "answers",
+        asker="test",
+        measured=tmp_path / "measured.json",
+        alone=1,
+    )
 
 
 def test_a_package_says_in_its_own_words_what_the_profile_would_ask_it_in(job):
-    """The numbers of ``quantize.json`` and of a gate are of equal prompts, batches and longest answers."""
-    from tinygptv.model.inference import VisionLanguageModel
-
+    """The numbers of ``quantize.json`` and of a gate are of equal prompts, passes and longest answers."""
     answer_all(job)
-    config, size = job.config, job.config.quantize.batch_size
-    suites = suites_of(config.data)
-    questions = list_test_set(job.shards, suites)
-    model = VisionLanguageModel.from_folder(job.package)
-    features = answering.ImageFeatures(open_split(job.shards, TEST, suites), size)
-    prompts, longest = prompts_of(config, "stage4"), config.stage4.max_answer_tokens
-    said = answering.ask(model, features, questions, prompts, config.evaluate, size, longest)
-    assert read_json(job.answers) == answering.predictions(questions, said)
+    config = job.config
+    questions = open_questions(job.shards, "test", asks_of(config))
+    own = package_asking(config, "as_trained")
+    how = replace(stage_asking(config, "stage4", "as_trained"), batch_size=own.batch_size)
+    assert how.prompts is not None and own.prompts is None
+    said = list(ask(lambda: VisionLanguageModel.from_folder(job.package), "", questions, how, None))
+    assert len(said) == len(questions) > 100
+    assert list(answers_of(job)) == said
 
 
-def test_speed_and_memory_are_measured_and_latency_where_it_is_asked_for(job, tmp_path):
+def test_what_is_measured_where_answers_are_new_and_where_they_are_kept(job):
     class Complete:
         waited = 0
 
@@ -55,3 +63,16 @@ def test_speed_and_memory_are_measured_and_latency_where_it_is_asked_for(job, tm
     measured = read_json(job.measured)
     assert set(measured) == {"questions_per_second", "tokens_per_second", "peak_rss_mib", "latency_seconds"}
     assert all(value > 0 for value in measured.values()) and complete.waited == 1
+    answer_all(job)
+    assert set(read_json(job.measured)) == {"peak_rss_mib", "latency_seconds"}
+
+
+def test_answers_are_those_of_this_package(job):
+    answer_all(job)
+    first = package_identity(job.package)
+    (job.package / "README.md").write_text("its card says what came of it")
+    assert package_identity(job.package) == first and list(answers_of(job))
+    (job.package / "generation_config.json").write_text("{}")
+    assert package_identity(job.package) != first
+    with pytest.raises(DataError, match="run the command again"):
+        next(answers_of(job))

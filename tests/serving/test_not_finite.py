@@ -7,8 +7,10 @@ import torch
 from PIL import Image
 
 from tests.serving.helpers import encoded, models_of, pictures, post_all, question, said, strong_model, talk
-from tinygptv.evaluation import old_answering as answering
-from tinygptv.evaluation.questions import Question
+from tinygptv.evaluation.asking import ask
+from tinygptv.evaluation.benchmarks.table import asks_of
+from tinygptv.evaluation.presets import stage_asking
+from tinygptv.evaluation.questions import open_questions
 from tinygptv.evaluation.rows import answer_rows
 from tinygptv.ground.errors import NotFiniteError
 
@@ -82,13 +84,8 @@ def test_a_tables_other_rows_are_answered(fragile, expected):
     assert all("not finite" in reply.error for reply in (replies[1], replies[4]))
 
 
-def test_an_evaluation_stops(fragile, smoke):
-    class Held:
-        def take(self, model, names):
-            return {("set", "a"): torch.full((4, 32), float("nan"))}
-
-    asked = Question(
-        dataset="set", key="a", record="a-1", task="vqa", benchmark="b", content="why", truth="red", type="color", annotation={}, image=b""
-    )
+def test_an_evaluation_stops(fragile, small_shards, smoke):
+    questions = open_questions(small_shards, "test", asks_of(smoke))[:2]
+    fragile.model.projector.linear_1.bias.data[0] = float("nan")
     with pytest.raises(NotFiniteError):
-        answering.ask(fragile, Held(), [asked], {"vqa": smoke.stage4.prompt}, smoke.evaluate, 4)
+        list(ask(lambda: fragile, "", questions, stage_asking(smoke, "stage4", "as_trained"), None))

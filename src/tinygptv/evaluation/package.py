@@ -1,32 +1,34 @@
 """A package before the whole test set, opened from disk and asked in a process of its own.
 
-It is asked in its own words: prompt, image size and longest answer are those that it was saved with.
+It is asked in its own words: prompt, image size and longest answer are those that it was saved with. Its answers come
+out of that process by way of the store, where the next one who asks finds them, too.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygptv.config import Config
 from tinygptv.ground import digests
+from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import canonical, write_json
-from tinygptv.ground.names import LAST_STAGE
-from tinygptv.ground.progress import Progress
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
 
-    from tinygptv.evaluation.questions import Question
-    from tinygptv.model.inference import Generated
+    from tinygptv.evaluation.asking import OpenModel
+    from tinygptv.evaluation.presets import Asking
+    from tinygptv.evaluation.questions import Question, Questions
+    from tinygptv.model.answerer import Response
+    from tinygptv.model.inference import VisionLanguageModel
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PackageJob:
     """What the process that asks a package is given."""
 
@@ -34,13 +36,15 @@ class PackageJob:
     seed: int
     shards: Path
     package: Path
-    answers: Path
-    """Gets the predictions, as those of the step ``evaluate`` are."""
+    store: Path
+    """Folder where answers are kept (``ground.folders.answers_folder``)."""
+    asker: str
+    """Who asks (``AnswerStore.opened``)."""
     measured: Path
-    """Gets how fast they came: ``questions_per_second``, ``tokens_per_second``, ``peak_rss_mib``, and with ``alone``
-    ``latency_seconds``."""
+    """Gets ``peak_rss_mib``, with ``alone`` also ``latency_seconds``, and, unless all answers were kept, how fast they
+    came: ``questions_per_second``, ``tokens_per_second``."""
     alone: int = 0
-    """So many questions of each task are asked a second time, one by one: their median is the latency."""
+    """So many questions of each benchmark are asked a second time, one by one: their median is the latency."""
     shown: str = ""
     """What its progress is shown as; nothing is shown without."""
 
@@ -56,47 +60,47 @@ def answer_all(job: PackageJob, complete: Event | None = None) -> None:
         UserError: the package cannot be opened, or a shard is damaged.
     """
     import resource
-    from statistics import median
 
-    from tinygptv.data.summary import TEST
-    from tinygptv.evaluation import old_answering as answering
-    from tinygptv.evaluation.benchmarks.table import suites_of
-    from tinygptv.evaluation.questions import evenly_spaced_list, list_questions, open_split
+    from tinygptv.evaluation.answer_store import AnswerStore
+    from tinygptv.evaluation.asking import Speed, ask, kept_open
     from tinygptv.ground import runtime
     from tinygptv.model.inference import VisionLanguageModel
 
-    config = job.config
-    runtime.prepare(config.runtime, job.seed)
-    suites = suites_of(config.data)
-    samples = open_split(job.shards, TEST, suites)
-    questions = list_questions(samples.records(), suites)
+    settings = job.config.runtime
+    runtime.prepare(settings, job.seed)
+    questions, how = _asked(job)
     if complete is not None:
         complete.wait()
-    model = VisionLanguageModel.from_folder(job.package, config.runtime.device)
-
-    def ask(some: Sequence[Question], batch_size: int, on_answers: Callable[[int], None] | None) -> list[Generated]:
-        features, longest = answering.ImageFeatures(samples, batch_size), config.stage(LAST_STAGE).max_answer_tokens
-        return answering.ask_in_own_words(model, features, some, batch_size, longest, on_answers)
-
-    started = time.monotonic()
-    with Progress(job.shown, len(questions), unit="question") if job.shown else nullcontext() as progress:
-        said = ask(questions, config.quantize.batch_size, progress.update if progress is not None else None)
-    seconds = time.monotonic() - started
-    tokens = sum(answer.tokens + (not answer.cut) for answer in said)
-    measured = {
-        "questions_per_second": len(questions) / seconds,
-        "tokens_per_second": tokens / seconds,
-        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    }
-    times = []
-    for question in evenly_spaced_list(questions, job.alone):
-        started = time.monotonic()
-        ask([question], 1, None)
-        times.append(time.monotonic() - started)
-    if times:
-        measured["latency_seconds"] = median(times)
-    write_json(job.answers, answering.predictions(questions, said))
+    speed, measured = Speed(), {}
+    with (
+        AnswerStore.opened(job.store, job.asker, settings) as store,
+        kept_open(lambda: VisionLanguageModel.from_folder(job.package, settings.device)) as opened,
+    ):
+        for _ in ask(opened, package_identity(job.package), questions, how, store, job.shown, speed):
+            pass
+        if job.alone and len(questions):
+            measured["latency_seconds"] = _latency(opened, questions, how, job.alone)
+    if speed.questions:
+        measured["questions_per_second"] = speed.questions / speed.seconds
+        measured["tokens_per_second"] = speed.tokens / speed.seconds
+    measured["peak_rss_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     write_json(job.measured, measured)
+
+
+def answers_of(job: PackageJob) -> Iterator[tuple[Question, Response]]:
+    """The questions in their order with what the package has answered, once ``answer_all`` has ended.
+
+    Raises:
+        DataError: answers are gone, or the package is another one.
+    """
+    from tinygptv.evaluation.answer_store import AnswerStore
+    from tinygptv.evaluation.asking import ask
+
+    def is_gone() -> VisionLanguageModel:
+        raise DataError(f"{job.store}: answers of {job.package} went while they were read; run the command again")
+
+    with AnswerStore.opened(job.store, job.asker, job.config.runtime) as store:
+        yield from ask(is_gone, package_identity(job.package), *_asked(job), store)
 
 
 def package_identity(package: Path) -> str:
@@ -105,3 +109,27 @@ def package_identity(package: Path) -> str:
         path for path in package.iterdir() if path.is_file() and path.name not in ("README.md", digests.LIST)
     )
     return sha256(canonical({path.name: digests.sha256(path) for path in files}).encode()).hexdigest()
+
+
+def _asked(job: PackageJob) -> tuple[Questions, Asking]:
+    from tinygptv.evaluation.benchmarks.table import asks_of
+    from tinygptv.evaluation.presets import package_asking
+    from tinygptv.evaluation.questions import open_questions
+
+    config = job.config
+    return open_questions(job.shards, "test", asks_of(config)), package_asking(config, config.evaluate.presets[0])
+
+
+def _latency(opened: OpenModel, questions: Questions, how: Asking, count: int) -> float:
+    """Median of the seconds that a question asked alone takes."""
+    from statistics import median
+
+    from tinygptv.evaluation.asking import ask
+    from tinygptv.evaluation.questions import evenly_spaced
+
+    some, times = evenly_spaced(questions, count), []
+    for number in range(len(some)):
+        started = time.monotonic()
+        list(ask(opened, "", some[number : number + 1], replace(how, batch_size=1), None))
+        times.append(time.monotonic() - started)
+    return median(times)
