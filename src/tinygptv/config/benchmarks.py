@@ -4,6 +4,7 @@ from __future__ import annotations
 
 BENCHMARKS: dict[str, str] = {
     "a_okvqa": "tinygptv.evaluation.benchmarks.a_okvqa",
+    "acc_at_iou": "tinygptv.evaluation.benchmarks.acc_at_iou",
     "choice": "tinygptv.evaluation.benchmarks.choice",
     "exact_match": "tinygptv.evaluation.benchmarks.exact_match",
     "gqa": "tinygptv.evaluation.benchmarks.gqa",
@@ -11,6 +12,9 @@ BENCHMARKS: dict[str, str] = {
     "iconqa": "tinygptv.evaluation.benchmarks.iconqa",
     "ok_vqa": "tinygptv.evaluation.benchmarks.ok_vqa",
     "pope": "tinygptv.evaluation.benchmarks.pope",
+    "refcoco": "tinygptv.evaluation.benchmarks.refcoco",
+    "refcoco_plus": "tinygptv.evaluation.benchmarks.refcoco_plus",
+    "refcocog": "tinygptv.evaluation.benchmarks.refcocog",
     "textvqa": "tinygptv.evaluation.benchmarks.textvqa",
     "vizwiz": "tinygptv.evaluation.benchmarks.vizwiz",
     "vqa_accuracy": "tinygptv.evaluation.benchmarks.vqa_accuracy",

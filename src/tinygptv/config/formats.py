@@ -4,6 +4,7 @@ from __future__ import annotations
 
 FORMATS = {
     "a_okvqa": "tinygptv.data.formats.a_okvqa",
+    "coco_captions": "tinygptv.data.formats.coco_captions",
     "easy_vqa": "tinygptv.data.formats.easy_vqa",
     "gqa": "tinygptv.data.formats.gqa",
     "hateful_memes": "tinygptv.data.formats.hateful_memes",
@@ -12,6 +13,7 @@ FORMATS = {
     "pope": "tinygptv.data.formats.pope",
     "questions": "tinygptv.data.formats.questions",
     "records": "tinygptv.data.formats.records",
+    "refer": "tinygptv.data.formats.refer",
     "textvqa": "tinygptv.data.formats.textvqa",
     "vizwiz": "tinygptv.data.formats.vizwiz",
     "vqa": "tinygptv.data.formats.vqa",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
+PixelBox = tuple[float, float, float, float]
+"""Left, top, width and height in pixels, as COCO's files have them."""
 Box = tuple[int, int, int, int]
 """x1, y1, x2, y2 in hundredths of width and height, the origin at the top left; x2 and y2 are exclusive edges."""
 _BOX = re.compile(r"\{<(\d{1,3})><(\d{1,3})><(\d{1,3})><(\d{1,3})>\}", re.ASCII)
@@ -25,6 +28,31 @@ def hundredths(edges: tuple[float, float, float, float], size: tuple[int, int]) 
     """
     x1, y1, x2, y2 = (int(100 * edge / size[place % 2]) for place, edge in enumerate(edges))
     return widened((x1, y1, x2, y2))
+
+
+def in_pixels(box: Box, size: tuple[float, float]) -> PixelBox:
+    """A box as an image of that width and height has it."""
+    left, top, right, bottom = (edge * size[place % 2] / 100 for place, edge in enumerate(box))
+    return left, top, right - left, bottom - top
+
+
+def pixel_box(value: Any) -> PixelBox:
+    """Check what a file says is left, top, width and height.
+
+    Raises:
+        ValueError: it is something else, not finite, or has a negative width or height.
+    """
+    if not isinstance(value, list) or len(value) != 4 or any(type(number) not in (int, float) for number in value):
+        raise ValueError("bbox must be four numbers [left, top, width, height]")
+    try:
+        left, top, width, height = map(float, value)
+    except OverflowError:
+        left = top = width = height = math.inf
+    if not all(map(math.isfinite, (left, top, width, height))):
+        raise ValueError("bbox has a number that is not finite")
+    if width < 0 or height < 0:
+        raise ValueError("bbox has a negative width or height; write [left, top, width, height]")
+    return left, top, width, height
 
 
 def parse_box(text: str) -> Box | None:

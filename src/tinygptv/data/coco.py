@@ -1,9 +1,12 @@
-"""How COCO names its images, whose annotations have numbers only."""
+"""How COCO names its images: annotations have numbers, or one of the names that an image may have."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
+_NAME = re.compile(r"(?:COCO_([a-z]+\d{4})_)?(\d{12})\.jpg")
 _SPLITS = ("train2014", "val2014", "train2017", "val2017", "test2015")
 
 
@@ -18,6 +21,20 @@ def image_names(number: int, split: str = "") -> tuple[str, ...]:
         split: such as ``val2014``, whose names come first; empty where it is not known.
     """
     return tuple(dict.fromkeys(_names(f"{number:012d}.jpg", split)))
+
+
+def names_of_file(file: str) -> tuple[str, ...]:
+    """The same of an image that annotations name; their name comes first, and that without its folders next."""
+    base = PurePosixPath(file).name
+    found = _NAME.fullmatch(base)
+    others = image_names(int(found[2]), found[1] or "") if found else ()
+    return tuple(dict.fromkeys((file, base, *others)))
+
+
+def split_of_file(file: str) -> str:
+    """The split that the name of an image has, such as ``val2014``; empty where it has none."""
+    found = _NAME.fullmatch(PurePosixPath(file).name)
+    return (found[1] or "") if found else ""
 
 
 def _names(file: str, split: str) -> Iterator[str]:

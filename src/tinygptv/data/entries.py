@@ -124,5 +124,5 @@ def file_of(files: Sequence[Path], part: str, parts: Collection[str]) -> Path:
 
 def _part_in(stem: str, parts: Collection[str]) -> str:
     """The longest part that a file's name has as a word."""
-    found = (part for part in parts if re.search(rf"(?<![a-z0-9]){re.escape(part)}(?![a-z0-9])", stem.lower()))
+    found = (part for part in parts if re.search(rf"(?<![a-z0-9]){re.escape(part.lower())}(?![a-z0-9])", stem.lower()))
     return max(found, key=len, default="")

@@ -14,7 +14,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from tinygptv.data.boxes import Box, format_box, parse_box
-from tinygptv.evaluation.metrics import IOU_THRESHOLD, iou
+from tinygptv.evaluation.metrics.boxes import IOU_THRESHOLD, iou
 
 if TYPE_CHECKING:
     from tinygptv.data.records import Record

@@ -8,7 +8,8 @@ from typing import Any
 from tinygptv.data.boxes import parse_box
 from tinygptv.evaluation.baselines import Baselines
 from tinygptv.evaluation.benchmarks.table import LABELS, TYPES
-from tinygptv.evaluation.metrics import Benchmark, acc_at_iou, agreement, benchmark, exact_match
+from tinygptv.evaluation.metrics import Benchmark, agreement, benchmark, exact_match
+from tinygptv.evaluation.metrics.boxes import acc_at_iou
 from tinygptv.evaluation.questions import Question
 
 

@@ -6,19 +6,15 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tinygptv.data.boxes import parse_box
 from tinygptv.data.formats.easy_vqa import COLOURS, SHAPES
-from tinygptv.evaluation.benchmarks import exact_match
-from tinygptv.evaluation.benchmarks.seam import Benchmark, Metric, Prediction, each, mean
+from tinygptv.evaluation.benchmarks import acc_at_iou, exact_match
 from tinygptv.evaluation.benchmarks.suite import Suite
-from tinygptv.evaluation.metrics import acc_at_iou
-from tinygptv.evaluation.metrics import exact_match as equal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tinygptv.config import Task
-    from tinygptv.evaluation.benchmarks.seam import Truth
+    from tinygptv.evaluation.benchmarks.seam import Benchmark, Truth
 
 TYPES = ("what-shape", "what-colour", "yes/no-shape", "yes/no-colour", "other")
 
@@ -41,18 +37,6 @@ def question_type(question: str, truth: Truth) -> str:
     return "other"
 
 
-def _hit(truth: Truth, prediction: Prediction) -> tuple[float]:
-    box = parse_box(truth["answer"])
-    answer = prediction.answer
-    return (float(equal(answer, truth["answer"]) if box is None else acc_at_iou(answer, box)),)
-
-
-BOX = Metric(
-    name="Acc@0.5",
-    variant="IoU > 0.5 in hundredths of the image; the whole answer is one box",
-    columns=each(_hit),
-    value=mean,
-)
 QUESTIONS = replace(
     exact_match.BENCHMARK,
     title="questions",
@@ -63,7 +47,9 @@ QUESTIONS = replace(
 )
 BY_TASK: Mapping[Task, Benchmark] = {
     "vqa": QUESTIONS,
-    "refer": replace(QUESTIONS, title="boxes (Acc@0.5)", official=(BOX,), types=(), type_of=lambda *_: ""),
+    "refer": replace(
+        QUESTIONS, title="boxes (Acc@0.5)", official=(acc_at_iou.ACC_AT_IOU,), types=(), type_of=lambda *_: ""
+    ),
     "caption": replace(QUESTIONS, title="captions", types=(), type_of=lambda *_: ""),
 }
 """What is asked of its records of each task."""

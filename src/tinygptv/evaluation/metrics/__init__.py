@@ -1,47 +1,19 @@
-"""Metrics as pure functions: strict matching, boxes, and the shape of a benchmark in the reports.
-
-A box is ``(x1, y1, x2, y2)`` in whole hundredths of the image's sides, 0..100; ``x2`` and ``y2`` are exclusive edges.
-"""
+"""Metrics as pure functions: strict matching, and the shape of a benchmark in the reports."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from tinygptv.data.boxes import Box, parse_box
 from tinygptv.evaluation.statistics import wilson_interval
 
 Benchmark = dict[str, Any]
 """``{"metric", "value", "n", "ci95", "majority", "blind", "trivial"}``, as in the JSON reports, which add ``cut``."""
 
-IOU_THRESHOLD = 0.5
-"""Acc@0.5 of referring expressions counts boxes that overlap by more than this."""
-
 
 def exact_match(answer: str, truth: str) -> bool:
     """Whether the texts are equal but for white space around them: no case folding, no substrings."""
     return answer.strip() == truth.strip()
-
-
-def iou(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes.
-
-    With exclusive edges a box has the area ``(x2 - x1) * (y2 - y1)``, and 0 where an edge is not after its partner;
-    ``iou = area(a ∩ b) / (area(a) + area(b) - area(a ∩ b))``, and 0 where both boxes are empty.
-    """
-    common = _area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
-    union = _area(a) + _area(b) - common
-    return common / union if union else 0.0
-
-
-def acc_at_iou(answer: str, truth: Box, threshold: float = IOU_THRESHOLD) -> bool:
-    """Whether an answer is one box that overlaps the true one by more than ``threshold``.
-
-    The whole answer must be ``{<x1><y1><x2><y2>}``, but for white space around it; text before or after a box makes
-    it wrong, as does a second box.
-    """
-    box = parse_box(answer.strip())
-    return box is not None and iou(box, truth) > threshold
 
 
 def agreement(answers_a: Sequence[str], answers_b: Sequence[str]) -> float:
@@ -83,10 +55,6 @@ def benchmark(
         "blind": _rounded(blind),
         "trivial": _rounded(trivial),
     }
-
-
-def _area(box: Box) -> int:
-    return max(0, box[2] - box[0]) * max(0, box[3] - box[1])
 
 
 def _rounded(value: float | None) -> float | None:

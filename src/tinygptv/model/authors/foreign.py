@@ -6,9 +6,6 @@ Tensors come memory-mapped, one at a time, so that a file costs memory only for 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,25 +13,17 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from tinygptv.ground import digests
-from tinygptv.ground.errors import (
-    EXIT_MACHINE,
-    EXIT_PASSING,
-    EXIT_USER_ERROR,
-    CheckpointError,
-    PassingError,
-    UserError,
-    brief,
-    true_cause,
-)
+from tinygptv.ground.errors import CheckpointError, UserError, brief, true_cause
 from tinygptv.ground.file_names import WEIGHTS
 from tinygptv.ground.files import read_json, require_room, scratch_folder
+from tinygptv.ground.strangers import read_apart
 
 if TYPE_CHECKING:
     import torch
 
 PICKLES = (".pth", ".pt", ".bin", ".ckpt")
-PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "TMPDIR", "LANG", "LC_ALL")
-"""Variables that the reader of pickles gets: no token or address of a server is among them."""
+READER = Path(__file__).with_name("unpickle.py")
+"""The program that reads pickles."""
 WHOLE = (WEIGHTS, "pytorch_model.bin")
 """What a Hugging Face folder calls a single file; with ``.index.json`` behind it, the list of its shards."""
 
@@ -117,7 +106,8 @@ def _open_file(path: Path) -> tuple[Any, tuple[str, ...]]:
     with scratch_folder() as temporary:
         require_room(temporary, path.stat().st_size)
         target, others = temporary / "tensors.safetensors", temporary / "others.json"
-        _unpickle(path, target, others)
+        fix = "fetch it again, or ask for safetensors"
+        read_apart(READER, path, target, others, refused=CheckpointError, fix=fix)
         return _map(target, path), tuple(json.loads(others.read_text()))
 
 
@@ -132,21 +122,3 @@ def _unreadable(error: Exception, path: Path) -> UserError:
     """A file may be whole, and this machine not let it be read."""
     cause = true_cause(error, f"reading {path}")
     return cause or CheckpointError(f"{path} is damaged ({brief(error)}); fetch it again")
-
-
-def _unpickle(path: Path, target: Path, others: Path) -> None:
-    """Convert in a process of its own, whose end, whatever it is, becomes one line."""
-    program = Path(__file__).with_name("unpickle.py")
-    # -P: the program's folder stays off its search path, where a file could hide a module of the library.
-    command = [sys.executable, "-P", str(program), str(path.resolve()), str(target), str(others)]
-    environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
-    lines = done.stderr.strip().splitlines() or ["no reason given"]
-    reason = "".join(c if c.isprintable() else "?" for c in lines[-1])[:300]
-    if done.returncode == EXIT_USER_ERROR:
-        raise CheckpointError(f"{path} {reason}; fetch it again, or ask for safetensors")
-    if done.returncode in (EXIT_MACHINE, EXIT_PASSING):
-        raise (PassingError if done.returncode == EXIT_PASSING else UserError)(f"{path}: {reason}")
-    if done.returncode:
-        how = f"was ended by signal {-done.returncode}" if done.returncode < 0 else f"ended with {done.returncode}"
-        raise CheckpointError(f"{path}: the process that read it {how}; the file is damaged, or memory is short")

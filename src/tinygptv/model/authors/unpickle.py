@@ -3,20 +3,14 @@
     python unpickle.py IN.pth OUT.safetensors OTHERS.json
 
 A pickle can carry code. torch's restricted unpickler refuses it, but has had holes (CVE-2025-32434, CVE-2026-24747);
-so a foreign file is read here, in a process that lives for this one file, knows no tokens of the caller's, cannot
-write much and cannot grow beyond what the file's size explains.
+so a foreign file is read here, in a process of its own (``ground/strangers.py``).
 ``OTHERS.json`` lists what the file holds beside the tensors, by name.
-
-Exit codes: 0 done; with one line on stderr: 2 refused, 74 this machine does not let it be read or written, 75 not just
-now.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import resource
-import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,22 +19,11 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from tinygptv.ground.errors import (
-    EXIT_MACHINE,
-    EXIT_PASSING,
-    EXIT_USER_ERROR,
-    CheckpointError,
-    PassingError,
-    UserError,
-    from_write_error,
-    system_error,
-)
-from tinygptv.ground.processes import die_with_parent
+from tinygptv.ground.errors import CheckpointError, system_error
+from tinygptv.ground.strangers import confine, run_apart
 
 GROWTH = 4
 """Bytes of tensors for a byte of the file, at most: tensors may share memory in a pickle and do not in safetensors."""
-HEADROOM = 2**30
-"""Address space for the libraries' own work."""
 
 
 def main(source: Path, target: Path, others: Path) -> None:
@@ -51,7 +34,7 @@ def main(source: Path, target: Path, others: Path) -> None:
     """
     size = source.stat().st_size
     torch.set_num_threads(1)  # threads reserve address space
-    limit(size)
+    confine(memory=GROWTH * size, written=GROWTH * size)
     content = read(source)
     if not isinstance(content, Mapping):
         raise CheckpointError(f"holds a value of type {type(content).__name__}, not tensors by name")
@@ -63,15 +46,6 @@ def main(source: Path, target: Path, others: Path) -> None:
         raise CheckpointError(f"claims {total:,} bytes of tensors in a file of {size:,}")
     save_file(unshare(plain), target)
     others.write_text(json.dumps([check_name(name) for name in content if name != "model"] if wrapped else []))
-
-
-def limit(size: int) -> None:
-    """No core dump, no file and no memory beyond what a file of ``size`` bytes can need."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    now = pages * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (GROWTH * size + 2**20, GROWTH * size + 2**20))
-    resource.setrlimit(resource.RLIMIT_AS, (now + GROWTH * size + HEADROOM, now + GROWTH * size + HEADROOM))
 
 
 def read(source: Path) -> Any:
@@ -120,14 +94,4 @@ def unshare(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 if __name__ == "__main__":
-    die_with_parent()
-    try:
-        main(*map(Path, sys.argv[1:]))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
-    except Exception as error:  # whatever a hostile file provokes ends as one line
-        told = from_write_error(error, "reading or writing it")
-        print(told, file=sys.stderr)
-        of_machine = EXIT_MACHINE if system_error(error) is not None else EXIT_USER_ERROR
-        sys.exit(EXIT_PASSING if isinstance(told, PassingError) else of_machine)
+    run_apart(main)
