@@ -171,8 +171,8 @@ def test_evaluation_asks_a_conversation_as_it_is_trained(
     images: list[ImageRecord],
     smoke: Config,
     tokenizer: PreTrainedTokenizerFast,
-    make_model: Any,
     longest: int,
+) -> None:
     """The prompt of each turn is the beginning of the training sequence, token by token, in both ways of asking."""
     turns = (
         Turn("what colour is it?", "a dark red #"),
