@@ -21,12 +21,14 @@ IMPORT = (
     "--phi docs --vision docs --qformer docs --tokenizer docs"
     " --image-size 224 --text-heads 2 --vision-heads 2 --qformer-heads 2"
 )
+FILES = "--annotations params.yaml --predictions params.yaml"
 RIGHT = {
     "ask": "picture.png 'what shape?' --model docs",
     "results": "",
     "doctor": "",
     "plan": "--gpu 24",
     "lineage": "models:/tinygptv@champion",
+    "score": f"gqa {FILES}",
     "import-checkpoint": f"new {IMPORT}",
     "export-checkpoint": "docs new --form folder",
     "import-stage": "docs stage4",
@@ -51,6 +53,7 @@ NO_REGISTRY = "mlflow.db does not exist; run `make demo`, or set MLFLOW_TRACKING
 NEEDED = {  # a command without its arguments, and with what is needed missing in the checkout
     "ask": "Missing argument 'image'",
     "lineage": "Missing argument 'X'",
+    "score": "Missing argument 'benchmark'",
     "import-checkpoint": "Missing argument 'out'",
     "export-checkpoint": "Missing argument 'folder'",
     "import-stage": "Missing argument 'folder'",
@@ -149,6 +152,25 @@ VALUES: dict[str, list[tuple[str, str]]] = {
         ("nosuch stage4", "nosuch does not exist"),
         ("dvc.yaml stage4", "dvc.yaml is a file"),
         ("'' stage4", "'folder': it is empty"),
+    ],
+    "score": [
+        ("gqa", "Missing option '--annotations'"),
+        ("gqa --annotations params.yaml", "Missing option '--predictions'"),
+        (f"nosuch {FILES}", "'nosuch' is no benchmark with official files; known are "),
+        (f"gqaa {FILES}", "did you mean gqa?"),
+        (f"exact_match {FILES}", "'exact_match' is no benchmark with official files"),
+        (f"'' {FILES}", "'' is no benchmark"),
+        ("gqa --annotations nosuch --predictions params.yaml", "--annotations nosuch does not exist"),
+        ("gqa --annotations '' --predictions params.yaml", "'--annotations': it is empty"),
+        (f"gqa {FILES} --annotations nosuch", "--annotations nosuch does not exist"),
+        ("gqa --annotations params.yaml --predictions nosuch", "nosuch does not exist; name a file of predictions"),
+        ("gqa --annotations params.yaml --predictions docs", "docs is a folder; name a file of predictions"),
+        ("gqa --annotations params.yaml --predictions ''", "'--predictions': it is empty"),
+        (f"gqa {FILES}", "params.yaml, line 2: 1 cells below a head of 2"),
+        (f"gqa {FILES} --split nosuch", "--split nosuch: gqa has no such split; it has "),
+        (f"gqa {FILES} --split ''", "--split : gqa has no such split"),
+        (f"gqa {FILES} --allow-missing=1", "--allow-missing"),
+        (f"gqa {FILES} --json=1", "--json"),
     ],
     "verify": [
         ("nosuch", "nosuch: "),

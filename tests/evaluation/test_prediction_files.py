@@ -53,7 +53,7 @@ WRONG = {
     "\n \n": "p.json is empty",
     "hello": "begins with 'hello': it must be JSON",
     "id,id\n1,2\n": "begins with 'id,id'",
-    "id,answer\n1\n": "p.json, line 2 has 1 cells, the head has 2",
+    "id,answer\n1\n": "p.json, line 2: 1 cells below a head of 2",
     'id,answer\n1,"a\n': "p.json is no table",
     b"id,answer\n1,\xff\n": "p.json is no table",
     b'[{"id": 1, "answer": "\xff"}]': "p.json is not UTF-8 text",

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tinygptv.data.entries import content_of
 from tinygptv.data.json_items import JsonItem, first_character, read_items, read_members
 from tinygptv.evaluation.benchmarks.seam import Prediction
 from tinygptv.ground.errors import DataError, brief
@@ -46,11 +47,8 @@ def read_predictions(path: Path, read: Callable[[Mapping[str, Any]], tuple[str, 
 
 def _entries(path: Path) -> Iterator[tuple[str, Entry]]:
     """Place and content of each prediction; what is null is left out."""
-    if first_character(path) in ("", "[", "{"):
-        found = ((item.place, _content(item)) for item in _json_items(path))
-    else:
-        found = _rows(path)
-    for place, entry in found:
+    objects = ((item.place, content_of(item)) for item in _json_items(path))
+    for place, entry in objects if first_character(path) in ("", "[", "{") else _rows(path):
         for key, value in entry.items():
             for number in value if isinstance(value, list) else [value]:
                 if isinstance(number, float) and not math.isfinite(number):
@@ -82,14 +80,6 @@ def _in_list(path: Path, name: str, item: JsonItem) -> bool:
     return isinstance(item.content, dict) and item.place != f"{path.name}, {name}"
 
 
-def _content(item: JsonItem) -> Entry:
-    if item.problem:
-        raise DataError(f"{item.place} {item.problem}")
-    if not isinstance(item.content, dict):
-        raise DataError(f"{item.place} is no object")
-    return item.content
-
-
 def _rows(path: Path) -> Iterator[tuple[str, Entry]]:
     """Rows of a table; cells that are numbers are read as such."""
     try:
@@ -107,7 +97,7 @@ def _rows(path: Path) -> Iterator[tuple[str, Entry]]:
             for row in rows:
                 place = f"{path.name}, line {rows.line_num}"
                 if row and len(row) != len(head):
-                    raise DataError(f"{place} has {len(row)} cells, the head has {len(head)}")
+                    raise DataError(f"{place}: {len(row)} cells below a head of {len(head)}")
                 if row:
                     yield place, {key: _cell(cell) for key, cell in zip(head, row, strict=True)}
     except (csv.Error, UnicodeDecodeError) as error:

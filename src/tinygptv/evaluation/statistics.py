@@ -55,9 +55,9 @@ def number(metric: Metric, columns_QC: Numbers, weights_Q: Numbers | None = None
 def counted(columns_QC: Numbers) -> NDArray[np.bool_]:
     """Which questions count [Q]."""
     missing_QC = np.isnan(columns_QC)
-    counts_Q: NDArray[np.bool_] = ~missing_QC.any(axis=1)
-    assert (counts_Q != missing_QC.all(axis=1)).all(), "a question counts, or it does not"
-    return counts_Q
+    missing_Q: NDArray[np.bool_] = np.any(missing_QC, axis=1)
+    assert (missing_Q == missing_QC.all(axis=1)).all(), "a question counts, or it does not"
+    return ~missing_Q
 
 
 def by_kind(kinds: Sequence[str]) -> dict[str, NDArray[np.int64]]:
@@ -215,5 +215,5 @@ def _is_share(metric: Metric, columns_QC: Numbers) -> bool:
 def _numbered(images_Q: Sequence[int | str], counts_Q: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Number of the image of each question that counts, from 0 in the order of their names."""
     named = [image for image, counts in zip(images_Q, counts_Q, strict=True) if counts]
-    numbers = {image: place for place, image in enumerate(sorted(set(named)))}  # type: ignore[type-var]
+    numbers = {image: place for place, image in enumerate(sorted(set(named)))}
     return np.asarray([numbers[image] for image in named], dtype=np.int64)
