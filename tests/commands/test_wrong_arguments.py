@@ -225,12 +225,14 @@ VALUES: dict[str, list[tuple[str, str]]] = {
         *((f"docs --{name} {value}", f"'--{name}'") for name in ("batch", "queue") for value in ("0", "-1", "x", "''")),
         *((f"docs --poll {value}", "'--poll'") for value in ("0", "-1", "nan", "inf", "x", "''")),
         ("docs --device gpu", "'gpu' is none of"),
+        ("docs --ungated=1", "--ungated"),
     ],
     "web": [
         ("nosuch", "nosuch is not a folder"),
         ("docs ''", "an empty name is not a folder"),
         *((f"docs --port {value}", "'--port'") for value in ("-1", "65536", "x", "''")),
         ("docs --device gpu", "'gpu' is none of"),
+        ("docs --ungated=1", "--ungated"),
     ],
 }
 """What else can be wrong with a command's own arguments."""
@@ -243,7 +245,7 @@ ROOTS = [
     ("--root", "--root"),
 ]
 PROFILES = [
-    ("--profile nosuch", "configs/nosuch.yaml does not exist; profiles are paper, smoke, tiny"),
+    ("--profile nosuch", "configs/nosuch.yaml does not exist; profiles are eval-mini, paper, smoke, tiny"),
     ("--profile smoek", "did you mean smoke?"),
     ("--profile ''", "configs/.yaml does not exist"),
     ("--profile ../configs/tiny", "configs/../configs/tiny.yaml does not exist"),

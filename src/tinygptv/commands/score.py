@@ -40,9 +40,8 @@ def score(
 
     known = scorable()
     if benchmark not in known:
-        raise UserError(
-            f"{benchmark!r} is no benchmark with files; known are {', '.join(known)}{meant(benchmark, known)}"
-        )
+        told = f"{benchmark!r} is no benchmark with official files"
+        raise UserError(f"{told}; known are {', '.join(known)}{meant(benchmark, known)}")
     for path in annotations:
         if not path.exists():
             raise UserError(f"--annotations {path} does not exist; name the benchmark's file or folder")

@@ -60,7 +60,7 @@ class FileScore:
 
 def scorable() -> tuple[str, ...]:
     """Names of the benchmarks that have official files."""
-    return tuple(name for name in BENCHMARKS if benchmark_of(name).read_prediction is not None)
+    return tuple(name for name in BENCHMARKS if benchmark_of(name).form)
 
 
 def score_files(
