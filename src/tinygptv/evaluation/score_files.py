@@ -230,7 +230,7 @@ def _on_metrics(benchmark: Benchmark, asked: _Asked) -> Iterator[str]:
     """What numbers are, beyond the field ``variant``, and which questions they leave out."""
     named = [(metric.name, metric) for metric in benchmark.official]
     for name, metric in [*named, *((f"the authors' {metric.name}", metric) for metric in benchmark.authors)]:
-        if metric is not benchmark.official[0]:
+        if metric.variant != benchmark.official[0].variant:
             yield f"{name}: {metric.variant}"
         found = asked.told(metric, _value)
         for kind, value in found.items() if isinstance(found, dict) else [("", found)]:
