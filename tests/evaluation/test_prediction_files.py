@@ -19,7 +19,7 @@ FORMS = {
     "an object around the list": json.dumps({"results": ANSWERS}),
     "with other members": json.dumps({"info": {"model": "m"}, "n": 4, "tags": ["x"], "results": ANSWERS}, indent=2),
     "members after it": json.dumps({"results": ANSWERS, "info": {"model": "m"}}),
-    "null left out": json.dumps([{**entry, "reason": None} for entry in ANSWERS]),
+    "keys that nobody reads": json.dumps([{**entry, "reason": None} for entry in ANSWERS]),
     "a table": TABLE,
     "a table with tabs": TABLE.replace(",", "\t"),
     "a table of Windows": "\ufeff" + TABLE.replace("\n", "\r\n"),
@@ -67,9 +67,9 @@ WRONG = {
     f"[{GOOD}, {GOOD}]": "p.json, entry 2: 1 has a prediction already; keep one",
     f'[{GOOD}, {{"id": "1", "answer": "b"}}]': "entry 2: 1 has a prediction already",
     '[{"id": 1}]': "p.json, entry 1 has no `answer`",
-    '[{"id": 1, "answer": null}]': "p.json, entry 1 has no `answer`",
+    '[{"id": 1, "answer": null}]': "p.json, entry 1: `answer` must be text, not None",
     '[{"answer": "a"}]': "p.json, entry 1 has no `id`",
-    '[{"id": null, "answer": "a"}]': "p.json, entry 1 has no `id`",
+    '[{"id": null, "answer": "a"}]': "p.json, entry 1: `id` must be an id",
     '[{"id": 1, "answer": 3}]': "p.json, entry 1: `answer` must be text, not 3",
     '[{"id": 1.5, "answer": "a"}]': "p.json, entry 1: `id` must be an id",
     '[{"id": 1, "answer": "a", "score": NaN}]': "p.json, entry 1: `score` is nan, which is no number",
@@ -79,7 +79,7 @@ WRONG = {
     '{"predictions": []}': "has no `id`",
     "id,answer,score\n1,a,nan\n": "p.json, line 2: `score` must be a number, not 'nan'",
     "id,answer,score\n1,a,1e999\n": "p.json, line 2: `score` is inf",
-    "id,answer\n1,\n": "p.json, line 2 has no `answer`",
+    "id,answer\n1,\n": "p.json, line 2: `answer` must be text, not None",
 }
 
 

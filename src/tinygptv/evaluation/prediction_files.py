@@ -46,14 +46,14 @@ def read_predictions(path: Path, read: Callable[[Mapping[str, Any]], tuple[str, 
 
 
 def _entries(path: Path) -> Iterator[tuple[str, Entry]]:
-    """Place and content of each prediction; what is null is left out."""
+    """Place and content of each prediction."""
     objects = ((item.place, content_of(item)) for item in _json_items(path))
     for place, entry in objects if first_character(path) in ("", "[", "{") else _rows(path):
         for key, value in entry.items():
             for number in value if isinstance(value, list) else [value]:
                 if isinstance(number, float) and not math.isfinite(number):
                     raise DataError(f"{place}: `{key}` is {number}, which is no number to count with")
-        yield place, {key: value for key, value in entry.items() if value is not None}
+        yield place, entry
 
 
 def _json_items(path: Path) -> Iterator[JsonItem]:
