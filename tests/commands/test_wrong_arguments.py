@@ -156,9 +156,9 @@ VALUES: dict[str, list[tuple[str, str]]] = {
     "score": [
         ("gqa", "Missing option '--annotations'"),
         ("gqa --annotations params.yaml", "Missing option '--predictions'"),
-        (f"nosuch {FILES}", "'nosuch' is no benchmark with official files; known are "),
+        (f"nosuch {FILES}", "'nosuch' is no benchmark with files of predictions; known are "),
         (f"gqaa {FILES}", "did you mean gqa?"),
-        (f"exact_match {FILES}", "'exact_match' is no benchmark with official files"),
+        (f"exact_match {FILES}", "'exact_match' is no benchmark with files of predictions"),
         (f"'' {FILES}", "'' is no benchmark"),
         ("gqa --annotations nosuch --predictions params.yaml", "--annotations nosuch does not exist"),
         ("gqa --annotations '' --predictions params.yaml", "'--annotations': it is empty"),

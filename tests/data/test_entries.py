@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tinygptv.data.entries import Ids, content_of, file_of, id_of, label_of, part_of, value_of
+from tinygptv.data.entries import Ids, content_of, file_of, id_of, label_of, named_part, part_of, value_of
 from tinygptv.data.json_items import JsonItem
 from tinygptv.ground.errors import DataError
 
@@ -72,6 +72,20 @@ def test_the_first_part_is_that_without_a_name():
 )
 def test_the_file_of_a_part(names, part, found):
     assert file_of([Path(name) for name in names], part, PARTS).name == found
+
+
+@pytest.mark.parametrize(
+    ("names", "part"),
+    [
+        (["dev_unseen.jsonl"], "dev_unseen"),
+        (["own.jsonl"], "dev_seen"),
+        (["dev.jsonl", "test.jsonl"], "dev_seen"),
+        (["test/own.jsonl", "a_test.jsonl"], "test"),
+    ],
+)
+def test_the_part_that_names_of_files_say(names, part):
+    assert named_part([Path(name) for name in names], PARTS) == part
+    assert named_part([Path(name) for name in names], ()) == ""
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def score(
 
     known = scorable()
     if benchmark not in known:
-        told = f"{benchmark!r} is no benchmark with official files"
+        told = f"{benchmark!r} is no benchmark with files of predictions"
         raise UserError(f"{told}; known are {', '.join(known)}{meant(benchmark, known)}")
     for path in annotations:
         if not path.exists():

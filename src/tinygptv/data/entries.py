@@ -97,6 +97,12 @@ def part_of(part: str, parts: Collection[str]) -> str:
     return part or next(iter(parts))
 
 
+def named_part(files: Sequence[Path], parts: Collection[str]) -> str:
+    """The part that the names of files say; the first where they say none, or several, and nothing without parts."""
+    said = {found for path in files if (found := _part_in(path.stem, parts))}
+    return said.pop() if len(said) == 1 else next(iter(parts), "")
+
+
 def file_of(files: Sequence[Path], part: str, parts: Collection[str]) -> Path:
     """The file of a part, where the entries do not say of which part they are: the one with its name, or the only one.
 
@@ -116,7 +122,7 @@ def file_of(files: Sequence[Path], part: str, parts: Collection[str]) -> Path:
         found = list(files)
     listed = ", ".join(path.name for path in files[:5]) or "nothing"
     if not found:
-        raise DataError(f"no file is of the part {part}; there is {listed}")
+        raise DataError(f"no file is of the part {part}; there is {listed}: name its file, or the part of that one")
     if len(found) > 1:
         raise DataError(f"several files are of the part {part}: {', '.join(map(str, found[:5]))}; name one of them")
     return found[0]

@@ -16,6 +16,7 @@ import numpy as np
 
 from tinygptv.config.benchmarks import BENCHMARKS
 from tinygptv.config.formats import FORMATS
+from tinygptv.data.entries import named_part
 from tinygptv.evaluation.benchmarks.seam import Benchmark, Metric, Numbers, Prediction, Truth, mean
 from tinygptv.evaluation.benchmarks.table import benchmark_of
 from tinygptv.evaluation.prediction_files import read_predictions
@@ -26,6 +27,8 @@ from tinygptv.ground.tables import some
 if TYPE_CHECKING:
     from tinygptv.data.annotations import Annotation
 
+OWN = "questions"
+"""Form of the annotations of a benchmark that has no official files: questions of one's own."""
 BLOCK = 4096
 """Questions that are in memory at once."""
 ANNOTATIONS = frozenset({".json", ".jsonl", ".p", ".csv", ".tsv"})
@@ -59,8 +62,8 @@ class FileScore:
 
 
 def scorable() -> tuple[str, ...]:
-    """Names of the benchmarks that have official files."""
-    return tuple(name for name in BENCHMARKS if benchmark_of(name).form)
+    """Names of the benchmarks that read files of predictions."""
+    return tuple(name for name in BENCHMARKS if benchmark_of(name).read_prediction is not None)
 
 
 def score_files(
@@ -72,7 +75,7 @@ def score_files(
         name: one of ``scorable``.
         annotations: the benchmark's files, or folders that hold them.
         predictions: the file of predictions.
-        split: a published split; None: the benchmark's first.
+        split: a published split; None: the one that the names of the files say, else the benchmark's first.
         allow_missing: whether questions may be without a prediction; they count as wrong.
 
     Raises:
@@ -80,11 +83,12 @@ def score_files(
         DataError: a file is damaged or of another form or split, or the ids of both sides are not the same.
     """
     benchmark = benchmark_of(name)
-    assert benchmark.read_prediction is not None, f"{name} has no official files"
-    part, files = _part(name, benchmark, split), _files(annotations)
+    assert benchmark.read_prediction is not None, f"{name} reads no predictions"
+    files = _files(annotations)
+    part = _part(name, benchmark, split, files)
     given = read_predictions(predictions, benchmark.read_prediction)
     count, asked = len(given), _Asked(benchmark)
-    questions = _questions(import_module(FORMATS[benchmark.form]).annotations(files, part), asked.left_out)
+    questions = _questions(import_module(FORMATS[benchmark.form or OWN]).annotations(files, part), asked.left_out)
     whole = any(metric.whole for metric in asked.metrics)
     while block := list(questions if whole else islice(questions, BLOCK)):
         asked.add(block, given)
@@ -165,9 +169,9 @@ class _Asked:
         }
 
 
-def _part(name: str, benchmark: Benchmark, split: str | None) -> str:
+def _part(name: str, benchmark: Benchmark, split: str | None, files: Sequence[Path]) -> str:
     if split is None:
-        return next(iter(benchmark.parts), "")
+        return named_part(files, benchmark.parts)
     if not benchmark.parts:
         raise UserError(f"--split {split}: {name} has no splits; leave --split out")
     if split not in benchmark.parts:

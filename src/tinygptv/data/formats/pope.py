@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tinygptv.data.annotations import Annotation, found
+from tinygptv.data.coco import names_of_file
 from tinygptv.data.entries import Ids, content_of, file_of, id_of, value_of
 from tinygptv.data.json_items import read_items
 from tinygptv.data.source import Found, Rejection, Source
@@ -34,7 +35,7 @@ def annotations(files: Sequence[Path], part: str) -> Iterator[Annotation]:
             raise DataError(f"{place}: `label` must be yes or no, not {label[:50]!r}")
         yield Annotation(
             id=ids.add(id_of(content, "question_id", place), place),
-            images=(value_of(content, "image", str, place),),
+            images=names_of_file(value_of(content, "image", str, place)),
             question=value_of(content, "text", str, place),
             answer=label,
             truth={"answer": label},

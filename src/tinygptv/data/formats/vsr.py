@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tinygptv.data.annotations import Annotation, found
+from tinygptv.data.coco import names_of_file
 from tinygptv.data.entries import content_of, file_of, label_of, value_of
 from tinygptv.data.json_items import read_items
 from tinygptv.data.source import Found, Rejection, Source
@@ -14,7 +15,6 @@ from tinygptv.data.source import Found, Rejection, Source
 PARTS: Mapping[str, int | None] = {"test": 1_222, "dev": 340, "train": 3_489}
 ANSWERS = ("false", "true")
 """Of the labels 0 and 1."""
-_FOLDERS = ("", "train2017/", "val2017/", "trainval2017/")
 
 
 def read(source: Source) -> Iterator[Found | Rejection]:
@@ -35,7 +35,7 @@ def annotations(files: Sequence[Path], part: str) -> Iterator[Annotation]:
         relation = value_of({"relation": "", **content}, "relation", str, place)
         yield Annotation(
             id=str(number),
-            images=tuple(f"{folder}{image}" for folder in _FOLDERS),
+            images=names_of_file(image),
             question=f"Is this statement true or false? {caption}",
             answer=ANSWERS[label],
             truth={"answer": ANSWERS[label], "caption": caption, "relation": relation},
