@@ -20,6 +20,7 @@ from tinygptv.config.backbones import (
     VisionPretraining,
 )
 from tinygptv.config.base import Family, Part, Preset, Section, Task
+from tinygptv.config.benchmarks import BY_TASK, reported_as
 from tinygptv.config.data import DataSet, Entry, Features, Loader, Shards, check_sets, parse_entry
 from tinygptv.config.evaluation import Evaluate, Gate, Quantize, Register
 from tinygptv.config.init import Init
@@ -94,6 +95,17 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _the_gate_is_asked(self) -> Self:
+        asked = [name for dataset in self.evaluate.benchmarks for name in self._reported(dataset)]
+        for name in self.register_.gate.min_value:
+            if name not in asked:
+                raise ValueError(
+                    f"register.gate: names {name}, which nothing asks; evaluate.benchmarks gives "
+                    f"{', '.join(asked) or 'nothing'}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _starts_from_one_thing(self) -> Self:
         if (self.init is not None) != isinstance(self.backbones, Taken):
             source = self.backbones.source
@@ -118,6 +130,11 @@ class Config(Section):
                 "model.vision.tower: the published Q-Former was trained on eva; clip needs backbones.source pretrain"
             )
         return self
+
+    def _reported(self, dataset: str) -> list[str]:
+        """What reports may call the records of a data set that is asked."""
+        tasks = BY_TASK if self.data[dataset].benchmark is None else (None,)
+        return [reported_as(dataset, task) for task in tasks]
 
     def _check_parts(self, name: str) -> None:
         text = self.model.text

@@ -1,6 +1,10 @@
-"""The benchmarks that a data set may name: name → module, which has one ``BENCHMARK``."""
+"""The benchmarks that a data set may name: name → module, which has one ``BENCHMARK``; and what reports call them."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tinygptv.config.base import Task
 
 BENCHMARKS: dict[str, str] = {
     "a_okvqa": "tinygptv.evaluation.benchmarks.a_okvqa",
@@ -22,3 +26,15 @@ BENCHMARKS: dict[str, str] = {
     "vsr": "tinygptv.evaluation.benchmarks.vsr",
     "yes_no": "tinygptv.evaluation.benchmarks.yes_no",
 }
+BY_TASK: Mapping[Task, str] = {"vqa": "exact_match", "refer": "acc_at_iou", "caption": "exact_match"}
+"""Task → benchmark of sets that name none; records of other tasks are trained and not measured."""
+
+
+def reported_as(dataset: str, task: Task | None) -> str:
+    """What reports, gates and pictures call the records of a data set.
+
+    Args:
+        dataset: its name in the profile.
+        task: of its records; None where its benchmark asks them whatever their task is.
+    """
+    return dataset if task in (None, "vqa") else f"{dataset}_{task}"

@@ -35,7 +35,10 @@ class Quantize(Section):
 class Gate(Section):
     """What a challenger must reach to become champion; `docs/promotion.md` explains each check."""
 
-    min_value: dict[str, Fraction] = Field(description="Benchmark → least value of the 8-bit model.")
+    min_value: dict[str, Annotated[float, Field(ge=0.0)]] = Field(
+        description="Benchmark → least value of the 8-bit model, by its first official metric; `evaluate.benchmarks` "
+        "asks it."
+    )
     margin: dict[str, Fraction] = Field(
         description="Benchmark → non-inferiority margin: the lower end of the 95 % interval of challenger minus "
         "champion is at least minus this."

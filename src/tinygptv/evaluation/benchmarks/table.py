@@ -8,7 +8,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from tinygptv.config.benchmarks import BENCHMARKS
+from tinygptv.config.benchmarks import BENCHMARKS, BY_TASK, reported_as
 from tinygptv.evaluation.benchmarks import easy_vqa
 from tinygptv.ground.errors import ConfigError
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 BY_FORM: Mapping[str, Mapping[Task, Benchmark]] = {"easy_vqa": easy_vqa.BY_TASK}
 """Form of a data set's files → task → its benchmark, where a form is made for one."""
-BY_TASK: Mapping[Task, str] = {"vqa": "exact_match", "refer": "acc_at_iou", "caption": "exact_match"}
-"""Task → benchmark of other sets that name none; records of other tasks are trained and not measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +80,13 @@ def _asks(dataset: str, settings: DataSet) -> Iterator[Ask]:
                 f"{settings.format}; name a benchmark for data of your own (docs/evaluation.md)"
             )
         expected = settings.questions or _published(dataset, settings.part, benchmark)
-        yield Ask(name=dataset, dataset=dataset, task=None, benchmark=benchmark, expected=expected)
+        yield Ask(name=reported_as(dataset, None), dataset=dataset, task=None, benchmark=benchmark, expected=expected)
         return
     by_task = BY_FORM.get(settings.format) or {
         task: benchmark_of(name) for task, name in BY_TASK.items() if name in BENCHMARKS
     }
     for task, benchmark in by_task.items():
-        name = dataset if task == "vqa" else f"{dataset}_{task}"
+        name = reported_as(dataset, task)
         yield Ask(name=name, dataset=dataset, task=task, benchmark=benchmark, expected=settings.questions)
 
 
