@@ -39,3 +39,9 @@ def test_a_task_that_a_file_leaves_out_has_no_number_and_single_answers_are_wron
     assert part_of_a_file([None, 0.5]).tolist() == [[0.0], [0.5]]
     assert math.isnan(part_of_a_file([math.nan, 0.5])[0, 0])
     assert part_of_a_file([]).shape == (0, 1)
+
+
+def test_submissions_are_read_as_they_are_written():
+    written = BENCHMARK.write_prediction("cat-1", Prediction(answer="a cat"), {})
+    assert written == {"id": "cat-1", "prediction": "a cat"}
+    assert BENCHMARK.read_prediction(written) == ("cat-1", Prediction(answer="a cat"))

@@ -1,7 +1,4 @@
-"""A-OKVQA: questions that need knowledge and common sense (Schwenk et al. 2022), answered freely and by choosing.
-
-The choice is the one whose likelihood is highest, as a mean over its tokens.
-"""
+"""A-OKVQA: questions that need knowledge and common sense (Schwenk et al. 2022), answered freely and by choosing."""
 
 from __future__ import annotations
 
@@ -12,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygptv.evaluation.benchmarks import submissions, vqa_accuracy
+from tinygptv.evaluation.benchmarks.likelihoods import lowest_loss
 from tinygptv.evaluation.benchmarks.seam import Metric, Prediction, mean
 from tinygptv.evaluation.benchmarks.vqa_accuracy import part_of_a_file
 
 if TYPE_CHECKING:
-    from tinygptv.evaluation.benchmarks.seam import Numbers, Truth
+    from tinygptv.evaluation.benchmarks.likelihoods import lowest_loss
+from tinygptv.evaluation.benchmarks.seam import Numbers, Truth
     from tinygptv.model.answerer import Response
 
 DIRECT, CHOSEN = "direct_answer", "multiple_choice"
@@ -33,8 +32,7 @@ class AokvqaPrediction(Prediction):
 def _predict(truth: Truth, response: Response) -> Prediction:
     choices, said = truth["choices"], response.text.strip()
     if response.choices:
-        means = [likelihood.logprob / likelihood.tokens for likelihood in response.choices]
-        chosen = choices[means.index(max(means))]
+        chosen = choices[lowest_loss(response.choices)]
     else:
         chosen = said if said in choices else None
     return AokvqaPrediction(answer=said, direct_answer=said, multiple_choice=chosen)
@@ -89,7 +87,7 @@ BENCHMARK = replace(
         ),
         Metric(
             name=CHOSEN,
-            variant="share of right choices",
+            variant="the chosen text is the right one; of a model the choice with the lowest mean loss of its tokens",
             columns=_chosen,
             value=mean,
             whole=True,

@@ -55,6 +55,14 @@ def part_of_a_file(values: Sequence[float | None]) -> Numbers:
     return np.asarray([left_out if value is None else value for value in values], dtype=np.float64).reshape(-1, 1)
 
 
+def _read(entry: Mapping[str, Any]) -> tuple[str, Prediction]:
+    return submissions.name(entry, "id"), Prediction(answer=submissions.text(entry, "prediction"))
+
+
+def _write(question: str, prediction: Prediction, _truth: Truth) -> dict[str, Any]:
+    return {"id": question, "prediction": prediction.answer}
+
+
 def read_answer(entry: Mapping[str, Any]) -> tuple[str, Prediction]:
     """``{question_id, answer}``, as VQA's server takes it."""
     return submissions.name(entry, "question_id"), Prediction(answer=submissions.text(entry, "answer"))
@@ -72,8 +80,10 @@ def as_given(question: str) -> str | int:
 
 BENCHMARK = Benchmark(
     title="VQA accuracy",
-    source="Antol et al. 2015, in the variant of EvaluationTools that normalises all answers: docs/evaluation.md",
+    source="Antol et al. 2015, normalised as in lmms-eval: docs/evaluation.md",
     official=(accuracy_of("D"),),
     instruction=task_instruction,
     predict=text_of,
+    read_prediction=_read,
+    write_prediction=_write,
 )
