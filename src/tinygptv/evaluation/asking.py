@@ -103,8 +103,8 @@ def _ask(
     with ExitStack() as stack:
         while True:
             while len(ahead) < (1 if answerer is None else AHEAD):
-                if answerer is not None and answerer.waiting >= how.batch_size:
-                    break
+                if answerer is not None and answerer.waiting >= how.batch_size + BLOCK:
+                    break  # enough for whole passes, also after those that the next block needs
                 if (block := next(blocks, None)) is None:
                     break
                 if block.stored is None:
