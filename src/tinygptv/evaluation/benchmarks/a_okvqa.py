@@ -14,8 +14,7 @@ from tinygptv.evaluation.benchmarks.seam import Metric, Prediction, mean
 from tinygptv.evaluation.benchmarks.vqa_accuracy import part_of_a_file
 
 if TYPE_CHECKING:
-    from tinygptv.evaluation.benchmarks.likelihoods import lowest_loss
-from tinygptv.evaluation.benchmarks.seam import Numbers, Truth
+    from tinygptv.evaluation.benchmarks.seam import Numbers, Truth
     from tinygptv.model.answerer import Response
 
 DIRECT, CHOSEN = "direct_answer", "multiple_choice"
@@ -31,10 +30,8 @@ class AokvqaPrediction(Prediction):
 
 def _predict(truth: Truth, response: Response) -> Prediction:
     choices, said = truth["choices"], response.text.strip()
-    if response.choices:
-        chosen = choices[lowest_loss(response.choices)]
-    else:
-        chosen = said if said in choices else None
+    guessed = said if said in choices else None  # a guess has no likelihoods
+    chosen = choices[lowest_loss(response.choices)] if response.choices else guessed
     return AokvqaPrediction(answer=said, direct_answer=said, multiple_choice=chosen)
 
 
