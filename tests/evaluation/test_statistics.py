@@ -194,6 +194,12 @@ def test_a_share_without_shared_images_has_wilsons_interval():
     assert interval(metric(), columns * 0.9, range(263)) != expected
 
 
+@pytest.mark.parametrize("right", [0.0, 1.0])
+def test_all_right_or_all_wrong_is_as_sure_as_there_are_images(right):
+    expected = wilson_interval(int(right * 20), 20)
+    assert interval(metric(), np.full((60, 1), right), [place % 20 for place in range(60)]) == expected
+
+
 # Newcombe (1998), "Two-sided confidence intervals for the single proportion", Table I, method 3.
 @pytest.mark.parametrize(
     ("correct", "n", "low", "high"),

@@ -9,6 +9,7 @@ from tinygptv.evaluation.score_files import FileScore
 from tinygptv.ground.tables import plain_table
 
 HEADER = ("", "official", "95 % interval", "authors")
+"""The last column is left out where the authors count nothing otherwise."""
 
 
 def table(score: FileScore) -> str:
@@ -24,10 +25,13 @@ def table(score: FileScore) -> str:
         )
         for name in {**official, **authors}
     ]
+    width = len(HEADER) if score.authors else len(HEADER) - 1
     first = next(iter(score.official))
     lines = [f"{first}: {score.variant}", *score.notes]
     head = f"{score.benchmark}: {score.n:,}{of_all} questions{'' if score.complete else ', not complete'}"
-    return "\n".join([head, "", plain_table(HEADER, rows, right=(1, 2, 3)), "", *lines])
+    return "\n".join(
+        [head, "", plain_table(HEADER[:width], [row[:width] for row in rows], right=range(1, width)), "", *lines]
+    )
 
 
 def _leaves(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

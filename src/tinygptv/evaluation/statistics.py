@@ -74,7 +74,7 @@ def interval(
     """The 95 % interval of a metric; None where it, or more than a few resamples of it, are undefined.
 
     It is Wilson's where the metric is a share of questions and no two of them share an image, else the percentile
-    interval of a bootstrap.
+    interval of a bootstrap. Where all answers are right, or all wrong, no resample differs: it is Wilson's of the images.
 
     Args:
         metric: the metric.
@@ -92,8 +92,10 @@ def interval(
     columns_QC, image_Q = columns_QC[counts_Q], _numbered(images_Q, counts_Q)
     if number(metric, columns_QC) is None:
         return None
-    if _is_share(metric, columns_QC) and image_Q.max() + 1 == len(image_Q):
-        return wilson_interval(int(columns_QC[:, 0].sum()), len(columns_QC))
+    if _is_share(metric, columns_QC):
+        images, right, questions = int(image_Q.max()) + 1, int(columns_QC[:, 0].sum()), len(columns_QC)
+        if images == questions or right in (0, questions):
+            return wilson_interval(min(right, images), images)
     return _ends(_resampled(metric, [columns_QC], image_Q, resamples, seed)[:, 0])
 
 
