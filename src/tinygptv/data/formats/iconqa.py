@@ -3,7 +3,7 @@
 ``problems.json`` has all of them, ``pid_splits.json`` says which are of a part, such as ``choose_txt_test``.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,8 @@ from tinygptv.data.json_items import read_members
 from tinygptv.data.source import Found, Rejection, Source
 from tinygptv.ground.errors import DataError
 
-_COUNTS = {"choose_txt": (6_316, 18_946), "fill_in_blank": (3_638, 10_913), "choose_img": (11_535, 34_603)}
-PARTS: Mapping[str, int | None] = {
-    f"{kind}_{split}": train if split == "train" else held_out
-    for kind, (held_out, train) in _COUNTS.items()
-    for split in ("test", "val", "train")
-}
-BLANK, IMAGES = "fill_in_blank", "choose_img"
+TEXTS, BLANK, IMAGES = "choose_txt", "fill_in_blank", "choose_img"
+PARTS = tuple(f"{kind}_{split}" for kind in (TEXTS, BLANK, IMAGES) for split in ("test", "val", "train"))
 
 
 def read(source: Source) -> Iterator[Found | Rejection]:

@@ -3,7 +3,7 @@
 The three parts differ in how absent objects are chosen. Older releases have 2,910 random questions.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tinygptv.data.annotations import Annotation, found
@@ -13,7 +13,7 @@ from tinygptv.data.json_items import read_items
 from tinygptv.data.source import Found, Rejection, Source
 from tinygptv.ground.errors import DataError
 
-PARTS: Mapping[str, int | None] = {"adversarial": 3_000, "popular": 3_000, "random": 3_000}
+PARTS = ("adversarial", "popular", "random")
 
 
 def read(source: Source) -> Iterator[Found | Rejection]:

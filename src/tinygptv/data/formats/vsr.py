@@ -3,7 +3,7 @@
 The zero-shot split of github.com/cambridgeltl/visual-spatial-reasoning; a statement's id is its line, from 0.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tinygptv.data.annotations import Annotation, found
@@ -12,7 +12,7 @@ from tinygptv.data.entries import content_of, file_of, label_of, value_of
 from tinygptv.data.json_items import read_items
 from tinygptv.data.source import Found, Rejection, Source
 
-PARTS: Mapping[str, int | None] = {"test": 1_222, "dev": 340, "train": 3_489}
+PARTS = ("test", "dev", "train")
 ANSWERS = ("false", "true")
 """Of the labels 0 and 1."""
 

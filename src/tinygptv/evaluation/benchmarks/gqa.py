@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tinygptv.data.formats.gqa import PARTS
 from tinygptv.evaluation.benchmarks.instructions import task_instruction
 from tinygptv.evaluation.benchmarks.seam import Benchmark, Metric, Prediction, each, mean
 from tinygptv.evaluation.benchmarks.submissions import name, text
@@ -56,7 +55,7 @@ BENCHMARK = Benchmark(
         ),
     ),
     form="gqa",
-    parts=PARTS,
+    parts={"testdev_balanced": 12_578, "val_balanced": 132_062, "train_balanced": 943_000},
     instruction=task_instruction,
     predict=_predict,
     read_prediction=_read,

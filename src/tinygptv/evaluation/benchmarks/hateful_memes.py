@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tinygptv.data.formats.hateful_memes import ANSWERS, PARTS
 from tinygptv.evaluation.benchmarks.instructions import task_instruction
 from tinygptv.evaluation.benchmarks.likelihoods import likelier_of
 from tinygptv.evaluation.benchmarks.seam import Benchmark, Metric, Prediction, each, mean
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from tinygptv.evaluation.benchmarks.seam import Truth
 
 WORDS = ("yes", "no")
+OF_LABEL = WORDS[::-1]
 
 
 def _instruction(preset: Preset, task: Task, content: str, truth: Truth) -> str:
@@ -36,7 +36,7 @@ def _read(entry: Mapping[str, Any]) -> tuple[str, Prediction]:
     choice = place(entry, "label") if "label" in entry else int(score >= 0.5)
     if choice > 1:
         raise ValueError(f"`label` must be 0 or 1, not {choice}")
-    answer = text(entry, "answer") if "answer" in entry else ANSWERS[choice]
+    answer = text(entry, "answer") if "answer" in entry else OF_LABEL[choice]
     return name(entry, "id"), Prediction(answer=answer, score=score, choice=choice)
 
 
@@ -79,7 +79,15 @@ BENCHMARK = Benchmark(
         ),
     ),
     form="hateful_memes",
-    parts=PARTS,
+    parts={
+        "dev_seen": 500,
+        "dev_unseen": 540,
+        "test_seen": 1_000,
+        "test_unseen": 2_000,
+        "dev": 500,
+        "test": 1_000,
+        "train": 8_500,
+    },
     instruction=_instruction,
     choices=lambda _: WORDS,
     predict=likelier_of(WORDS),

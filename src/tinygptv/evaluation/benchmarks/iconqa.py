@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tinygptv.data.formats.iconqa import PARTS
 from tinygptv.evaluation.benchmarks import choice
 from tinygptv.evaluation.benchmarks.instructions import task_instruction
 from tinygptv.evaluation.benchmarks.seam import Metric, each, mean
@@ -39,7 +38,11 @@ BENCHMARK = replace(
         ),
     ),
     form="iconqa",
-    parts=PARTS,
+    parts={
+        **{"choose_txt_test": 6_316, "choose_txt_val": 6_316, "choose_txt_train": 18_946},
+        **{"fill_in_blank_test": 3_638, "fill_in_blank_val": 3_638, "fill_in_blank_train": 10_913},
+        **{"choose_img_test": 11_535, "choose_img_val": 11_535, "choose_img_train": 34_603},
+    },
     instruction=_instruction,
     read_prediction=choice.read_by("pid"),
     write_prediction=choice.write_by("pid"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tinygptv.data.formats.pope import PARTS
 from tinygptv.evaluation.benchmarks.instructions import task_instruction
 from tinygptv.evaluation.benchmarks.seam import Benchmark, Prediction
 from tinygptv.evaluation.benchmarks.submissions import name, text
@@ -49,7 +48,7 @@ BENCHMARK = Benchmark(
     source="Li et al. 2023; evaluate.py of github.com/AoiDragon/POPE",
     official=measures("POPE evaluate.py: no where the first sentence has No, not or no as a word, else yes"),
     form="pope",
-    parts=PARTS,
+    parts={"adversarial": 3_000, "popular": 3_000, "random": 3_000},
     instruction=task_instruction,
     predict=_predict,
     read_prediction=_read,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tinygptv.data.formats.vsr import ANSWERS, PARTS
 from tinygptv.evaluation.benchmarks.instructions import task_instruction
 from tinygptv.evaluation.benchmarks.likelihoods import likelier_of
 from tinygptv.evaluation.benchmarks.seam import Benchmark, Metric, Prediction, each, mean
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from tinygptv.evaluation.benchmarks.seam import Truth
 
 WORDS = ("true", "false")
+OF_LABEL = WORDS[::-1]
 RELATIONS = {
     "adjacency": "adjacent to, alongside, at the side of, at the right side of, at the left side of, attached to, "
     "at the back of, ahead of, against, at the edge of",
@@ -52,10 +52,10 @@ def _read(entry: Mapping[str, Any]) -> tuple[str, Prediction]:
     choice: int | None
     if "prediction" not in entry:
         choice = int(probability(entry, "score") >= 0.5)
-        answer = ANSWERS[choice]
+        answer = OF_LABEL[choice]
     elif entry["prediction"] in (0, 1):
         choice = int(entry["prediction"])
-        answer = ANSWERS[choice]
+        answer = OF_LABEL[choice]
     else:
         answer = text(entry, "prediction")
         said = two_way(answer, WORDS)
@@ -65,7 +65,7 @@ def _read(entry: Mapping[str, Any]) -> tuple[str, Prediction]:
 
 
 def _write(question: str, prediction: Prediction, _truth: Truth) -> dict[str, Any]:
-    said = "" if prediction.choice is None else ANSWERS[prediction.choice]
+    said = "" if prediction.choice is None else OF_LABEL[prediction.choice]
     return {"id": question, "prediction": said, "score": prediction.score, "answer": prediction.answer}
 
 
@@ -112,7 +112,7 @@ BENCHMARK = Benchmark(
         ),
     ),
     form="vsr",
-    parts=PARTS,
+    parts={"test": 1_222, "dev": 340, "train": 3_489},
     instruction=_instruction,
     choices=lambda _: WORDS,
     predict=likelier_of(WORDS),
