@@ -32,7 +32,7 @@ class _Row(NamedTuple):
 
 
 class TarRows:
-    """The records of a data set's tars as rows, sorted by task, key of the sample, position in the sample."""
+    """The records of a data set's tars as rows, sorted by task, and in the order of the tars."""
 
     def __init__(self, dataset: str, tars: Iterable[Path]) -> None:
         """Read the records.
@@ -54,7 +54,7 @@ class TarRows:
             for sample in self._samples.records()
             for position, record in enumerate(sample.records)
         ]
-        self._rows = sorted(rows)
+        self._rows = sorted(rows, key=lambda row: row.task)  # stable: an index has the tars' order, too
 
     def __len__(self) -> int:
         return len(self._rows)
