@@ -136,6 +136,16 @@ def test_one_class_alone_is_undefined_and_said_to_be(scored):
     assert "auroc is undefined: one class alone, or no score" in found.notes
 
 
+def test_a_number_without_an_interval_is_said_to_have_none(scored):
+    questions = [
+        {**QUESTIONS[0], "id": 1},
+        *({**QUESTIONS[1], "id": place, "image": str(place)} for place in (2, 3, 4)),
+    ]
+    found = scored(questions)
+    assert found.official["auroc"] == 1.0 and found.ci95["auroc"] is None
+    assert "auroc has no interval: it is undefined in too many resamples" in found.notes
+
+
 def test_questions_that_do_not_count_are_counted(scored):
     found = scored([*QUESTIONS[:2], *({**entry, "answer": ""} for entry in QUESTIONS[2:])])
     assert found.official["accuracy"] == 0.5 and found.official["per_kind"] == {"one": 0.5, "two": None}

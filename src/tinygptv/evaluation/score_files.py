@@ -5,7 +5,7 @@ Shapes: Q questions, C numbers that a metric keeps of each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from itertools import islice
@@ -105,6 +105,7 @@ def score_files(
         told = f"{len(asked.missing):,} of {asked.n:,} questions of {part or name} have no prediction"
         fix = "add them, or count them as wrong with --allow-missing"
         raise DataError(f"{predictions}: {told}: {_names(asked.missing)}; {fix}{fits}")
+    ends = {metric.name: asked.told(metric, interval) for metric in benchmark.official}
     return FileScore(
         benchmark=name,
         variant=benchmark.official[0].variant,
@@ -113,8 +114,8 @@ def score_files(
         complete=asked.n == (expected or asked.n) and not asked.missing and not asked.left_out,
         official={metric.name: asked.told(metric, _value) for metric in benchmark.official},
         authors={metric.name: asked.told(metric, _value) for metric in benchmark.authors} or None,
-        ci95={metric.name: asked.told(metric, interval) for metric in benchmark.official},
-        notes=[*_on_questions(asked, part, expected), *_on_metrics(benchmark, asked)],
+        ci95=ends,
+        notes=[*_on_questions(asked, part, expected), *_on_metrics(benchmark, asked, ends)],
     )
 
 
@@ -230,17 +231,23 @@ def _on_questions(asked: _Asked, part: str, expected: int | None) -> Iterator[st
         yield f"{len(told):,} questions of the annotations are left out: {some(told)}"
 
 
-def _on_metrics(benchmark: Benchmark, asked: _Asked) -> Iterator[str]:
+def _on_metrics(benchmark: Benchmark, asked: _Asked, ends: Mapping[str, Any]) -> Iterator[str]:
     """What numbers are, beyond the field ``variant``, and which questions they leave out."""
     named = [(metric.name, metric) for metric in benchmark.official]
     for name, metric in [*named, *((f"the authors' {metric.name}", metric) for metric in benchmark.authors)]:
         if metric.variant != benchmark.official[0].variant:
             yield f"{name}: {metric.variant}"
-        found = asked.told(metric, _value)
-        for kind, value in found.items() if isinstance(found, dict) else [("", found)]:
+        for kind, value in _kinds(asked.told(metric, _value)).items():
+            of_kind = f"{name} of {kind}" if kind else name
             if value is None:
-                of_kind = f" of {kind}" if kind else ""
-                yield f"{name}{of_kind} is undefined: {metric.undefined or 'no question counts'}"
+                yield f"{of_kind} is undefined: {metric.undefined or 'no question counts'}"
+            elif metric in benchmark.official and _kinds(ends[metric.name])[kind] is None:
+                yield f"{of_kind} has no interval: it is undefined in too many resamples"
         out = asked.n - int(counted(asked.columns(metric)).sum())
         if metric.by is None and 0 < out < asked.n:
             yield f"{name}: {out:,} of {asked.n:,} questions do not count"
+
+
+def _kinds(found: Any) -> dict[str, Any]:
+    """Kind of question → what was told of it; of all questions, under an empty name."""
+    return found if isinstance(found, dict) else {"": found}

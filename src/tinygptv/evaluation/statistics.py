@@ -74,7 +74,7 @@ def interval(
     """The 95 % interval of a metric; None where it, or more than a few resamples of it, are undefined.
 
     It is Wilson's where the metric is a share of questions and no two of them share an image, else the percentile
-    interval of a bootstrap. Where all answers are right, or all wrong, no resample differs: it is Wilson's of the images.
+    interval of a bootstrap; but where all answers are right, or all wrong, no resample differs: Wilson's of the images.
 
     Args:
         metric: the metric.
