@@ -9,6 +9,7 @@ from tinygptv.config.base import Task
 BENCHMARKS: dict[str, str] = {
     "a_okvqa": "tinygptv.evaluation.benchmarks.a_okvqa",
     "acc_at_iou": "tinygptv.evaluation.benchmarks.acc_at_iou",
+    "captions": "tinygptv.evaluation.benchmarks.captions",
     "choice": "tinygptv.evaluation.benchmarks.choice",
     "exact_match": "tinygptv.evaluation.benchmarks.exact_match",
     "gqa": "tinygptv.evaluation.benchmarks.gqa",

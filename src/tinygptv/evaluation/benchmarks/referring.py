@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tinygptv.data.boxes import PixelBox, in_pixels, parse_box, pixel_box
 from tinygptv.evaluation.benchmarks.instructions import task_instruction
 from tinygptv.evaluation.benchmarks.seam import Benchmark, Metric, Prediction, each, mean
-from tinygptv.evaluation.benchmarks.submissions import name
+from tinygptv.evaluation.benchmarks.submissions import as_given, name
 from tinygptv.evaluation.metrics.boxes import IOU_THRESHOLD, Edges, iou, iou_of_last_pixels
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _read(entry: Mapping[str, Any]) -> tuple[str, Prediction]:
 
 def _write(id_: str, prediction: Prediction, _truth: Truth) -> dict[str, Any]:
     box = prediction.box
-    return {"sent_id": int(id_) if id_.isdecimal() else id_, "bbox": None if box is None else list(box)}
+    return {"sent_id": as_given(id_), "bbox": None if box is None else list(box)}
 
 
 def _right(truth: Truth, prediction: Prediction) -> tuple[float]:

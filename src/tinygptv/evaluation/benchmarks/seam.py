@@ -79,6 +79,8 @@ class Benchmark:
     """As the authors' code counts, where it counts otherwise."""
     form: str = ""
     """Form of its official files (``config/formats.py``); empty: it has none."""
+    own_data: bool = False
+    """Whether it also asks files of other forms, of which it needs no more than ``question_truth`` knows."""
     parts: Mapping[str, int | None] = field(default_factory=dict)
     """Official split → its published number of questions, None where that is not known; the first is the default."""
     instruction: Callable[[Preset, Task, str, Truth], str]

@@ -65,5 +65,10 @@ def place(entry: Mapping[str, Any], key: str) -> int:
     return value
 
 
+def as_given(id_: str) -> str | int:
+    """An id as the official files have it: a number where it is one."""
+    return int(id_) if id_.isascii() and id_.isdecimal() and str(int(id_)) == id_ else id_
+
+
 def _told(value: Any) -> str:
     return repr(value)[:50]

@@ -74,7 +74,7 @@ def labels(asks: Iterable[Ask]) -> dict[str, str]:
 def _asks(dataset: str, settings: DataSet) -> Iterator[Ask]:
     if settings.benchmark is not None:
         benchmark = benchmark_of(settings.benchmark)
-        if benchmark.form and settings.format != benchmark.form:
+        if benchmark.form and settings.format != benchmark.form and not benchmark.own_data:
             raise ConfigError(
                 f"data.{dataset}: the benchmark {settings.benchmark} reads files of the form {benchmark.form}, not "
                 f"{settings.format}; name a benchmark for data of your own (docs/evaluation.md)"

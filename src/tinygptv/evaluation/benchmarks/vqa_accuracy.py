@@ -70,12 +70,7 @@ def read_answer(entry: Mapping[str, Any]) -> tuple[str, Prediction]:
 
 def write_answer(question: str, prediction: Prediction, _truth: Truth) -> dict[str, Any]:
     """The same the other way."""
-    return {"question_id": as_given(question), "answer": prediction.answer}
-
-
-def as_given(question: str) -> str | int:
-    """An id as the official files have it: a number where it is one."""
-    return int(question) if question.isascii() and question.isdecimal() and str(int(question)) == question else question
+    return {"question_id": submissions.as_given(question), "answer": prediction.answer}
 
 
 BENCHMARK = Benchmark(
