@@ -137,13 +137,12 @@ def test_the_authors_pass_over_what_follows_the_box_unless_it_has_a_number():
     assert value(AUTHORS, [Prediction()]) == 0.0
 
 
-def test_every_answer_comes_back_from_its_submission(tmp_path):
+def test_every_answer_comes_back_from_its_submission():
     for text in ("{<10><10><60><60>}", "nothing", "{<33><1><67><99>}"):
         before = said(text)
         entry = json.loads(json.dumps(BENCHMARK.write_prediction("12", before, TRUTH)))
-        assert entry["sent_id"] == 12
-        name, after = BENCHMARK.read_prediction(entry)
-        assert (name, after.box) == ("12", before.box)
+        assert (entry["sent_id"], entry["answer"]) == (12, text)
+        assert BENCHMARK.read_prediction(entry) == ("12", before)
     assert BENCHMARK.write_prediction("img#2", Prediction(), TRUTH) == {"sent_id": "img#2", "bbox": None}
 
 
@@ -157,6 +156,7 @@ def test_every_answer_comes_back_from_its_submission(tmp_path):
         ({"sent_id": 1, "bbox": "1,2,3,4"}, ValueError, "four numbers"),
         ({"sent_id": 1, "bbox": [1, 2, float("nan"), 4]}, ValueError, "not finite"),
         ({"sent_id": 1, "bbox": [1, 2, 3, -4]}, ValueError, "negative width or height"),
+        ({"sent_id": 1, "bbox": None, "answer": 3}, TypeError, "`answer` must be text"),
     ],
 )
 def test_a_prediction_that_is_none_is_refused(entry, error, message):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tinygptv.data.boxes import PixelBox, in_pixels, parse_box, pixel_box
 from tinygptv.evaluation.benchmarks.instructions import task_instruction
 from tinygptv.evaluation.benchmarks.seam import Benchmark, Metric, Prediction, each, mean
-from tinygptv.evaluation.benchmarks.submissions import as_given, name
+from tinygptv.evaluation.benchmarks.submissions import as_given, name, text
 from tinygptv.evaluation.metrics.boxes import IOU_THRESHOLD, Edges, iou, iou_of_last_pixels
 
 if TYPE_CHECKING:
@@ -57,14 +57,15 @@ def _predict(truth: Truth, response: Response) -> Prediction:
 
 
 def _read(entry: Mapping[str, Any]) -> tuple[str, Prediction]:
-    """``bbox`` is null where a model named no box; that is wrong, as it is everywhere."""
-    box = entry["bbox"]
-    return name(entry, "sent_id"), Prediction(box=None if box is None else pixel_box(box))
+    """``bbox`` is null where a model named no box, which is wrong; ``answer`` is its text, where it is of interest."""
+    box, said = entry["bbox"], text(entry, "answer") if "answer" in entry else ""
+    return name(entry, "sent_id"), Prediction(answer=said, box=None if box is None else pixel_box(box))
 
 
 def _write(id_: str, prediction: Prediction, _truth: Truth) -> dict[str, Any]:
     box = prediction.box
-    return {"sent_id": as_given(id_), "bbox": None if box is None else list(box)}
+    said = {"answer": prediction.answer} if prediction.answer else {}
+    return {"sent_id": as_given(id_), "bbox": None if box is None else list(box), **said}
 
 
 def _right(truth: Truth, prediction: Prediction) -> tuple[float]:
@@ -84,9 +85,9 @@ def _edges_to_authors(truth: Truth, prediction: Prediction) -> Edges | None:
     """
     if not prediction.answer:
         return prediction.box and _edges(prediction.box)
-    text = prediction.answer.replace("<unk>", "").replace(" ", "").strip()
-    numbers = [int(number) for number in re.findall(r"\d+", text)]
-    if not _AT_START.match(text) or len(numbers) != 4:
+    said = prediction.answer.replace("<unk>", "").replace(" ", "").strip()
+    numbers = [int(number) for number in re.findall(r"\d+", said)]
+    if not _AT_START.match(said) or len(numbers) != 4:
         return None
     width, height = truth["width"], truth["height"]
     x1, y1, x2, y2 = numbers
