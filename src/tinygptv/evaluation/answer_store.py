@@ -32,6 +32,7 @@ CODE = (
     "data/marks.py",
     "data/prompts.py",
     "data/tasks.py",
+    "evaluation/answering.py",
     "evaluation/asking.py",
     "evaluation/stages.py",
     "ground/runtime.py",
