@@ -7,11 +7,13 @@ import math
 import numpy as np
 import pytest
 
+from tests.data.formats.vqa_files import write
 from tinygptv.data.records import Record, Turn
 from tinygptv.evaluation.benchmarks.own_truth import question_truth
 from tinygptv.evaluation.benchmarks.seam import Prediction
 from tinygptv.evaluation.benchmarks.table import benchmark_of
 from tinygptv.evaluation.benchmarks.vqa_accuracy import part_of_a_file
+from tinygptv.evaluation.score_files import score_files
 from tinygptv.evaluation.statistics import number
 
 BENCHMARK = benchmark_of("vqa_accuracy")
@@ -45,3 +47,11 @@ def test_submissions_are_read_as_they_are_written():
     written = BENCHMARK.write_prediction("cat-1", Prediction(answer="a cat"), {})
     assert written == {"id": "cat-1", "prediction": "a cat"}
     assert BENCHMARK.read_prediction(written) == ("cat-1", Prediction(answer="a cat"))
+
+
+def test_own_questions_are_scored(tmp_path):
+    people = ["black"] * 8 + ["dark"] * 2
+    questions = [{"id": name, "image": f"{name}.png", "question": "what colour?", "answers": people} for name in "ab"]
+    said = [{"id": "a", "prediction": "Black."}, {"id": "b", "prediction": "dark"}]
+    files = [write(tmp_path / "questions.json", questions)], write(tmp_path / "p.json", said)
+    assert score_files("vqa_accuracy", *files).official == {"accuracy": 0.8}
