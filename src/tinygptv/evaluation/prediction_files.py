@@ -18,8 +18,6 @@ from tinygptv.data.json_items import JsonItem, first_character, read_items, read
 from tinygptv.evaluation.benchmarks.seam import Prediction
 from tinygptv.ground.errors import DataError, brief
 
-Entry = dict[str, Any]
-
 
 def read_predictions(path: Path, read: Callable[[Mapping[str, Any]], tuple[str, Prediction]]) -> dict[str, Prediction]:
     """Id → prediction.
@@ -45,7 +43,7 @@ def read_predictions(path: Path, read: Callable[[Mapping[str, Any]], tuple[str, 
     return found
 
 
-def _entries(path: Path) -> Iterator[tuple[str, Entry]]:
+def _entries(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Place and content of each prediction."""
     objects = ((item.place, content_of(item)) for item in _json_items(path))
     for place, entry in objects if first_character(path) in ("", "[", "{") else _rows(path):
@@ -80,7 +78,7 @@ def _in_list(path: Path, name: str, item: JsonItem) -> bool:
     return isinstance(item.content, dict) and item.place != f"{path.name}, {name}"
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Entry]]:
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rows of a table; cells that are numbers are read as such."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

@@ -34,7 +34,7 @@ BLOCK = 4096
 ANNOTATIONS = frozenset({".json", ".jsonl", ".p", ".csv", ".tsv"})
 """Endings of the files that are taken from a folder, in which pictures and archives may lie too."""
 
-Found = TypeVar("Found")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +158,7 @@ class _Asked:
             columns_QC[np.asarray(self._is_missing_Q) & counted(columns_QC), 0] = 0.0
         return columns_QC
 
-    def told(self, metric: Metric, of: Callable[[Metric, Numbers, Sequence[int]], Found]) -> Found | dict[str, Found]:
+    def told(self, metric: Metric, of: Callable[[Metric, Numbers, Sequence[int]], T]) -> T | dict[str, T]:
         """The same of all questions or, where the metric is told of kinds, of each kind alone."""
         columns_QC = self.columns(metric)
         if metric.by is None:
