@@ -19,7 +19,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from tinygptv.config.profiles import read_profile
 from tinygptv.evaluation.ablations import Ablation, change, curves, markdown_table
+from tinygptv.evaluation.benchmarks.table import asks_of
 from tinygptv.ground import runtime
 from tinygptv.ground.errors import EXIT_USER_ERROR, complain
 from tinygptv.ground.files import read_json, write_json, write_text
@@ -61,7 +63,8 @@ def train(folder: Path) -> Ablation:
             sys.exit(f"{folder}: dvc repro failed for another reason than the loss:\n{done.stderr}")
         stopped = lines[-1].strip()
     else:
-        accuracy = read_json(folder / "reports" / "tiny" / "evaluate.json")["benchmarks"]["easy_vqa"]["value"]
+        first = asks_of(read_profile(folder, "tiny").config)[0].name
+        accuracy = read_json(folder / "reports" / "tiny" / "evaluate.json")["benchmarks"][first]["value"]
     data = folder / "data" / "tiny"
     histories = {s: read_json(data / s / "history.json") for s in STAGES if (data / s / "history.json").is_file()}
     return Ablation(histories, stopped, accuracy)

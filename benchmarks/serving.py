@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
-import itertools
 import json
 import statistics
 import subprocess
@@ -99,21 +98,18 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def read_questions(shards: Path, config: Config, count: int) -> list[tuple[bytes, str]]:
-    """Real images of the test set with one question each, of all kinds in turn."""
-    from tinygptv.data.summary import TEST
+    """Real images of the test set with one question each, evenly spread over all that are asked."""
     from tinygptv.data.tasks import instruction
-    from tinygptv.evaluation.benchmarks.table import suites_of
-    from tinygptv.evaluation.questions import list_questions, open_split
+    from tinygptv.evaluation.benchmarks.table import asks_of
+    from tinygptv.evaluation.questions import open_questions
     from tinygptv.ground.errors import DataError
 
+    questions = open_questions(shards, "test", asks_of(config))
     found: list[tuple[bytes, str]] = []
-    suites = suites_of(config.data)
-    samples = open_split(shards, TEST, suites)
-    for record in itertools.islice(samples.records(), count):
-        if questions := list_questions([record], suites):
-            chosen = questions[len(found) % len(questions)]
-            image = samples.read(chosen.dataset, chosen.key).image_bytes
-            found.append((image, instruction(chosen.task, chosen.content)))
+    for place in range(min(count, len(questions))):
+        number = place * len(questions) // min(count, len(questions))
+        chosen = questions[number]
+        found.append((questions.image_file(number), instruction(chosen.task, chosen.content)))
     if not found:
         raise DataError(f"{shards} has no test images that anything is asked about; run `dvc repro shards`")
     return found

@@ -55,7 +55,8 @@ def headline(plan: RunPlan) -> str:
     file = reports_folder(plan.root, plan.profile) / EIGHT_BITS
     if not file.is_file():
         return ""
-    return "8 bits: " + ", ".join(f"{name} {value:.4f}" for name, value in read_json(file).items())
+    told = {name: "undefined" if value is None else f"{value:.4f}" for name, value in read_json(file).items()}
+    return "8 bits: " + ", ".join(f"{name} {value}" for name, value in told.items())
 
 
 def artifact_url(run_page: str, run_id: str, name: str) -> str:

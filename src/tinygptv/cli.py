@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from tinygptv.commands import promotion, score, services, serving, team, weights
+from tinygptv.commands import evaluate, promotion, score, services, serving, team, weights
 from tinygptv.commands.options import (
     PATH,
     DeviceOption,
@@ -202,6 +202,7 @@ def replay(
         raise typer.Exit(1)
 
 
+evaluate.add_to(app)
 score.add_to(app)
 weights.add_to(app)
 services.add_to(app)

@@ -28,6 +28,7 @@ RIGHT = {
     "doctor": "",
     "plan": "--gpu 24",
     "lineage": "models:/tinygptv@champion",
+    "evaluate": "stage1",
     "score": f"gqa {FILES}",
     "import-checkpoint": f"new {IMPORT}",
     "export-checkpoint": "docs new --form folder",
@@ -53,6 +54,7 @@ NO_REGISTRY = "mlflow.db does not exist; run `make demo`, or set MLFLOW_TRACKING
 NEEDED = {  # a command without its arguments, and with what is needed missing in the checkout
     "ask": "Missing argument 'image'",
     "lineage": "Missing argument 'X'",
+    "evaluate": "Missing argument 'model'",
     "score": "Missing argument 'benchmark'",
     "import-checkpoint": "Missing argument 'out'",
     "export-checkpoint": "Missing argument 'folder'",
@@ -152,6 +154,21 @@ VALUES: dict[str, list[tuple[str, str]]] = {
         ("nosuch stage4", "nosuch does not exist"),
         ("dvc.yaml stage4", "dvc.yaml is a file"),
         ("'' stage4", "'folder': it is empty"),
+    ],
+    "evaluate": [
+        ("stage1", "data/tiny/shards is missing; run `dvc repro shards`"),
+        ("stage1 --profile smoke", "run `python -m flows.pipeline --profile smoke --to shards`, which works in"),
+        ("nosuch", "nosuch is not a folder"),
+        ("''", "an empty name is not a folder"),
+        ("models:/tinygptv@champion", NO_REGISTRY),
+        (
+            "stage1 --benchmarks gqa",
+            "the profile has no benchmark 'gqa'; it has easy_vqa, easy_vqa_refer, easy_vqa_cap",
+        ),
+        ("stage1 --benchmarks easy_vqa,easy_vpa", "no benchmark 'easy_vpa'"),
+        ("stage1 --preset trained", "'trained' is none of as_trained, authors_released"),
+        ("stage1 --out ''", "'--out': it is empty"),
+        ("stage1 --json=1", "--json"),
     ],
     "score": [
         ("gqa", "Missing option '--annotations'"),

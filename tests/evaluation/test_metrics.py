@@ -2,7 +2,7 @@
 
 import pytest
 
-from tinygptv.evaluation.metrics import agreement, benchmark, exact_match
+from tinygptv.evaluation.metrics import agreement, exact_match
 
 
 def test_matching_is_strict():
@@ -15,15 +15,3 @@ def test_agreement():
     assert agreement(["a", "b", "c", "d"], ["a", "b", "c", "x"]) == 0.75
     with pytest.raises(ValueError, match="cannot compare"):
         agreement(["a"], ["a", "b"])
-
-
-def test_benchmark_has_the_shape_of_the_reports():
-    assert benchmark("exact match", [True, False, True], majority=1 / 3) == {
-        "metric": "exact match",
-        "value": 0.666667,
-        "n": 3,
-        "ci95": [0.20766, 0.938508],
-        "majority": 0.333333,
-        "blind": None,
-        "trivial": None,
-    }

@@ -4,98 +4,177 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from tinygptv.evaluation import scores
+from tests.evaluation.asked import ASKS, question, said
+from tinygptv.evaluation import scores, tally
 from tinygptv.evaluation.baselines import Baselines
-from tinygptv.evaluation.questions import Question
+from tinygptv.evaluation.benchmarks.exact_match import BENCHMARK, EXACT_MATCH
+from tinygptv.evaluation.benchmarks.seam import Metric
+from tinygptv.evaluation.benchmarks.table import Ask
+from tinygptv.evaluation.scores import Judge
 
-BASELINES = Baselines(majority="red", blind={"what color?": "blue"}, box=None, caption="a red circle")
-COLOUR = Question(
-    dataset="easy_vqa",
-    key="image-0",
-    record="record-0",
-    task="vqa",
-    benchmark="easy_vqa",
-    content="what color?",
-    truth="blue",
-    type="what-colour",
-)
-CAPTION = replace(
-    COLOUR, record="record-1", task="caption", benchmark="easy_vqa_caption", content="", truth="a blue circle", type=""
-)
-BOX = replace(
-    COLOUR, record="record-2", task="refer", benchmark="easy_vqa_refer", content="cat", truth="{<1><1><5><5>}", type=""
-)
+BASELINES = {
+    "easy_vqa": Baselines("training", "red", {}),
+    "easy_vqa_caption": Baselines("training", "a red circle", {}),
+}
+COLOUR = question("vqa", "what color?", "blue")
+CAPTION = question("caption", "", "a blue circle", image=1)
+BOX = question("refer", "cat", "{<1><1><5><5>}", image=2)
+
+
+def judged(*answers, asks=ASKS, baselines=BASELINES):
+    judge = Judge(asks, baselines, "as_trained")
+    for asked, response in answers:
+        judge.add(asked, response)
+    return judge
 
 
 def test_a_report_has_benchmarks_and_types():
-    found = scores.judged([COLOUR, CAPTION], ["blue", "a red circle"], [False, True], BASELINES)
+    found = judged((COLOUR, said("blue")), (CAPTION, said("a red circle", cut=True))).result()
     assert list(found) == ["benchmarks", "by_type"]
-    assert {name: (entry["value"], entry["cut"]) for name, entry in found["benchmarks"].items()} == {
-        "easy_vqa": (1.0, 0),
-        "easy_vqa_caption": (0.0, 1),
+    assert found["benchmarks"]["easy_vqa"] == {
+        "metric": "exact match",
+        "value": 1.0,
+        "n": 1,
+        "ci95": [0.206549, 1.0],
+        "majority": 0.0,
+        "blind": 0.0,
+        "trivial": None,
+        "cut": 0,
+        "variant": EXACT_MATCH.variant,
+        "official": {"exact match": 1.0},
+        "authors": None,
+        "chance": None,
+        "expected": None,
+        "excluded": 0,
+        "preset": "as_trained",
+        "baselines_of": "training",
     }
-    assert list(found["by_type"]) == ["what-colour"] and "cut" not in found["by_type"]["what-colour"]
-    assert scores.values(found["benchmarks"]) == {"easy_vqa": 1.0, "easy_vqa_caption": 0.0}
-    assert scores.for_run(found["benchmarks"], "stage1.") == {
+    caption = found["benchmarks"]["easy_vqa_caption"]
+    assert (caption["value"], caption["cut"], caption["trivial"], caption["majority"]) == (0.0, 1, 0.0, None)
+    assert list(found["by_type"]) == ["what-colour"]
+    assert set(found["by_type"]["what-colour"]) == {"metric", "value", "n", "ci95", "majority", "blind", "trivial"}
+
+
+def test_the_same_in_one_line_and_as_numbers():
+    found = judged((COLOUR, said("blue")), (CAPTION, said("a red circle", cut=True))).result()["benchmarks"]
+    assert scores.values(found) == {"easy_vqa": 1.0, "easy_vqa_caption": 0.0}
+    assert scores.for_run(found, "stage1.") == {
         "stage1.easy_vqa": 1.0,
         "stage1.easy_vqa_caption": 0.0,
         "stage1.easy_vqa.cut": 0,
         "stage1.easy_vqa_caption.cut": 1,
     }
-    assert scores.line(found["benchmarks"]) == (
-        "easy_vqa 1.0000 (majority 0.0000, blind 1.0000, n 1), "
+    assert scores.line(found) == (
+        "easy_vqa 1.0000 (majority 0.0000, blind 0.0000, n 1), "
         "easy_vqa_caption 0.0000 (trivial 0.0000, n 1, 1 cut at evaluate.max_new_tokens)"
     )
 
 
-def test_answers_are_compared_as_a_whole_and_by_benchmark():
-    questions = [COLOUR, replace(COLOUR, record="record-2"), CAPTION]
-    found = scores.compared(questions, ["blue", "red", "x"], ["blue ", "blue", "x"])
-    assert found == {"value": 0.666667, "n": 3, "by_benchmark": {"easy_vqa": 0.5, "easy_vqa_caption": 1.0}}
-    assert scores.agreed(found) == "Answers equal to the unquantized model's: 0.6667."
+def test_boxes_are_judged_by_overlap_and_a_truth_that_is_no_box_as_text():
+    two = "{<1><1><5><5>} {<6><6><9><9>}"
+    answers = [
+        (BOX, said("{<1><1><5><4>}")),
+        (BOX, said("it is {<1><1><5><5>}")),
+        (question("refer", "cats", two), said(two)),
+        (question("refer", "cats", two), said("{<1><1><5><5>}")),
+    ]
+    columns = judged(*answers).columns("easy_vqa_refer")
+    assert columns.columns_QC[:, 0].tolist() == [1, 0, 1, 0]
+    assert [columns.images_Q[0] == image for image in columns.images_Q] == [True, True, False, False]
 
 
-def test_nothing_to_compare_is_said():
-    found = scores.compared([], [], [])
-    assert found == {"value": None, "n": 0, "by_benchmark": {}}
-    assert "nothing was compared" in scores.agreed(found)
+def test_blocks_do_not_change_a_number(monkeypatch):
+    answers = [(question("vqa", "q", "a", image=n // 3), said("a" if n % 7 else "b")) for n in range(50)]
+    whole = judged(*answers).result()
+    monkeypatch.setattr(tally, "BLOCK", 8)
+    assert judged(*answers).result() == whole
+    assert whole["benchmarks"]["easy_vqa"]["value"] == round(42 / 50, 6)
 
 
-@pytest.mark.parametrize("other", [{"record": "another"}, {"question": "what shape?"}, None])
-def test_former_answers_are_those_of_the_same_questions(other):
-    entry = {"record": "record-0", "question": "what color?", "answer": "blue", "more": 1}
-    assert scores.former_answers([COLOUR], [entry]) == ["blue"]
-    assert scores.former_answers([COLOUR], [] if other is None else [entry | other]) is None
+def test_more_answers_can_follow_a_result():
+    judge = judged((COLOUR, said("blue")))
+    assert judge.result()["benchmarks"]["easy_vqa"]["value"] == 1.0
+    judge.add(COLOUR, said("red"))
+    entry = judge.result()["benchmarks"]["easy_vqa"]
+    assert (entry["value"], entry["n"], entry["majority"]) == (0.5, 2, 0.0)
 
 
-def test_boxes_are_judged_by_overlap_and_words_by_equality():
-    assert scores.is_right(BOX, "{<1><1><5><4>}")
-    assert not scores.is_right(BOX, "it is {<1><1><5><5>}")
-    assert not scores.is_right(CAPTION, "A blue circle")
+def test_no_questions_no_entries_and_no_baselines_none():
+    assert judged().result() == {"benchmarks": {}, "by_type": {}}
+    entry = judged((COLOUR, said("blue")), baselines={}).result()["benchmarks"]["easy_vqa"]
+    assert [entry[key] for key in ("value", "majority", "blind", "trivial", "baselines_of")] == [1.0, *[None] * 4]
 
 
-def test_a_truth_that_is_no_box_is_compared_as_text():
-    two = replace(BOX, truth="{<1><1><5><5>} {<6><6><9><9>}")
-    assert scores.is_right(two, two.truth)
-    assert not scores.is_right(two, "{<1><1><5><5>}")
+def lax(answers, predictions):
+    return np.array([[float(t["answer"] in p.answer)] for t, p in zip(answers, predictions, strict=True)])
 
 
-def test_a_task_without_a_baseline_is_scored_without_one():
-    nothing = Baselines(majority=None, blind={}, box=None, caption=None)
-    entries = scores.score([COLOUR, CAPTION, BOX], ["blue", "a blue circle", BOX.truth], nothing)
-    assert list(entries) == ["easy_vqa", "easy_vqa_refer", "easy_vqa_caption"]
-    assert {(e["value"], e["majority"], e["blind"], e["trivial"]) for e in entries.values()} == {
-        (1.0, None, None, None)
+def some_count(answers, predictions):
+    return np.array([[np.nan if p.answer == "?" else float(p.answer == "yes")] for p in predictions])
+
+
+MANY = Ask(
+    name="cats",
+    dataset="cats",
+    task=None,
+    benchmark=replace(
+        BENCHMARK,
+        official=(
+            Metric(name="some", variant="v", columns=some_count, value=EXACT_MATCH.value),
+            replace(EXACT_MATCH, name="per_kind", by=lambda truth: "short" if len(truth["answer"]) < 3 else "long"),
+            replace(EXACT_MATCH, name="all", whole=True),
+            replace(EXACT_MATCH, name="never", value=lambda *_: float("nan"), undefined="always"),
+        ),
+        authors=(replace(EXACT_MATCH, name="substring", columns=lax),),
+        chance=lambda truth: 0.5,
+    ),
+    expected=3,
+)
+
+
+def test_other_metrics_stand_beside_and_undefined_numbers_are_null():
+    asked = [question("vqa", "q", answer, ask=MANY) for answer in ("yes", "no", "cat")]
+    answers = zip(asked, [said("yes"), said("?"), said("a cat")], strict=True)
+    found = judged(*answers, asks=(MANY,)).result()["benchmarks"]
+    entry = found["cats"]
+    assert entry["official"] == {
+        "some": 0.5,
+        "per_kind": {"long": 0.5, "short": 0.0},
+        "all": pytest.approx(1 / 3, abs=1e-6),
+        "never": None,
+    }
+    assert entry["authors"] == {"substring": pytest.approx(2 / 3, abs=1e-6)}
+    assert (entry["n"], entry["excluded"], entry["expected"], entry["chance"]) == (2, 1, 3, 0.5)
+    assert scores.for_run(found) == {
+        "cats": 0.5,
+        "cats.cut": 0,
+        "cats.all": entry["official"]["all"],
+        "cats.authors.substring": entry["authors"]["substring"],
+    }
+    assert "chance 0.5000, n 2, 1 do not count" in scores.line(found)
+
+
+def test_a_number_that_is_undefined_is_said():
+    ask = replace(MANY, benchmark=replace(BENCHMARK, official=MANY.benchmark.official[3:]))
+    found = judged((question("vqa", "q", "yes", ask=ask), said("yes")), asks=(ask,)).result()["benchmarks"]
+    assert (found["cats"]["value"], found["cats"]["ci95"]) == (None, None)
+    assert scores.line(found).startswith("cats undefined (n 1")
+
+
+def test_kinds_that_two_benchmarks_share_stand_for_each():
+    other = replace(ASKS[0], name="other")
+    answers = [(COLOUR, said("blue")), (question("vqa", "what color?", "red", ask=other), said("blue"))]
+    found = judged(*answers, asks=(*ASKS, other)).result()["by_type"]
+    assert {kind: entry["value"] for kind, entry in found.items()} == {
+        "easy_vqa what-colour": 1.0,
+        "other what-colour": 0.0,
     }
 
 
-def test_no_questions_no_entries():
-    assert scores.score([], [], BASELINES) == {}
-    assert scores.score_by_type([], [], BASELINES) == {}
-
-
-def test_every_question_needs_an_answer():
-    with pytest.raises(ValueError, match="1 answers"):
-        scores.score([COLOUR, CAPTION], ["yes"], BASELINES)
+def test_an_answer_counts_by_itself():
+    asked = question("vqa", "q", "yes", ask=MANY)
+    assert tally.credit(MANY.benchmark, asked.annotation, said("yes")) == 1.0
+    assert tally.credit(MANY.benchmark, asked.annotation, said("?")) is None

@@ -10,21 +10,22 @@ from dataclasses import replace
 import pytest
 
 from tests.checkouts import Checkout, run_step
+from tests.evaluation.asked import NAMES
 from tinygptv.data.record_rules import parse_sample
 from tinygptv.data.records import Turn
 from tinygptv.data.shards import read_samples, write_shards
 from tinygptv.data.summary import tars
 from tinygptv.data.views import write_views
-from tinygptv.evaluation.benchmarks.easy_vqa import SUITE
-from tinygptv.evaluation.stages import open_stage
+from tinygptv.evaluation import subjects
+from tinygptv.evaluation.stages import open_stage, open_start
 from tinygptv.ground.children import child, event
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.runtime import free_memory
 from tinygptv.promotion.decide import Decision, on_report
 from tinygptv.results import results_table
-from tinygptv.steps import evaluate, quantize
+from tinygptv.steps import quantize
 
-PICTURES = ("loss.png", "stages.png", "answers.png")
+PICTURES = ("loss.png", "stages.png", "answers.png", "worst.png")
 
 
 @pytest.fixture(scope="module")
@@ -65,36 +66,59 @@ def report(checkout, step):
 
 @pytest.mark.parametrize("missing", [("caption",), ("vqa",), ("refer", "caption")])
 def test_a_task_without_test_records(trained, run, capfd, missing):
-    others = [task for task in SUITE.names if task not in missing]
+    others = [task for task in NAMES if task not in missing]
     keep(trained, "test", others)
     assert run(trained, "evaluate") == 0
     out = capfd.readouterr().out
     for task in missing:
-        assert f"test set: no record of the task {task}; {SUITE.names[task]} is left out" in out
+        assert f"test set: no record of the task {task}; {NAMES[task]} is left out" in out
     found = report(trained, "evaluate")
-    assert set(found["benchmarks"]) == {SUITE.names[task] for task in others}
-    assert set(found["held_out"]["stage4"]) == set(SUITE.names.values())
+    assert set(found["benchmarks"]) == {NAMES[task] for task in others}
+    assert set(found["held_out"]["stage4"]) == set(NAMES.values())
     assert all((trained.root / "reports" / "smoke" / name).stat().st_size for name in PICTURES)
-    assert SUITE.names[others[0]] in results_table(trained.root, "smoke")
-    every = dict.fromkeys(SUITE.names.values(), 0.0)
+    assert NAMES[others[0]] in results_table(trained.root, "smoke")
+    every = dict.fromkeys(NAMES.values(), 0.0)
     gate = trained.config.register_.gate.model_copy(update={"min_value": every, "margin": every})
     decision = Decision(on_report(found, 1, gate))
     assert not decision.passed
     for task in missing:
-        assert f"{SUITE.names[task]}: the benchmark is missing" in decision.reasons
+        assert f"{NAMES[task]}: the benchmark is missing" in decision.reasons
 
 
-def test_tasks_without_training_records_have_no_baseline(trained, run, capfd):
+def test_tasks_without_training_records_have_baselines_of_what_is_asked(trained, run, capfd):
     for split in ("train", "val"):
         keep(trained, split, ["vqa", "identify"])
     assert run(trained, "evaluate") == 0
     out = capfd.readouterr().out
-    assert "test set: no training record of the task refer; easy_vqa_refer has no baseline" in out
+    assert (
+        "test set: no training record of the task refer; the baselines of easy_vqa_refer are chosen on what is asked"
+    ) in out
     assert "held-out slice: no record of the task caption; easy_vqa_caption is left out" in out
     found = report(trained, "evaluate")
-    assert found["benchmarks"]["easy_vqa_refer"]["trivial"] is None
-    assert found["benchmarks"]["easy_vqa"]["majority"] is not None
+    refer, vqa = found["benchmarks"]["easy_vqa_refer"], found["benchmarks"]["easy_vqa"]
+    assert (refer["baselines_of"], vqa["baselines_of"]) == ("split", "training")
+    assert refer["trivial"] is not None and vqa["majority"] is not None
     assert set(found["held_out"]["stage1"]) == {"easy_vqa"}
+
+
+def test_another_preset_and_the_start_stand_beside(trained, run, capfd):
+    trained.edit("presets: [as_trained]", "presets: [as_trained, authors_released]")
+    assert run(trained, "evaluate") == 0
+    found = report(trained, "evaluate")
+    assert list(found["presets"]) == ["authors_released"]
+    beside = found["presets"]["authors_released"]
+    assert set(beside) == set(found["benchmarks"]) == set(NAMES.values())
+    assert {entry["preset"] for entry in beside.values()} == {"authors_released"}
+    assert {entry["preset"] for entry in found["benchmarks"].values()} == {"as_trained"}
+    assert set(found["held_out"]) == {"start", "stage1", "stage2", "stage3", "stage4"}
+    out = capfd.readouterr().out
+    assert "start, held-out slice: easy_vqa " in out and "test set, authors_released: easy_vqa " in out
+
+
+def test_another_number_of_questions_is_an_error_before_any_is_asked(trained, refused, monkeypatch):
+    monkeypatch.delattr(subjects, "open_start")
+    trained.edit("licence: MIT", "licence: MIT\n    questions: 12578")
+    refused(trained, "evaluate", "data.easy_vqa:", "questions in the test set", "but 12578 are expected")
 
 
 def test_cut_answers_are_counted(trained, run, capfd):
@@ -102,7 +126,7 @@ def test_cut_answers_are_counted(trained, run, capfd):
     assert run(trained, "evaluate") == 0
     found = report(trained, "evaluate")
     predictions = json.loads((trained.data / "evaluate" / "predictions.json").read_bytes())
-    for task, name in SUITE.names.items():
+    for task, name in NAMES.items():
         assert found["benchmarks"][name]["cut"] == sum(p["cut"] for p in predictions if p["task"] == task)
     cut = found["benchmarks"]["easy_vqa"]["cut"]
     assert cut > 0
@@ -149,8 +173,10 @@ def test_a_question_too_long_for_a_stage_is_named_before_its_first_step(trained,
 
 def test_data_of_ones_own_without_a_test_split(trained, run, capfd, monkeypatch):
     """``evaluate`` and ``quantize`` end well and say what they leave out; no model is opened to be asked nothing."""
-    monkeypatch.delattr(evaluate, "open_stage")
+    monkeypatch.delattr(subjects, "open_stage")
+    monkeypatch.delattr(subjects, "open_start")
     trained.edit("format: easy_vqa", "format: llava\n    files: [cats.json]")
+    trained.edit("benchmarks: [easy_vqa]", "benchmarks: []")
     write(trained, "test", [])
     assert run(trained, "evaluate") == 0, capfd.readouterr().err
     out = capfd.readouterr().out
@@ -191,11 +217,14 @@ def alive(monkeypatch):
     def look():
         found.append([stage for stage, reference in opened if reference() is not None])
 
-    def watched(config, stage, *folders):
-        look()
-        model = open_stage(config, stage, *folders)
-        opened.append((stage, weakref.ref(model.model)))
-        return model
+    def watched(opens):
+        def open_it(config, stage, *folders):
+            look()
+            model = opens(config, stage, *folders)
+            opened.append((stage, weakref.ref(model.model)))
+            return model
+
+        return open_it
 
     class Told:
         def __init__(self):
@@ -205,8 +234,9 @@ def alive(monkeypatch):
             look()
             self.event.set()
 
-    for step in (evaluate, quantize):
-        monkeypatch.setattr(step, "open_stage", watched)
+    monkeypatch.setattr(subjects, "open_start", watched(open_start))
+    for module in (subjects, quantize):
+        monkeypatch.setattr(module, "open_stage", watched(open_stage))
     monkeypatch.setattr(quantize, "event", Told)
     monkeypatch.setattr(quantize, "child", lambda target, job, told: child(target, job, told.event))
     return found
@@ -214,7 +244,7 @@ def alive(monkeypatch):
 
 def test_evaluate_has_one_model_in_memory_at_a_time(trained, run, alive):
     assert run(trained, "evaluate") == 0
-    assert alive == [[]] * 4
+    assert alive == [[]] * 5
 
 
 @pytest.mark.pipeline
@@ -222,4 +252,4 @@ def test_quantize_has_one_model_in_memory_at_a_time(trained, run, alive):
     assert run(trained, "evaluate") == 0
     free_memory()  # as its process would by its end
     assert run(trained, "quantize") == 0
-    assert alive[4:] == [[], []]
+    assert alive[5:] == [[], []]

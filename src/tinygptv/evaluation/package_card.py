@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.config.data import parse_entry
-from tinygptv.evaluation.scores import agreed
+from tinygptv.evaluation.predictions import agreed
 from tinygptv.ground.names import STAGES
 
 if TYPE_CHECKING:
@@ -32,8 +32,9 @@ def model_card(profile: str, report: Mapping[str, Any], made_of: Mapping[str, st
     """
     rows = []
     for name, score in report["benchmarks"].items():
-        low, high = score["ci95"]
-        rows.append(f"| {name} | {score['metric']} | {score['value']:.4f} | {low:.4f} to {high:.4f} | {score['n']} |")
+        value = "undefined" if score["value"] is None else f"{score['value']:.4f}"
+        ends = " to ".join(f"{end:.4f}" for end in score["ci95"] or ())
+        rows.append(f"| {name} | {score['metric']} | {value} | {ends} | {score['n']} |")
     return "\n".join(
         [
             "---",

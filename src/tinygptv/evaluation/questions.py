@@ -13,12 +13,9 @@ from numpy.typing import NDArray
 from tinygptv.data import views
 from tinygptv.data.records import image_key
 from tinygptv.data.samples import Samples
-from tinygptv.data.shards import read_records
-from tinygptv.data.summary import HELD_OUT, TEST, TRAINING, sets, tars
+from tinygptv.data.summary import TEST
 from tinygptv.data.views import viewed_tars
-from tinygptv.evaluation.baselines import Baselines, TrainingAnswers
 from tinygptv.evaluation.benchmarks.own_truth import question_truth
-from tinygptv.evaluation.benchmarks.table import LABELS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -264,50 +261,3 @@ def evenly_spaced_list(questions: Sequence[Question], limit: int) -> list[Questi
         count = min(limit, len(of_it))
         chosen += [of_it[index * len(of_it) // count] for index in range(count)]
     return chosen
-
-
-def read_baselines(shards: Path, suites: Mapping[str, Suite]) -> tuple[Baselines, Baselines]:
-    """Baselines of the images that train, for the held-out slice, and of all training images, for the test set.
-
-    Raises:
-        DataError: a shard is damaged, or a data set is not the one of the view of ``evaluate``.
-    """
-    answers = TrainingAnswers()
-    chosen = []
-    for split in (TRAINING, HELD_OUT):
-        for paths in viewed_tars(shards, "evaluate", split, suites).values():
-            answers.add(record for sample in read_records(paths) for record in sample.records)
-        chosen.append(answers.baselines())
-    return chosen[0], chosen[1]
-
-
-def left_out(
-    where: str, questions: Sequence[Question], baselines: Baselines, suites: Mapping[str, Suite], others: Iterable[str]
-) -> list[str]:
-    """A line for each benchmark that is not in the report, or stands there without what it is to be compared with.
-
-    Args:
-        where: what is asked.
-        questions: its questions.
-        baselines: answers that need no image.
-        suites: name of a data set → what is asked of it.
-        others: data sets with samples there that no benchmark asks.
-    """
-    lines = [f"{where}: no benchmark asks the records of {name}; they are left out" for name in others]
-    asked = {question.benchmark for question in questions}
-    expected = {name: task for suite in suites.values() for task, name in suite.names.items()}
-    for name in (name for name in LABELS if name in expected):
-        if name not in asked:
-            lines.append(f"{where}: no record of the task {expected[name]}; {name} is left out")
-        elif baselines.constant(expected[name]) is None:
-            lines.append(f"{where}: no training record of the task {expected[name]}; {name} has no baseline")
-    return lines or ([] if suites else [f"{where}: no data set of the profile has a benchmark; nothing is asked"])
-
-
-def without_benchmark(shards: Path, split: str, suites: Mapping[str, Suite]) -> list[str]:
-    """The data sets that have tars of a split which no benchmark asks.
-
-    Raises:
-        DataError: a tar is missing.
-    """
-    return [name for name, folder in sets(shards).items() if name not in suites and tars(folder, split)]

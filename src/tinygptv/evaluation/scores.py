@@ -2,138 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from tinygptv.data.boxes import parse_box
-from tinygptv.evaluation.baselines import Baselines
-from tinygptv.evaluation.benchmarks.table import LABELS, TYPES
-from tinygptv.evaluation.metrics import Benchmark, agreement, benchmark, exact_match
-from tinygptv.evaluation.metrics.boxes import acc_at_iou
-from tinygptv.evaluation.questions import Question
+from tinygptv.evaluation.tally import Columns, Tally
 
+if TYPE_CHECKING:
+    from tinygptv.config import Preset
+    from tinygptv.evaluation.baselines import Baselines
+    from tinygptv.evaluation.benchmarks.table import Ask
+    from tinygptv.evaluation.questions import Question
+    from tinygptv.model.answerer import Response
 
-def judged(
-    questions: Sequence[Question], answers: Sequence[str], cut: Sequence[bool], baselines: Baselines
-) -> dict[str, dict[str, Benchmark]]:
-    """Answers as the report of a step holds them: ``benchmarks``, and ``by_type``.
-
-    Args:
-        questions: what was asked.
-        answers: one for each.
-        cut: which of them were cut at the longest that was allowed.
-        baselines: answers that need no image.
-    """
-    return {
-        "benchmarks": score(questions, answers, baselines, cut),
-        "by_type": score_by_type(questions, answers, baselines),
-    }
+Figures = dict[str, Any]
+"""A benchmark in a report: docs/evaluation.md has its keys."""
 
 
-def score(
-    questions: Sequence[Question], answers: Sequence[str], baselines: Baselines, cut: Sequence[bool] = ()
-) -> dict[str, Benchmark]:
-    """Name of a benchmark → its entry, for each that was asked.
+class Judge:
+    """Counts a model's answers as they come."""
 
-    Args:
-        questions: what was asked.
-        answers: one for each.
-        baselines: answers that need no image.
-        cut: which answers were cut at the longest that was allowed; where it is known, an entry counts them (``cut``).
+    def __init__(self, asks: Iterable[Ask], baselines: Mapping[str, Baselines], preset: Preset) -> None:
+        """Nothing was answered yet.
 
-    Raises:
-        ValueError: there is not one answer for each question.
-    """
-    pairs = _pairs(questions, answers)
-    by_name = {name: [pair for pair in pairs if pair[0].benchmark == name] for name in LABELS}
-    entries = {name: _entry(chosen, baselines) for name, chosen in by_name.items() if chosen}
-    if cut:
-        for name, entry in entries.items():
-            entry["cut"] = sum(now for q, now in zip(questions, cut, strict=True) if q.benchmark == name)
-    return entries
+        Args:
+            asks: what is asked.
+            baselines: benchmark → answers that need no image; one without has no baseline in the report.
+            preset: how the questions are put.
+        """
+        self._tallies = {ask.name: Tally(ask, baselines.get(ask.name)) for ask in asks}
+        self._preset = preset
 
+    def add(self, question: Question, response: Response) -> None:
+        """Count an answer."""
+        self._tallies[question.benchmark].add(question, response)
 
-def score_by_type(questions: Sequence[Question], answers: Sequence[str], baselines: Baselines) -> dict[str, Benchmark]:
-    """Type of vqa question → its entry; the baselines are those of the whole benchmark, on the type's questions.
+    def columns(self, name: str) -> Columns:
+        """What the metric that decides keeps of a benchmark's questions so far."""
+        return self._tallies[name].columns()
 
-    Raises:
-        ValueError: there is not one answer for each question.
-    """
-    pairs = _pairs(questions, answers)
-    by_type = {kind: [pair for pair in pairs if pair[0].type == kind] for kind in TYPES}
-    return {kind: _entry(chosen, baselines) for kind, chosen in by_type.items() if chosen}
+    def result(self) -> dict[str, dict[str, Figures]]:
+        """What a report holds of the answers so far: ``benchmarks`` that were asked, and ``by_type``.
 
-
-def is_right(question: Question, answer: str) -> bool:
-    """Whether an answer counts: Acc@0.5 where the truth of refer is one box, equal text for the rest."""
-    box = parse_box(question.truth) if question.task == "refer" else None
-    return exact_match(answer, question.truth) if box is None else acc_at_iou(answer, box)
-
-
-def compared(questions: Sequence[Question], answers: Sequence[str], former: Sequence[str]) -> dict[str, Any]:
-    """The share of answers that are equal to another model's: ``value``, of ``n`` answers, and ``by_benchmark``."""
-    by_benchmark = {
-        name: round(agreement(*zip(*pairs, strict=True)), 6)
-        for name in LABELS
-        if (pairs := [(a, b) for q, a, b in zip(questions, answers, former, strict=True) if q.benchmark == name])
-    }
-    value = agreement(answers, former) if answers else None
-    return {"value": value and round(value, 6), "n": len(answers), "by_benchmark": by_benchmark}
+        A kind of question that several of them have stands there for each, after the benchmark's name.
+        """
+        asked = {name: tally for name, tally in self._tallies.items() if len(tally)}
+        types = {name: tally.by_type() for name, tally in asked.items()}
+        homes = Counter(kind for found in types.values() for kind in found)
+        return {
+            "benchmarks": {name: tally.entry(self._preset) for name, tally in asked.items()},
+            "by_type": {
+                kind if homes[kind] == 1 else f"{name} {kind}": entry
+                for name, found in types.items()
+                for kind, entry in found.items()
+            },
+        }
 
 
-def former_answers(questions: Sequence[Question], predictions: Sequence[Mapping[str, Any]]) -> list[str] | None:
-    """The answers among a step's predictions; None where those are of other questions."""
-    if [(entry["record"], entry["question"]) for entry in predictions] != [(q.record, q.content) for q in questions]:
-        return None
-    return [str(entry["answer"]) for entry in predictions]
-
-
-def values(scores: Mapping[str, Benchmark]) -> dict[str, float]:
+def values(scores: Mapping[str, Figures]) -> dict[str, float | None]:
     """What `dvc metrics show` prints: a number for each benchmark, narrow enough for a terminal."""
     return {name: entry["value"] for name, entry in scores.items()}
 
 
-def for_run(scores: Mapping[str, Benchmark], prefix: str = "") -> dict[str, float]:
-    """What a step's run records: the value of each benchmark, and its count of cut answers."""
-    counts = {f"{name}.cut": entry["cut"] for name, entry in scores.items()}
-    return {f"{prefix}{name}": number for name, number in {**values(scores), **counts}.items()}
+def for_run(scores: Mapping[str, Figures], prefix: str = "") -> dict[str, float]:
+    """What a step's run records: the number of each benchmark that decides, the others, and its count of cut answers.
+
+    A number that is undefined is not recorded.
+    """
+    found: dict[str, float | None] = {}
+    for name, entry in scores.items():
+        others = {key: value for key, value in entry["official"].items() if key != entry["metric"]}
+        others |= {f"authors.{key}": value for key, value in (entry["authors"] or {}).items()}
+        found |= {name: entry["value"], f"{name}.cut": entry["cut"]}
+        found |= {f"{name}.{key}": value for key, value in others.items() if not isinstance(value, dict)}
+    return {f"{prefix}{name}": number for name, number in found.items() if number is not None}
 
 
-def line(scores: Mapping[str, Benchmark]) -> str:
+def line(scores: Mapping[str, Figures]) -> str:
     """Benchmarks in one line, with what they are to be compared with."""
     parts = []
     for name, entry in scores.items():
-        others = [f"{kind} {entry[kind]:.4f}" for kind in ("majority", "blind", "trivial") if entry[kind] is not None]
+        others = [
+            f"{kind} {entry[kind]:.4f}"
+            for kind in ("majority", "blind", "trivial", "chance")
+            if entry[kind] is not None
+        ]
         others += [f"n {entry['n']}"] + [f"{entry['cut']} cut at evaluate.max_new_tokens"] * (entry["cut"] > 0)
-        parts.append(f"{name} {entry['value']:.4f} ({', '.join(others)})")
+        others += [f"{entry['excluded']} do not count"] * (entry["excluded"] > 0)
+        value = "undefined" if entry["value"] is None else f"{entry['value']:.4f}"
+        parts.append(f"{name} {value} ({', '.join(others)})")
     return ", ".join(parts)
-
-
-def agreed(found: Mapping[str, Any]) -> str:
-    """``compared`` in words."""
-    if found["value"] is None:
-        return "The test set has no question, so nothing was compared with the unquantized model."
-    return f"Answers equal to the unquantized model's: {found['value']:.4f}."
-
-
-def _entry(pairs: Sequence[tuple[Question, str]], baselines: Baselines) -> Benchmark:
-    """The entry of questions of one task, each with its answer."""
-    task = pairs[0][0].task
-    constant = _share([(question, baselines.constant(task)) for question, _ in pairs])
-    outcomes = [is_right(question, answer) for question, answer in pairs]
-    if task != "vqa":
-        return benchmark("Acc@0.5" if task == "refer" else "exact match", outcomes, trivial=constant)
-    blind = _share([(question, baselines.question_only(question)) for question, _ in pairs])
-    return benchmark("exact match", outcomes, majority=constant, blind=blind)
-
-
-def _pairs(questions: Sequence[Question], answers: Sequence[str]) -> list[tuple[Question, str]]:
-    if len(questions) != len(answers):
-        raise ValueError(f"{len(answers)} answers to {len(questions)} questions")
-    return list(zip(questions, answers, strict=True))
-
-
-def _share(guesses: Sequence[tuple[Question, str | None]]) -> float | None:
-    """How often a baseline is right; None where it has no answer."""
-    known = [is_right(question, guess) for question, guess in guesses if guess is not None]
-    return sum(known) / len(known) if known and len(known) == len(guesses) else None

@@ -1,4 +1,4 @@
-"""A stage's model, ready to answer, and how it is asked."""
+"""A stage's model, ready to answer."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygptv.ground import runtime
+from tinygptv.ground.file_names import INIT_FOLDER
 from tinygptv.ground.files import canonical
-from tinygptv.ground.names import LAST_STAGE
+from tinygptv.ground.names import STAGES
 
 if TYPE_CHECKING:
-    from tinygptv.config import Config, Prompt
+    from tinygptv.config import Config
     from tinygptv.model.inference import VisionLanguageModel
+    from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
     from tinygptv.model.processing import TinyGPTVProcessor
 
 
@@ -28,16 +30,44 @@ def open_stage(config: Config, stage: str, backbones: Path, checkpoint: Path) ->
     Raises:
         CheckpointError: a file is missing, or does not fit.
     """
-    import torch
-
     from tinygptv.model import assembly, stage_checkpoint
-    from tinygptv.model.inference import VisionLanguageModel
 
     model = assembly.assemble(config, backbones, with_tower=True)
     stage_checkpoint.load_stage(model, checkpoint, stage, config, backbones)
-    dtype = getattr(torch, config.runtime.dtype)
-    model = assembly.for_inference(model, dtype).to(runtime.resolve_device(config.runtime.device))
-    return VisionLanguageModel(model, processor_of(config, stage, backbones))
+    return _ready(config, stage, model, backbones)
+
+
+def open_start(config: Config, seed: int, backbones: Path) -> VisionLanguageModel:
+    """The model that stage 1 begins with: backbones and a fresh projection, or what the profile started from.
+
+    Args:
+        config: the profile.
+        seed: that of the pipeline; it is set anew, as stage 1 does before it makes the projection.
+        backbones: output of the step ``backbones``.
+
+    Raises:
+        CheckpointError: a file is missing, or does not fit.
+    """
+    from tinygptv.model import assembly, stage_checkpoint
+
+    runtime.prepare(config.runtime, seed)
+    model = assembly.assemble(config, backbones, with_tower=True)
+    if (init := backbones / INIT_FOLDER).is_dir():
+        stage_checkpoint.load_stage(model, init, INIT_FOLDER, config, backbones)
+    return _ready(config, STAGES[0], model, backbones)
+
+
+def start_identity(config: Config, seed: int, backbones: Path) -> str:
+    """Digest of all that makes the model that ``open_start`` opens, but for the section `runtime`.
+
+    Raises:
+        CheckpointError: a file is missing, or is not that of its manifest.
+    """
+    from tinygptv.model.stage_checkpoint import read_manifest
+
+    init = backbones / INIT_FOLDER
+    begun = read_manifest(init, INIT_FOLDER).sha256 if init.is_dir() else f"seed {seed}"
+    return _identity(config, STAGES[0], begun, backbones)
 
 
 def stage_identity(config: Config, stage: str, backbones: Path, checkpoint: Path) -> str:
@@ -47,17 +77,8 @@ def stage_identity(config: Config, stage: str, backbones: Path, checkpoint: Path
         CheckpointError: a file is missing, or is not that of its manifest.
     """
     from tinygptv.model.stage_checkpoint import read_manifest
-    from tinygptv.model.weights import backbone_digests
 
-    settings = config.stage(stage)
-    told = [
-        read_manifest(checkpoint, stage).sha256,
-        backbone_digests(backbones),
-        config.model.model_dump(mode="json"),
-        settings.image_size,
-        settings.prompt.model_dump(),
-    ]
-    return sha256(canonical(told).encode()).hexdigest()
+    return _identity(config, stage, read_manifest(checkpoint, stage).sha256, backbones)
 
 
 def processor_of(config: Config, stage: str, backbones: Path) -> TinyGPTVProcessor:
@@ -77,7 +98,27 @@ def processor_of(config: Config, stage: str, backbones: Path) -> TinyGPTVProcess
     )
 
 
-def prompts_of(config: Config, stage: str) -> dict[str, Prompt]:
-    """How a stage is asked: for captions in its own form, for what it was not taught in that of the last stage."""
-    last = config.stage(LAST_STAGE).prompt
-    return {"vqa": last, "refer": last, "caption": config.stage(stage).prompt}
+def _ready(config: Config, stage: str, model: TinyGPTVForConditionalGeneration, backbones: Path) -> VisionLanguageModel:
+    """A model as a stage's is asked."""
+    import torch
+
+    from tinygptv.model import assembly
+    from tinygptv.model.inference import VisionLanguageModel
+
+    dtype = getattr(torch, config.runtime.dtype)
+    model = assembly.for_inference(model, dtype).to(runtime.resolve_device(config.runtime.device))
+    return VisionLanguageModel(model, processor_of(config, stage, backbones))
+
+
+def _identity(config: Config, stage: str, trained: str, backbones: Path) -> str:
+    from tinygptv.model.weights import backbone_digests
+
+    settings = config.stage(stage)
+    told = [
+        trained,
+        backbone_digests(backbones),
+        config.model.model_dump(mode="json"),
+        settings.image_size,
+        settings.prompt.model_dump(),
+    ]
+    return sha256(canonical(told).encode()).hexdigest()

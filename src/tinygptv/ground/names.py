@@ -8,6 +8,8 @@ STAGES = ("stage1", "stage2", "stage3", "stage4")
 """The steps that train."""
 LAST_STAGE = STAGES[-1]
 """The finished model's."""
+START = "start"
+"""In reports: the model that stage 1 begins with."""
 STEPS = ("download", "shards", "backbones", "features", *STAGES, "evaluate", "quantize", "register")
 
 

@@ -1,130 +1,146 @@
 """The step ``evaluate``: the last stage on the full test set, every stage on the held-out slice, and the pictures.
 
-Everything goes through the pixels. The test set is asked once, of the finished model; nothing is chosen by it.
+Everything goes through the pixels. The test set is asked once in each preset, of the finished model; nothing is chosen
+by it.
 """
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
-from tinygptv.evaluation.stages import open_stage, processor_of, prompts_of
 from tinygptv.ground import runtime
 from tinygptv.ground.file_names import (
+    ANSWERS,
     ENVIRONMENT,
     EVALUATION,
     FULL_PRECISION,
     HISTORY,
     LOSS,
     PREDICTIONS,
+    PROGRESS,
+    SUBMISSIONS,
+    WORST,
     view_of,
 )
 from tinygptv.ground.files import read_json, write_json
-from tinygptv.ground.names import LAST_STAGE, STAGES
-from tinygptv.ground.progress import Progress
+from tinygptv.ground.folders import answers_folder
+from tinygptv.ground.names import LAST_STAGE, STAGES, START
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from tinygptv.evaluation.metrics import Benchmark
-    from tinygptv.evaluation.questions import Question
-    from tinygptv.model.inference import Generated, VisionLanguageModel
+    from tinygptv.evaluation.benchmarks.table import Ask
+    from tinygptv.evaluation.gallery import Gallery
+    from tinygptv.evaluation.questions import Questions
+    from tinygptv.evaluation.scores import Figures
+    from tinygptv.evaluation.subjects import Subject
     from tinygptv.steps.harness import StepContext
-
-PROGRESS, ANSWERS = "stages.png", "answers.png"
 
 
 def run(context: StepContext) -> None:
     """Evaluate all stages.
 
     Raises:
-        UserError: an input is missing or does not fit.
+        UserError: an input is missing or does not fit, or a data set has not the questions that it should.
     """
-    from tinygptv.data.summary import HELD_OUT, TEST
-    from tinygptv.evaluation import old_answering as answering
-    from tinygptv.evaluation import questions, report, scores
-    from tinygptv.evaluation.benchmarks.table import suites_of
+    from tinygptv.evaluation import coverage, scores
+    from tinygptv.evaluation.answer_store import AnswerStore
+    from tinygptv.evaluation.asking import Speed
+    from tinygptv.evaluation.baselines import read_baselines
+    from tinygptv.evaluation.benchmarks.table import asks_of
+    from tinygptv.evaluation.gallery import Gallery
+    from tinygptv.evaluation.measuring import judged
+    from tinygptv.evaluation.predictions import kept, submitted
+    from tinygptv.evaluation.questions import evenly_spaced, open_questions
 
     config, settings, shards = context.config, context.config.evaluate, context.input("shards", view_of("evaluate"))
     runtime.prepare(config.runtime, context.seed)
-    suites = suites_of(config.data)
-    held_out, test = (questions.open_split(shards, split, suites) for split in (HELD_OUT, TEST))
-    training, all_training = questions.read_baselines(shards, suites)
-    slice_ = questions.evenly_spaced_list(
-        questions.list_questions(held_out.records(), suites), settings.held_out_questions
-    )
-    asked = questions.list_questions(test.records(), suites)
-    for where, split, of_split, baselines in (
-        ("held-out slice", HELD_OUT, slice_, training),
-        ("test set", TEST, asked, all_training),
+    asks = asks_of(config)
+    test = open_questions(shards, "test", asks)
+    slice_ = evenly_spaced(open_questions(shards, "val", asks), settings.held_out_questions)
+    coverage.check_counts(shards, asks, test.counts())
+    on_slice, on_test = read_baselines(shards, asks, slice_, test)
+    for where, split, asked, baselines in (
+        ("held-out slice", "val", slice_, on_slice),
+        ("test set", "test", test, on_test),
     ):
-        others = questions.without_benchmark(shards, split, suites)
-        for text in questions.left_out(where, of_split, baselines, suites, others):
-            print(text)
-    backbones = context.input("backbones")
-    for stage in STAGES:
-        answering.check_room(
-            processor_of(config, stage, backbones),
-            [*slice_, *(asked if stage == LAST_STAGE else ())],
-            prompts_of(config, stage),
-            config.stage(stage).max_answer_tokens,
-            config.model.text.max_position_embeddings,
-            settings.max_new_tokens,
-        )
+        unnamed = coverage.not_named(shards, asks, split)
+        for line in coverage.left_out(where, asks, asked.counts(), baselines, unnamed):
+            print(line)
 
-    def ask(
-        model: VisionLanguageModel,
-        stage: str,
-        features: answering.ImageFeatures,
-        some: Sequence[Question],
-        on_answers: Callable[[int], None] | None = None,
-    ) -> list[Generated]:
-        prompts, longest = prompts_of(config, stage), config.stage(stage).max_answer_tokens
-        return answering.ask(model, features, some, prompts, settings, settings.batch_size, longest, on_answers)
+    gallery = Gallery(asks, test.counts(), settings.grid_images)
+    preset, *others = settings.presets
+    with (
+        AnswerStore.opened(answers_folder(context.root, context.profile.name), context.step, config.runtime) as store,
+        kept(context.out / PREDICTIONS) as keep,
+        submitted(context.out / SUBMISSIONS, asks) as submit,
+    ):
 
-    by_stage: dict[str, dict[str, Benchmark]] = {}
-    features: dict[int, answering.ImageFeatures] = {}
-    for stage in STAGES:
-        if not slice_ and not (asked and stage == LAST_STAGE):  # a model is not opened to be asked nothing
-            by_stage[stage] = {}
-            continue
-        model = open_stage(config, stage, backbones, context.input(stage))
-        size = config.stage(stage).image_size
-        if size not in features:
-            features[size] = answering.ImageFeatures(held_out, settings.batch_size)
-        said = ask(model, stage, features[size], slice_)
-        by_stage[stage] = scores.score(
-            slice_, [answer.text for answer in said], training, [answer.cut for answer in said]
-        )
-        context.run.metrics(scores.for_run(by_stage[stage], f"{stage}."))
-        if slice_:
-            print(f"{stage}, held-out slice: {scores.line(by_stage[stage])}")
-        if stage != LAST_STAGE:  # one model at a time, as `tinygptv plan` counts
-            del model
-            runtime.free_memory()
+        def on_the_slice(stage: str, model: Subject) -> dict[str, Figures]:
+            found = judged(model, slice_, on_slice, preset, store)["benchmarks"]
+            tell(context, f"{stage}, held-out slice", found, f"{stage}.")
+            return found
 
-    said = []
-    if asked:
-        started = time.monotonic()
-        with Progress("test set", len(asked), unit="question") as progress:
-            said = ask(model, LAST_STAGE, answering.ImageFeatures(test, settings.batch_size), asked, progress.update)
-        context.run.metrics({"questions_per_second": len(asked) / (time.monotonic() - started)})
-    answers = [answer.text for answer in said]
-    judged = scores.judged(asked, answers, [answer.cut for answer in said], all_training)
-    context.run.metrics(scores.for_run(judged["benchmarks"]))
-    if asked:
-        print(f"test set: {scores.line(judged['benchmarks'])}")
+        held_out = {stage: on_the_slice(stage, subject_of(context, stage)) for stage in (START, *STAGES[:-1])}
+        with subject_of(context, LAST_STAGE).kept_open() as last:
+            held_out[LAST_STAGE] = on_the_slice(LAST_STAGE, last)
+            speed, keeps = Speed(), (keep, submit, gallery)
+            report = judged(last, test, on_test, preset, store, keeps=keeps, shown="test set", speed=speed)
+            if speed.questions:
+                context.run.metrics({"questions_per_second": speed.questions / speed.seconds})
+            tell(context, "test set", report["benchmarks"])
+            beside = {}
+            for other in others:
+                beside[other] = judged(last, test, on_test, other, store, shown=other)["benchmarks"]
+                tell(context, f"test set, {other}", beside[other], f"{other}.")
 
-    write_json(context.out / PREDICTIONS, answering.predictions(asked, said))
-    write_json(context.report(EVALUATION), {**judged, "held_out": by_stage, "seed": context.seed})
-    write_json(context.report(FULL_PRECISION), scores.values(judged["benchmarks"]))
-    histories = {stage: read_json(context.input(stage) / HISTORY) for stage in STAGES}
-    report.loss_curves(histories, context.report(LOSS))
-    report.stage_progress(by_stage, context.report(PROGRESS))
-    if items := report.grid_items(asked, answers, test, settings.grid_images):
-        report.answer_grid(items, context.report(ANSWERS))
-    else:
-        report.empty_picture("no question in the test set", context.report(ANSWERS))
-    for name in (EVALUATION, LOSS, PROGRESS, ANSWERS):
+    whole = {**report, "presets": beside, "held_out": held_out, "seed": context.seed}
+    write_json(context.report(EVALUATION), whole)
+    write_json(context.report(FULL_PRECISION), scores.values(report["benchmarks"]))
+    draw(context, asks, held_out, gallery, test)
+    for name in (EVALUATION, LOSS, PROGRESS, ANSWERS, WORST):
         context.run.artifact(context.report(name))
     write_json(context.reports / ENVIRONMENT, runtime.environment() | {"threads": config.runtime.threads})
+
+
+def subject_of(context: StepContext, stage: str) -> Subject:
+    """The model of a stage, or that which stage 1 begins with."""
+    from tinygptv.evaluation.subjects import stage_subject, start_subject
+
+    backbones = context.input("backbones")
+    if stage == START:
+        return start_subject(context.config, context.seed, backbones)
+    return stage_subject(context.config, stage, backbones, context.input(stage))
+
+
+def tell(context: StepContext, where: str, found: Mapping[str, Figures], prefix: str = "") -> None:
+    """Benchmarks on the terminal and in the step's run."""
+    from tinygptv.evaluation import scores
+
+    context.run.metrics(scores.for_run(found, prefix))
+    if found:
+        print(f"{where}: {scores.line(found)}")
+
+
+def draw(
+    context: StepContext,
+    asks: Sequence[Ask],
+    held_out: Mapping[str, Mapping[str, Figures]],
+    gallery: Gallery,
+    test: Questions,
+) -> None:
+    """The pictures; DVC misses one that is not there."""
+    from tinygptv.evaluation import answer_pictures, report
+    from tinygptv.evaluation.benchmarks.table import labels
+
+    histories = {stage: read_json(context.input(stage) / HISTORY) for stage in STAGES}
+    report.loss_curves(histories, context.report(LOSS))
+    report.stage_progress(held_out, labels(asks), context.report(PROGRESS))
+    for items, name, nothing in (
+        (gallery.spread(test.image_file), ANSWERS, "no question in the test set"),
+        (gallery.worst(test.image_file), WORST, "no wrong answer in the test set"),
+    ):
+        if items:
+            answer_pictures.answer_grid(items, context.report(name))
+        else:
+            report.empty_picture(nothing, context.report(name))

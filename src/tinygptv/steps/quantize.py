@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tinygptv.evaluation.package import PackageJob, answer_all
+from tinygptv.evaluation.package import PackageJob, answer_all, answers_of
 from tinygptv.evaluation.stages import open_stage
 from tinygptv.ground import digests
 from tinygptv.ground.children import child, event
-from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import (
     EIGHT_BITS,
     MANIFEST,
@@ -19,6 +18,7 @@ from tinygptv.ground.file_names import (
     view_of,
 )
 from tinygptv.ground.files import read_json, sha256_file, sha256_tree, write_json, write_text
+from tinygptv.ground.folders import answers_folder
 from tinygptv.ground.names import LAST_STAGE, STAGES
 
 if TYPE_CHECKING:
@@ -33,36 +33,49 @@ def run(context: StepContext) -> None:
     Raises:
         UserError: an input is missing or does not fit.
     """
-    from tinygptv.evaluation import metrics, scores
-    from tinygptv.evaluation.benchmarks.table import suites_of
+    from tinygptv.evaluation import scores
+    from tinygptv.evaluation.baselines import read_baselines
+    from tinygptv.evaluation.benchmarks.table import asks_of
+    from tinygptv.evaluation.coverage import check_counts
     from tinygptv.evaluation.package_card import model_card, trained_on
-    from tinygptv.evaluation.questions import list_test_set, read_baselines
+    from tinygptv.evaluation.predictions import Agreement, agreed, kept
+    from tinygptv.evaluation.questions import open_questions
     from tinygptv.ground import runtime
     from tinygptv.model.stage_checkpoint import init_of
 
-    runtime.prepare(context.config.runtime, context.seed)
-    view = view_of("evaluate")
-    shards = context.input("shards", view)
+    config, view = context.config, view_of("evaluate")
+    runtime.prepare(config.runtime, context.seed)
+    shards, asks = context.input("shards", view), asks_of(config)
+    questions = open_questions(shards, "test", asks)
+    check_counts(shards, asks, questions.counts())
     package = context.out / PACKAGE_FOLDER
     package.mkdir()
-    answers_file, measured_file = context.out / PREDICTIONS, context.staging / "measured.json"
-    job = PackageJob(context.config, context.seed, shards, package, answers_file, measured_file, shown="8 bits")
+    job = PackageJob(
+        config=config,
+        seed=context.seed,
+        shards=shards,
+        package=package,
+        store=answers_folder(context.root, context.profile.name),
+        asker=context.step,
+        measured=context.staging / "measured.json",
+        shown="8 bits",
+    )
     complete = event()
     with child(answer_all, job, complete):  # which imports and reads while the package is made
         unquantized_bytes = make(context, package)
         complete.set()
-    predictions = read_json(answers_file)
-    suites = suites_of(context.config.data)
-    questions, answers = list_test_set(shards, suites), [prediction["answer"] for prediction in predictions]
-    former = scores.former_answers(questions, read_json(context.input("evaluate") / PREDICTIONS))
-    if former is None:
-        raise DataError("evaluate and quantize asked different questions; run `dvc repro evaluate`")
-    _, baselines = read_baselines(shards, suites)
-    judged = scores.judged(questions, answers, [prediction["cut"] for prediction in predictions], baselines)
+    _, baselines = read_baselines(shards, asks, questions[:0], questions)
+    judge = scores.Judge(asks, baselines, config.evaluate.presets[0])
+    agreement = Agreement(context.input("evaluate") / PREDICTIONS)
+    with kept(context.out / PREDICTIONS) as keep:
+        for question, response in answers_of(job):
+            for look in (judge.add, agreement, keep):
+                look(question, response)
+    judged, compared = judge.result(), agreement.result()
     package_bytes = (package / WEIGHTS).stat().st_size
     report: dict[str, Any] = {
         **judged,
-        "agreement": scores.compared(questions, answers, former),
+        "agreement": compared,
         "bytes": {"unquantized": unquantized_bytes, "quantized": package_bytes},
         "seed": context.seed,
     }
@@ -74,15 +87,15 @@ def run(context: StepContext) -> None:
         made_of[f"init ({init['from']})"] = init["sha256"]
         context.run.params({f"init.{key}": value for key, value in init.items()})
     with digests.sealed(package):
-        write_text(package / "README.md", model_card(context.profile.name, report, made_of, trained_on(context.config)))
+        write_text(package / "README.md", model_card(context.profile.name, report, made_of, trained_on(config)))
     context.run.metrics(scores.for_run(judged["benchmarks"]))
-    if answers:
-        context.run.metrics({"agreement": metrics.agreement(answers, former)})
-    context.run.metrics({"package_bytes": package_bytes, **read_json(measured_file)})
+    if len(questions):
+        context.run.metrics({"agreement": compared["value"]})
+    context.run.metrics({"package_bytes": package_bytes, **read_json(job.measured)})
     context.run.artifact(context.report(QUANTIZATION))
-    if answers:
+    if len(questions):
         print(f"8-bit, reloaded: {scores.line(judged['benchmarks'])}")
-    print(f"{scores.agreed(report['agreement'])} {unquantized_bytes:,} -> {package_bytes:,} bytes")
+    print(f"{agreed(compared)} {unquantized_bytes:,} -> {package_bytes:,} bytes")
 
 
 def make(context: StepContext, package: Path) -> int:

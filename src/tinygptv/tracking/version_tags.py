@@ -46,7 +46,8 @@ def tags_of(lineage: Lineage) -> dict[str, str]:
         "report": {"benchmarks": numbers, "agreement": lineage.quantized.get("agreement")},
     }
     tags = {"profile": lineage.profile, "git.sha": lineage.git_sha, RECORD: canonical(record)}
-    tags |= {f"metric.{name}": str(entry["value"]) for name, entry in numbers.items()}
+    known = {name: entry["value"] for name, entry in numbers.items() if entry["value"] is not None}
+    tags |= {f"metric.{name}": str(value) for name, value in known.items()}
     return tags | ({"dvc.md5": lineage.digests[PACKAGE_STEP]} if PACKAGE_STEP in lineage.digests else {})
 
 

@@ -1,54 +1,49 @@
 """easy-VQA's benchmark on the real package: the known baselines, and questions told apart."""
 
-from dataclasses import replace
-
 import easy_vqa
 import pytest
 
-from tinygptv.data.records import ImageInfo, ImageRecord, Record, Turn
-from tinygptv.evaluation.baselines import Baselines, TrainingAnswers
-from tinygptv.evaluation.benchmarks.easy_vqa import SUITE, question_type
-from tinygptv.evaluation.questions import list_questions
-from tinygptv.evaluation.scores import score, score_by_type
+from tests.evaluation.asked import ASKS, question, said
+from tinygptv.evaluation.baselines import choose
+from tinygptv.evaluation.benchmarks.easy_vqa import question_type
+from tinygptv.evaluation.scores import Judge
 
 
-def as_samples(questions):
-    """The package's question lists as samples, one record a question; every image gets one box and caption."""
-    images: dict[int, list[Record]] = {}
-    for number, (text, answer, image) in enumerate(zip(*questions, strict=True)):
-        records = images.setdefault(
-            image,
-            [
-                Record(f"{image}-r", "refer", (Turn("red circle", "{<10><10><50><50>}"),), ((10, 10, 50, 50),)),
-                Record(f"{image}-c", "caption", (Turn("", "a red circle"),)),
-            ],
-        )
-        records.append(Record(f"{image}-{number}", "vqa", (Turn(text, answer),)))
-    info = ImageInfo("x.png", 64, 64, "0" * 64)
-    return [
-        ImageRecord(str(key), info, "easy-vqa", "MIT", tuple(replace(record, dataset="pictures") for record in records))
-        for key, records in images.items()
-    ]
+def listed(questions):
+    """The package's question lists; every image gets one box and caption."""
+    found, seen = [], set()
+    for text, answer, image in zip(*questions, strict=True):
+        number = int(image) % 256
+        if image not in seen:
+            seen.add(image)
+            found.append(question("refer", "red circle", "{<10><10><50><50>}", image=number))
+            found.append(question("caption", "", "a red circle", image=number))
+        found.append(question("vqa", text, answer, image=number))
+    return found
 
 
 @pytest.fixture(scope="module")
 def questions():
-    return list_questions(as_samples(easy_vqa.get_test_questions()), {"pictures": SUITE})
+    return listed(easy_vqa.get_test_questions())
 
 
 @pytest.fixture(scope="module")
-def baselines() -> Baselines:
-    answers = TrainingAnswers()
-    answers.add(record for sample in as_samples(easy_vqa.get_train_questions()) for record in sample.records)
-    return answers.baselines()
+def baselines(questions):
+    return choose(ASKS, [], questions, listed(easy_vqa.get_train_questions()), [])[1]
+
+
+def judged(questions, baselines, answer=lambda question: question.truth):
+    judge = Judge(ASKS, baselines, "as_trained")
+    for asked in questions:
+        judge.add(asked, said(answer(asked)))
+    return judge.result()
 
 
 def test_the_baselines_of_the_package_are_the_known_ones(questions, baselines):
-    right = [question.truth for question in questions]
-    entries = score(questions, right, baselines)
+    entries = judged(questions, baselines)["benchmarks"]
     assert set(entries) == {"easy_vqa", "easy_vqa_refer", "easy_vqa_caption"}
     entry = entries["easy_vqa"]
-    assert baselines.majority == "yes"
+    assert baselines["easy_vqa"].constant == "yes"
     assert (entry["n"], entry["value"]) == (9673, 1.0)
     assert round(entry["majority"], 4) == 0.3733
     assert round(entry["blind"], 4) == 0.6700
@@ -58,10 +53,9 @@ def test_the_baselines_of_the_package_are_the_known_ones(questions, baselines):
 
 
 def test_types_divide_the_questions(questions, baselines):
-    vqa = [question for question in questions if question.task == "vqa"]
-    answers = [question.truth if question.type == "what-shape" else "maybe" for question in vqa]
-    by_type = score_by_type(vqa, answers, baselines)
-    assert set(by_type) == {"what-shape", "what-colour", "yes/no-shape", "yes/no-colour"}
+    vqa = [asked for asked in questions if asked.task == "vqa"]
+    by_type = judged(vqa, baselines, lambda asked: asked.truth if asked.type == "what-shape" else "maybe")["by_type"]
+    assert list(by_type) == ["what-shape", "what-colour", "yes/no-shape", "yes/no-colour"]
     assert {kind: entry["n"] for kind, entry in by_type.items()} == {
         "what-shape": 1257,
         "what-colour": 1280,

@@ -1,0 +1,72 @@
+"""Models that can be asked: a stage's, that which stage 1 begins with, a package in 16 or 8 bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinygptv.evaluation.asking import kept_open
+from tinygptv.evaluation.package import package_identity
+from tinygptv.evaluation.presets import package_asking, stage_asking
+from tinygptv.evaluation.stages import open_stage, open_start, stage_identity, start_identity
+from tinygptv.ground.names import STAGES
+
+if TYPE_CHECKING:
+    from tinygptv.config import Config, Preset
+    from tinygptv.evaluation.presets import Asking
+    from tinygptv.model.inference import VisionLanguageModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A model, closed."""
+
+    identity: str
+    """Digest of all that makes it."""
+    open: Callable[[], VisionLanguageModel]
+    how: Callable[[Preset], Asking]
+    """How it is asked in a preset."""
+
+    @contextmanager
+    def kept_open(self) -> Iterator[Subject]:
+        """The same for a block that asks several times: it is opened once, when it is needed."""
+        with kept_open(self.open) as once:
+            yield replace(self, open=once)
+
+
+def stage_subject(config: Config, stage: str, backbones: Path, checkpoint: Path) -> Subject:
+    """The model as a stage left it; arguments and errors as of ``stage_identity``."""
+    return Subject(
+        identity=stage_identity(config, stage, backbones, checkpoint),
+        open=lambda: open_stage(config, stage, backbones, checkpoint),
+        how=lambda preset: stage_asking(config, stage, preset),
+    )
+
+
+def start_subject(config: Config, seed: int, backbones: Path) -> Subject:
+    """The model that stage 1 begins with, asked as stage 1 is; arguments and errors as of ``start_identity``."""
+    return Subject(
+        identity=start_identity(config, seed, backbones),
+        open=lambda: open_start(config, seed, backbones),
+        how=lambda preset: stage_asking(config, STAGES[0], preset),
+    )
+
+
+def folder_subject(config: Config, folder: Path) -> Subject:
+    """A package in 16 or 8 bits, or what `tinygptv import-checkpoint` made of the authors' files.
+
+    Raises:
+        UserError: it is none, or is damaged.
+    """
+    from tinygptv.model.inference import VisionLanguageModel
+    from tinygptv.model.package import check_files
+
+    check_files(folder)
+    return Subject(
+        identity=package_identity(folder),
+        open=lambda: VisionLanguageModel.from_folder(folder, config.runtime.device),
+        how=lambda preset: package_asking(config, preset),
+    )
