@@ -235,3 +235,17 @@ def test_pope_reads_the_first_sentence(score):
     answers = "\n".join(json.dumps({"question_id": n, "answer": text}) for n, text in enumerate(said))
     found = score("pope", {"coco_pope_adversarial.jsonl": lines}, answers)["official"]
     assert found == {"accuracy": 0.5, "precision": 0.5, "recall": 0.5, "f1": 0.5, "yes_ratio": 0.5}
+
+
+def test_captions_that_are_the_true_ones_reach_all(score):
+    true = {1: "a red circle lies on the green table", 2: "two dogs run over a wide field"}
+    coco = {
+        "images": [{"id": n, "file_name": f"COCO_val2014_{n:012d}.jpg"} for n in true],
+        "annotations": [{"id": n, "image_id": n, "caption": f"{text.capitalize()}."} for n, text in true.items()],
+    }
+    files = {"captions_val2014.json": coco}
+    found = score("captions", files, [{"image_id": n, "caption": text} for n, text in true.items()])
+    assert found["official"] == {"cider": pytest.approx(10.0), "bleu_4": pytest.approx(1.0, abs=1e-8)}
+    assert (found["n"], found["expected_n"], found["authors"]) == (2, None, None)
+    crossed = score("captions", files, [{"image_id": n, "caption": true[3 - n]} for n in true])["official"]
+    assert crossed["cider"] < 0.5 and crossed["bleu_4"] < 1e-3
