@@ -73,6 +73,13 @@ class _Seen:
         kept = DynamicCache([(keys_BHTC[rows], values_BHTC[rows]) for keys_BHTC, values_BHTC, *_ in self.cache])
         return _Seen(cache=kept, mask_BT=self.mask_BT[rows], hidden_BSD=self.hidden_BSD[rows])
 
+    def keep(self, rows: Sequence[int]) -> None:
+        """Only these rows, without a second cache beside the first."""
+        import torch
+
+        self.cache.batch_select_indices(torch.tensor(rows, device=self.mask_BT.device))
+        self.mask_BT, self.hidden_BSD = self.mask_BT[rows], self.hidden_BSD[rows]
+
 
 class Answerer:
     """A model before a block of prompts.
@@ -210,7 +217,8 @@ class Answerer:
             if not open_ or number == self._limit - 1:
                 break
             if len(open_) < len(going):
-                seen, tokens_B, going = seen.rows(open_), tokens_B[open_], [going[place] for place in open_]
+                seen.keep(open_)
+                tokens_B, going = tokens_B[open_], [going[place] for place in open_]
             seen = self._read(list(self._model.get_input_embeddings()(tokens_B[:, None])), seen)
         return list(zip(ids, cut, logprobs, strict=True))
 
