@@ -17,14 +17,17 @@ import numpy as np
 from tinygptv.config.benchmarks import BENCHMARKS
 from tinygptv.config.formats import FORMATS
 from tinygptv.data.entries import named_part
-from tinygptv.evaluation.benchmarks.seam import Benchmark, Metric, Numbers, Prediction, Truth, mean
+from tinygptv.evaluation.benchmarks.seam import Benchmark, Metric, Numbers, Prediction, mean
 from tinygptv.evaluation.benchmarks.table import benchmark_of
+from tinygptv.evaluation.kept import Kept
 from tinygptv.evaluation.prediction_files import read_predictions
-from tinygptv.evaluation.statistics import by_kind, counted, interval, number
+from tinygptv.evaluation.statistics import counted, interval, number
 from tinygptv.ground.errors import DataError, UserError, brief, meant
 from tinygptv.ground.tables import some
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from tinygptv.data.annotations import Annotation
 
 OWN = "questions"
@@ -89,8 +92,7 @@ def score_files(
     given = read_predictions(predictions, benchmark.read_prediction)
     count, asked = len(given), _Asked(benchmark)
     questions = _questions(import_module(FORMATS[benchmark.form or OWN]).annotations(files, part), asked.left_out)
-    whole = any(metric.whole for metric in asked.metrics)
-    while block := list(questions if whole else islice(questions, BLOCK)):
+    while block := list(islice(questions, BLOCK)):
         asked.add(block, given)
     expected, told = benchmark.parts.get(part), some([str(file) for file in files])
     if not asked.n:
@@ -124,50 +126,44 @@ class _Asked:
 
     def __init__(self, benchmark: Benchmark) -> None:
         self.metrics = (*benchmark.official, *benchmark.authors)
-        self.n = 0
         self.missing: list[str] = []
         self.left_out: dict[str, str] = {}
+        self._kept = Kept(self.metrics)
         self._images: dict[str, int] = {}
         self._image_Q: list[int] = []
         self._is_missing_Q: list[bool] = []
-        self._blocks: dict[Callable[..., Numbers], list[Numbers]] = {metric.columns: [] for metric in self.metrics}
-        self._kinds: dict[Callable[[Truth], str], list[str]] = {m.by: [] for m in self.metrics if m.by is not None}
+
+    @property
+    def n(self) -> int:
+        return len(self._image_Q)
 
     def add(self, block: Sequence[Annotation], given: dict[str, Prediction]) -> None:
         """Count these questions; their predictions are taken out of ``given``."""
-        self.n += len(block)
-        predictions, truths = [], [annotation.truth for annotation in block]
+        predictions = []
         for annotation in block:
             found = given.pop(annotation.id, None)
             self._is_missing_Q.append(found is None)
-            self._image_Q.append(
-                self._images.setdefault(next(iter(annotation.images), annotation.id), len(self._images))
-            )
+            self._image_Q.append(self._images.setdefault(annotation.images[0], len(self._images)))
             if found is None:
                 self.missing.append(annotation.id)
             predictions.append(found or Prediction())
-        for columns, blocks in self._blocks.items():
-            blocks.append(columns(truths, predictions))
-        for kind_of, kinds in self._kinds.items():
-            kinds.extend(map(kind_of, truths))
-
-    def columns(self, metric: Metric) -> Numbers:
-        """What a metric keeps of each question; of one without a prediction that it is wrong."""
-        columns_QC = np.concatenate(self._blocks[metric.columns])
-        if metric.value is mean and self.missing:
-            columns_QC[np.asarray(self._is_missing_Q) & counted(columns_QC), 0] = 0.0
-        return columns_QC
+        self._kept.add([annotation.truth for annotation in block], predictions)
 
     def told(self, metric: Metric, of: Callable[[Metric, Numbers, Sequence[int]], T]) -> T | dict[str, T]:
-        """The same of all questions or, where the metric is told of kinds, of each kind alone."""
-        columns_QC = self.columns(metric)
-        if metric.by is None:
-            return of(metric, columns_QC, self._image_Q)
-        image_Q = np.asarray(self._image_Q)
-        return {
-            kind: of(metric, columns_QC[places], image_Q[places].tolist())
-            for kind, places in by_kind(self._kinds[metric.by]).items()
-        }
+        """What is told of a metric, its columns and the images; what was not answered is wrong."""
+        image_Q, is_missing_Q = np.asarray(self._image_Q), np.asarray(self._is_missing_Q)
+
+        def told(columns_QC: Numbers, places: NDArray[np.int64]) -> T:
+            if metric.value is mean and is_missing_Q[places].any():
+                columns_QC = columns_QC.copy()
+                columns_QC[is_missing_Q[places] & counted(columns_QC), 0] = 0.0
+            return of(metric, columns_QC, image_Q[places].tolist())
+
+        return self._kept.told(metric, told)
+
+    def uncounted(self, metric: Metric) -> int:
+        """How many questions a metric does not count."""
+        return self.n - int(counted(self._kept.columns(metric)).sum())
 
 
 def _part(name: str, benchmark: Benchmark, split: str | None, files: Sequence[Path]) -> str:
@@ -243,7 +239,7 @@ def _on_metrics(benchmark: Benchmark, asked: _Asked, ends: Mapping[str, Any]) ->
                 yield f"{of_kind} is undefined: {metric.undefined or 'no question counts'}"
             elif metric in benchmark.official and _kinds(ends[metric.name])[kind] is None:
                 yield f"{of_kind} has no interval: it is undefined in too many resamples"
-        out = asked.n - int(counted(asked.columns(metric)).sum())
+        out = asked.uncounted(metric)
         if metric.by is None and 0 < out < asked.n:
             yield f"{name}: {out:,} of {asked.n:,} questions do not count"
 

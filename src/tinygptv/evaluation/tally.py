@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygptv.evaluation.kept import Kept
 from tinygptv.evaluation.statistics import by_kind, counted, interval, number
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ class Tally:
         """Nothing was answered yet; without baselines an entry has none."""
         self.ask, self._baselines = ask, baselines
         benchmark = ask.benchmark
-        self._official = [_Kept(metric) for metric in benchmark.official]
-        self._authors = [_Kept(metric) for metric in benchmark.authors]
-        self._constant, self._blind = _Kept(benchmark.official[0]), _Kept(benchmark.official[0])
+        self._first = benchmark.official[0]
+        self._kept = Kept((*benchmark.official, *benchmark.authors))
+        self._constant, self._blind = Kept([self._first]), Kept([self._first])
         self._waiting: list[tuple[Question, Response]] = []
         self._images = array("q")
         self._types: list[str] = []
@@ -73,23 +74,22 @@ class Tally:
     def columns(self) -> Columns:
         """What the metric that decides keeps so far."""
         self._judge()
-        first = self._official[0]
-        return Columns(first.metric, first.columns(), self._images)
+        return Columns(self._first, self._kept.columns(self._first), self._images)
 
     def entry(self, preset: str) -> dict[str, Any]:
         """What a report has under the benchmark's name; every number has six decimals, null where it is undefined."""
         self._judge()
         benchmark = self.ask.benchmark
-        chances = np.asarray(self._chances)[counted(self._official[0].columns())] if self._chances else np.zeros(0)
+        chances = np.asarray(self._chances)[counted(self._kept.columns(self._first))] if self._chances else np.zeros(0)
         return {
             **self._figures(np.arange(len(self))),
             "cut": self._cut,
             "variant": benchmark.official[0].variant,
-            "official": {kept.metric.name: kept.told() for kept in self._official},
-            "authors": {kept.metric.name: kept.told() for kept in self._authors} or None,
+            "official": {metric.name: self._told(metric) for metric in benchmark.official},
+            "authors": {metric.name: self._told(metric) for metric in benchmark.authors} or None,
             "chance": rounded(float(chances.mean())) if len(chances) else None,
             "expected": self.ask.expected,
-            "excluded": len(self) - int(counted(self._official[0].columns()).sum()),
+            "excluded": len(self) - int(counted(self._kept.columns(self._first)).sum()),
             "preset": preset,
             "baselines_of": self._baselines.chosen_on if self._baselines else None,
         }
@@ -104,20 +104,23 @@ class Tally:
 
     def _figures(self, places: NDArray[np.int64]) -> dict[str, Any]:
         """The numbers of the metric that decides, of some questions."""
-        first = self._official[0]
-        columns_QC = first.columns()[places]
-        ends = interval(first.metric, columns_QC, [self._images[place] for place in places])
-        constant = number(first.metric, self._constant.columns()[places]) if self._baselines else None
-        blind = number(first.metric, self._blind.columns()[places]) if self._asks_words else None
+        columns_QC = self._kept.columns(self._first)[places]
+        ends = interval(self._first, columns_QC, [self._images[place] for place in places])
+        constant = number(self._first, self._constant.columns(self._first)[places]) if self._baselines else None
+        blind = number(self._first, self._blind.columns(self._first)[places]) if self._asks_words else None
         return {
-            "metric": first.metric.name,
-            "value": rounded(number(first.metric, columns_QC)),
+            "metric": self._first.name,
+            "value": rounded(number(self._first, columns_QC)),
             "n": int(counted(columns_QC).sum()),
             "ci95": None if ends is None else [round(end, 6) for end in ends],
             "majority": rounded(constant) if self._asks_words else None,
             "blind": rounded(blind),
             "trivial": None if self._asks_words else rounded(constant),
         }
+
+    def _told(self, metric: Metric) -> Any:
+        """The number, or with kinds the number of each."""
+        return self._kept.told(metric, lambda columns_QC, _: rounded(number(metric, columns_QC)))
 
     @property
     def _asks_words(self) -> bool:
@@ -132,8 +135,7 @@ class Tally:
         benchmark = self.ask.benchmark
         truths = [question.annotation for question, _ in waiting]
         predictions = [benchmark.predict(question.annotation, response) for question, response in waiting]
-        for kept in (*self._official, *self._authors):
-            kept.add(truths, predictions)
+        self._kept.add(truths, predictions)
         if self._baselines is None:
             return
         self._constant.add(truths, [guessed(benchmark, t, self._baselines.constant) for t in truths])
@@ -165,38 +167,3 @@ def credit(benchmark: Benchmark, truth: Truth, response: Response) -> float | No
 def rounded(value: float | None) -> float | None:
     """A number as the reports have it."""
     return None if value is None else round(value, 6)
-
-
-class _Kept:
-    """The columns of one metric, from predictions that come in blocks."""
-
-    def __init__(self, metric: Metric) -> None:
-        self.metric = metric
-        self._parts: list[Numbers] = []
-        self._kinds: list[str] = []
-        self._truths: list[Truth] = []
-        self._predictions: list[Prediction] = []
-
-    def add(self, truths: Sequence[Truth], predictions: Sequence[Prediction]) -> None:
-        if self.metric.by is not None:
-            self._kinds += map(self.metric.by, truths)
-        if self.metric.whole:
-            self._truths += truths
-            self._predictions += predictions
-            self._parts = []
-        else:
-            self._parts.append(self.metric.columns(truths, predictions))
-
-    def columns(self) -> Numbers:
-        if self.metric.whole and self._truths and not self._parts:
-            self._parts = [self.metric.columns(self._truths, self._predictions)]
-        if len(self._parts) > 1:
-            self._parts = [np.concatenate(self._parts)]
-        return self._parts[0] if self._parts else np.zeros((0, 1))
-
-    def told(self) -> Any:
-        """The number, or with kinds the number of each."""
-        columns_QC = self.columns()
-        if self.metric.by is None:
-            return rounded(number(self.metric, columns_QC))
-        return {kind: rounded(number(self.metric, columns_QC[at])) for kind, at in by_kind(self._kinds).items()}
