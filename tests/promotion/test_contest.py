@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tinygptv.data.record_rules import parse_sample
-from tinygptv.data.shards import read_samples, write_shards
-from tinygptv.data.summary import tars
-from tinygptv.evaluation.package import PackageJob, answer_all
+from tests.promotion.worlds import said
+from tinygptv.config.profiles import Profile
+from tinygptv.evaluation.predictions import prediction
+from tinygptv.evaluation.statistics import number
 from tinygptv.ground.errors import DataError, UserError
-from tinygptv.ground.files import read_json, write_json
+from tinygptv.ground.files import write_json
 from tinygptv.promotion import contest
-from tinygptv.promotion.contest import Answers, Exam
+from tinygptv.promotion.contest import Answers, Exam, exam_of
 
 
 @pytest.fixture(scope="module")
@@ -29,52 +30,59 @@ def package(make_model, processor, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def exam(smoke, small_shards) -> Exam:
+def exam(smoke, small_shards, tmp_path) -> Exam:
     one = smoke.runtime.model_copy(update={"threads": 1, "deterministic": False})
-    return Exam(smoke.model_copy(update={"runtime": one}), 7, small_shards)
+    profile = Profile("smoke", 7, smoke.model_copy(update={"runtime": one}))
+    return exam_of(tmp_path / "checkout", profile, small_shards)
 
 
 @pytest.mark.pipeline
-def test_in_a_process_of_its_own(exam, package, tmp_path, capfd):
-    answer_all(
-        PackageJob(exam.config, exam.seed, exam.shards, package, tmp_path / "answers.json", tmp_path / "measured.json")
-    )
-    found = contest.examine(exam, package)
-    assert list(found.texts) == [entry["answer"] for entry in read_json(tmp_path / "answers.json")]
-    assert list(found.ids) == contest.asked(contest.questions_of(exam)).ids and len(set(found.ids)) == len(found.ids)
-    assert 0 < found.latency_seconds < 60
+def test_a_package_is_asked_once_and_by_whoever_asks_first(exam, package, tmp_path, capfd):
+    first = contest.examine(exam, package)
+    texts = [(question.record, response.text) for question, response in first.given]
+    assert len(texts) == len(exam.questions) and first.questions == exam.questions.digest
+    assert 0 < first.latency_seconds < 60
+    answers = exam.root / ".state" / "smoke" / "answers"
+    written = {path: path.stat().st_mtime_ns for path in answers.glob("*/*.json") if path.parent.name != "askers"}
+    assert written
+    again = contest.examine(replace(exam, asker="champion"), package)
+    assert [(question.record, response.text) for question, response in again.given] == texts
+    assert {path: path.stat().st_mtime_ns for path in written} == written, "somebody has asked again"
+    assert again.latency_seconds > 0  # which is of this machine as it is now
     with pytest.raises(UserError, match="answer_all ended with code 2"):
         contest.examine(exam, tmp_path)
-    assert "is no complete model: config.json is missing" in capfd.readouterr().err
+    assert os.fspath(tmp_path) in capfd.readouterr().err
 
 
 def test_right_and_wrong(exam, tmp_path):
-    questions = contest.questions_of(exam)
-    (tmp_path / "file").write_bytes(b"12345")
-    truth = [q.truth for q in questions]
-    answers = Answers(tuple(contest.asked(questions).ids), ("wrong", *truth[1:]), 0.5)
-    former = [{"record": q.record, "question": q.content, "answer": q.truth} for q in questions]
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "file").write_bytes(b"12345")
+    given = [(question, said(question, place > 0)) for place, question in enumerate(exam.questions)]
+    answers = Answers(exam.questions.digest, given, 0.5)
+    former = [prediction(question, said(question, right=True)) for question in exam.questions]
     write_json(tmp_path / "predictions.json", former)
-    size = 5 + (tmp_path / "predictions.json").stat().st_size
-    found = contest.judge(questions, answers, tmp_path, tmp_path / "predictions.json")
-    assert (found.right[0], sum(found.right), found.package_bytes) == (False, len(truth) - 1, size)
-    assert found.agreement == pytest.approx(1 - 1 / len(truth))
-    assert contest.judge(questions, answers, tmp_path, None).agreement is None
+    found = contest.judge(exam, answers, package, tmp_path / "predictions.json")
+    wrong, *others = (number(columns.metric, columns.columns_QC) for columns in found.columns.values())
+    count = exam.questions.counts()["easy_vqa"]
+    assert (wrong, others) == (pytest.approx(1 - 1 / count), [1.0, 1.0])
+    assert (found.answered, found.digest, found.package_bytes) == (len(given), exam.questions.digest, 5)
+    assert found.agreement == pytest.approx(1 - 1 / len(given), abs=1e-6)
+    assert contest.judge(exam, answers, package, None).agreement is None
     write_json(tmp_path / "predictions.json", former[:-1])
     with pytest.raises(DataError, match="answers other questions than the test set has"):
-        contest.judge(questions, answers, tmp_path, tmp_path / "predictions.json")
+        contest.judge(exam, answers, package, tmp_path / "predictions.json")
 
 
-def test_a_test_set_without_questions_is_refused(exam, tmp_path):
-    write_shards(tmp_path, "test", [], images_per_shard=16)
-    with pytest.raises(DataError, match=r"has no test-\*\.tar"):
-        contest.questions_of(replace(exam, shards=tmp_path))
-    samples = []
-    for sample in read_samples(tars(exam.shards, "test-*.tar")):
-        records = tuple(record for record in sample.record.records if record.task == "identify")
-        if records:
-            record = replace(sample.record, records=records)
-            samples.append(parse_sample(record.key, record.to_json(), sample.image_bytes))
-    write_shards(tmp_path, "test", samples, images_per_shard=16)
-    with pytest.raises(DataError, match="has no question of the tasks vqa, refer, caption"):
-        contest.questions_of(replace(exam, shards=tmp_path))
+def test_answers_to_a_part_are_counted_and_compared_with_nothing(exam, tmp_path):
+    given = [(question, said(question, right=True)) for question in exam.questions]
+    write_json(tmp_path / "predictions.json", [prediction(*pair) for pair in given])
+    answers = Answers(exam.questions.digest, given[:-1], 0.5)
+    found = contest.judge(exam, answers, tmp_path, tmp_path / "predictions.json")
+    assert (found.answered, found.agreement) == (len(given) - 1, None)
+
+
+def test_a_test_set_without_questions_is_refused(exam, smoke, tmp_path):
+    config = smoke.model_copy(update={"evaluate": smoke.evaluate.model_copy(update={"benchmarks": ()})})
+    with pytest.raises(DataError, match=r"no test question of a benchmark; `evaluate.benchmarks` names none; run"):
+        exam_of(exam.root, Profile("smoke", 7, config), exam.shards)

@@ -1,24 +1,16 @@
 """The gate's table: every way in, every way to be refused."""
 
 import math
-from dataclasses import replace
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from tinygptv.config import Gate
-from tinygptv.promotion.decide import (
-    Asked,
-    Credentials,
-    Decision,
-    Measured,
-    Registered,
-    not_measured,
-    on_contest,
-    on_credentials,
-    on_report,
-    registered_numbers,
-)
+from tinygptv.evaluation.benchmarks.exact_match import EXACT_MATCH
+from tinygptv.evaluation.tally import Columns
+from tinygptv.promotion.decide import Asked, Decision, Measured, not_measured, on_contest, on_report
+from tinygptv.promotion.registered import Registered, registered_numbers
 
 GATE = Gate(
     min_value={"easy_vqa": 0.9},
@@ -30,18 +22,19 @@ GATE = Gate(
     max_latency_seconds=0.5,
 )
 N = 200
-IDS = [str(place) for place in range(N)]
 AS, NAN = "easy_vqa as registered: the version carries ", ", which is not a number"
-ASKED = Asked(IDS, ["easy_vqa"] * N, IDS)
+ASKED = Asked(count=N, digest="all")
 
 
 def measured(right=194, **others):
-    values = {"ids": IDS, "right": [place < right for place in range(N)], "package_bytes": 1000, "latency_seconds": 0.5}
+    right = [place < right for place in range(N)] if isinstance(right, int) else right
+    columns = {"easy_vqa": Columns(EXACT_MATCH, np.asarray(right, float)[:, None], range(N))}
+    values = {"answered": N, "digest": "all", "columns": columns, "package_bytes": 1000, "latency_seconds": 0.5}
     return Measured(**{**values, "agreement": 0.99, **others})
 
 
-def registered(value=0.97, n=N):
-    return Registered({"easy_vqa": value}, {"easy_vqa": n})
+def registered(value=0.97, n=N, **start):
+    return Registered({"easy_vqa": value}, {"easy_vqa": n}, start)
 
 
 def decide(challenger, champion=None, told=None, former=None, gate=GATE, asked=ASKED):
@@ -84,8 +77,8 @@ def test_passes(challenger, champion, told, former):
         (measured(package_bytes=1001), None, None, None, "bytes: 1,001 bytes are more than 1,000"),
         (measured(latency_seconds=0.51), None, None, None, "latency: 0.510 seconds a question are more than 0.500"),
         (measured(latency_seconds=math.nan), None, None, None, "latency: value nan is not a time"),
-        (measured(ids=IDS[:-1]), None, None, None, "questions: the challenger answered 199 of 200 questions"),
-        (measured(), measured(ids=IDS[::-1]), None, None, "questions: the champion answered other questions"),
+        (measured(answered=N - 1), None, None, None, "questions: the challenger answered 199 of 200 questions"),
+        (measured(), measured(digest="others"), None, None, "questions: the champion answered other questions"),
         (measured(), measured(), None, registered(n=N + 1), "easy_vqa samples: 200 samples, the champion had 201"),
         (
             measured(),
@@ -114,44 +107,22 @@ def test_refuses_what_may_be_worse_than_the_margin():
 
 def test_a_better_value_on_few_questions_is_not_enough():
     """One more right answer of 200, but twenty given and nineteen taken: that is noise."""
-    challenger = measured(right=0)
-    challenger = replace(challenger, right=[place >= 19 for place in range(N)])
-    champion = replace(challenger, right=[not 60 <= place < 80 for place in range(N)])
+    challenger = measured([place >= 19 for place in range(N)])
+    champion = measured([not 60 <= place < 80 for place in range(N)])
     decision = decide(challenger, champion, registered(0.905))
     assert [reason.partition(":")[0] for reason in decision.reasons] == ["easy_vqa against champion"]
 
 
 def test_a_benchmark_that_nobody_asked():
-    asked = Asked(IDS, ["other"] * N, IDS)
-    assert "easy_vqa: no question of this benchmark was asked" in decide(measured(), asked=asked).reasons
-    nothing = Asked([], [], [])
-    assert decide(replace(measured(), ids=[], right=[]), asked=nothing).reasons == ("questions: there is no question",)
+    assert "easy_vqa: no question of this benchmark was asked" in decide(measured(columns={})).reasons
+    nothing = decide(measured(answered=0, columns={}), asked=Asked(count=0, digest="all"))
+    assert nothing.reasons == ("questions: there is no question",)
 
 
 def test_latency_is_shown_where_it_is_not_judged():
     decision = decide(measured(latency_seconds=60), gate=GATE.model_copy(update={"max_latency_seconds": None}))
     assert decision.passed
     assert decision.rows[-1].note == "not judged"
-
-
-@pytest.mark.parametrize(
-    ("found", "reason"),
-    [
-        (Credentials(broken=[("stage2", "no run")]), "lineage: broken at stage2; stage2: no run"),
-        (Credentials(package=["its sha256 is a, registered was b"]), "package: its sha256 is a, registered was b"),
-        (Credentials(seen=3), "test split: 3 images were trained with"),
-        (
-            Credentials(rolled_back="2026"),
-            "rollback: rolled back at 2026; `tinygptv promote VERSION` promotes it all the same",
-        ),
-    ],
-)
-def test_papers(found, reason):
-    assert Decision(on_credentials(found)).reasons == (reason,)
-
-
-def test_papers_in_order():
-    assert Decision(on_credentials(Credentials())).passed
 
 
 @pytest.mark.parametrize(
@@ -176,6 +147,17 @@ def test_a_report_without_a_champion(content, reason):
 def test_a_good_report_passes():
     assert Decision(on_report(report(agreement={"value": 0.99, "n": 5}), 1000, GATE)).passed
     assert Decision(on_report(report(), 1001, GATE)).reasons == ("bytes: 1,001 bytes are more than 1,000",)
+
+
+def test_champion_and_start_stand_beside_the_value_and_are_not_judged():
+    told = registered(easy_vqa=0.03)
+    reached, *others = decide(measured(), measured(193), told).rows[1:]
+    assert (reached.value, reached.champion, reached.start, reached.ok) == (0.97, 0.965, 0.03, True)
+    assert {(row.champion, row.start) for row in others} == {(None, None)}
+    alone = decide(measured(), None, registered(easy_vqa="0.03"))
+    assert (alone.rows[1].champion, alone.rows[1].start) == (None, None)
+    (reached, *_) = on_report(report(), 1000, GATE, {"easy_vqa": 0.03})
+    assert (reached.value, reached.start) == (0.97, 0.03)
 
 
 def test_nothing_checked_is_nothing_passed():

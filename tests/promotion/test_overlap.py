@@ -1,4 +1,4 @@
-"""Test images among the training images, in tars alone and in the columns of indexes."""
+"""Test questions and images among those to train with, in tars alone and in the columns of indexes."""
 
 from __future__ import annotations
 
@@ -7,33 +7,57 @@ from dataclasses import replace
 
 import pytest
 
+from tinygptv.config import DataSet
+from tinygptv.config.profiles import Profile
 from tinygptv.data.index_writer import IndexPart, write_index
+from tinygptv.data.records import Turn
 from tinygptv.data.shards import read_samples, write_block, write_shards
 from tinygptv.data.summary import INDEXES, SPLITS, read_summary, sets, tars
 from tinygptv.data.views import write_views
+from tinygptv.evaluation.benchmarks import table
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import SUMMARY
 from tinygptv.ground.files import sha256_file, write_json
-from tinygptv.promotion.contest import Exam
-from tinygptv.promotion.overlap import seen_images
+from tinygptv.promotion.contest import exam_of
+from tinygptv.promotion.overlap import shared_with_training
+from tinygptv.promotion.papers import Shared
+
+NONE = Shared(dataset="easy_vqa", records=0, images=0, by_design=False)
+INDEXED = pytest.mark.parametrize("indexed", [False, True])
 
 
 @pytest.fixture
-def exam(smoke, small_shards, tmp_path) -> Exam:
+def shards(small_shards, tmp_path):
     shutil.copytree(small_shards, tmp_path / "shards" / "easy_vqa")
-    return Exam(smoke, 7, tmp_path / "shards")
+    return tmp_path / "shards"
 
 
-def of_set(samples, name):
-    """The samples as those of another data set."""
+@pytest.fixture
+def look(smoke, shards, tmp_path):
+    """What the questions of the shards as they are by now share with their training data."""
+
+    def shared(indexed=False, config=smoke):
+        if indexed:
+            add_indexes(shards, config)
+        return shared_with_training(exam_of(tmp_path, Profile("smoke", 7, config), shards))
+
+    return shared
+
+
+def asked_samples(shards):
+    return list(read_samples(tars(shards / "easy_vqa", "test-*.tar")))
+
+
+def of_set(samples, name, change=lambda record: record):
+    """The samples as those of another data set, with other records."""
     for sample in samples:
-        records = tuple(replace(record, dataset=name) for record in sample.record.records)
+        records = tuple(change(replace(record, dataset=name)) for record in sample.record.records)
         yield replace(sample, record=replace(sample.record, records=records))
 
 
-def add_indexes(exam):
+def add_indexes(shards, config):
     """Beside the tars what the step ``shards`` writes beside them."""
-    for name, folder in sets(exam.shards).items():
+    for name, folder in sets(shards).items():
         summary = read_summary(folder)
         for split in SPLITS:
             parts = []
@@ -46,40 +70,102 @@ def add_indexes(exam):
             write_index(folder / f"{split}.arrow", name, parts)
             summary.setdefault(INDEXES, {})[split] = sha256_file(folder / f"{split}.arrow")
         write_json(folder / SUMMARY, summary)
-    write_views(exam.shards, exam.config)
+    write_views(shards, config)
 
 
-@pytest.mark.parametrize("indexed", [False, True])
-def test_images_are_found_in_training_and_held_out_images_of_every_set(exam, indexed):
-    """A test image of a data set that no benchmark asks is of no matter."""
-    folder = exam.shards
-    test, training = (list(read_samples(tars(folder / "easy_vqa", f"{split}-*.tar"))) for split in ("test", "train"))
-    write_shards(folder / "cats", "test", of_set(training, "cats"), images_per_shard=16)
-    counts = []
+@INDEXED
+def test_images_are_found_in_training_and_held_out_images_of_every_set(shards, look, indexed):
+    """Of another data set, and asked something else: the images alone are refused where no design shares them."""
+    training = list(read_samples(tars(shards / "easy_vqa", "train-*.tar")))
+    write_shards(shards / "cats", "test", of_set(training, "cats"), images_per_shard=16)
     for count, split in ((0, "train"), (3, "train"), (5, "val")):
-        write_shards(folder / "cats", split, of_set(test[:count], "cats"), images_per_shard=2)
-        if indexed:
-            add_indexes(exam)
-        counts.append(seen_images(exam))
-    assert counts == [0, 3, 5]
+        others = of_set(asked_samples(shards)[:count], "cats", asks_something_else)
+        write_shards(shards / "cats", split, others, images_per_shard=2)
+        (found,) = look(indexed)
+        assert found == replace(NONE, images=count)
+        assert bool(found.problem) == bool(count)
 
 
-def test_an_earlier_versions_folder_is_looked_through(exam):
-    flat = replace(exam, shards=exam.shards / "easy_vqa")
-    assert seen_images(flat) == 0
-    test = list(read_samples(tars(flat.shards, "test-*.tar")))
-    write_shards(flat.shards, "train", test[:2], images_per_shard=16)
-    assert seen_images(flat) == 2
+def asks_something_else(record):
+    return replace(record, id=f"{record.id} of cats", task="conversation", turns=(Turn("what is it like?", "nice"),))
 
 
-def test_without_test_images_there_is_no_answer(exam, tmp_path):
-    with pytest.raises(DataError, match=r"has no test-\*\.tar of a data set that a benchmark asks"):
-        seen_images(replace(exam, shards=tmp_path / "nothing"))
+@INDEXED
+def test_questions_are_found_by_their_words_and_image(shards, look, indexed):
+    """Case, white space, task and data set are of no matter; a second turn is a question as well."""
+
+    def loud(record):
+        first, *_ = record.turns
+        asked = Turn(f"  {first.question.upper()} ", first.answer)
+        record = asks_something_else(record)
+        return replace(record, turns=(*record.turns, asked)) if first.question else record
+
+    chosen = asked_samples(shards)[:4]
+    write_shards(shards / "cats", "train", of_set(chosen, "cats", loud), images_per_shard=16)
+    (found,) = look(indexed)
+    words = {
+        (sample.key, record.turns[0].question)
+        for sample in chosen
+        for record in sample.record.records
+        if record.turns[0].question and record.task in ("vqa", "refer")
+    }
+    assert (found.images, found.records) == (4, len(words))
+    assert found.records > 4
 
 
-def test_an_index_that_is_not_the_views_is_refused(exam):
-    add_indexes(exam)
-    path = exam.shards / "easy_vqa" / "train.arrow"
+@INDEXED
+def test_a_record_of_the_same_set_is_found_by_its_id(shards, look, indexed):
+    """Its words were changed, its image was not."""
+
+    def reworded(record):
+        return replace(record, turns=tuple(Turn(f"{turn.question} really?", turn.answer) for turn in record.turns))
+
+    chosen = asked_samples(shards)[:2]
+    training = list(read_samples(tars(shards / "easy_vqa", "train-*.tar")))
+    write_shards(shards / "easy_vqa", "train", [*training, *of_set(chosen, "easy_vqa", reworded)], images_per_shard=16)
+    write_shards(shards / "cats", "train", of_set(chosen, "cats", reworded), images_per_shard=16)
+    (found,) = look(indexed)
+    asked = sum(record.task in ("vqa", "refer", "caption") for sample in chosen for record in sample.record.records)
+    assert found == replace(NONE, images=2, records=asked)
+
+
+@INDEXED
+def test_images_that_a_benchmark_shares_by_design_are_counted_and_its_questions_refused(
+    shards, look, smoke, indexed, monkeypatch
+):
+    shared = replace(table.benchmark_of("exact_match"), images_may_train=True)
+    monkeypatch.setattr(table, "benchmark_of", lambda _: shared)
+    cats = DataSet(format="llava", files=("a.json",), licence="MIT", benchmark="exact_match")
+    asked = smoke.evaluate.model_copy(update={"benchmarks": ("cats",)})
+    config = smoke.model_copy(update={"data": {**smoke.data, "cats": cats}, "evaluate": asked})
+    training = list(read_samples(tars(shards / "easy_vqa", "train-*.tar")))[:3]
+    write_shards(shards / "cats", "test", of_set(training, "cats", asks_something_else), images_per_shard=16)
+    (found,) = look(indexed, config)
+    assert found == Shared(dataset="cats", records=0, images=3, by_design=True)
+    assert not found.problem
+    write_shards(shards / "cats", "test", of_set(training[:2], "cats"), images_per_shard=16)
+    (found,) = look(indexed, config)
+    assert found.images == 2 and found.problem == f"cats: {found.records} questions were trained with"
+
+
+def test_an_earlier_versions_folder_is_looked_through(shards, smoke, tmp_path):
+    flat = shards / "easy_vqa"
+    exam = exam_of(tmp_path, Profile("smoke", 7, smoke), flat)
+    assert shared_with_training(exam) == (NONE,)
+    test = asked_samples(shards)[:2]
+    write_shards(flat, "train", test, images_per_shard=16)
+    (found,) = shared_with_training(exam)
+    assert found.images == 2 and found.records > 2
+
+
+def test_without_test_questions_there_is_no_exam(smoke, tmp_path):
+    with pytest.raises(DataError, match="has no test question of easy_vqa, easy_vqa_refer, easy_vqa_caption; run"):
+        exam_of(tmp_path, Profile("smoke", 7, smoke), tmp_path / "nothing")
+
+
+def test_an_index_that_is_not_the_views_is_refused(shards, smoke, look):
+    add_indexes(shards, smoke)
+    path = shards / "easy_vqa" / "train.arrow"
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(DataError, match=r"train\.arrow is not the one of the view"):
-        seen_images(exam)
+        look()

@@ -41,6 +41,9 @@ def test_a_better_model_becomes_champion_and_says_why(world):
     assert {"promoted.by", "promoted.at"} <= found.tags.keys()
     assert found.description.startswith("## Decision of the gate\n\n| check | value | limit | passed |")
     assert "| easy_vqa against champion |" in found.description
+    assert "| passed | champion | before stage 1 |" in found.description
+    (reached,) = (row for row in done.decision.rows if row.check == "easy_vqa")
+    assert reached.champion < 0.9 < reached.value and reached.start is None  # its tags were written by hand
     assert found.description.count("Gate: passed. Champion: by ") == 1 and "Gate: refused" not in found.description
     folder = next(parent for parent in world.package("3").parents if (parent / "MLmodel").is_file()) / "gate"
     stored = json.loads((folder / "gate.json").read_bytes())
@@ -93,20 +96,20 @@ def test_a_metric_from_the_train_split(world):
 @pytest.mark.drills
 @drill(32, "a test split with images of the train split: refused")
 def test_a_test_set_that_was_trained_with(world):
-    shards = world.root / "data" / "tiny" / "shards"
+    shards = world.root / "data" / "tiny" / "shards" / "easy_vqa"
     write_shards(shards, "test", read_samples([shards / "train-000000.tar"]), images_per_shard=16)
-    version = world.refused(99, pipeline=earlier_steps(world.tracking, shards))
-    assert reasons(world, version) == ("test split: 16 images were trained with",)
+    version = world.refused(99, pipeline=earlier_steps(world.tracking, shards.parent))
+    assert reasons(world, version) == ("test split: easy_vqa: 16 images were trained with",)
 
 
 @pytest.mark.drills
 @drill(32, "a smaller test set: refused")
 def test_a_smaller_test_set(world):
-    shards = world.root / "data" / "tiny" / "shards"
+    shards = world.root / "data" / "tiny" / "shards" / "easy_vqa"
     fewer = list(read_samples(sorted(shards.glob("test-*.tar"))))[:-1]
     (shards / "test-000000.tar").unlink()
     write_shards(shards, "test", fewer, images_per_shard=16)
-    version = world.refused(99, pipeline=earlier_steps(world.tracking, shards))
+    version = world.refused(99, pipeline=earlier_steps(world.tracking, shards.parent))
     (reason,) = reasons(world, version)
     assert reason.startswith("easy_vqa samples: ") and ", the champion had " in reason
 
@@ -114,7 +117,8 @@ def test_a_smaller_test_set(world):
 @pytest.mark.drills
 @drill(32, "the test set of this checkout is another one: that of the lineage is asked, from DVC's cache")
 def test_a_checkout_that_has_moved_on(world):
-    shutil.copy(*(world.root / "data" / "tiny" / "shards" / f"{name}-000000.tar" for name in ("val", "test")))
+    folder = world.root / "data" / "tiny" / "shards" / "easy_vqa"
+    shutil.copy(*(folder / f"{name}-000000.tar" for name in ("val", "test")))
     done = promote(world.root, world.profile, None, examine)
     assert done.promoted, done.decision.reasons
 
@@ -125,7 +129,7 @@ def test_answers_to_a_part_of_the_questions(world):
     def part(exam, package):
         found = examine(exam, package)
         mine = package == world.package("3")
-        return replace(found, ids=found.ids[:-1], texts=found.texts[:-1]) if mine else found
+        return replace(found, given=found.given[:-1]) if mine else found
 
     (reason,) = reasons(world, ask=part)
     assert reason.startswith("questions: the challenger answered ")

@@ -12,16 +12,20 @@ import shutil
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tests.tracking.pipelines import COMMIT, Recorded
 from tinygptv.config import Config, DataSet, Evaluate, Gate, Quantize, Register, Runtime
 from tinygptv.config.profiles import Profile
+from tinygptv.evaluation.predictions import prediction
+from tinygptv.evaluation.questions import Question
+from tinygptv.evaluation.scores import Judge
 from tinygptv.ground.dvc import dvc_md5
 from tinygptv.ground.files import write_json, write_text
-from tinygptv.promotion.contest import Answers, Exam, asked, questions_of
+from tinygptv.model.answerer import Likelihood, Response
+from tinygptv.promotion.contest import Answers, Exam, exam_of
 from tinygptv.promotion.register import Registration, register_package
 from tinygptv.tracking.client import Tracking
 from tinygptv.tracking.registry import version_by_alias, weights_folder
@@ -37,6 +41,7 @@ GATE = Gate(
     max_bytes=10_000,
     max_latency_seconds=None,
 )
+EASY = {"easy_vqa": DataSet(format="easy_vqa", licence="MIT")}
 PAUSE = "TEST_PAUSE"
 """Seconds that each package takes to answer."""
 
@@ -45,17 +50,30 @@ def examine(exam: Exam, package: Path) -> Answers:
     """Ask a package of this file: the first so many of each hundred questions are right."""
     time.sleep(float(os.environ.get(PAUSE, "0")))
     right = json.loads((package / "config.json").read_bytes())["right"]
-    questions = questions_of(exam)
-    texts = tuple(q.truth if place % 100 < right else "nothing" for place, q in enumerate(questions))
-    return Answers(tuple(asked(questions).ids), texts, 0.01)
+    given = [(question, said(question, place % 100 < right)) for place, question in enumerate(exam.questions)]
+    return Answers(exam.questions.digest, given, 0.01)
 
 
-def profile_of(name: str, gate: Gate = GATE) -> Profile:
+def said(question: Question, right: bool) -> Response:
+    """An answer; where yes and no are weighed, the right one is the likelier, or the other."""
+    likely = Likelihood(logprob=-0.1, tokens=1), Likelihood(logprob=-3.0, tokens=1)
+    choices = likely if (question.truth == "yes") == right else likely[::-1]
+    return Response(text=question.truth if right else "nothing", tokens=1, cut=False, logprob=-0.1, choices=choices)
+
+
+def profile_of(name: str, gate: Gate = GATE, data: Mapping[str, DataSet] = EASY) -> Profile:
     """The sections that a promotion reads."""
     config = Config.model_construct(
-        data={"easy_vqa": DataSet(format="easy_vqa", licence="MIT")},
+        data=data,
         runtime=Runtime(device="cpu", dtype="float32", threads=1, deterministic=True),
-        evaluate=Evaluate(batch_size=8, max_new_tokens=4, held_out_questions=4, grid_images=4),
+        evaluate=Evaluate(
+            benchmarks=tuple(data),
+            presets=("as_trained",),
+            batch_size=8,
+            max_new_tokens=4,
+            held_out_questions=4,
+            grid_images=4,
+        ),
         quantize=Quantize(outlier_threshold=0.0, batch_size=8),
         register_=Register(model_name=name, gate=gate),
     )
@@ -71,10 +89,23 @@ class World:
     pipeline: Recorded
     name: str = "tinygptv-duel"
     gate: Gate = GATE
+    data: Mapping[str, DataSet] = field(default_factory=lambda: EASY)
 
     @property
     def profile(self) -> Profile:
-        return profile_of(self.name, self.gate)
+        return profile_of(self.name, self.gate, self.data)
+
+    @property
+    def exam(self) -> Exam:
+        return exam_of(self.root, self.profile, self.root / "data" / "tiny" / "shards")
+
+    def numbers(self, right: int) -> dict[str, Any]:
+        """What a report has under each benchmark for a package with so many of a hundred."""
+        exam = self.exam
+        judge = Judge(exam.questions.asks, {}, "as_trained")
+        for place, question in enumerate(exam.questions):
+            judge.add(question, said(question, place % 100 < right))
+        return judge.result()["benchmarks"]
 
     @property
     def client(self) -> Any:
@@ -97,7 +128,7 @@ class World:
 
         Args:
             right: that number.
-            told: what the report says of ``easy_vqa`` in place of the truth.
+            told: what the report says of each benchmark in place of the truth.
             pipeline: whose earlier steps it goes on from.
             experiment: the tags that name it, if it is one.
         """
@@ -107,28 +138,23 @@ class World:
             shutil.rmtree(data / step, ignore_errors=True)
         write_json(data / "quantize" / "model" / "config.json", {"right": right, "salt": uuid.uuid4().hex})
         write_text(data / "quantize" / "model" / "model.safetensors", "weights")
-        exam = Exam(self.profile.config, 7, data / "shards")
-        questions, answers = questions_of(exam), examine(exam, data / "quantize" / "model")
-        entries = [
-            {"record": q.record, "question": q.content, "answer": text}
-            for q, text in zip(questions, answers.texts, strict=True)
-        ]
-        write_json(data / "evaluate" / "predictions.json", entries)
-        vqa = [text == q.truth for q, text in zip(questions, answers.texts, strict=True) if q.task == "vqa"]
-        truth = {"value": round(sum(vqa) / len(vqa), 6), "n": len(vqa), "metric": "exact match", **(told or {})}
+        answers = examine(self.exam, data / "quantize" / "model")
+        write_json(data / "evaluate" / "predictions.json", [prediction(*pair) for pair in answers.given])
+        entries = {name: {**entry, **(told or {})} for name, entry in self.numbers(right).items()}
         md5 = {**runs.md5, **{step: dvc_md5(data / step) for step in ("evaluate", "quantize")}}
         mine = replace(runs, md5=md5, runs={})
         for step in ("evaluate", "quantize"):
             mine.run(step, seconds=200)
             store(cache_of(self.root), data / step)
         running = mine.run("register", seconds=300, status="RUNNING")
-        report = {"benchmarks": {"easy_vqa": truth}, "agreement": {"value": 1.0, "n": len(questions)}}
+        report = {"benchmarks": entries, "agreement": {"value": 1.0, "n": len(answers.given)}}
+        start = {"held_out": {"start": {name: {"value": 0.05} for name in entries}}}
         lineage = Lineage(
             profile="tiny",
             git_sha=COMMIT,
             digests=md5,
             quantized=report,
-            unquantized=report,
+            unquantized={**report, **start},
             run_id=running,
             experiment=experiment or {},
         )
@@ -141,13 +167,12 @@ class World:
 
     def tell_the_truth(self, version: str, right: int, **instead: Any) -> None:
         """Let a version's tags say what a package with so many of a hundred reaches, but for these values."""
-        questions = questions_of(Exam(self.profile.config, 7, self.root / "data" / "tiny" / "shards"))
-        vqa = [place % 100 < right for place, question in enumerate(questions) if question.task == "vqa"]
-        entry = {"value": round(sum(vqa) / len(vqa), 6), "n": len(vqa), **instead}
-        report = {"benchmarks": {"easy_vqa": entry}, "agreement": 1.0}
+        entries = {name: {**entry, **instead} for name, entry in self.numbers(right).items()}
         outputs = outputs_of(self.client.get_model_version(self.name, version).tags)
+        report = {"benchmarks": entries, "agreement": 1.0}
         self.tag(version, "record", json.dumps({"outputs": outputs, "report": report}))
-        self.tag(version, "metric.easy_vqa", str(entry["value"]))
+        for name, entry in entries.items():
+            self.tag(version, f"metric.{name}", str(entry["value"]))
 
     def tag(self, version: str, key: str, value: str) -> None:
         self.client.set_model_version_tag(self.name, version, key, value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ from tinygptv.ground.errors import UserError
 from tinygptv.ground.file_names import GATE, GATE_TABLE, PREDICTIONS
 from tinygptv.ground.materials import output
 from tinygptv.promotion import contest
-from tinygptv.promotion.contest import Exam, Examine
-from tinygptv.promotion.decide import Check, Credentials, Decision, Registered, on_contest, on_credentials
-from tinygptv.promotion.overlap import seen_images
+from tinygptv.promotion.contest import Examine
+from tinygptv.promotion.decide import Check, Decision, on_contest
+from tinygptv.promotion.overlap import shared_with_training
+from tinygptv.promotion.papers import Credentials, on_credentials
 from tinygptv.promotion.promote import outputs_of, own_registered, package_of
 from tinygptv.promotion.record import markdown
+from tinygptv.promotion.registered import Registered
 from tinygptv.tracking.client import Tracking, reachable, require_store
 from tinygptv.tracking.registry import CHAMPION, chain_of, find_version, version_by_alias
 
@@ -81,13 +83,13 @@ def _examine(tracking: Tracking, profile: Profile, version: str, examine: Examin
         shards, evaluated = (
             held.enter_context(output(tracking.root, profile.name, step, made[step])) for step in ("shards", "evaluate")
         )
-        exam = Exam(profile.config, profile.seed, shards)
-        rows = on_credentials(Credentials(broken=chain.broken, package=problems, seen=seen_images(exam)))
-        questions = contest.questions_of(exam)
-        measured = contest.judge(questions, examine(exam, package), package, evaluated / PREDICTIONS)
+        exam = replace(contest.exam_of(tracking.root, profile, shards), asker="champion")
+        shared = shared_with_training(exam)
+        rows = on_credentials(Credentials(broken=chain.broken, package=problems, shared=shared))
+        measured = contest.judge(exam, examine(exam, package), package, evaluated / PREDICTIONS)
     registered = own_registered(find_version(tracking, name, version).tags)
     gate = profile.config.register_.gate
-    return (*rows, *on_contest(contest.asked(questions), measured, None, registered, Registered(), gate))
+    return (*rows, *on_contest(contest.asked(exam), measured, None, registered, Registered(), gate))
 
 
 def _record(tracking: Tracking, profile: Profile, version: str, decision: Decision) -> str:

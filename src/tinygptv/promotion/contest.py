@@ -1,46 +1,54 @@
-"""Packages before the same questions: each opened and asked in a fresh process, right and wrong told apart here.
+"""Packages before the same questions: each asked in a process of its own, its answers counted here as they come.
 
-A package is asked in its own words: prompt, image size and longest answer are those that it was saved with.
+A package is asked in its own words: prompt, image size and longest answer are those that it was saved with. What it has
+answered before, such as in the step ``quantize``, it is not asked again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tinygptv.config import Config
-from tinygptv.data.summary import TEST, sets, tars
-from tinygptv.evaluation.package import PackageJob, answer_all
+from tinygptv.config.profiles import Profile
+from tinygptv.evaluation.package import PackageJob, answer_all, answers_of
 from tinygptv.ground.children import child
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import read_json, tree_size
+from tinygptv.ground.folders import answers_folder
 from tinygptv.promotion.decide import Asked, Measured
 
 if TYPE_CHECKING:
-    from tinygptv.evaluation.questions import Question
+    from tinygptv.evaluation.questions import Question, Questions
+    from tinygptv.model.answerer import Response
 
 ALONE = 8
-"""Questions of each task that are also asked one at a time, for the latency."""
+"""Questions of each benchmark that are also asked one at a time, for the latency."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exam:
     """What packages are asked, and how."""
 
-    config: Config
-    seed: int
+    root: Path
+    """The checkout, which keeps answers."""
+    profile: Profile
     shards: Path
+    questions: Questions
+    asker: str = "challenger"
+    """As whom it is asked: the answers of each are kept until the next one is (``AnswerStore.opened``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
     """A package's answers, before anybody has judged them."""
 
-    ids: tuple[str, ...]
-    texts: tuple[str, ...]
+    questions: str
+    """Digest of those that it was asked."""
+    given: Iterable[tuple[Question, Response]]
+    """In their order."""
     latency_seconds: float
 
 
@@ -48,38 +56,21 @@ Examine = Callable[[Exam, Path], Answers]
 """How a package is asked; tests put something in its place."""
 
 
-def questions_of(exam: Exam) -> list[Question]:
-    """The questions of the test set, in their order.
+def exam_of(root: Path, profile: Profile, shards: Path) -> Exam:
+    """The test set's questions.
 
     Raises:
         DataError: the test set is missing or damaged, or has no question of a benchmark.
     """
-    from tinygptv.evaluation.benchmarks.table import suites_of
-    from tinygptv.evaluation.questions import list_test_set
+    from tinygptv.evaluation.benchmarks.table import asks_of
+    from tinygptv.evaluation.questions import open_questions
 
-    if not any(tars(folder, TEST) for folder in sets(exam.shards).values()):
-        raise DataError(f"{exam.shards} has no {TEST}; run `dvc repro shards`")
-    suites = suites_of(exam.config.data)
-    questions = list_test_set(exam.shards, suites)
-    if not questions:
-        tasks = dict.fromkeys(task for suite in suites.values() for task in suite.names)
-        known = f"of the tasks {', '.join(tasks)}" if tasks else "that a benchmark asks"
-        raise DataError(f"{exam.shards}: the test set has no question {known}; add some")
-    return questions
-
-
-def asked(questions: Sequence[Question]) -> Asked:
-    """The questions as the gate sees them."""
-    return Asked(
-        [identity(question.record, question.content) for question in questions],
-        [question.benchmark for question in questions],
-        [question.key for question in questions],
-    )
-
-
-def identity(record: str, content: str) -> str:
-    """A name for a question: its record, and what is asked."""
-    return f"{record}: {content}"
+    asks = asks_of(profile.config)
+    questions = open_questions(shards, "test", asks)
+    if not len(questions):
+        names = ", ".join(ask.name for ask in asks) or "a benchmark; `evaluate.benchmarks` names none"
+        raise DataError(f"{shards} has no test question of {names}; run `dvc repro shards`")
+    return Exam(root, profile, shards, questions)
 
 
 def examine(exam: Exam, package: Path) -> Answers:
@@ -89,20 +80,28 @@ def examine(exam: Exam, package: Path) -> Answers:
         UserError: the package cannot be opened; the reason is on stderr.
     """
     with TemporaryDirectory(prefix="tinygptv-") as temporary:
-        answers, measured = Path(temporary) / "answers.json", Path(temporary) / "measured.json"
-        with child(answer_all, PackageJob(exam.config, exam.seed, exam.shards, package, answers, measured, ALONE)):
+        measured = Path(temporary) / "measured.json"
+        job = PackageJob(
+            config=exam.profile.config,
+            seed=exam.profile.seed,
+            shards=exam.shards,
+            package=package,
+            store=answers_folder(exam.root, exam.profile.name),
+            asker=exam.asker,
+            measured=measured,
+            alone=ALONE,
+        )
+        with child(answer_all, job):
             pass
-        said: list[dict[str, Any]] = read_json(answers)
         latency = float(read_json(measured)["latency_seconds"])
-    ids = tuple(identity(entry["record"], entry["question"]) for entry in said)
-    return Answers(ids, tuple(str(entry["answer"]) for entry in said), latency)
+    return Answers(exam.questions.digest, answers_of(job), latency)
 
 
-def judge(questions: Sequence[Question], answers: Answers, package: Path, unquantized: Path | None) -> Measured:
-    """Right and wrong, and what else the gate wants to know.
+def judge(exam: Exam, answers: Answers, package: Path, unquantized: Path | None) -> Measured:
+    """What the answers are worth, and what else the gate wants to know.
 
     Args:
-        questions: what was asked.
+        exam: what was asked.
         answers: a package's answers.
         package: the package.
         unquantized: the step ``evaluate``'s predictions of the same model before it was quantized.
@@ -110,21 +109,28 @@ def judge(questions: Sequence[Question], answers: Answers, package: Path, unquan
     Raises:
         DataError: the predictions are those of other questions.
     """
-    from tinygptv.evaluation.metrics import agreement
-    from tinygptv.evaluation.scores import former_answers, is_right
+    from tinygptv.evaluation.predictions import Agreement
+    from tinygptv.evaluation.scores import Judge
 
-    count = min(len(questions), len(answers.texts))  # the gate refuses what is not all of them
-    paired = zip(questions[:count], answers.texts[:count], strict=True)
-    agreed = None
-    if unquantized is not None and len(answers.texts) == len(questions):
-        former = former_answers(questions, read_json(unquantized))
-        if former is None:
-            raise DataError(f"{unquantized} answers other questions than the test set has; run `dvc repro evaluate`")
-        agreed = agreement(answers.texts, former)
+    counted = Judge(exam.questions.asks, {}, exam.profile.config.evaluate.presets[0])
+    agreement = Agreement(unquantized) if unquantized is not None else None
+    answered = 0
+    for question, response in answers.given:
+        answered += 1
+        counted.add(question, response)
+        if agreement is not None:
+            agreement(question, response)
+    whole = answered == len(exam.questions)  # the gate refuses what is not all of them
     return Measured(
-        ids=answers.ids,
-        right=[is_right(question, text) for question, text in paired],
+        answered=answered,
+        digest=answers.questions,
+        columns={name: counted.columns(name) for name in exam.questions.counts()},
         package_bytes=tree_size(package),
         latency_seconds=answers.latency_seconds,
-        agreement=agreed,
+        agreement=agreement.result()["value"] if agreement is not None and whole else None,
     )
+
+
+def asked(exam: Exam) -> Asked:
+    """The questions as the gate sees them."""
+    return Asked(count=len(exam.questions), digest=exam.questions.digest)

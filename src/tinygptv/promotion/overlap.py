@@ -1,69 +1,107 @@
-"""Whether test images were there to train with, by content.
+"""Whether the questions that are asked were there to train with: their images and their words, by content.
 
-Training images are looked through in the columns of an index, where there is one: millions of them take a second.
+The columns of the training sets' indexes tell which records are about an image that is asked about; only these are
+read, so that millions of others cost a second. The same picture saved as another file is not recognised.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygptv.data.summary import HELD_OUT, TEST, TRAINING, sets, tars
-from tinygptv.ground.errors import DataError
-from tinygptv.ground.file_names import view_of
+from tinygptv.data.summary import sets
+from tinygptv.data.views import open_split
+from tinygptv.evaluation.questions import EVALUATION_VIEW
+from tinygptv.promotion.papers import Shared
 
 if TYPE_CHECKING:
     from tinygptv.data.index import RecordIndex
+    from tinygptv.data.records import Record
+    from tinygptv.data.tar_rows import TarRows
+    from tinygptv.evaluation.questions import Question
     from tinygptv.promotion.contest import Exam
 
 Digest = bytes
 """SHA-256 of an image's file."""
 
 
-def seen_images(exam: Exam) -> int:
-    """How many of the test images that are asked about are also among those that were there to train with.
+class _AskedSet:
+    """What is asked of a data set, and what of it was found among training data."""
+
+    def __init__(self) -> None:
+        self.images: set[Digest] = set()
+        self.asked: dict[bytes | str, int] = {}
+        """Words about an image, and id of a record → number of the question."""
+        self.count = 0
+        self.seen_images: set[Digest] = set()
+        self.seen: set[int] = set()
+
+    def add(self, question: Question) -> None:
+        """A question that is asked."""
+        self.images.add(question.image)
+        for name in (words(question.image, question.task, question.content), question.record):
+            self.asked.setdefault(name, self.count)
+        self.count += 1
+
+    def compare(self, image: Digest, record: Record, same_set: bool) -> None:
+        """A record that was there to train with."""
+        if image not in self.images:
+            return
+        self.seen_images.add(image)
+        names: set[bytes | str] = {words(image, record.task, turn.question) for turn in record.turns}
+        self.seen |= {self.asked[name] for name in names | ({record.id} if same_set else set()) if name in self.asked}
+
+
+def shared_with_training(exam: Exam) -> tuple[Shared, ...]:
+    """What each data set that is asked has in common with the training and the held-out splits of all.
+
+    A question was there to train with where a record asks the same about the same image, whatever its data set, or is
+    the same record of the same data set. (One with that id and another image cannot be: ``shards`` leaves it out.)
 
     Raises:
-        DataError: a shard is missing or damaged, or there are no test images.
+        DataError: a shard is missing or damaged.
     """
-    from tinygptv.evaluation.benchmarks.table import suites_of
-
-    asked_sets = sets(exam.shards).keys() & suites_of(exam.config.data).keys()
-    asked = {digest for part in _images(exam.shards, asked_sets, TEST) for digest in part}
-    if not asked:
-        raise DataError(f"{exam.shards} has no {TEST} of a data set that a benchmark asks; run `dvc repro shards`")
-    seen: set[Digest] = set()
-    for split in (TRAINING, HELD_OUT):
-        for part in _images(exam.shards, sets(exam.shards), split, asked):
-            seen |= part & asked
-    return len(seen)
-
-
-def _images(shards: Path, names: Iterable[str], split: str, among: Iterable[Digest] = ()) -> Iterator[set[Digest]]:
-    """The images of a split of data sets, part by part; with ``among`` those that may be some of these."""
-    from tinygptv.data.samples import Samples
-    from tinygptv.data.views import open_view
-
-    indexed = open_view(shards, "evaluate") if (shards / view_of("evaluate")).is_file() else {}
-    heads = np.frombuffer(b"".join(digest[:8] for digest in among), np.uint64)
-    for name in sorted(names):
-        folder = sets(shards)[name]
-        if name in indexed:
-            index = indexed[name].get(split.partition("-")[0])
-            yield from _of_index(index, heads) if index is not None else ()
-        else:
-            records = Samples({name: tars(folder, split)}).records()
-            yield {bytes.fromhex(record.image.sha256) for record in records if record.image is not None}
+    by_set: dict[str, _AskedSet] = defaultdict(_AskedSet)
+    for question in exam.questions:
+        by_set[question.dataset].add(question)
+    images = set().union(*(asked.images for asked in by_set.values()))
+    for split in ("train", "val"):
+        for dataset, image, record in _records_about(exam.shards, split, images):
+            for name, asked in by_set.items():
+                asked.compare(image, record, name == dataset)
+    by_design = {ask.dataset: ask.benchmark.images_may_train for ask in exam.questions.asks}
+    return tuple(
+        Shared(dataset=name, records=len(asked.seen), images=len(asked.seen_images), by_design=by_design[name])
+        for name, asked in by_set.items()
+    )
 
 
-def _of_index(index: RecordIndex, heads: NDArray[np.uint64]) -> Iterator[set[Digest]]:
-    """Images of an index, batch by batch; where there are ``heads``, those that begin with one of these 8 bytes."""
-    from tinygptv.data.index import NO_IMAGE
+def words(image: Digest, task: str, question: str) -> bytes:
+    """What is asked of an image, but for case and white space; a task that asks in no words is told by its name."""
+    text = " ".join(question.casefold().split()) or f"[{task}]"
+    return sha256(image + text.encode()).digest()[:16]
 
-    for rows in index.column("image", range(len(index))):
-        chosen = rows[np.isin(np.ascontiguousarray(rows[:, :8]).view(np.uint64)[:, 0], heads)] if len(heads) else rows
-        yield {row.tobytes() for row in chosen} - {NO_IMAGE}
+
+def _records_about(shards: Path, split: str, images: set[Digest]) -> Iterator[tuple[str, Digest, Record]]:
+    """Data set, image and record of what a split of all data sets has about these images."""
+    heads = np.frombuffer(b"".join(digest[:8] for digest in images), np.uint64)
+    for name, rows in sorted(open_split(shards, EVALUATION_VIEW, split, sets(shards)).items()):
+        for image, row in _rows_about(rows, heads):
+            if image in images:
+                yield name, image, rows.record(row)[0]
+
+
+def _rows_about(rows: RecordIndex | TarRows, heads: NDArray[np.uint64]) -> Iterator[tuple[Digest, int]]:
+    """Images that begin with one of these 8 bytes, and their rows; a batch of rows at a time."""
+    first = 0
+    for images_N32 in rows.column("image", range(len(rows))):
+        heads_N = np.ascontiguousarray(images_N32[:, :8]).view(np.uint64)[:, 0]
+        for place in np.flatnonzero(np.isin(heads_N, heads)):
+            yield images_N32[place].tobytes(), first + int(place)
+        first += len(images_N32)

@@ -19,18 +19,11 @@ from tinygptv.ground.files import sha256_tree
 from tinygptv.ground.materials import output
 from tinygptv.promotion import contest, record
 from tinygptv.promotion.aliases import ROLLED_BACK_TAGS, make_champion, moves, only_promotion, require_champion
-from tinygptv.promotion.contest import Exam, Examine
-from tinygptv.promotion.decide import (
-    Credentials,
-    Decision,
-    Registered,
-    not_measured,
-    on_contest,
-    on_credentials,
-    registered_numbers,
-)
-from tinygptv.promotion.overlap import seen_images
-from tinygptv.tracking import facts
+from tinygptv.promotion.contest import Examine
+from tinygptv.promotion.decide import Decision, not_measured, on_contest
+from tinygptv.promotion.overlap import shared_with_training
+from tinygptv.promotion.papers import Credentials, on_credentials
+from tinygptv.promotion.registered import Registered, registered_numbers
 from tinygptv.tracking.chain import Chain
 from tinygptv.tracking.client import Tracking, reachable, require_store
 from tinygptv.tracking.packages import opened_package
@@ -42,7 +35,7 @@ from tinygptv.tracking.registry import (
     find_version,
     version_by_alias,
 )
-from tinygptv.tracking.version_tags import report_of
+from tinygptv.tracking.version_tags import recorded_start, report_of
 
 METRIC = "metric."
 WANTED = re.compile(r"\d+|@?[A-Za-z_][\w-]*", re.ASCII)
@@ -163,7 +156,7 @@ def consider(
 def own_registered(tags: Mapping[str, str]) -> Registered:
     """The numbers in a version's tags."""
     figures = {key.removeprefix(METRIC): value for key, value in tags.items() if key.startswith(METRIC)}
-    return registered_numbers(report_of(tags), figures)
+    return registered_numbers(report_of(tags), figures, recorded_start(tags))
 
 
 def _judge(
@@ -192,13 +185,11 @@ def _judge(
         there = {step: held.enter_context(output(tracking.root, profile.name, step, made[step])) for step in made}
         if sha256_tree(package) != sha256_tree(there["quantize"] / PACKAGE_FOLDER):
             problems = ("its files are not those that its run of quantize made",)
-        exam = Exam(profile.config, profile.seed, there["shards"])
-        rows = on_credentials(replace(papers, package=problems, seen=seen_images(exam)))
+        exam = contest.exam_of(tracking.root, profile, there["shards"])
+        rows = on_credentials(replace(papers, package=problems, shared=shared_with_training(exam)))
         if not Decision(rows).passed:
             return Decision(rows), None
-        questions = contest.questions_of(exam)
-        asked = contest.asked(questions)
-        digest = facts.digest(list(asked.ids))
+        asked = contest.asked(exam)
         unquantized = there["evaluate"] / PREDICTIONS
         former, former_tags = None, {}
         if champion is not None:
@@ -207,13 +198,13 @@ def _judge(
                     why = (
                         f"version {champion} is damaged: {'; '.join(other_problems)}; delete its alias to start afresh"
                     )
-                    return Decision((*rows, not_measured("champion", why))), digest
+                    return Decision((*rows, not_measured("champion", why))), asked.digest
                 former_tags = dict(find_version(tracking, name, champion).tags)
-                former = contest.judge(questions, examine(exam, other), other, None)
-        challenger = contest.judge(questions, examine(exam, package), package, unquantized)
+                former = contest.judge(exam, examine(replace(exam, asker="champion"), other), other, None)
+        challenger = contest.judge(exam, examine(exam, package), package, unquantized)
     gate = profile.config.register_.gate
     judged = on_contest(asked, challenger, former, own_registered(tags), own_registered(former_tags), gate)
-    return Decision((*rows, *judged)), digest
+    return Decision((*rows, *judged)), asked.digest
 
 
 @contextmanager

@@ -19,7 +19,9 @@ from tinygptv.tracking.description import fit
 from tinygptv.tracking.lineage_view import gate, promotion
 from tinygptv.tracking.registry import PASSED_TAG, REASONS_TAG, RESTORED_TAG, attach, find_version
 
-HEADER = ("check", "value", "limit", "passed", "what was seen")
+HEADER = ("check", "value", "limit", "passed", "champion", "before stage 1", "what was seen")
+"""Two numbers are for comparison: what the champion reached with the same questions, and what the model reached on its
+held-out slice before it was trained."""
 FOLDER = "gate"
 TITLE, REST = "## Decision of the gate", "## The version"
 LONGEST_TAG = 5000
@@ -27,12 +29,12 @@ LONGEST_TAG = 5000
 
 def table(decision: Decision) -> str:
     """The decision for a terminal."""
-    return plain_table(HEADER, (_cells(row) for row in decision.rows), right=(1, 2))
+    return plain_table(HEADER, (_cells(row) for row in decision.rows), right=(1, 2, 4, 5))
 
 
 def markdown(decision: Decision) -> str:
     """The same table in Markdown."""
-    rule = ("---", "---:", "---:", "---", "---")
+    rule = ("---", "---:", "---:", "---", "---:", "---:", "---")
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (HEADER, rule, *map(_cells, decision.rows)))
 
 
@@ -90,7 +92,8 @@ def line(version: Version) -> str:
 
 def _cells(row: Check) -> tuple[str, ...]:
     seen = row.reason.removeprefix(f"{row.check}: ") if not row.ok else row.note
-    return row.check, _number(row.value), _number(row.limit), "yes" if row.ok else "NO", seen.replace("|", "/")
+    passed, beside = "yes" if row.ok else "NO", (_number(row.champion), _number(row.start))
+    return row.check, _number(row.value), _number(row.limit), passed, *beside, seen.replace("|", "/")
 
 
 def _number(value: float | None) -> str:

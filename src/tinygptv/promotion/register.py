@@ -30,7 +30,7 @@ from tinygptv.tracking.registry import (
     find_version,
     version_by_alias,
 )
-from tinygptv.tracking.version_tags import Lineage
+from tinygptv.tracking.version_tags import Lineage, start_of
 
 PATIENCE = 1800.0
 """Seconds that the step waits for a promotion that somebody has started."""
@@ -96,7 +96,8 @@ def _alone(
     """Decide by the package's own numbers; a champion stays champion whatever they are."""
     settings = profile.config.register_
     name = settings.model_name
-    decision = Decision(on_report(lineage.quantized, tree_size(folder), settings.gate))
+    start = start_of(lineage.unquantized)
+    decision = Decision(on_report(lineage.quantized, tree_size(folder), settings.gate, start))
     record.store(tracking, name, version, decision, {"champion": champion})
     if decision.passed and champion is None:
         make_champion(tracking, name, version, None)

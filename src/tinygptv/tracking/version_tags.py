@@ -44,11 +44,24 @@ def tags_of(lineage: Lineage) -> dict[str, str]:
     record = {
         "outputs": dict(lineage.digests),
         "report": {"benchmarks": numbers, "agreement": lineage.quantized.get("agreement")},
+        "start": start_of(lineage.unquantized),
     }
     tags = {"profile": lineage.profile, "git.sha": lineage.git_sha, RECORD: canonical(record)}
     known = {name: entry["value"] for name, entry in numbers.items() if entry["value"] is not None}
     tags |= {f"metric.{name}": str(value) for name, value in known.items()}
     return tags | ({"dvc.md5": lineage.digests[PACKAGE_STEP]} if PACKAGE_STEP in lineage.digests else {})
+
+
+def start_of(evaluated: Mapping[str, Any]) -> dict[str, Any]:
+    """Benchmark → what the model reached on the held-out slice before its first stage, by ``evaluate.json``."""
+    asked = (evaluated.get("held_out") or {}).get("start") or {}
+    return {name: entry.get("value") for name, entry in asked.items()}
+
+
+def recorded_start(tags: Mapping[str, str]) -> dict[str, Any]:
+    """The same as a version carries it; empty where it is missing, as of versions of earlier releases."""
+    found = _json(tags.get(RECORD, "{}")).get("start")
+    return found if isinstance(found, dict) else {}
 
 
 def report_of(tags: Mapping[str, str]) -> dict[str, Any]:
