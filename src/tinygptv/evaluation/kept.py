@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Kept:
+class KeptColumns:
     """The columns of some metrics. Metrics that count the same function of a question in other ways share them."""
 
     def __init__(self, metrics: Sequence[Metric]) -> None:

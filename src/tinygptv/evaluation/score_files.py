@@ -19,7 +19,7 @@ from tinygptv.config.formats import FORMATS
 from tinygptv.data.entries import named_part
 from tinygptv.evaluation.benchmarks.seam import Benchmark, Metric, Numbers, Prediction, mean
 from tinygptv.evaluation.benchmarks.table import benchmark_of
-from tinygptv.evaluation.kept import Kept
+from tinygptv.evaluation.kept import KeptColumns
 from tinygptv.evaluation.prediction_files import read_predictions
 from tinygptv.evaluation.statistics import counted, interval, number
 from tinygptv.ground.errors import DataError, UserError, brief, meant
@@ -128,7 +128,7 @@ class _Asked:
         self.metrics = (*benchmark.official, *benchmark.authors)
         self.missing: list[str] = []
         self.left_out: dict[str, str] = {}
-        self._kept = Kept(self.metrics)
+        self._kept = KeptColumns(self.metrics)
         self._images: dict[str, int] = {}
         self._image_Q: list[int] = []
         self._is_missing_Q: list[bool] = []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygptv.evaluation.kept import Kept
+from tinygptv.evaluation.kept import KeptColumns
 from tinygptv.evaluation.statistics import by_kind, counted, interval, number
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class Tally:
         self.ask, self._baselines = ask, baselines
         benchmark = ask.benchmark
         self._first = benchmark.official[0]
-        self._kept = Kept((*benchmark.official, *benchmark.authors))
-        self._constant, self._blind = Kept([self._first]), Kept([self._first])
+        self._kept = KeptColumns((*benchmark.official, *benchmark.authors))
+        self._constant, self._blind = KeptColumns([self._first]), KeptColumns([self._first])
         self._waiting: list[tuple[Question, Response]] = []
         self._images = array("q")
         self._types: list[str] = []

@@ -11,11 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinygptv.evaluation.benchmarks.seam import Numbers
 from tinygptv.evaluation.metrics.caption_words import words
+
+if TYPE_CHECKING:
+    from tinygptv.evaluation.benchmarks.seam import Numbers
 
 HAS_PACKAGE = find_spec("pycocoevalcap") is not None
 N = 4
