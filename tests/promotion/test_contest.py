@@ -74,6 +74,15 @@ def test_right_and_wrong(exam, tmp_path):
         contest.judge(exam, answers, package, tmp_path / "predictions.json")
 
 
+def test_images_are_drawn_in_the_order_of_their_keys(exam, tmp_path):
+    """So that equal seeds give the intervals that they gave when images were known by their keys."""
+    given = [(question, said(question, right=True)) for question in exam.questions]
+    columns = contest.judge(exam, Answers(exam.questions.digest, given, 0.5), tmp_path, None).columns["easy_vqa"]
+    keys = [question.key for question, _ in given if question.benchmark == "easy_vqa"]
+    by_number = [key for _, key in sorted(zip(columns.images_Q, keys, strict=True))]
+    assert by_number == sorted(keys) and any(key > "8" for key in keys) and any(key < "8" for key in keys)
+
+
 def test_answers_to_a_part_are_counted_and_compared_with_nothing(exam, tmp_path):
     given = [(question, said(question, right=True)) for question in exam.questions]
     write_json(tmp_path / "predictions.json", [prediction(*pair) for pair in given])

@@ -50,7 +50,7 @@ class Tally:
         self._kept = KeptColumns((*benchmark.official, *benchmark.authors))
         self._constant, self._blind = KeptColumns([self._first]), KeptColumns([self._first])
         self._waiting: list[tuple[Question, Response]] = []
-        self._images = array("q")
+        self._images = array("Q")
         self._types: list[str] = []
         self._chances = array("d")
         self._cut = 0
@@ -62,7 +62,7 @@ class Tally:
     def add(self, question: Question, response: Response) -> None:
         """Count an answer."""
         self._task = question.task
-        self._images.append(int.from_bytes(question.image[:8], signed=True))
+        self._images.append(int.from_bytes(question.image[:8]))  # in the order of their keys
         self._types.append(sys.intern(question.type))
         self._cut += response.cut
         if self.ask.benchmark.chance is not None:
