@@ -135,6 +135,13 @@ def test_vizwiz_tells_what_cannot_be_answered(score):
     answers += [{"image": "2.jpg", "answer": "cup"}, {"image": "3.jpg", "answer": "x"}]
     found = score("vizwiz", {"val.json": entries}, answers)["official"]
     assert found == {"accuracy": 0.5, "unanswerable_ap": 0.5}  # half at the high score, half at the low one
+    alone = [{"image": f"{place}.jpg", "answerability": place % 2} for place in range(3)]
+    found = score("vizwiz", {"val.json": entries}, alone, "--allow-missing")
+    assert found["official"] == {
+        "accuracy": None,
+        "unanswerable_ap": pytest.approx(2 / 3),
+    }  # what is missing is ranked first
+    assert found["authors"] == {"accuracy": None}, "no answer is not an empty one"
 
 
 def test_gqa_is_equality_and_the_authors_take_a_part(score):

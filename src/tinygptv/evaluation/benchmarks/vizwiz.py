@@ -6,7 +6,7 @@ both; where it has none, the answer "unanswerable" says it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -61,13 +61,23 @@ def _write(question: str, prediction: Prediction, _truth: Truth) -> dict[str, An
     return {"image": question, "answer": prediction.answer}
 
 
-def _accuracies(truths: Sequence[Truth], predictions: Sequence[Prediction]) -> Numbers:
-    return part_of_a_file(
-        [
-            None if isinstance(prediction, Answerability) else worth(prediction.answer, truth, "E")
-            for truth, prediction in zip(truths, predictions, strict=True)
-        ]
-    )
+def _of_answers(of: Callable[[Truth, str], float]) -> Callable[[Sequence[Truth], Sequence[Prediction]], Numbers]:
+    """The column of what answers are worth; of a file without any it has no number."""
+
+    def columns(truths: Sequence[Truth], predictions: Sequence[Prediction]) -> Numbers:
+        return part_of_a_file(
+            [
+                None if _says_no_answer(prediction) else of(truth, prediction.answer)
+                for truth, prediction in zip(truths, predictions, strict=True)
+            ]
+        )
+
+    return columns
+
+
+def _says_no_answer(prediction: Prediction) -> bool:
+    """Whether it is of a file that says only whether there is an answer, or nothing at all."""
+    return isinstance(prediction, Answerability) or prediction == Prediction()
 
 
 def _unanswerable(truth: Truth, prediction: Prediction) -> tuple[float, ...]:
@@ -76,10 +86,10 @@ def _unanswerable(truth: Truth, prediction: Prediction) -> tuple[float, ...]:
     return ranked(positive=truth["answerable"] == 0, score=prediction.score)
 
 
-def _authors_row(truth: Truth, prediction: Prediction) -> tuple[float]:
-    answer = prediction.answer.split("###")[0].split("Assistant:")[-1].strip().lower()
+def _authors_worth(truth: Truth, answer: str) -> float:
+    answer = answer.split("###")[0].split("Assistant:")[-1].strip().lower()
     people = [one.lower() for one in "_".join(truth["answers"]).split("_")]
-    return (min(sum(one in answer or answer in one for one in people) / 3, 1.0),)
+    return min(sum(one in answer or answer in one for one in people) / 3, 1.0)
 
 
 def _type_of(_content: str, truth: Truth) -> str:
@@ -92,7 +102,12 @@ BENCHMARK = replace(
     source="https://vizwiz.org, as in TRI-ML/vlm-evaluation, vlm_eval/util/evaluation/vizwiz/eval.py; authors: "
     "eval_vqa.py",
     official=(
-        replace(accuracy_of("E"), columns=_accuracies, whole=True, undefined="the file has no answers"),
+        replace(
+            accuracy_of("E"),
+            columns=_of_answers(lambda truth, answer: worth(answer, truth, "E")),
+            whole=True,
+            undefined="the file has no answers",
+        ),
         Metric(
             name="unanswerable_ap",
             variant="average precision of the unanswerable questions, without interpolation",
@@ -106,8 +121,10 @@ BENCHMARK = replace(
         Metric(
             name="accuracy",
             variant="min(n/3, 1), n people of whose answers one holds the other, in lower case: an empty one is right",
-            columns=each(_authors_row),
+            columns=_of_answers(_authors_worth),
             value=mean,
+            whole=True,
+            undefined="the file has no answers",
         ),
     ),
     form="vizwiz",
