@@ -14,6 +14,7 @@ from pathlib import Path
 import grimp
 import pytest
 
+from tinygptv.config.benchmarks import BENCHMARKS
 from tinygptv.config.formats import FORMATS
 from tinygptv.config.profiles import read_config
 from tinygptv.ground import file_names
@@ -181,7 +182,8 @@ def code_of(step: str) -> set[Path]:
         edge = {"importer": f"tinygptv.{importer}", "imported": f"tinygptv.{imported}"}
         assert graph.direct_import_exists(**edge), f"a line of NOT_REACHED that is no import: {edge}"
         graph.remove_import(**edge)
-    begin = {f"tinygptv.steps.{module_of(step)}"} | set(FORMATS.values() if step == "shards" else ())  # found by name
+    by_name = {"shards": FORMATS, "evaluate": BENCHMARKS, "quantize": BENCHMARKS}.get(step, {})  # found by a table
+    begin = {f"tinygptv.steps.{module_of(step)}", *by_name.values()}
     found = begin.union(*(graph.find_upstream_modules(module) for module in begin))
     places = [SOURCE / name.replace(".", "/") for name in found]
     return {place / "__init__.py" if place.is_dir() else place.with_suffix(".py") for place in places}
@@ -268,8 +270,8 @@ def settings_read(path: Path) -> set[str]:
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Attribute) and ast.unparse(node.value).rpartition(".")[2] == "config"
     }
-    # loader: speed alone; data: what a step uses of it is in its view
-    return asked & read_yaml(CONFIGS[0]).keys() - {"loader", "data"}
+    # loader: speed alone; data: what a step uses of it is in its view; init: is in what `download` writes of it
+    return asked & read_yaml(CONFIGS[0]).keys() - {"loader", "data", "init"}
 
 
 @pytest.mark.parametrize("step", STEPS)

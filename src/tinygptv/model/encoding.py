@@ -47,20 +47,9 @@ def encoder_of(config: Config, backbones: Path, device: torch.device) -> Callabl
 def _encode(
     encoder: TinyGPTVImageEncoder, dtype: torch.dtype, batch_size: int, pixels_NCHW: torch.Tensor
 ) -> torch.Tensor:
+    from tinygptv.model.vision import encode_filled
+
     return encode_filled(encoder, pixels_NCHW, batch_size).to(dtype).cpu()
-
-
-def encode_filled(encoder: TinyGPTVImageEncoder, pixels_NCHW: torch.Tensor, batch_size: int) -> torch.Tensor:
-    """Q-Former outputs [N, Q, D] of at most a batch of images, in a forward pass of a whole batch.
-
-    What is missing is filled up with zeros: an image's bits depend neither on its neighbours nor on their count.
-    """
-    import torch
-
-    missing = batch_size - len(pixels_NCHW)
-    pixels_BCHW = torch.nn.functional.pad(pixels_NCHW, (0,) * 7 + (missing,)) if missing else pixels_NCHW
-    with torch.inference_mode():
-        return encoder(pixels_BCHW.to(encoder.device))[: len(pixels_NCHW)]
 
 
 class Pixels:

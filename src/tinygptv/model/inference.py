@@ -19,8 +19,8 @@ from tinygptv.data.prompts import check_room
 from tinygptv.data.tasks import as_instruction
 from tinygptv.ground import runtime
 from tinygptv.ground.errors import UserError
-from tinygptv.model.encoding import encode_filled
 from tinygptv.model.package import new_tokens, open_folder
+from tinygptv.model.vision import encode_filled
 
 if TYPE_CHECKING:
     from PIL.Image import Image

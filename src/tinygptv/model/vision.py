@@ -2,7 +2,7 @@
 
 Source: paper, section 3.1; the authors' ``minigpt4/models/minigpt_v2.py`` (encode_img), ``eva_vit.py``, ``Qformer.py``;
 for CLIP's tower LAVIS' ``clip_vit.py`` (BLIP-2 ViT-L: the last block is left out, LayerNorm on every output).
-Shapes: B images, C colours, H height, W width, P patches + 1, Q queries, D width.
+Shapes: N images, B images of a batch, C colours, H height, W width, P patches + 1, Q queries, D width.
 """
 
 import torch
@@ -61,3 +61,14 @@ class TinyGPTVImageEncoder(Blip2PreTrainedModel):
         """The learned positions [P, D], the class token's first."""
         table = self.vision_model.embeddings.position_embedding
         return table.weight if self.is_clip else table[0]
+
+
+def encode_filled(encoder: TinyGPTVImageEncoder, pixels_NCHW: torch.Tensor, batch_size: int) -> torch.Tensor:
+    """Q-Former outputs [N, Q, D] of at most a batch of images, in a forward pass of a whole batch.
+
+    What is missing is filled up with zeros: an image's bits depend neither on its neighbours nor on their count.
+    """
+    missing = batch_size - len(pixels_NCHW)
+    pixels_BCHW = torch.nn.functional.pad(pixels_NCHW, (0,) * 7 + (missing,)) if missing else pixels_NCHW
+    with torch.inference_mode():
+        return encoder(pixels_BCHW.to(encoder.device))[: len(pixels_NCHW)]
