@@ -135,12 +135,12 @@ def test_cut_answers_are_counted(trained, run, capfd):
 
 
 def test_a_question_that_is_too_long_is_named_before_the_first_answer(trained, refused, monkeypatch):
-    from tinygptv.model.inference import VisionLanguageModel
+    from tinygptv.model.answerer import Answerer
 
     def asked(*_, **__):
         raise AssertionError
 
-    monkeypatch.setattr(VisionLanguageModel, "generate", asked)
+    monkeypatch.setattr(Answerer, "answer", asked)
     folder = trained.data / "shards" / "easy_vqa"
     samples = list(read_samples(tars(folder, "test-*.tar")))
     first, last = samples[-1].record.records[0], samples[-1].record.records[-1]

@@ -194,20 +194,6 @@ class VisionLanguageModel:
             found.append(Generated(text, tokens, cut=tokens == len(ids)))
         return found
 
-    def prompt_ids(
-        self, instruction: str, earlier: Sequence[tuple[str, str]] = (), *, max_answer_tokens: int | None = None
-    ) -> list[int]:
-        """Token ids of an instruction in the model's own form, for ``generate``.
-
-        Args:
-            instruction: what is asked, with its template.
-            earlier: instructions and answers of the same conversation before it.
-            max_answer_tokens: earlier answers are cut to so many, as they were in training; None: they are whole.
-        """
-        said = [(self._rendered(asked, i == 0), answer) for i, (asked, answer) in enumerate(earlier)]
-        asked = self._rendered(instruction, not said)
-        return self.processor.encode_prompt(asked, said, max_answer_tokens=max_answer_tokens)
-
     def _render_prompt(self, instruction: str, first: bool) -> str:
         prompt = self.processor.prompt_of(instruction, image=first)
         if first:

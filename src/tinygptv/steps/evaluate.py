@@ -67,6 +67,7 @@ def run(context: StepContext) -> None:
         unnamed = coverage.not_named(shards, asks, split)
         for line in coverage.left_out(where, asks, asked.counts(), baselines, unnamed):
             print(line)
+    check_room(context, slice_, test)
 
     gallery = Gallery(asks, test.counts(), settings.grid_images)
     preset, *others = settings.presets
@@ -101,6 +102,27 @@ def run(context: StepContext) -> None:
     for name in (EVALUATION, LOSS, PROGRESS, ANSWERS, WORST):
         context.run.artifact(context.report(name))
     write_json(context.reports / ENVIRONMENT, runtime.environment() | {"threads": config.runtime.threads})
+
+
+def check_room(context: StepContext, slice_: Questions, test: Questions) -> None:
+    """Find what is too long for a stage before the first model is opened.
+
+    Raises:
+        DataError: names the records.
+    """
+    from tinygptv.evaluation import answering
+    from tinygptv.evaluation.presets import stage_asking
+    from tinygptv.evaluation.stages import processor_of
+
+    config, settings = context.config, context.config.evaluate
+    positions = config.model.text.max_position_embeddings
+    for stage in STAGES:
+        processor = processor_of(config, stage, context.input("backbones"))
+        asked = [(settings.presets[0], slice_)]
+        asked += [(preset, test) for preset in settings.presets if stage == LAST_STAGE]
+        for preset, questions in asked:
+            how = stage_asking(config, stage, preset)
+            answering.check_room(processor, questions, how, positions, settings.max_new_tokens)
 
 
 def subject_of(context: StepContext, stage: str) -> Subject:
