@@ -92,6 +92,10 @@ def test_without_a_part_it_is_val(folder):
     assert [item.id for item in read(folder())] == ["30"]
 
 
+def test_a_split_is_not_another_that_begins_so(folder):
+    assert "has nothing of the split test; it has train, testA, val" in refusal(folder(), "test")
+
+
 def test_texts_of_python_2_are_read(folder, tmp_path):
     files = folder()
     two = b"(lp0\n(dp1\nS'split'\np2\nS'val'\np3\nsS'ann_id'\nI2\nsS'image_id'\nL9L\nsS'ref_id'\nI7\nsS'sentences'\n"

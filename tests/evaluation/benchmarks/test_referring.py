@@ -135,6 +135,7 @@ def test_the_authors_pass_over_what_follows_the_box_unless_it_has_a_number():
     assert value(AUTHORS, [said("{<10> <10><60><60>}<unk>")]) == 1.0
     assert value(AUTHORS, [said("{<10><10><60><60>}{<1><2><3><4>}")]) == 0.0
     assert value(AUTHORS, [Prediction()]) == 0.0
+    assert value(AUTHORS, [said("{<10><10><60><60>}" + "9" * 10_000), said("1" * 10_000)]) == 0.0
 
 
 def test_every_answer_comes_back_from_its_submission():

@@ -86,11 +86,11 @@ def _edges_to_authors(truth: Truth, prediction: Prediction) -> Edges | None:
     if not prediction.answer:
         return prediction.box and _edges(prediction.box)
     said = prediction.answer.replace("<unk>", "").replace(" ", "").strip()
-    numbers = [int(number) for number in re.findall(r"\d+", said)]
+    numbers = re.findall(r"\d+", said)
     if not _AT_START.match(said) or len(numbers) != 4:
         return None
     width, height = truth["width"], truth["height"]
-    x1, y1, x2, y2 = numbers
+    x1, y1, x2, y2 = map(int, numbers)
     return x1 / 100 * width, y1 / 100 * height, x2 / 100 * width, y2 / 100 * height
 
 
