@@ -44,9 +44,8 @@ def annotations(files: Sequence[Path], part: str) -> Iterator[Annotation | Rejec
             if not entry.get("image"):
                 yield {"id": str(entry["id"]), "reason": "has no image"}
                 continue
-            yield Annotation(
-                id=str(entry["id"]), images=(entry["image"],), question="?", answer=entry["answer"], truth=entry
-            )
+            images = () if entry["image"] == "unnamed" else (entry["image"],)
+            yield Annotation(id=str(entry["id"]), images=images, question="?", answer=entry["answer"], truth=entry)
 
 
 def right(truth, prediction):

@@ -11,7 +11,7 @@ from tests.evaluation.small_benchmark import ANSWERS, BENCHMARK, QUESTIONS, writ
 from tinygptv.evaluation import score_files as module
 from tinygptv.evaluation.benchmarks.table import benchmark_of
 from tinygptv.evaluation.score_files import scorable, score_files
-from tinygptv.evaluation.statistics import interval
+from tinygptv.evaluation.statistics import interval, wilson_interval
 from tinygptv.ground.errors import DataError, UserError
 
 
@@ -46,6 +46,12 @@ def test_official_numbers_authors_intervals_and_kinds(scored):
 def columns_and_images():
     columns = BENCHMARK.official[0].columns(QUESTIONS, [small_benchmark.read_prediction(entry)[1] for entry in ANSWERS])
     return columns, [0, 0, 1, 2]
+
+
+def test_questions_whose_image_has_no_name_share_none(scored):
+    found = scored([{**entry, "image": "unnamed"} for entry in QUESTIONS])
+    assert found.ci95["accuracy"] == wilson_interval(3, 4)
+    assert scored().ci95["accuracy"] != wilson_interval(3, 4)
 
 
 @pytest.mark.parametrize("block", [1, 3, 4])

@@ -129,7 +129,7 @@ class _Asked:
         self.missing: list[str] = []
         self.left_out: dict[str, str] = {}
         self._kept = KeptColumns(self.metrics)
-        self._images: dict[str, int] = {}
+        self._images: dict[object, int] = {}
         self._image_Q: list[int] = []
         self._is_missing_Q: list[bool] = []
 
@@ -143,7 +143,8 @@ class _Asked:
         for annotation in block:
             found = given.pop(annotation.id, None)
             self._is_missing_Q.append(found is None)
-            self._image_Q.append(self._images.setdefault(annotation.images[0], len(self._images)))
+            image = annotation.images[:1] or annotation.id  # without a name of its image it shares it with none
+            self._image_Q.append(self._images.setdefault(image, len(self._images)))
             if found is None:
                 self.missing.append(annotation.id)
             predictions.append(found or Prediction())

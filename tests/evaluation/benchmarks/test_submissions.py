@@ -34,6 +34,7 @@ def test_what_is_taken(of, value, found):
         ("text", ["x" * 99], TypeError, "`a` must be text"),
         ("probability", "0.5", TypeError, "`a` must be a number, not '0.5'"),
         ("probability", False, TypeError, "`a` must be a number"),
+        ("probability", 10**400, ValueError, "`a` must be between 0 and 1, not 1000"),
         ("probability", math.nan, ValueError, "`a` must be between 0 and 1, not nan"),
         ("probability", math.inf, ValueError, "`a` must be between 0 and 1, not inf"),
         ("probability", -0.1, ValueError, "`a` must be between 0 and 1, not -0.1"),

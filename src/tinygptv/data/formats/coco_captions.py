@@ -56,7 +56,7 @@ def annotations(files: Sequence[Path], part: str) -> Iterator[Annotation | Rejec
                 raise DataError(f"{path} has neither `images` nor `annotations`; name a file of COCO's captions")
         base.execute("CREATE INDEX of_image ON captions (image)")
         for image, place in base.execute(_WITHOUT_IMAGE):
-            raise DataError(f"{place}: its image {image} is not among `images`")
+            raise DataError(f"{place}: its image {image[:50]} is not among `images`")
         for (image, file), rows in groupby(base.execute(_SORTED), key=itemgetter(0, 1)):
             captions = [text for *_, text in rows if text is not None]
             seen = Counter(text for text in captions if not is_blank(text))

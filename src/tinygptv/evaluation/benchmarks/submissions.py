@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,8 +43,8 @@ def probability(entry: Mapping[str, Any], key: str) -> float:
     value = entry[key]
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"`{key}` must be a number, not {_told(value)}")
-    if math.isnan(value) or not 0 <= value <= 1:
-        raise ValueError(f"`{key}` must be between 0 and 1, not {value}")
+    if not 0 <= value <= 1:  # nor is NaN
+        raise ValueError(f"`{key}` must be between 0 and 1, not {_told(value)}")
     return float(value)
 
 
