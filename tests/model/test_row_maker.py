@@ -22,6 +22,7 @@ from tinygptv.model.assembly import assemble
 from tinygptv.model.encoding import Pixels
 from tinygptv.model.processing import build_image_processor
 from tinygptv.model.row_maker import row_maker
+from tinygptv.model.vision import TinyGPTVImageEncoder
 
 SIZES = (32, 64)
 CPU = torch.device("cpu")
@@ -60,15 +61,18 @@ def test_neighbours_places_and_the_filling_of_a_batch_change_no_bit(maker: RowMa
             assert torch.equal(block.row(image), whole.row(image))
 
 
-def test_the_encoder_sees_one_shape_and_zeros_where_no_image_is(maker: RowMaker, tmp_path: Path) -> None:
+def test_the_encoder_sees_one_shape_and_zeros_where_no_image_is(
+    maker: RowMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[torch.Tensor] = []
 
-    def encode(pixels_BCHW: torch.Tensor) -> torch.Tensor:
+    def forward(self: TinyGPTVImageEncoder, pixels_BCHW: torch.Tensor) -> torch.Tensor:
         seen.append(pixels_BCHW.clone())
-        return maker.encode(pixels_BCHW)
+        return whole(self, pixels_BCHW)
 
-    watched = RowMaker(encode, maker.pixels, maker.empty, maker.batch_size, maker.threads)
-    make(watched, tmp_path / "x", range(6))
+    whole = TinyGPTVImageEncoder.forward
+    monkeypatch.setattr(TinyGPTVImageEncoder, "forward", forward)
+    make(maker, tmp_path / "x", range(6))
     assert [tuple(pixels_BCHW.shape) for pixels_BCHW in seen] == [(4, 3, 64, 64)] * 2
     assert seen[1][:2].ne(0).any() and not seen[1][2:].any()
 
