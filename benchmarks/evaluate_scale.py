@@ -31,7 +31,7 @@ from tinygptv.ground.arguments import Parser
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "evaluate_scale.json"
 PROFILE, DATASET = "scale", "asked"
-BEFORE = ("download", "backbones", "shards", "features", "stage1", "stage2", "stage3", "stage4")
+BEFORE = ("download", "shards", "backbones", "features", "stage1", "stage2", "stage3", "stage4")
 ASKED_AGAIN = ("download", "shards", "evaluate")
 
 
@@ -43,8 +43,8 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
         checkout = Checkout(Path(scratch) / "checkout")
+        checkout.write_questions(1)
         for step in BEFORE:
-            checkout.write_questions(1)
             checkout.run(step)
         few = options.questions // 10
         runs = {count: checkout.ask(count) for count in (few, options.questions)}
