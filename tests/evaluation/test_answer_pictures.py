@@ -55,7 +55,7 @@ def test_a_grid_grows_by_rows_and_needs_an_item(tmp_path):
 def test_verdicts():
     said = [item(0, credit=credit).verdict for credit in (1.0, 0.3, 0.0, None)]
     assert said == ["right", "counts 0.30", "WRONG", "no number by itself"]
-    assert item(0, credit=0.0, certainty=0.987).verdict == "WRONG, sure by 98.7 %"
+    assert item(0, credit=0.0, certainty=0.987).verdict == "WRONG, 98.7 % sure"
     assert len({item(0, credit=credit).colour for credit in (1.0, 0.3, 0.0, None)}) == 4
 
 

@@ -49,7 +49,7 @@ class AnswerItem:
     @property
     def verdict(self) -> str:
         """The last line below it."""
-        sure = "" if self.certainty is None else f", sure by {100 * self.certainty:.1f} %"
+        sure = "" if self.certainty is None else f", {100 * self.certainty:.1f} % sure"
         if self.credit is None:
             return f"no number by itself{sure}"
         words = "right" if self.credit >= 1 else "WRONG" if self.credit <= 0 else f"counts {self.credit:.2f}"
