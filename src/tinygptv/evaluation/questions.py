@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, overload
@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 
 from tinygptv.data import views
 from tinygptv.data.records import image_key
-from tinygptv.data.samples import Samples
-from tinygptv.data.summary import TEST
-from tinygptv.data.views import viewed_tars
 from tinygptv.evaluation.benchmarks.own_truth import question_truth
 
 if TYPE_CHECKING:
@@ -22,10 +19,9 @@ if TYPE_CHECKING:
 
     from tinygptv.config import Preset, Task
     from tinygptv.data.index import RecordIndex
-    from tinygptv.data.records import ImageRecord, Record, Turn
+    from tinygptv.data.records import Record, Turn
     from tinygptv.data.tar_rows import TarRows
     from tinygptv.evaluation.benchmarks.seam import Truth
-    from tinygptv.evaluation.benchmarks.suite import Suite
     from tinygptv.evaluation.benchmarks.table import Ask
 
 PLACE = np.dtype([("ask", "<i2"), ("row", "<i8"), ("turn", "<i2")])
@@ -208,56 +204,3 @@ def _all_places(asks: Sequence[Ask], rows: Mapping[str, RecordIndex | TarRows]) 
         places["turn"] = np.arange(len(places)) - np.repeat(np.cumsum(turns) - turns, turns)
         found.append(places)
     return np.concatenate(found)
-
-
-def open_split(shards: Path, split: str, suites: Mapping[str, Suite]) -> Samples:
-    """The samples of a split that benchmarks ask about."""
-    return Samples(viewed_tars(shards, "evaluate", split, suites))
-
-
-def list_test_set(shards: Path, suites: Mapping[str, Suite]) -> list[Question]:
-    """The questions of the test set, in their order.
-
-    Raises:
-        DataError: a shard is damaged.
-    """
-    return list_questions(open_split(shards, TEST, suites).records(), suites)
-
-
-def list_questions(samples: Iterable[ImageRecord], suites: Mapping[str, Suite]) -> list[Question]:
-    """Every question about the samples, in their order; a record of several turns asks several.
-
-    Args:
-        samples: what is asked about.
-        suites: name of a data set → what is asked of it.
-    """
-    return [
-        Question(
-            dataset=sample.dataset,
-            key=sample.key,
-            record=record.id,
-            task=record.task,
-            benchmark=suite.names[record.task],
-            content=turn.question,
-            truth=turn.answer,
-            annotation=question_truth(record, place),
-            image=b"" if sample.image is None else bytes.fromhex(sample.image.sha256),
-            type=suite.type_of(record.task, turn.question, turn.answer),
-            earlier=record.turns[:place],
-        )
-        for sample in samples
-        if (suite := suites.get(sample.dataset)) is not None
-        for record in sample.records
-        if record.task in suite.names
-        for place, turn in enumerate(record.turns)
-    ]
-
-
-def evenly_spaced_list(questions: Sequence[Question], limit: int) -> list[Question]:
-    """At most ``limit`` questions of each benchmark, evenly spread over the list: the same ones in every run."""
-    chosen: list[Question] = []
-    for name in dict.fromkeys(question.benchmark for question in questions):
-        of_it = [question for question in questions if question.benchmark == name]
-        count = min(limit, len(of_it))
-        chosen += [of_it[index * len(of_it) // count] for index in range(count)]
-    return chosen

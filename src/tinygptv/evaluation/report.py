@@ -101,7 +101,7 @@ def _small_plots(series: Mapping[str, list[tuple[int, Any]]], labels: Mapping[st
         grid = drawing.subplots(rows, COLUMNS, squeeze=False)
         for axes in grid.flat[len(series) :]:
             axes.set_axis_off()
-        for axes, (name, points) in zip(grid.flat, series.items(), strict=False):
+        for axes, (name, points) in zip(grid.flat[: len(series)], series.items(), strict=True):
             _draw(axes, points, BLUE, "o", labels[name], shift=0.0)
             _scale(axes, [points])
             axes.set_title(f"{labels[name]}\n{points[-1][1]['metric']}", fontsize=8)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tinygptv.evaluation.tally import Columns, Tally
+from tinygptv.evaluation.tally import DecidingColumns, Tally
 
 if TYPE_CHECKING:
     from tinygptv.config import Preset
@@ -37,7 +37,7 @@ class Judge:
         """Count an answer."""
         self._tallies[question.benchmark].add(question, response)
 
-    def columns(self, name: str) -> Columns:
+    def columns(self, name: str) -> DecidingColumns:
         """What the metric that decides keeps of a benchmark's questions so far."""
         return self._tallies[name].columns()
 

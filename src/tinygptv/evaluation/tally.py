@@ -30,7 +30,7 @@ BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class DecidingColumns:
     """What the metric that decides keeps of the questions, in their order."""
 
     metric: Metric
@@ -71,10 +71,10 @@ class Tally:
         if len(self._waiting) == BLOCK:
             self._judge()
 
-    def columns(self) -> Columns:
+    def columns(self) -> DecidingColumns:
         """What the metric that decides keeps so far."""
         self._judge()
-        return Columns(self._first, self._kept.columns(self._first), self._images)
+        return DecidingColumns(self._first, self._kept.columns(self._first), self._images)
 
     def entry(self, preset: str) -> dict[str, Any]:
         """What a report has under the benchmark's name; every number has six decimals, null where it is undefined."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from tinygptv.data.formats.easy_vqa import COLOURS, SHAPES
 from tinygptv.evaluation.benchmarks import acc_at_iou, exact_match
-from tinygptv.evaluation.benchmarks.suite import Suite
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,10 +52,3 @@ BY_TASK: Mapping[Task, Benchmark] = {
     "caption": replace(QUESTIONS, title="captions", types=(), type_of=lambda *_: ""),
 }
 """What is asked of its records of each task."""
-
-SUITE = Suite(
-    names={"vqa": "easy_vqa", "refer": "easy_vqa_refer", "caption": "easy_vqa_caption"},
-    labels={"easy_vqa": "questions", "easy_vqa_refer": "boxes (Acc@0.5)", "easy_vqa_caption": "captions"},
-    types=TYPES,
-    type_of=lambda task, question, truth: question_type(question, {"answer": truth}) if task == "vqa" else "",
-)

@@ -15,7 +15,6 @@ from tinygptv.ground.errors import ConfigError
 if TYPE_CHECKING:
     from tinygptv.config import Config, DataSet, Task
     from tinygptv.evaluation.benchmarks.seam import Benchmark
-    from tinygptv.evaluation.benchmarks.suite import Suite
 
 BY_FORM: Mapping[str, Mapping[Task, Benchmark]] = {"easy_vqa": easy_vqa.BY_TASK}
 """Form of a data set's files → task → its benchmark, where a form is made for one."""
@@ -98,15 +97,3 @@ def _published(dataset: str, part: str | None, benchmark: Benchmark) -> int | No
     if name not in benchmark.parts:
         raise ConfigError(f"data.{dataset}.part: {benchmark.title} has no {name}; it has {', '.join(benchmark.parts)}")
     return benchmark.parts[name]
-
-
-SUITES: dict[str, Suite] = {"easy_vqa": easy_vqa.SUITE}
-LABELS = {name: label for suite in SUITES.values() for name, label in suite.labels.items()}
-"""Name of every benchmark, in the order of the reports → what pictures call it."""
-TYPES = tuple(dict.fromkeys(kind for suite in SUITES.values() for kind in suite.types))
-"""Every kind of question, in the order of the reports."""
-
-
-def suites_of(data: Mapping[str, DataSet]) -> dict[str, Suite]:
-    """Name of a data set → what is asked of it; without those that no benchmark knows."""
-    return {name: SUITES[settings.format] for name, settings in data.items() if settings.format in SUITES}
