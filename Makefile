@@ -1,11 +1,14 @@
 # Everything a person types. Needs Python 3.11, git and make; the rest is installed into .venv.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install demo repro test test-pipeline services-test team-test test-gpu drills lint types ui clean
+.PHONY: help install demo repro test test-pipeline services-test team-test test-gpu drills lmms-eval lint types ui clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LMMS := integrations/lmms_eval
+LMMS_BIN := $(LMMS)/.venv/bin
+LMMS_STAMP := $(LMMS)/.venv/.installed
 PROFILE ?= $(shell sed -n 's/^profile: *//p' params.yaml)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -68,6 +71,19 @@ test-gpu: $(STAMP)  ## the tests that need a CUDA device of 24 GB or more (minut
 drills: $(STAMP)  ## every fault drill, with a table in reports/drills.json (hours)
 	@$(BIN)/python -m pytest -q -m "drills or drill" --drill-report reports/drills.json
 
+lmms-eval: $(LMMS_STAMP)  ## TinyGPT-V in lmms-eval: an environment of its own, tested on what `make demo` made (minutes)
+	@cd $(LMMS) && .venv/bin/python -m pytest -q
+
+# lmms-eval's dependencies cannot live beside DVC's, so of this project the code alone is installed, and without torchvision,
+# which no part of this needs: PyPI's does not fit every torch of the same number.
+$(LMMS_STAMP): $(LMMS)/pyproject.toml $(LMMS)/constraints.txt $(STAMP)
+	@[ -x $(LMMS_BIN)/pip ] || $(BIN)/python -m venv $(LMMS)/.venv
+	@echo "installing lmms-eval into $(LMMS)/.venv (once; minutes, 2.4 GB)"
+	@$(LMMS_BIN)/pip install -qq -c $(LMMS)/constraints.txt -e '$(LMMS)[dev]'
+	@$(LMMS_BIN)/pip uninstall -qq -y torchvision
+	@$(LMMS_BIN)/pip install -qq --no-deps -e .
+	@touch $@
+
 lint: $(STAMP)  ## style (ruff), and imports that run one way (import-linter, pyproject.toml)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -80,5 +96,5 @@ ui: $(STAMP)  ## start MLflow (port 5000), Prefect (port 4200) and its worker; `
 	@$(BIN)/tinygptv up
 
 clean:  ## remove .venv and caches; results, unfinished runs and DVC's cache stay
-	@rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(LMMS)/.venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -95,6 +95,7 @@ REASONS = {
     r"(pip install|hf download) |python -m tinygptv\.model\.upstream": "needs a network",
     r"git commit (?!-m Remote)": "of what the commands before it made",
     r"python benchmarks/gpu_": "needs a GPU",
+    r"(lmms-eval|tinygptv-lmms-data|\.) ": "in an environment of its own; `make lmms-eval` runs it",
     r"python -m (tests\.drills|tinygptv\.steps)": "minutes, or needs what a pipeline made",
 }
 """Of a command that is not run here, by a pattern of its beginning."""
@@ -105,6 +106,7 @@ SHOWN = {
     "docs/checkpoints.md": ("init: {from: ",),
     "docs/data.md": ("data:", "stage4: data set", "["),
     "docs/lineage.md": ("registry version <-", "<- quantize"),
+    "docs/lmms_eval.md": ("tinygptv (pretrained",),
     "docs/memory.md": ("stage4: training needs", "Profile paper"),
     "docs/records.md": ("5af8aad46ad380d52eaa453ed092c706.json", "{", "data:"),
     "docs/remotes.md": ("ERROR: ", "registry "),
