@@ -17,6 +17,7 @@ from tinygptv.evaluation.benchmarks.table import asks_of
 from tinygptv.evaluation.presets import stage_asking
 from tinygptv.evaluation.questions import evenly_spaced, open_questions
 from tinygptv.ground.errors import DataError
+from tinygptv.model.answerer import Answerer, Response
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +175,11 @@ def test_presets_put_questions_in_their_words(model, smoke, questions):
     assert own.end_mark is None and released.end_mark == "###"
     assert own.prompts["caption"] == smoke.stage1.prompt and own.prompts["vqa"] == smoke.stage4.prompt
     assert prompt_ids(model.processor, question, "why", own)[0] == tokenizer.bos_token_id != ids[0]
+
+
+def test_an_answer_ends_where_its_mark_is_written_in_other_tokens(model, questions, how, monkeypatch):
+    def run_on(self, features_NQD, block):
+        return [Response(text="red ###Assistant: blue", tokens=9, cut=True, logprob=0.0) for _ in block]
+
+    monkeypatch.setattr(Answerer, "answer", run_on)
+    assert set(texts(ask(lambda: model, "", questions, how, None))) == {"red"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from tinygptv.data.marks import growth, most_bytes
@@ -114,7 +115,8 @@ class BlockAnswerer:
                     choices=[encode_answer(processor.tokenizer, choice, self._end_mark) for choice in choices],
                 )
             )
-        return self._answerer.answer(self._features(images), requests)
+        answers = self._answerer.answer(self._features(images), requests)
+        return [replace(answer, text=cut_at(answer.text, self._end_mark)) for answer in answers]
 
     def _features(self, images: Sequence[bytes]) -> torch.Tensor:
         """Q-Former outputs [N, Q, D] of a block's images."""
@@ -133,6 +135,11 @@ class BlockAnswerer:
         for image in spare[: max(len(self._held) - HELD_IMAGES, 0)]:
             del self._held[image]
         return features_NQD
+
+
+def cut_at(text: str, end_mark: str) -> str:
+    """An answer up to where its end mark is written out: in other tokens than the mark's own it did not end it."""
+    return text.partition(end_mark)[0].strip()
 
 
 def prompt_ids(processor: TinyGPTVProcessor, question: Question, asked: str, how: Asking) -> list[int]:
