@@ -195,9 +195,9 @@ class Answerer:
 
     def _logits(self, hidden_BD: torch.Tensor) -> torch.Tensor:
         """Of the next token [B, V]."""
-        from tinygptv.model.modeling import FiniteLogits
+        from tinygptv.model.modeling import finite
 
-        return FiniteLogits()(None, self._model.get_output_embeddings()(hidden_BD).float())
+        return finite(self._model.get_output_embeddings()(hidden_BD).float())
 
     def _generate(self, seen: _Seen) -> list[tuple[list[int], bool, float]]:
         """Greedy answers: token ids without the end, whether the end is missing, logarithm of the probability."""

@@ -58,6 +58,20 @@ class TinyGPTVPreTrainedModel(SealedFolder, PreTrainedModel):
     _supports_attention_backend = True
 
 
+def finite(logits_BV: torch.Tensor) -> torch.Tensor:
+    """The logits [B, V], which are numbers.
+
+    Raises:
+        NotFiniteError: one of them is infinite or none.
+    """
+    if not bool(logits_BV.isfinite().all()):
+        raise NotFiniteError(
+            "the model's logits are not finite: its weights are damaged, or too large for their number format; "
+            "fetch or make the model again"
+        )
+    return logits_BV
+
+
 class FiniteLogits(LogitsProcessor):
     """Stops where a model has nothing to say: among numbers that are none, the first token would win in silence."""
 
@@ -67,12 +81,7 @@ class FiniteLogits(LogitsProcessor):
         Raises:
             NotFiniteError: one of them is infinite or none.
         """
-        if not bool(scores.isfinite().all()):
-            raise NotFiniteError(
-                "the model's logits are not finite: its weights are damaged, or too large for their number format; "
-                "fetch or make the model again"
-            )
-        return scores
+        return finite(scores)
 
 
 class TinyGPTVForConditionalGeneration(TinyGPTVPreTrainedModel, GenerationMixin):
