@@ -19,7 +19,8 @@ from tinygptv.data.prompts import IGNORE_INDEX, Example, end_mark_id, prompt_tex
 from tinygptv.data.records import ImageRecord, Record, Turn
 from tinygptv.data.tasks import instruction, record_task
 from tinygptv.evaluation.answering import prompt_ids
-from tinygptv.evaluation.presets import package_asking, stage_asking
+from tinygptv.evaluation.package import package_asking
+from tinygptv.evaluation.presets import stage_asking
 from tinygptv.evaluation.questions import Question
 from tinygptv.ground.errors import DataError
 from tinygptv.model.processing import build_processor

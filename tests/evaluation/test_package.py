@@ -8,8 +8,8 @@ import pytest
 
 from tinygptv.evaluation.asking import ask
 from tinygptv.evaluation.benchmarks.table import asks_of
-from tinygptv.evaluation.package import PackageJob, answer_all, answers_of, package_identity
-from tinygptv.evaluation.presets import package_asking, stage_asking
+from tinygptv.evaluation.package import PackageJob, answer_all, answers_of, package_asking, package_identity
+from tinygptv.evaluation.presets import stage_asking
 from tinygptv.evaluation.questions import open_questions
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import read_json

@@ -79,7 +79,8 @@ def evaluate(
     if model not in STAGES:
         check_source(model)
     questions = questions_asked(home, asked, names_of(benchmarks))
-    from tinygptv.evaluation.subjects import folder_subject, stage_subject
+    from tinygptv.evaluation.package import folder_subject
+    from tinygptv.evaluation.subjects import stage_subject
 
     if model in STAGES:
         subject = stage_subject(

@@ -1,13 +1,12 @@
-"""The records of tars that no index is known of: made by hand, or by an earlier version.
+"""The records of a split as rows, also of tars that no index is known of: made by hand, or by an earlier version.
 
-It gives what ``data/index.py`` gives of a split, in the same order, and reads every record once to know it. What is in
-memory grows with their number.
+Those are all read once, and give what an index gives, in the same order; what is in memory grows with their number.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,10 +15,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygptv.config import Task
-from tinygptv.data.index import NO_IMAGE
+from tinygptv.data.index import NO_IMAGE, RecordIndex
 from tinygptv.data.records import TASKS, Record
 from tinygptv.data.samples import Samples
+from tinygptv.data.summary import sets, tars
 from tinygptv.data.tar_index import damaged
+from tinygptv.data.views import open_split
+from tinygptv.ground.file_names import view_of
+
+
+def split_rows(shards: Path, step: str, split: str, names: Iterable[str]) -> Mapping[str, RecordIndex | TarRows]:
+    """The records of a split of those data sets that have one.
+
+    Args:
+        shards: such as ``data/tiny/shards``; a folder without the view of ``step`` is taken as its summaries say.
+        step: the step whose view it is compared with.
+        split: ``train``, ``val`` or ``test``.
+        names: the data sets.
+
+    Raises:
+        DataError: an index is not the one of the view, or a tar is missing or damaged.
+    """
+    if (shards / view_of(step)).is_file():
+        return open_split(shards, step, split, names)
+    asked = frozenset(names)
+    found = {name: tars(folder, f"{split}-*.tar") for name, folder in sets(shards).items() if name in asked}
+    return {name: TarRows(name, paths) for name, paths in found.items() if paths}
 
 
 class _Row(NamedTuple):

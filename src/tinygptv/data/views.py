@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from tinygptv.data.index import RecordIndex
 from tinygptv.data.summary import DIGESTS, INDEXES, SPLITS, mend, read_summary, sets, tars
-from tinygptv.data.tar_rows import TarRows
 from tinygptv.ground import digests
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import view_of
@@ -61,10 +60,8 @@ def open_view(shards: Path, step: str) -> dict[str, dict[str, RecordIndex]]:
         raise DataError(f"{path} is no view of shards; {mend(shards)}") from None
 
 
-def open_split(shards: Path, step: str, split: str, names: Iterable[str]) -> dict[str, RecordIndex | TarRows]:
-    """The records of a split of those data sets that have one, compared with the view of a step.
-
-    A folder without the view, made by hand or by an earlier version, is taken as its summaries say.
+def open_split(shards: Path, step: str, split: str, names: Iterable[str]) -> dict[str, RecordIndex]:
+    """The indexes of a split of those data sets that have one, compared with the view of a step.
 
     Args:
         shards: such as ``data/tiny/shards``.
@@ -73,14 +70,12 @@ def open_split(shards: Path, step: str, split: str, names: Iterable[str]) -> dic
         names: the data sets.
 
     Raises:
-        DataError: the view is none, an index is not the one of the view, or a tar is missing or damaged.
+        DataError: the view or an index is missing, or is not the one of the view.
     """
     path, asked = shards / view_of(step), frozenset(names)
-    if not path.is_file():
-        folders = {name: tars(folder, f"{split}-*.tar") for name, folder in sets(shards).items() if name in asked}
-        return {name: TarRows(name, paths) for name, paths in folders.items() if paths}
+    view = read_json(path)
     try:
-        parts = {name: of_set[split] for name, of_set in read_json(path).items() if name in asked and split in of_set}
+        parts = {name: of_set[split] for name, of_set in view.items() if name in asked and split in of_set}
         return {name: _open(shards / name / f"{split}.arrow", part) for name, part in parts.items()}
     except (AttributeError, KeyError, TypeError):
         raise DataError(f"{path} is no view of shards; {mend(shards)}") from None

@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygptv.config import Config
+from tinygptv.evaluation.presets import asking_of
+from tinygptv.evaluation.subjects import Subject
 from tinygptv.ground import digests
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import canonical, write_json
+from tinygptv.ground.names import LAST_STAGE
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
 
+    from tinygptv.config import Preset
     from tinygptv.evaluation.asking import OpenModel
     from tinygptv.evaluation.presets import Asking
     from tinygptv.evaluation.questions import Question, Questions
@@ -111,9 +115,36 @@ def package_identity(package: Path) -> str:
     return sha256(canonical({path.name: digests.sha256(path) for path in files}).encode()).hexdigest()
 
 
+def package_asking(config: Config, preset: Preset) -> Asking:
+    """How a package is asked: the longest answer is its own, and so is the prompt, or it is the preset's."""
+    return asking_of(
+        preset,
+        None,
+        batch_size=config.quantize.batch_size,
+        max_new_tokens=None,
+        max_answer_tokens=config.stage(LAST_STAGE).max_answer_tokens,
+    )
+
+
+def folder_subject(config: Config, folder: Path) -> Subject:
+    """A package in 16 or 8 bits, or what `tinygptv import-checkpoint` made of the authors' files.
+
+    Raises:
+        UserError: it is none, or is damaged.
+    """
+    from tinygptv.model.inference import VisionLanguageModel
+    from tinygptv.model.package import check_files
+
+    check_files(folder)
+    return Subject(
+        identity=package_identity(folder),
+        open=lambda: VisionLanguageModel.from_folder(folder, config.runtime.device),
+        how=lambda preset: package_asking(config, preset),
+    )
+
+
 def _asked(job: PackageJob) -> tuple[Questions, Asking]:
     from tinygptv.evaluation.benchmarks.table import asks_of
-    from tinygptv.evaluation.presets import package_asking
     from tinygptv.evaluation.questions import open_questions
 
     config = job.config

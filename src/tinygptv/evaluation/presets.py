@@ -47,27 +47,34 @@ class Asking:
         return values | {"prompts": forms}
 
 
-def stage_asking(config: Config, stage: str, preset: Preset) -> Asking:
-    """How a stage's model is asked."""
+def asking_of(
+    preset: Preset,
+    own: Mapping[Task, Prompt] | None,
+    *,
+    batch_size: int,
+    max_new_tokens: int | None,
+    max_answer_tokens: int | None,
+) -> Asking:
+    """How a model is asked whose own forms of prompts are known; None: by the model alone."""
+    released = preset == "authors_released"
     return Asking(
         preset=preset,
-        prompts=prompts_of(config, stage) if preset == "as_trained" else dict.fromkeys(TASKS, AUTHORS_RELEASED),
-        end_mark=None if preset == "as_trained" else AUTHORS_RELEASED.end_mark,
-        batch_size=config.evaluate.batch_size,
-        max_new_tokens=config.evaluate.max_new_tokens,
-        max_answer_tokens=config.stage(stage).max_answer_tokens,
+        prompts=dict.fromkeys(TASKS, AUTHORS_RELEASED) if released else own,
+        end_mark=AUTHORS_RELEASED.end_mark if released else None,
+        batch_size=batch_size,
+        max_new_tokens=max_new_tokens,
+        max_answer_tokens=max_answer_tokens,
     )
 
 
-def package_asking(config: Config, preset: Preset) -> Asking:
-    """How a package is asked: the longest answer is its own, and so is the prompt, or it is the authors'."""
-    return Asking(
-        preset=preset,
-        prompts=None if preset == "as_trained" else dict.fromkeys(TASKS, AUTHORS_RELEASED),
-        end_mark=None if preset == "as_trained" else AUTHORS_RELEASED.end_mark,
-        batch_size=config.quantize.batch_size,
-        max_new_tokens=None,
-        max_answer_tokens=config.stage(LAST_STAGE).max_answer_tokens,
+def stage_asking(config: Config, stage: str, preset: Preset) -> Asking:
+    """How a stage's model is asked."""
+    return asking_of(
+        preset,
+        prompts_of(config, stage),
+        batch_size=config.evaluate.batch_size,
+        max_new_tokens=config.evaluate.max_new_tokens,
+        max_answer_tokens=config.stage(stage).max_answer_tokens,
     )
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygptv.data import views
 from tinygptv.data.records import image_key
+from tinygptv.data.tar_rows import split_rows
 from tinygptv.evaluation.benchmarks.own_truth import question_truth
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def open_questions(shards: Path, split: str, asks: Sequence[Ask]) -> Questions:
     Raises:
         DataError: an index is not the one of the view of ``evaluate``, or a tar is missing or damaged.
     """
-    return Questions(asks, views.open_split(shards, EVALUATION_VIEW, split, [ask.dataset for ask in asks]))
+    return Questions(asks, split_rows(shards, EVALUATION_VIEW, split, [ask.dataset for ask in asks]))
 
 
 def evenly_spaced(questions: Questions, limit: int) -> Questions:

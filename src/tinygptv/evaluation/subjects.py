@@ -1,4 +1,4 @@
-"""Models that can be asked: a stage's, that which stage 1 begins with, a package in 16 or 8 bits."""
+"""Models that can be asked: a stage's, and that which stage 1 begins with; packages: ``evaluation/package.py``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygptv.evaluation.asking import kept_open
-from tinygptv.evaluation.package import package_identity
-from tinygptv.evaluation.presets import package_asking, stage_asking
+from tinygptv.evaluation.presets import stage_asking
 from tinygptv.evaluation.stages import open_stage, open_start, stage_identity, start_identity
 from tinygptv.ground.names import STAGES
 
@@ -52,21 +51,4 @@ def start_subject(config: Config, seed: int, backbones: Path) -> Subject:
         identity=start_identity(config, seed, backbones),
         open=lambda: open_start(config, seed, backbones),
         how=lambda preset: stage_asking(config, STAGES[0], preset),
-    )
-
-
-def folder_subject(config: Config, folder: Path) -> Subject:
-    """A package in 16 or 8 bits, or what `tinygptv import-checkpoint` made of the authors' files.
-
-    Raises:
-        UserError: it is none, or is damaged.
-    """
-    from tinygptv.model.inference import VisionLanguageModel
-    from tinygptv.model.package import check_files
-
-    check_files(folder)
-    return Subject(
-        identity=package_identity(folder),
-        open=lambda: VisionLanguageModel.from_folder(folder, config.runtime.device),
-        how=lambda preset: package_asking(config, preset),
     )
