@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygptv.data.summary import sets
-from tinygptv.data.views import open_split
+from tinygptv.data.tar_rows import split_rows
 from tinygptv.evaluation.questions import EVALUATION_VIEW
 from tinygptv.promotion.papers import Shared
 
@@ -91,7 +91,7 @@ def words(image: Digest, task: str, question: str) -> bytes:
 def _records_about(shards: Path, split: str, images: set[Digest]) -> Iterator[tuple[str, Digest, Record]]:
     """Data set, image and record of what a split of all data sets has about these images."""
     heads = np.frombuffer(b"".join(digest[:8] for digest in images), np.uint64)
-    for name, rows in sorted(open_split(shards, EVALUATION_VIEW, split, sets(shards)).items()):
+    for name, rows in sorted(split_rows(shards, EVALUATION_VIEW, split, sets(shards)).items()):
         for image, row in _rows_about(rows, heads):
             if image in images:
                 yield name, image, rows.record(row)[0]
