@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from tinygptv.config import Gate
 from tinygptv.evaluation.benchmarks.exact_match import EXACT_MATCH
-from tinygptv.evaluation.tally import Columns
+from tinygptv.evaluation.tally import DecidingColumns
 from tinygptv.promotion.decide import Asked, Decision, Measured, not_measured, on_contest, on_report
 from tinygptv.promotion.registered import Registered, registered_numbers
 
@@ -28,7 +28,7 @@ ASKED = Asked(count=N, digest="all")
 
 def measured(right=194, **others):
     right = [place < right for place in range(N)] if isinstance(right, int) else right
-    columns = {"easy_vqa": Columns(EXACT_MATCH, np.asarray(right, float)[:, None], range(N))}
+    columns = {"easy_vqa": DecidingColumns(EXACT_MATCH, np.asarray(right, float)[:, None], range(N))}
     values = {"answered": N, "digest": "all", "columns": columns, "package_bytes": 1000, "latency_seconds": 0.5}
     return Measured(**{**values, "agreement": 0.99, **others})
 

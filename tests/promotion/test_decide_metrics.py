@@ -9,7 +9,7 @@ from tests.promotion.test_decide import AS, GATE, decide, measured, registered
 from tinygptv.evaluation.benchmarks.seam import Metric, each, mean
 from tinygptv.evaluation.metrics.ranking import auroc
 from tinygptv.evaluation.statistics import number
-from tinygptv.evaluation.tally import Columns
+from tinygptv.evaluation.tally import DecidingColumns
 from tinygptv.promotion.decide import Asked
 
 N = 400
@@ -33,7 +33,7 @@ def thirds(least, seed=1):
 
 def judge(metric, challenger, champion, images=range(N), told=None):
     both = [
-        measured(answered=N, columns={"easy_vqa": Columns(metric, columns_QC, images)})
+        measured(answered=N, columns={"easy_vqa": DecidingColumns(metric, columns_QC, images)})
         for columns_QC in (challenger, champion)
     ]
     value = number(metric, challenger) if told is None else told

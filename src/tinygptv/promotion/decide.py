@@ -13,7 +13,7 @@ from tinygptv.config import Gate
 from tinygptv.promotion.registered import Registered, entry_of, finite, samples
 
 if TYPE_CHECKING:
-    from tinygptv.evaluation.tally import Columns
+    from tinygptv.evaluation.tally import DecidingColumns
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Measured:
     """How many questions."""
     digest: str
     """Of these, in their order."""
-    columns: Mapping[str, Columns]
+    columns: Mapping[str, DecidingColumns]
     """Benchmark → what its metric keeps of each question, for those that were asked."""
     package_bytes: int
     latency_seconds: float
@@ -161,7 +161,7 @@ def _same_questions(asked: Asked, challenger: Measured, champion: Measured | Non
     return row("questions", challenger.answered, asked.count, problem, "the same ones in the same order")
 
 
-def _number_of(found: Columns) -> tuple[float | None, int, str]:
+def _number_of(found: DecidingColumns) -> tuple[float | None, int, str]:
     """A benchmark's number, how many questions count, and both in words."""
     from tinygptv.evaluation.statistics import counted, number
 
@@ -179,7 +179,7 @@ def _beside(judged: Check, champion: float | None, start: Mapping[str, Any]) -> 
     return replace(judged, champion=champion, start=finite(start.get(judged.check)))
 
 
-def _against(name: str, challenger: Columns, champion: Columns, gate: Gate) -> Check:
+def _against(name: str, challenger: DecidingColumns, champion: DecidingColumns, gate: Gate) -> Check:
     """Non-inferiority: even the lower end of the interval is no worse than the margin allows."""
     from tinygptv.evaluation.statistics import counted, paired
 
