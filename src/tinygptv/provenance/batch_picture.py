@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from PIL.Image import Image
 
-Look = Literal["plain", "loss", "end", "image", "padding"]
-Chip = tuple[str, Look]
+TokenLook = Literal["plain", "loss", "end", "image", "padding"]
+Chip = tuple[str, TokenLook]
 """A text in a box of its own."""
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -214,7 +214,7 @@ def _chips(row: Row) -> Iterator[Chip]:
         yield f"<pad {TIMES}{row.padding}>", "padding"
 
 
-def _look(token: Token) -> Look:
+def _look(token: Token) -> TokenLook:
     if token.kind == END:
         return "end"
     return "loss" if token.loss else "plain"
