@@ -30,7 +30,10 @@ FILES = sorted([*(SOURCE / "tinygptv").rglob("*.py"), *(ROOT / "flows").rglob("*
 GRAPH = entries_of(ROOT)
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
-NO_RESULT = r"tinygptv\.(config|planning|tracking|ground\.(?!runtime).*|steps\.(harness|__main__))"
+NO_RESULT = (
+    r"tinygptv\.(config|planning|tracking|data\.(recognise|first_entries)|ground\.(?!runtime).*|"
+    r"steps\.(harness|__main__))"
+)
 """Modules that decide how a step is run, checked, shown or recorded, and not what comes out: no step depends on them.
 (What a step needs of ``config/`` are values, which are among its ``params``.)
 """

@@ -40,6 +40,10 @@ class DataSet(Section):
     columns: dict[Literal["image", "question", "answer", "id", "split"], str] = Field(
         default={}, description="What its files call a column or key, where they use no usual name."
     )
+    outside: Literal["allow"] | None = Field(
+        default=None,
+        description="Pictures that records name by a path out of `images`: taken; absent: left out and counted.",
+    )
     benchmark: str | None = Field(
         default=None, description="Benchmark by which its answers count (docs/evaluation.md); absent: that of the task."
     )

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 USUAL: Mapping[str, tuple[str, ...]] = {
     "image": (
-        *("image", "images", "img", "picture", "photo", "image_path", "image_file", "image_bytes"),
-        *("file_name", "filename", "file", "path", "jpg", "jpeg", "png", "webp"),
+        *("image", "images", "img", "picture", "photo", "image_path", "image_file", "image_name", "image_bytes"),
+        *("img_path", "file_name", "filename", "file", "file_path", "filepath", "path", "jpg", "jpeg", "png", "webp"),
     ),
     "question": ("question", "query", "instruction", "prompt", "input"),
     "answer": (
         *("answer", "answers", "response", "output", "caption", "captions", "text", "description"),
-        *("short_answer", "label_text", "sentence", "sentences"),
+        *("short_answer", "label_text", "sentence", "sentences", "alt_text", "title", "comment", "reply"),
     ),
     "id": ("id", "question_id", "sample_id", "uid", "key"),
     "split": ("split",),
@@ -58,7 +58,7 @@ def columns_of(names: Collection[str], settings: DataSet, where: str) -> Columns
     Raises:
         DataError: a column that the profile names is not there.
     """
-    by_lower = {name.strip().lower(): name for name in reversed(list(names))}
+    by_lower = {name.strip().lower().replace(" ", "_"): name for name in reversed(list(names))}
     found: dict[str, str] = {}
     for role, usual in USUAL.items():
         given: str | None = dict(settings.columns).get(role)  # type: ignore[call-overload]

@@ -57,15 +57,15 @@ def turns_of(
         if role == ANSWERS and is_blank(text):
             raise RecordError(f"turn {place}: the answer is empty", "")
     if len(said) == first:
-        raise RecordError("`conversations` has no question", "")
+        raise RecordError("the conversation has no question", "")
     if (len(said) - first) % 2:
         raise RecordError("the last question has no answer", "")
     questions = [text for role, text in said[first:] if role == ASKS]
     answers = [text for role, text in said[first:] if role == ANSWERS]
-    if not has_picture and any(PICTURE in question for question in questions):
+    if not has_picture and any(PICTURE in text for text in (system, *questions)):
         raise RecordError(f"a question has {PICTURE}, but the record names no picture in `{where}`", "")
     questions = [without_mark(question) for question in questions]
-    if not is_blank(system):
+    if not is_blank(system := without_mark(system)):
         questions[0] = f"{system}\n{questions[0]}"
     return tuple(Turn(question, answer) for question, answer in zip(questions, answers, strict=True))
 

@@ -48,6 +48,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF orientation → what makes the picture upright; 1 is upright already."""
+_ON_ITS_SIDE = tuple(_UPRIGHT[number] for number in (5, 6, 7, 8))
 _WITHOUT_SCALE = ("F", "LAB")
 
 
@@ -96,6 +97,23 @@ def read_image(source: ImageSource, name: str = "the image", formats: Iterable[s
     return _decode(content, name, formats)
 
 
+def size_as_seen(content: bytes, name: str = "the image") -> tuple[int, int]:
+    """Width and height of a file's picture as ``read_image`` gives it; its pixels are not decoded.
+
+    Raises:
+        ImageError: it is of another format, damaged, too small or too large.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            _check_size(image, name)
+            width, height = image.size
+            return (height, width) if _UPRIGHT.get(_orientation(image)) in _ON_ITS_SIDE else (width, height)
+    except ImageError:
+        raise
+    except Exception as error:  # as below
+        raise _undecodable(error, name) from None
+
+
 def _decode(content: bytes, name: str, formats: Iterable[str]) -> Image.Image:
     try:
         with Image.open(io.BytesIO(content), formats=tuple(formats)) as image:
@@ -106,9 +124,13 @@ def _decode(content: bytes, name: str, formats: Iterable[str]) -> Image.Image:
     except ImageError:
         raise
     except Exception as error:  # for damaged files Pillow has many
-        reason = brief(error)  # some of them say nothing
-        reason = "unknown format" if "cannot identify" in reason else reason
-        raise ImageError(f"the image cannot be decoded ({reason}); PNG, JPEG and WebP are known", name) from None
+        raise _undecodable(error, name) from None
+
+
+def _undecodable(error: Exception, name: str) -> ImageError:
+    reason = brief(error)  # some of them say nothing
+    reason = "unknown format" if "cannot identify" in reason else reason
+    return ImageError(f"the image cannot be decoded ({reason}); PNG, JPEG and WebP are known", name)
 
 
 def _check_size(image: Image.Image, name: str) -> None:

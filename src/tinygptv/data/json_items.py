@@ -205,10 +205,11 @@ class _Text:
         try:
             part = self._file.read(size)
         except UnicodeDecodeError as error:
-            raise _no_utf8(self._path, self._line, error) from None
+            raise no_utf8(self._path, self._line, error) from None
         self._text += part
         return bool(part)
 
 
-def _no_utf8(path: Path, line: int, error: UnicodeDecodeError) -> DataError:
+def no_utf8(path: Path, line: int, error: UnicodeDecodeError) -> DataError:
+    """What to tell of a text file that is saved otherwise."""
     return DataError(f"{path} is not UTF-8 text ({error.reason} after line {line}); save it as UTF-8")

@@ -40,19 +40,21 @@ def find_picture(name: str, source: Source) -> ImageFile:
         RecordError: it is missing, an address, or lies outside the folder.
     """
     folder, shown = source.settings.images, repr(name[:MAX_NAME])
-    if not folder:
-        raise RecordError(f"names the picture {shown}, but the data set has no folder `images`", "")
     if "://" in name or name.startswith("data:"):
         raise RecordError("its picture is an address; get the pictures, and name their files", "")
-    inside = _inside(name, source.images)
-    found = None if inside is None else source.image(inside)
-    if found is None and "\\" in name and (inside := _inside(name.replace("\\", "/"), source.images)) is not None:
-        found = source.image(inside)
-    if inside is None:
-        raise RecordError(f"its picture {shown} lies outside of the folder {folder}; name a file below it", "")
-    if found is None:
-        raise RecordError(f"its picture {shown} is not in the folder {folder}", "")
-    return found
+    anywhere = source.settings.outside == "allow"
+    if not folder and not (anywhere and name.startswith("/")):
+        raise RecordError(f"names the picture {shown}, but the data set has no folder `images`", "")
+    for spelled in dict.fromkeys((name, name.replace("\\", "/"))):
+        inside = _inside(spelled, source.images) if folder else None
+        if (inside is not None or anywhere) and (found := source.image(spelled if inside is None else inside)):
+            return found
+    if inside is None and not anywhere:
+        raise RecordError(
+            f"its picture {shown} lies outside of the folder {folder}; name a file below it, or set `outside: allow`",
+            "",
+        )
+    raise RecordError(f"its picture {shown} is not {f'in the folder {folder}' if inside is not None else 'there'}", "")
 
 
 def _inside(name: str, folder: Path) -> str | None:

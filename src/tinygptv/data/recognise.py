@@ -6,8 +6,8 @@ Nothing is read whole: of a folder some thousand names, of a file its first entr
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +19,10 @@ from tinygptv.ground.errors import DataError
 
 MOST_NAMES = 5000
 """Names of files below a folder that are looked at."""
+MOST_FILES = 20
+"""Files whose first entries are looked at; where there are more, `files` is their folder."""
+MOST_FOLDERS = 100
+"""Folders beside a file in which its pictures are looked for."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,11 @@ class Look:
 
         Nothing where it is none of these, or cannot be read: the form that reads it says why.
         """
-        return first_entries(self.path if self.path.is_file() else self.path / name)
+        return first_entries(self.at(name))
+
+    def at(self, name: str) -> Path:
+        """Where a file of ``names`` is."""
+        return self.path if self.path.is_file() else self.path / name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,5 +97,57 @@ def recognise(path: Path, images: Path | None = None) -> dict[str, Recognised]:
     for form, module in FORMATS.items():
         ask = getattr(import_module(module), "recognise", None)
         if ask is not None and (recognised := ask(look)) is not None:
-            found[form] = recognised
+            found[form] = replace(recognised, files=(path,)) if len(recognised.files) > MOST_FILES else recognised
     return found
+
+
+def object_files(
+    look: Look, suffixes: tuple[str, ...], fits: Callable[[list[dict[str, Any]]], bool]
+) -> dict[Path, list[dict[str, Any]]]:
+    """The files whose first entries are objects of a form, with those entries.
+
+    Args:
+        look: what lies there.
+        suffixes: endings of the files to look at.
+        fits: whether these entries, at least one, are of the form.
+    """
+    found: dict[Path, list[dict[str, Any]]] = {}
+    for number, name in enumerate(look.named(*suffixes)):
+        entries = look.entries(name) if number < MOST_FILES else []
+        if number >= MOST_FILES and len(found) == MOST_FILES:
+            found[look.at(name)] = []
+        elif entries and all(isinstance(entry, dict) for entry in entries) and fits(entries):
+            found[look.at(name)] = entries
+    return found
+
+
+def keys_of(entries: Sequence[Mapping[str, Any]]) -> str:
+    """The keys of the first of a file's entries, for ``why``."""
+    return ", ".join(f"`{key}`" for key in entries[0])[:200]
+
+
+def folder_of_pictures(look: Look, file: Path, names: Sequence[object]) -> Path | None:
+    """The folder that the names in a file go out from: the one below which most of them are found.
+
+    Args:
+        look: what lies there; a folder of images that was named is the one.
+        file: has the names.
+        names: of its first entries.
+
+    Returns:
+        The folder; that of the file where nothing is found; None where there are no names.
+    """
+    named = [name for name in names if isinstance(name, str) and name.strip()]
+    if not named or look.images is not None:
+        return look.images
+    if absolute := [name for name in named if name.startswith("/")]:
+        above = os.path.commonpath([str(Path(name).parent) for name in absolute])
+        return file.parent if above == "/" else Path(above)
+    folders = [file.parent, *([look.path] if look.path.is_dir() else [])]
+    with os.scandir(file.parent) as entries:
+        folders += sorted(file.parent / entry.name for entry in entries if entry.is_dir())[:MOST_FOLDERS]
+
+    def found(folder: Path) -> int:
+        return sum(os.path.isfile(folder / name) for name in named)  # noqa: PTH113 (a Path raises where it is too long)
+
+    return max(folders, key=found)

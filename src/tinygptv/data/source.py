@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import merge
@@ -12,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from tinygptv.config.formats import FORMATS
-from tinygptv.data.manifest import RawManifest
+from tinygptv.data.manifest import RawFile, RawManifest
 from tinygptv.ground.digests import DigestMemory
 from tinygptv.ground.errors import ConfigError, DataError
 from tinygptv.ground.worktree import main_of
@@ -66,8 +67,12 @@ class Source:
     """What stands in the manifest before the names of what is below ``images``."""
 
     def image(self, name: str) -> ImageFile | None:
-        """A file below ``images`` by its name there; None where ``download`` saw none."""
-        found = self.manifest.find(self.prefix + name)
+        """A file by its name from ``images`` on; None where ``download`` saw none.
+
+        It lies below, or, where the profile allows it, anywhere: the name may be absolute or have ``..``.
+        """
+        absolute = self.settings.outside == "allow" and name.startswith("/")
+        found = self.manifest.find(name if absolute else self.prefix + name)
         return None if found is None else ImageFile(self.images / name, 0, found.size, found.sha256)
 
     def names(self, below: str = "") -> Iterator[str]:
@@ -105,8 +110,9 @@ def raw_files(settings: DataSet, root: Path) -> Iterator[tuple[str, Path]]:
         return
     records = sorted((name, path) for listed in settings.files for name, path in _listed(listed, root))
     images = _below(_folder(settings, root), _prefix(settings)) if settings.images else iter(())
+    outside = _outside(settings, root) if settings.outside == "allow" else iter(())
     former = None
-    for name, path in merge(records, images, key=lambda item: item[0]):
+    for name, path in merge(records, images, outside, key=lambda item: item[0]):
         if name != former:  # a file with records may lie among the images
             yield name, path
         former = name
@@ -134,6 +140,49 @@ def open_source(name: str, settings: DataSet, root: Path, manifest: Path) -> Sou
             if found is None or found.sha256 != memory.sha256(path)[1]:
                 raise DataError(f"data set {name}: {path} was changed since `download`; run `dvc repro download`")
     return Source(name, settings, tuple(files.values()), _place(settings.images, root), seen, _prefix(settings))
+
+
+class _OnDisk(RawManifest):
+    """Stands for a manifest before there is one: pictures are looked for on the disk, those outside are noted there."""
+
+    def __init__(self, settings: DataSet, root: Path) -> None:
+        self._prefix, self._folder = _prefix(settings), _place(settings.images, root)
+        self._base = sqlite3.connect("", isolation_level=None)
+        self._base.execute("PRAGMA journal_mode = OFF")
+        self._base.execute("CREATE TABLE outside (name BLOB PRIMARY KEY) WITHOUT ROWID")
+
+    def find(self, name: str) -> RawFile | None:
+        """A file, without its digest, by the name that it would have in the manifest."""
+        within = bool(self._prefix) and name.startswith(self._prefix)
+        rest = name.removeprefix(self._prefix) if within else name
+        path = self._folder / rest
+        if not os.path.isfile(path):  # noqa: PTH113 (a Path raises where it is too long)
+            return None
+        if not within or ".." in Path(rest).parts:
+            self._base.execute("INSERT OR IGNORE INTO outside VALUES (?)", (name.encode(errors="surrogatepass"),))
+        return RawFile(name, path.stat().st_size, "")
+
+    def below(self, start: str) -> Iterator[RawFile]:
+        """The files of the folder of images whose names begin so."""
+        for name, path in _below(self._folder, self._prefix):
+            if name.startswith(start):
+                yield RawFile(name, path.stat().st_size, "")
+
+    def outside(self) -> Iterator[tuple[str, Path]]:
+        """Those that were noted, sorted by name."""
+        for (stored,) in self._base.execute("SELECT name FROM outside ORDER BY name"):
+            name = bytes(stored).decode(errors="surrogatepass")
+            yield name, self._folder / name.removeprefix(self._prefix)
+
+
+def _outside(settings: DataSet, root: Path) -> Iterator[tuple[str, Path]]:
+    """The pictures out of the folder of images that records name, sorted by name: all records are read for them."""
+    files = tuple(path for listed in settings.files for _, path in _listed(listed, root))
+    seen = _OnDisk(settings, root)
+    source = Source("", settings, files, _place(settings.images, root), seen, _prefix(settings))
+    for _ in form(settings).read(source):
+        pass
+    yield from seen.outside()
 
 
 def _packaged(settings: DataSet, root: Path) -> Path | None:

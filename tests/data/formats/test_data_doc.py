@@ -10,6 +10,7 @@ from PIL import Image
 from tinygptv.config import DataSet
 from tinygptv.config.formats import FORMATS
 from tinygptv.data.manifest import RawFile, write_manifest
+from tinygptv.data.recognise import Look
 from tinygptv.data.records import Record, Turn
 from tinygptv.data.source import open_source, raw_files
 from tinygptv.ground.files import sha256_file
@@ -30,6 +31,9 @@ def test_the_example_reads_lines_of_pictures_and_captions(tmp_path):
     found, rejected = defined["read"](open_source("cats", settings, tmp_path, tmp_path / "manifest"))
     assert found.record == Record("cats.tsv-1", "caption", (Turn("", "a cat"),))
     assert rejected == {"id": "cats.tsv-2", "reason": "its picture '2.png' is not there"}
+    assert defined["recognise"](Look(tmp_path, None)) is None
+    (tmp_path / "cats.token").write_text("1.png\ta cat\n")
+    assert defined["recognise"](Look(tmp_path, None)).files == (tmp_path / "cats.token",)
 
 
 def test_every_form_has_its_section():

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygptv.data.conversations import kind, records_of, rejection, role_of, turns_of
 from tinygptv.data.json_items import JsonItem, read_items
 from tinygptv.data.named_pictures import one_picture
+from tinygptv.data.recognise import Recognised, folder_of_pictures, object_files
 from tinygptv.data.record_names import RecordNames, own_id
 from tinygptv.data.record_rules import RecordError
 from tinygptv.data.records import Turn
 from tinygptv.data.source import Found, Rejection, Source
+from tinygptv.data.tables import JSON_FILES, record_files
+
+if TYPE_CHECKING:
+    from tinygptv.data.recognise import Look
 
 
 def read(source: Source) -> Iterator[Found | Rejection]:
@@ -25,7 +30,7 @@ def read(source: Source) -> Iterator[Found | Rejection]:
         DataError: a file is no JSON.
     """
     with closing(RecordNames()) as names:
-        for path in source.files:
+        for path in record_files(source, JSON_FILES):
             for item in read_items(path):
                 told = item.place
                 try:
@@ -39,6 +44,29 @@ def read(source: Source) -> Iterator[Found | Rejection]:
                     yield rejection(told, error.reason)
                 except RecursionError:
                     yield rejection(told, "is nested too deeply")
+
+
+def recognise(look: Look) -> Recognised | None:
+    """JSON whose entries have `conversations`, and no list of `images` beside them, which `messages` reads."""
+    files = object_files(look, JSON_FILES, _fits)
+    if not files:
+        return None
+    file, entries = next(iter(files.items()))
+    named = [name for entry in entries for name in _pictures(entry)]
+    return Recognised(
+        why=f"the entries of {file.name} have `conversations`" + (" and `image`" if named else " and no picture"),
+        files=tuple(files),
+        images=folder_of_pictures(look, file, named),
+    )
+
+
+def _fits(entries: list[dict[str, Any]]) -> bool:
+    return all(
+        isinstance(listed := entry.get("conversations"), list)
+        and all(isinstance(turn, dict) and ("from" in turn or "role" in turn) for turn in listed)
+        and not entry.keys() & {"images", "objects", "messages", "video"}
+        for entry in entries
+    )
 
 
 def _object(item: JsonItem) -> dict[str, Any]:

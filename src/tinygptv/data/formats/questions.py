@@ -1,18 +1,23 @@
 """Questions of one's own about pictures in a folder: a JSON list, or one on each line (docs/data.md)."""
 
-import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygptv.data.annotations import Annotation, found
 from tinygptv.data.entries import Ids, content_of, id_of, value_of
 from tinygptv.data.json_items import JsonItem, read_items
+from tinygptv.data.recognise import Recognised, folder_of_pictures, object_files
 from tinygptv.data.record_rules import MAX_NAME
 from tinygptv.data.source import Found, Rejection, Source
+from tinygptv.data.tables import JSON_FILES
 from tinygptv.data.tasks import is_blank
 from tinygptv.ground.errors import DataError
+
+if TYPE_CHECKING:
+    from tinygptv.data.recognise import Look
 
 
 def read(source: Source) -> Iterator[Found | Rejection]:
@@ -20,6 +25,19 @@ def read(source: Source) -> Iterator[Found | Rejection]:
     task = source.settings.task or "vqa"
     items = annotations(source.files, source.settings.part or "")
     return found(source, (item if isinstance(item, dict) else replace(item, task=task) for item in items))
+
+
+def recognise(look: "Look") -> Recognised | None:
+    """JSON whose entries all have an id, a picture, a question and its answer or answers."""
+    files = object_files(look, JSON_FILES, _fits)
+    if not files:
+        return None
+    file, entries = next(iter(files.items()))
+    return Recognised(
+        why=f"the entries of {file.name} have `id`, `image`, `question` and `answer` or `answers`",
+        files=tuple(files),
+        images=folder_of_pictures(look, file, [entry["image"] for entry in entries]),
+    )
 
 
 def annotations(files: Sequence[Path], part: str) -> Iterator[Annotation | Rejection]:
@@ -38,6 +56,12 @@ def annotations(files: Sequence[Path], part: str) -> Iterator[Annotation | Rejec
             except DataError as error:
                 shown = item.place[:MAX_NAME]
                 yield {"id": shown, "reason": str(error).removeprefix(item.place).lstrip(": ")}
+
+
+def _fits(entries: list[dict[str, Any]]) -> bool:
+    return all(
+        entry.keys() >= {"id", "image", "question"} and ("answer" in entry) != ("answers" in entry) for entry in entries
+    )
 
 
 def _annotation(item: JsonItem, ids: Ids) -> Annotation:
@@ -78,7 +102,7 @@ def _answers(content: dict[str, Any], choices: Sequence[str], place: str) -> dic
             raise DataError(f"{place}: an answer must be text, not {str(text)[:50]!r}")
         if choices and text not in choices:
             raise DataError(f"{place}: the answer {text[:50]!r} is not among `choices`")
-        if type(weight) not in (int, float) or not 0 < weight < math.inf:
+        if type(weight) not in (int, float) or not 0 < weight <= sys.float_info.max:  # no whole number is above inf
             raise DataError(f"{place}: the weight of an answer must be a number above 0, not {str(weight)[:50]!r}")
         accepted[text] = accepted.get(text, 0.0) + float(weight)
     return accepted

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+from tinygptv.data.recognise import Recognised
 from tinygptv.data.samples import read_record, tar_members
 from tinygptv.data.source import Found, ImageFile, Rejection, Source
 from tinygptv.data.summary import SPLITS
 from tinygptv.ground.errors import DataError
+
+if TYPE_CHECKING:
+    from tinygptv.data.recognise import Look
 
 _SHARD = re.compile(rf"({'|'.join(SPLITS)})-\d+\.tar")
 
@@ -34,3 +39,17 @@ def read(source: Source) -> Iterator[Found | Rejection]:
                 if sample.image is not None:
                     image = ImageFile(path, *members.image, sample.image.sha256)
                 yield from (Found(record, image, split) for record in sample.records)
+
+
+def recognise(look: Look) -> Recognised | None:
+    """Tars whose first sample is one of this project."""
+    tars = [look.at(name) for name in look.named(".tar")]
+    if not tars:
+        return None
+    try:
+        with tars[0].open("rb") as file:
+            key, members = next(tar_members(tars[0]))
+            read_record(file, key, members)
+    except (DataError, StopIteration):
+        return None  # of another form, or damaged: then its form says how
+    return Recognised(why=f"the samples of {tars[0].name} are records of this project", files=tuple(tars))
