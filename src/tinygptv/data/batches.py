@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-    from tinygptv.config import Stage
+    from tinygptv.config import Family, Stage
     from tinygptv.data.features import FeatureReader
     from tinygptv.data.in_loop import PixelReader
+    from tinygptv.data.index import ImagePlace
     from tinygptv.data.mixture import MixtureEntry
-    from tinygptv.data.records import Turn
+    from tinygptv.data.records import Record, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,96 @@ def batch_digest(batches: Iterable[Batch]) -> str:
     """16 hexadecimal digits that stand for the records of a step, in their order."""
     records = "\n".join(record for batch in batches for record in batch.record_ids)
     return hashlib.sha256(records.encode()).hexdigest()[:16]
+
+
+class RecordEncoder:
+    """The one way from a record to what a stage trains of it."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, stage: Stage, *, image_token_id: int, slots: int) -> None:
+        """Encode for a stage.
+
+        Args:
+            tokenizer: a byte-level one.
+            stage: the stage's section of the configuration.
+            image_token_id: token id of an image slot.
+            slots: image slots of an image.
+
+        Raises:
+            DataError: the stage's end mark is several tokens.
+        """
+        self._tokenizer = tokenizer
+        self._stage = stage
+        self._image_token_id = image_token_id
+        self._slots = slots
+        self._end_id = prompts.end_mark_id(tokenizer, stage.prompt.end_mark)
+        # Instructions repeat (107 questions in easy-VQA); a bounded cache serves large data sets as well.
+        self._prompt_ids = lru_cache(maxsize=65536)(self._encode_prompt)
+        self._answer_ids = lru_cache(maxsize=65536)(self._encode_answer)
+
+    def example(
+        self,
+        record: Record,
+        family: Family,
+        template: int,
+        answer_of: Callable[[int, Turn], str],
+        *,
+        pictured: bool,
+        place: ImagePlace | None = None,
+    ) -> Example:
+        """A record, tokenised; turns that would make it longer than ``max_sequence_tokens`` are left out.
+
+        Args:
+            record: the record.
+            family: the instructions to ask with.
+            template: number of the instruction.
+            answer_of: the answer to take of a turn, by its number and itself.
+            pictured: whether it has an image.
+            place: where that lies, for whoever reads it.
+
+        Raises:
+            QuestionTooLongError: the first question leaves no room for an answer.
+        """
+        input_ids: list[int] = []
+        labels: list[int] = []
+        cut = kept = 0
+        for i, turn in enumerate(record.turns):
+            asked = instruction(family, turn.question, template)
+            question = self._prompt_ids(asked, i == 0, pictured)
+            whole = self._answer_ids(answer_of(i, turn))
+            answer = self._end(whole, self._stage.max_answer_tokens)
+            room = self._stage.max_sequence_tokens - len(input_ids) - len(question)
+            if len(answer) > room:
+                if i > 0:
+                    break
+                if room < 2:
+                    raise QuestionTooLongError(record.id, len(question), self._stage.max_sequence_tokens)
+                answer = self._end(whole, room)
+            cut += len(answer) <= len(whole)
+            input_ids += question + answer
+            labels += [IGNORE_INDEX] * len(question) + answer
+            kept += 1
+        return Example(record.id, place, input_ids, labels, cut, len(record.turns) - kept)
+
+    def longest_answer(self, turn: Turn) -> str:
+        """Of the answers of a turn the one with most tokens, the first of equals."""
+        return max(turn.answers, key=lambda text: len(self._answer_ids(text)))
+
+    def _encode_prompt(self, asked: str, first: bool, pictured: bool) -> list[int]:
+        prompt = self._stage.prompt
+        text = prompts.turn_text(prompt, asked, first=first and pictured)
+        return prompts.encode_prompt(
+            self._tokenizer,
+            text,
+            image_token_id=self._image_token_id,
+            slots=self._slots,
+            bos=first and prompt.bos_in_training,
+        )
+
+    def _encode_answer(self, answer: str) -> list[int]:
+        return prompts.encode_answer(self._tokenizer, answer, self._stage.prompt.end_mark)
+
+    def _end(self, answer_ids: list[int], max_tokens: int) -> list[int]:
+        return prompts.end_answer(self._tokenizer, answer_ids, end_id=self._end_id, max_tokens=max_tokens)
 
 
 class StageBatches:
@@ -96,9 +187,8 @@ class StageBatches:
         self._name = name
         self._tokenizer = tokenizer
         self._stage = stage
-        self._image_token_id = image_token_id
         self._query_shape = query_shape
-        self._end_id = prompts.end_mark_id(tokenizer, stage.prompt.end_mark)
+        self._encoder = RecordEncoder(tokenizer, stage, image_token_id=image_token_id, slots=query_shape[0])
         # A step has one place for each sample, or, with a table of batch sizes, one place that takes all of them.
         self._places = stage.batch_size if isinstance(stage.batch_size, int) else 1
         self.order = SampleOrder(
@@ -109,9 +199,6 @@ class StageBatches:
             seed=seed,
             stage=name,
         )
-        # Instructions repeat (107 questions in easy-VQA); a bounded cache serves large data sets as well.
-        self._prompt_ids = lru_cache(maxsize=65536)(self._encode_prompt)
-        self._answer_ids = lru_cache(maxsize=65536)(self._encode_answer)
 
     def check(self) -> dict[str, dict[str, int]]:
         """Look at the columns of all records before the first step; see ``fit.check``.
@@ -162,51 +249,13 @@ class StageBatches:
 
     def _longest_example(self, entry: str, row: int, template: int) -> Example:
         """The sample of a row of an index that leaves least room: of accepted answers the longest ones."""
-        return self._example(
-            entry, row, template, lambda _, turn: max(turn.answers, key=lambda text: len(self._answer_ids(text)))
-        )
+        return self._example(entry, row, template, lambda _, turn: self._encoder.longest_answer(turn))
 
     def _example(self, entry: str, row: int, template: int, answer_of: Callable[[int, Turn], str]) -> Example:
         source = self.entries[entry]
         record, image = source.index.record(row)
-        family = source.family or record.task
-        input_ids: list[int] = []
-        labels: list[int] = []
-        cut = kept = 0
-        for i, turn in enumerate(record.turns):
-            asked = instruction(family, turn.question, template)
-            question = self._prompt_ids(asked, i == 0, image is not None)
-            whole = self._answer_ids(answer_of(i, turn))
-            answer = self._end(whole, self._stage.max_answer_tokens)
-            room = self._stage.max_sequence_tokens - len(input_ids) - len(question)
-            if len(answer) > room:
-                if i > 0:
-                    break
-                if room < 2:
-                    raise QuestionTooLongError(record.id, len(question), self._stage.max_sequence_tokens)
-                answer = self._end(whole, room)
-            cut += len(answer) <= len(whole)
-            input_ids += question + answer
-            labels += [IGNORE_INDEX] * len(question) + answer
-            kept += 1
-        return Example(record.id, source.index.place(row), input_ids, labels, cut, len(record.turns) - kept)
-
-    def _encode_prompt(self, asked: str, first: bool, pictured: bool) -> list[int]:
-        prompt = self._stage.prompt
-        text = prompts.turn_text(prompt, asked, first=first and pictured)
-        return prompts.encode_prompt(
-            self._tokenizer,
-            text,
-            image_token_id=self._image_token_id,
-            slots=self._query_shape[0],
-            bos=first and prompt.bos_in_training,
-        )
-
-    def _encode_answer(self, answer: str) -> list[int]:
-        return prompts.encode_answer(self._tokenizer, answer, self._stage.prompt.end_mark)
-
-    def _end(self, answer_ids: list[int], max_tokens: int) -> list[int]:
-        return prompts.end_answer(self._tokenizer, answer_ids, end_id=self._end_id, max_tokens=max_tokens)
+        family, place = source.family or record.task, source.index.place(row)
+        return self._encoder.example(record, family, template, answer_of, pictured=image is not None, place=place)
 
     def _collate(self, samples: list[Example]) -> Batch:
         import torch
