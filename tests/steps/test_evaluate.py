@@ -11,6 +11,7 @@ import pytest
 
 from tests.checkouts import Checkout, run_step
 from tests.evaluation.asked import NAMES
+from tinygptv.cli import main
 from tinygptv.data.record_rules import parse_sample
 from tinygptv.data.records import Turn
 from tinygptv.data.shards import read_samples, write_shards
@@ -113,6 +114,29 @@ def test_another_preset_and_the_start_stand_beside(trained, run, capfd):
     assert set(found["held_out"]) == {"start", "stage1", "stage2", "stage3", "stage4"}
     out = capfd.readouterr().out
     assert "start, held-out slice: easy_vqa " in out and "test set, authors_released: easy_vqa " in out
+
+
+def test_the_command_measures_a_stage_by_the_answers_of_the_step(trained, run, monkeypatch, capsys):
+    assert run(trained, "evaluate") == 0
+    capsys.readouterr()
+    monkeypatch.delattr(subjects, "open_stage")  # so that nothing can be asked again
+    monkeypatch.chdir(trained.root)
+    out = trained.root / "stage4.json"
+    assert main(["evaluate", "stage4", "--profile", "smoke", "--json", "--out", str(out)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    whole = report(trained, "evaluate")
+    assert {key: told[key] for key in ("benchmarks", "by_type")} == {
+        key: whole[key] for key in ("benchmarks", "by_type")
+    }
+    assert json.loads(out.read_bytes()) == told
+
+
+def test_the_command_asks_some_benchmarks_in_a_preset(trained, monkeypatch, capsys):
+    monkeypatch.chdir(trained.root)
+    command = ["evaluate", "stage1", "--profile", "smoke", "--benchmarks", "easy_vqa_caption, easy_vqa_refer"]
+    assert main([*command, "--preset", "authors_released"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [["easy_vqa_caption", "stage1"], ["easy_vqa_refer", "stage1"]]
 
 
 def test_another_number_of_questions_is_an_error_before_any_is_asked(trained, refused, monkeypatch):

@@ -51,6 +51,8 @@ class PackageJob:
     """So many questions of each benchmark are asked a second time, one by one: their median is the latency."""
     shown: str = ""
     """What its progress is shown as; nothing is shown without."""
+    beside: tuple[Preset, ...] = ()
+    """Presets that it is asked in after the profile's first."""
 
 
 def answer_all(job: PackageJob, complete: Event | None = None) -> None:
@@ -67,6 +69,7 @@ def answer_all(job: PackageJob, complete: Event | None = None) -> None:
 
     from tinygptv.evaluation.answer_store import AnswerStore
     from tinygptv.evaluation.asking import Speed, ask, kept_open
+    from tinygptv.evaluation.presets import package_asking
     from tinygptv.ground import runtime
     from tinygptv.model.inference import VisionLanguageModel
 
@@ -80,8 +83,12 @@ def answer_all(job: PackageJob, complete: Event | None = None) -> None:
         AnswerStore.opened(job.store, job.asker, settings) as store,
         kept_open(lambda: VisionLanguageModel.from_folder(job.package, settings.device)) as opened,
     ):
-        for _ in ask(opened, package_identity(job.package), questions, how, store, job.shown, speed):
+        identity = package_identity(job.package)
+        for _ in ask(opened, identity, questions, how, store, job.shown, speed):
             pass
+        for preset in job.beside:
+            for _ in ask(opened, identity, questions, package_asking(job.config, preset), store, job.shown and preset):
+                pass
         if job.alone and len(questions):
             measured["latency_seconds"] = _latency(opened, questions, how, job.alone)
     if speed.questions:

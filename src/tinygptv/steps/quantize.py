@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tinygptv.evaluation.package import PackageJob, answer_all, answers_of
+from tinygptv.evaluation.package import PackageJob, answer_all
 from tinygptv.evaluation.stages import open_stage
 from tinygptv.ground import digests
 from tinygptv.ground.children import child, event
@@ -34,12 +34,15 @@ def run(context: StepContext) -> None:
         UserError: an input is missing or does not fit.
     """
     from tinygptv.evaluation import scores
+    from tinygptv.evaluation.answer_store import AnswerStore
     from tinygptv.evaluation.baselines import read_baselines
     from tinygptv.evaluation.benchmarks.table import asks_of
     from tinygptv.evaluation.coverage import check_counts
+    from tinygptv.evaluation.measuring import judged
     from tinygptv.evaluation.package_card import model_card, trained_on
     from tinygptv.evaluation.predictions import Agreement, agreed, kept
     from tinygptv.evaluation.questions import open_questions
+    from tinygptv.evaluation.subjects import folder_subject
     from tinygptv.ground import runtime
     from tinygptv.model.stage_checkpoint import init_of
 
@@ -59,28 +62,29 @@ def run(context: StepContext) -> None:
         asker=context.step,
         measured=context.staging / "measured.json",
         shown="8 bits",
+        beside=config.evaluate.presets[1:],
     )
     complete = event()
     with child(answer_all, job, complete):  # which imports and reads while the package is made
         unquantized_bytes = make(context, package)
         complete.set()
     _, baselines = read_baselines(shards, asks, questions[:0], questions)
-    judge = scores.Judge(asks, baselines, config.evaluate.presets[0])
-    agreement = Agreement(context.input("evaluate") / PREDICTIONS)
-    with kept(context.out / PREDICTIONS) as keep:
-        for question, response in answers_of(job):
-            for look in (judge.add, agreement, keep):
-                look(question, response)
-    judged, compared = judge.result(), agreement.result()
+    agreement, preset = Agreement(context.input("evaluate") / PREDICTIONS), config.evaluate.presets[0]
+    reloaded = folder_subject(config, package)
+    with AnswerStore.opened(job.store, job.asker, config.runtime) as store, kept(context.out / PREDICTIONS) as keep:
+        reached = judged(reloaded, questions, baselines, preset, store, keeps=(agreement, keep))
+        beside = {other: judged(reloaded, questions, baselines, other, store)["benchmarks"] for other in job.beside}
+    compared = agreement.result()
     package_bytes = (package / WEIGHTS).stat().st_size
     report: dict[str, Any] = {
-        **judged,
+        **reached,
+        "presets": beside,
         "agreement": compared,
         "bytes": {"unquantized": unquantized_bytes, "quantized": package_bytes},
         "seed": context.seed,
     }
     write_json(context.report(QUANTIZATION), report)
-    write_json(context.report(EIGHT_BITS), scores.values(judged["benchmarks"]))
+    write_json(context.report(EIGHT_BITS), scores.values(reached["benchmarks"]))
     made_of = {stage: str(read_json(context.input(stage) / MANIFEST)["sha256"]) for stage in STAGES}
     made_of |= {"backbones": sha256_tree(context.input("backbones")), f"shards/{view}": sha256_file(shards / view)}
     if init := init_of(context.input("backbones")):
@@ -88,13 +92,17 @@ def run(context: StepContext) -> None:
         context.run.params({f"init.{key}": value for key, value in init.items()})
     with digests.sealed(package):
         write_text(package / "README.md", model_card(context.profile.name, report, made_of, trained_on(config)))
-    context.run.metrics(scores.for_run(judged["benchmarks"]))
+    context.run.metrics(scores.for_run(reached["benchmarks"]))
+    for preset, found in beside.items():
+        context.run.metrics(scores.for_run(found, f"{preset}."))
     if len(questions):
         context.run.metrics({"agreement": compared["value"]})
     context.run.metrics({"package_bytes": package_bytes, **read_json(job.measured)})
     context.run.artifact(context.report(QUANTIZATION))
     if len(questions):
-        print(f"8-bit, reloaded: {scores.line(judged['benchmarks'])}")
+        print(f"8-bit, reloaded: {scores.line(reached['benchmarks'])}")
+        for preset, found in beside.items():
+            print(f"8-bit, reloaded, {preset}: {scores.line(found)}")
     print(f"{agreed(compared)} {unquantized_bytes:,} -> {package_bytes:,} bytes")
 
 
