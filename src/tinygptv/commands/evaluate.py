@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -82,14 +84,13 @@ def evaluate(
     from tinygptv.evaluation.package import folder_subject
     from tinygptv.evaluation.subjects import stage_subject
 
-    if model in STAGES:
-        subject = stage_subject(
-            asked.config, model, *(made_by(home, asked.name, step) for step in ("backbones", model))
-        )
-        found = measure(home, asked, subject, questions, presets)
-    else:
-        with local_folder(model) as folder:
-            found = measure(home, asked, folder_subject(asked.config, folder), questions, presets)
+    with redirect_stdout(sys.stderr):  # how far it is, beside the result
+        if model in STAGES:
+            folders = (made_by(home, asked.name, step) for step in ("backbones", model))
+            found = measure(home, asked, stage_subject(asked.config, model, *folders), questions, presets)
+        else:
+            with local_folder(model) as folder:
+                found = measure(home, asked, folder_subject(asked.config, folder), questions, presets)
     if out is not None:
         write_json(out, found)
     print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else table_of(found, model))
