@@ -87,7 +87,7 @@ REASONS = {
     r"make (?!help)": "minutes; it is what runs these tests, or CI",
     r"(python -m flows|dvc (repro|exp|push|pull|commit|checkout|status|gc|metrics))\b": "minutes, or needs results",
     r"(git (clone|checkout)|cd|cp \.state)\b": "a place of the reader's",
-    r"tinygptv (ask|verify|replay|diff|lineage|promote|rollback|evaluate-champion)\b": "needs what a pipeline made",
+    r"tinygptv (ask|verify|replay|diff|lineage|promote|rollback|evaluate(-champion)?)\b": "needs what a pipeline made",
     r"tinygptv score ": "needs files of benchmarks",
     r"tinygptv (export-checkpoint|import-checkpoint(?! --help))": "needs weights of gigabytes",
     r"tinygptv (serve|web|up|down|status|team)\b": "starts or asks servers; tests/services does",
