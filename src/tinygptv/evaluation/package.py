@@ -69,7 +69,6 @@ def answer_all(job: PackageJob, complete: Event | None = None) -> None:
 
     from tinygptv.evaluation.answer_store import AnswerStore
     from tinygptv.evaluation.asking import Speed, ask, kept_open
-    from tinygptv.evaluation.presets import package_asking
     from tinygptv.ground import runtime
     from tinygptv.model.inference import VisionLanguageModel
 

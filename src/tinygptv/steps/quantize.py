@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tinygptv.evaluation.package import PackageJob, answer_all
+from tinygptv.evaluation.package import PackageJob, answer_all, folder_subject
 from tinygptv.evaluation.stages import open_stage
 from tinygptv.ground import digests
 from tinygptv.ground.children import child, event
@@ -42,7 +42,6 @@ def run(context: StepContext) -> None:
     from tinygptv.evaluation.package_card import model_card, trained_on
     from tinygptv.evaluation.predictions import Agreement, agreed, kept
     from tinygptv.evaluation.questions import open_questions
-    from tinygptv.evaluation.subjects import folder_subject
     from tinygptv.ground import runtime
     from tinygptv.model.stage_checkpoint import init_of
 
