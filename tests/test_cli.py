@@ -81,6 +81,21 @@ def test_results_are_shown_beside_their_baselines(checkout, capsys):
     assert len({len(line) for line in lines}) == 1  # the last column is set to the right
 
 
+def test_other_presets_and_what_only_some_benchmarks_have_are_shown(checkout, capsys):
+    memes = {**ENTRY, "metric": "auroc", "value": None, "ci95": None, "chance": 0.5, "authors": {"accuracy": 0.61}}
+    kinds = {**ENTRY, "authors": {"per_kind": {"a": 0.1}}}
+    presets = {"authors_released": {"gqa": kinds}}
+    write_report(checkout, "evaluate", {"benchmarks": {"memes": memes, "gqa": kinds}, "presets": presets})
+    assert main(["results"]) == 0
+    words = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert words == [
+        "benchmark model metric value 95 % interval majority question only trivial chance authors' count n",
+        "gqa full exact match 0.9955 0.9900-0.9980 9673",
+        "gqa full, authors_released exact match 0.9955 0.9900-0.9980 9673",
+        "memes full auroc undefined 0.5000 0.6100 9673",
+    ]
+
+
 def test_no_results_yet(checkout, capsys):
     assert main(["results"]) == 2
     assert "make demo" in one_error_line(capsys)

@@ -40,6 +40,12 @@ def test_a_card_has_front_matter_results_and_what_it_was_made_of():
     ]
 
 
+def test_a_number_that_is_undefined_is_said():
+    memes = {"metric": "auroc", "value": None, "ci95": None, "n": 3}
+    card = model_card("tiny", {**REPORT, "benchmarks": {"memes": memes}}, {}, {})
+    assert "| memes | auroc | undefined |  | 3 |" in card
+
+
 def test_the_sets_of_the_card_are_those_that_something_trains_on(smoke):
     other = DataSet(format="paper", licence="x")
     data = {"cats": other, "birds": other, "dogs": other, **smoke.data}

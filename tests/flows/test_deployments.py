@@ -50,12 +50,12 @@ def test_the_address_of_a_picture():
 def test_forms_offer_steps_and_profiles_as_choices():
     properties = parameter_schema(nightly).properties
     steps = list(read_yaml(ROOT / "dvc.yaml")["stages"])
-    assert properties["profile"]["enum"] == [None, "paper", "smoke", "tiny"]
+    assert properties["profile"]["enum"] == [None, "eval-mini", "paper", "smoke", "tiny"]
     assert properties["from_step"]["enum"] == properties["to_step"]["enum"] == [None, *steps]
     assert properties["force"]["items"]["enum"] == steps
     assert parameter_schema(verify).properties["steps"]["items"]["enum"] == steps
     for flow in (promote, evaluate_champion, verify):
-        assert parameter_schema(flow).properties["profile"]["enum"] == [None, "paper", "smoke", "tiny"]
+        assert parameter_schema(flow).properties["profile"]["enum"] == [None, "eval-mini", "paper", "smoke", "tiny"]
 
 
 @pytest.mark.parametrize(
@@ -78,5 +78,5 @@ def test_the_page_of_a_run_says_the_results(plan):
     assert headline(plan) == ""
     report = plan.root / "reports" / "tiny" / "8bit.json"
     report.parent.mkdir(parents=True)
-    report.write_text('{"easy_vqa": 0.99731, "easy_vqa_refer": 0.9}')
-    assert headline(plan) == "8 bits: easy_vqa 0.9973, easy_vqa_refer 0.9000"
+    report.write_text('{"easy_vqa": 0.99731, "easy_vqa_refer": 0.9, "memes": null}')
+    assert headline(plan) == "8 bits: easy_vqa 0.9973, easy_vqa_refer 0.9000, memes undefined"
