@@ -29,9 +29,9 @@ def score(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON, numbers not rounded.")] = False,
 ) -> None:
-    """Count predictions of any model by a benchmark's official metric.
+    """Count any model's predictions as a benchmark does.
 
-    The numbers of the paper's authors stand beside it.
+    By its official metric; the numbers of the paper's authors stand beside it.
     """
     import json
 
