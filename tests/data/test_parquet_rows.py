@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tinygptv.data.parquet_rows import BATCH, column_names, parquet_files, read_parquet
+from tinygptv.data.parquet_rows import BATCH, column_names, read_parquet
 from tinygptv.ground.errors import DataError
 
 ROWS = [{"id": number, "image": {"bytes": b"%d" % number, "path": None}, "other": 1.5} for number in range(3 * BATCH)]
@@ -45,10 +45,3 @@ def test_a_damaged_file_is_one_line(path):
 def test_a_file_that_is_gone_says_so(tmp_path):
     with pytest.raises(FileNotFoundError):
         column_names(tmp_path / "none.parquet")
-
-
-def test_files_of_other_endings_are_passed_over(tmp_path):
-    names = [tmp_path / name for name in ("a.parquet", "README.md", "b.PARQUET", "c.pq")]
-    assert parquet_files(names, "cats") == [names[0], *names[2:]]
-    with pytest.raises(DataError, match=r"data set cats has no \.parquet file"):
-        parquet_files(names[1:2], "cats")

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 FORMATS = {
     "a_okvqa": "tinygptv.data.formats.a_okvqa",
+    "cauldron": "tinygptv.data.formats.cauldron",
     "coco_captions": "tinygptv.data.formats.coco_captions",
+    "coco_detection": "tinygptv.data.formats.coco_detection",
     "easy_vqa": "tinygptv.data.formats.easy_vqa",
     "gqa": "tinygptv.data.formats.gqa",
     "hateful_memes": "tinygptv.data.formats.hateful_memes",
     "iconqa": "tinygptv.data.formats.iconqa",
     "imagefolder": "tinygptv.data.formats.imagefolder",
+    "img2dataset": "tinygptv.data.formats.img2dataset",
     "llava": "tinygptv.data.formats.llava",
     "messages": "tinygptv.data.formats.messages",
     "pairs": "tinygptv.data.formats.pairs",
+    "parquet": "tinygptv.data.formats.parquet",
     "pope": "tinygptv.data.formats.pope",
     "questions": "tinygptv.data.formats.questions",
     "records": "tinygptv.data.formats.records",
@@ -21,6 +25,7 @@ FORMATS = {
     "vizwiz": "tinygptv.data.formats.vizwiz",
     "vqa": "tinygptv.data.formats.vqa",
     "vsr": "tinygptv.data.formats.vsr",
+    "webdataset": "tinygptv.data.formats.webdataset",
 }
 UNREAD = ("paper",)
 """Forms that a profile may name, so that it can be planned with, and that no module reads yet."""

@@ -1,12 +1,18 @@
-"""How COCO names its images: annotations have numbers, or one of the names that an image may have."""
+"""COCO's files: how they name images, by numbers or one of the names that an image may have, and what they hold."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tinygptv.data.json_items import read_members
+from tinygptv.ground.errors import DataError
 
 _NAME = re.compile(r"(?:COCO_([a-z]+\d{4})_)?(\d{12})\.jpg")
+_LOOKED_AT = 1_000_000
 _SPLITS = ("train2014", "val2014", "train2017", "val2017", "test2015")
 
 
@@ -35,6 +41,20 @@ def split_of_file(file: str) -> str:
     """The split that the name of an image has, such as ``val2014``; empty where it has none."""
     found = _NAME.fullmatch(PurePosixPath(file).name)
     return (found[1] or "") if found else ""
+
+
+def first_members(path: Path) -> dict[str, Any]:
+    """The members of the one object that a file is, of those that are lists the first entry; nothing of another file.
+
+    A member after a million entries of others is not seen.
+    """
+    found: dict[str, Any] = {}
+    try:
+        for name, item in islice(read_members(path), _LOOKED_AT):
+            found.setdefault(name, item.content)
+    except DataError:
+        pass  # the form that reads it says what is wrong
+    return found
 
 
 def _names(file: str, split: str) -> Iterator[str]:

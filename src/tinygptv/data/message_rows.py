@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tinygptv.data.conversations import ANSWERS, ASKS, PICTURE, kind, role_of
+from tinygptv.data.conversations import ANSWERS, ASKS, PICTURE, kind, role_of, turns_of
 from tinygptv.data.record_rules import MAX_NAME, RecordError
+from tinygptv.data.records import Turn
 from tinygptv.data.tasks import is_blank
 
 LISTS = ("messages", "conversations", "conversation")
@@ -69,6 +70,21 @@ def turns_said(content: Mapping[str, Any], tags: Tags) -> list[Said]:
     if not is_blank(more := _text(content.get("input"), "`input`")):
         question = f"{question}\n{more}" if question else more
     return [*_history(content), Said(ASKS, question), Said(ANSWERS, _text(answered, "the answer"))]
+
+
+def turns_in(content: Mapping[str, Any], *, has_picture: bool, where: str) -> tuple[Turn, ...]:
+    """Questions and answers of an entry whose picture is known.
+
+    Args:
+        content: the entry.
+        has_picture: whether it has one.
+        where: what would name it.
+
+    Raises:
+        RecordError: it has no conversation, or one that cannot be read.
+    """
+    said = [(turn.role, turn.text) for turn in turns_said(content, Tags())]
+    return turns_of(said, has_picture=has_picture, system=system_of(content), where=where)
 
 
 def system_of(content: Mapping[str, Any]) -> str:

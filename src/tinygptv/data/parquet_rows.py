@@ -16,22 +16,12 @@ from tinygptv.ground.errors import DataError, brief
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
+PARQUET = ".parquet"
+"""How their names end."""
 BATCH = 16
 """Rows in memory."""
 _BUFFER = 1 << 20
 """Bytes of a column that are read at once; without it a whole column of a row group would be."""
-
-
-def parquet_files(files: Collection[Path], name: str) -> list[Path]:
-    """Those of a data set's files that are parquet, by their names.
-
-    Raises:
-        DataError: none is.
-    """
-    found = [path for path in files if path.suffix.lower() in (".parquet", ".pq")]
-    if not found:
-        raise DataError(f"data set {name} has no .parquet file; name them, or their folder, in its `files`")
-    return found
 
 
 def column_names(path: Path) -> list[str]:
@@ -80,7 +70,7 @@ def _opened(path: Path) -> Iterator[ParquetFile]:
     try:
         with pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False) as file:
             yield file
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise DataError(f"{path} is damaged or no parquet ({brief(error)}); get it again, or write it anew") from None

@@ -14,13 +14,13 @@ from itertools import zip_longest
 from pathlib import Path
 
 from tinygptv.data.json_items import MOST, JsonItem, first_character, no_utf8, read_items
-from tinygptv.data.parquet_rows import column_names, read_parquet
+from tinygptv.data.parquet_rows import PARQUET, column_names, read_parquet
 from tinygptv.data.source import Source
 from tinygptv.ground.errors import DataError
 
 TEXT_TABLES = (".csv", ".tsv")
 JSON_FILES = (".json", ".jsonl", ".ndjson")
-SUFFIXES = (*TEXT_TABLES, *JSON_FILES, ".parquet")
+SUFFIXES = (*TEXT_TABLES, *JSON_FILES, PARQUET)
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 """Endings of pictures' names; which of them can be read, their content tells."""
 _SIGNS = ",;\t|"
@@ -40,7 +40,7 @@ def read_rows(path: Path) -> Iterator[JsonItem]:
     suffix = path.suffix.lower()
     if suffix in TEXT_TABLES:
         return _of_text(path)
-    return read_parquet(path, column_names(path)) if suffix == ".parquet" else read_items(path)
+    return read_parquet(path, column_names(path)) if suffix == PARQUET else read_items(path)
 
 
 def record_files(source: Source, suffixes: Collection[str]) -> list[Path]:

@@ -15,9 +15,10 @@ from operator import itemgetter
 from pathlib import Path
 
 from tinygptv.data.annotations import Annotation, found
-from tinygptv.data.coco import names_of_file, split_of_file
+from tinygptv.data.coco import first_members, names_of_file, split_of_file
 from tinygptv.data.entries import content_of, id_of, value_of
 from tinygptv.data.json_items import JsonItem, read_members
+from tinygptv.data.recognise import Look, Recognised
 from tinygptv.data.source import Found, Rejection, Source
 from tinygptv.data.tasks import is_blank
 from tinygptv.ground.errors import DataError
@@ -61,6 +62,22 @@ def annotations(files: Sequence[Path], part: str) -> Iterator[Annotation | Rejec
             captions = [text for *_, text in rows if text is not None]
             seen = Counter(text for text in captions if not is_blank(text))
             yield _annotation(image, file, captions, seen) if seen else {"id": image, "reason": "has no caption"}
+
+
+def recognise(look: Look) -> Recognised | None:
+    """JSON objects with `images`, and `annotations` that have a `caption`."""
+    fitting = []
+    for name in look.named(".json"):
+        members = first_members(look.at(name))
+        if isinstance(found := members.get("annotations"), dict) and "caption" in found and "images" in members:
+            fitting.append(name)
+    if not fitting:
+        return None
+    return Recognised(
+        why=f"{fitting[0]} has `images`, and `annotations` with a `caption`, as COCO's files of captions",
+        files=tuple(map(look.at, fitting)),
+        images=look.images or (look.path if look.path.is_dir() else look.path.parent),
+    )
 
 
 def _opened() -> sqlite3.Connection:
