@@ -5,7 +5,7 @@
 
 The smoke model, trained by the real steps, is asked questions of a data set of one's own (form ``questions``) about
 easy-VQA's test images: a tenth of them, then all. Of every process Linux keeps the peak of its resident memory. Then a
-tenth is asked again and killed (SIGKILL) at random instants until it has come to its end; its report must be the one
+hundredth is asked again and killed (SIGKILL) at random instants until it has come to its end; its report must be the one
 of the run that nobody killed. Results: benchmarks/results/evaluate_scale.json.
 """
 
@@ -48,7 +48,7 @@ def main() -> int:
             checkout.run(step)
         few = options.questions // 10
         runs = {count: checkout.ask(count) for count in (few, options.questions)}
-        kills = checkout.kill(few, options.kills, options.seed)
+        kills = checkout.kill(options.questions // 100, options.kills, options.seed)
     content = {
         "questions": options.questions,
         "cores": len(os.sched_getaffinity(0)),
