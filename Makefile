@@ -78,7 +78,7 @@ lmms-eval: $(LMMS_STAMP)  ## TinyGPT-V in lmms-eval: an environment of its own, 
 # which no part of this needs: PyPI's does not fit every torch of the same number.
 $(LMMS_STAMP): $(LMMS)/pyproject.toml $(LMMS)/constraints.txt $(STAMP)
 	@[ -x $(LMMS_BIN)/pip ] || $(BIN)/python -m venv $(LMMS)/.venv
-	@echo "installing lmms-eval into $(LMMS)/.venv (once; minutes, 2.4 GB)"
+	@echo "installing lmms-eval into $(LMMS)/.venv (once; minutes, 2.5 GB)"
 	@$(LMMS_BIN)/pip install -qq -c $(LMMS)/constraints.txt -e '$(LMMS)[dev]'
 	@$(LMMS_BIN)/pip uninstall -qq -y torchvision
 	@$(LMMS_BIN)/pip install -qq --no-deps -e .

@@ -18,7 +18,7 @@ from tinygptv.evaluation.asking import ask
 from tinygptv.evaluation.benchmarks.likelihoods import share_of_first
 from tinygptv.evaluation.benchmarks.seam import Prediction
 from tinygptv.evaluation.benchmarks.table import asks_of
-from tinygptv.evaluation.presets import package_asking
+from tinygptv.evaluation.package import package_asking
 from tinygptv.evaluation.questions import evenly_spaced, open_questions
 from tinygptv.evaluation.statistics import number
 from tinygptv_lmms.asking import as_response
@@ -157,4 +157,4 @@ def test_scores_are_ours(form, with_others, package, tmp_path, expected, by_like
     assert not set(told) <= {0.0, 1.0}
     assert results["rounds"]["heard,none"] == 2
     if form:
-        assert results["yes_or_no"]["acc,none"] > 0.9  # 0.1 where the likeliest counts as the least likely
+        assert results["yes_or_no"]["acc,none"] > 0.9  # 0 where the likeliest counts as the least likely
