@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.evaluation.asked import ASKS, question, said
-from tinygptv.evaluation.gallery import Gallery
+from tinygptv.evaluation.gallery import Gallery, answer_of
+from tinygptv.model.answerer import Likelihood, Response
 
 
 def image_of(number: int) -> bytes:
@@ -46,6 +49,21 @@ def test_the_worst_are_wrong_and_the_most_certain_first():
         ("q4", b"image 9"),
     ]
     assert next(item.certainty for item in items) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("choices", "expected"),
+    [
+        (("true", "false"), "false (of the choices; said: no)"),
+        (("a circle", "a red square", "red"), "a red square (of the choices; said: no)"),
+        ((), "no"),
+    ],
+)
+def test_of_choices_the_likeliest_is_shown(choices, expected):
+    told = ((-2.0, 1), (-1.9, 4), (-3.0, 1))[: len(choices)]
+    likelihoods = tuple(Likelihood(logprob=logprob, tokens=tokens) for logprob, tokens in told)
+    response = Response(text="no", tokens=1, cut=False, logprob=-0.1, choices=likelihoods)
+    assert answer_of(choices, response) == expected
 
 
 def test_nothing_wrong_or_nothing_asked_shows_nothing():

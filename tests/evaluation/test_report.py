@@ -33,7 +33,7 @@ DRAWINGS = {
     "progress": (progress(1), (840, 432)),
     "five": (progress(5), (840, 432)),
     "many": (progress(14), (1248, 1008)),
-    "none": (lambda path: stage_progress({}, {}, path), (840, 432)),
+    "none": (lambda path: stage_progress({}, {}, path), (480, 120)),
     "pipeline": (pipeline_picture, (1200, 648)),
 }
 

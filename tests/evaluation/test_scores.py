@@ -177,4 +177,14 @@ def test_kinds_that_two_benchmarks_share_stand_for_each():
 def test_an_answer_counts_by_itself():
     asked = question("vqa", "q", "yes", ask=MANY)
     assert tally.credit(MANY.benchmark, asked.annotation, said("yes")) == 1.0
-    assert tally.credit(MANY.benchmark, asked.annotation, said("?")) is None
+    assert tally.credit(MANY.benchmark, asked.annotation, said("?")) == 0.0  # by the next metric
+    never = replace(MANY.benchmark, official=MANY.benchmark.official[3:])
+    assert tally.credit(never, asked.annotation, said("yes")) is None
+
+
+def test_a_metric_that_gives_a_true_answer_nothing_by_itself_has_no_number_of_one():
+    nothing = replace(EXACT_MATCH, whole=True, value=lambda *_: 0.0)
+    together = replace(BENCHMARK, official=(nothing, EXACT_MATCH))
+    assert tally.credit(together, COLOUR.annotation, said("blue")) is None
+    whole = replace(BENCHMARK, official=(replace(EXACT_MATCH, whole=True),))
+    assert tally.credit(whole, COLOUR.annotation, said("red")) == 0.0

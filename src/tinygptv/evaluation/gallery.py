@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappush, heappushpop
 from typing import TYPE_CHECKING
@@ -92,8 +92,17 @@ class Gallery:
             self._labels[question.benchmark],
             question.task,
             question.content,
-            response.text,
+            answer_of(self._asks[question.benchmark].benchmark.choices(question.annotation), response),
             question.truth,
             shown.credit,
             math.exp(response.logprob) if certain else None,
         )
+
+
+def answer_of(choices: Sequence[str], response: Response) -> str:
+    """An answer as it is shown: where choices were given, the likeliest; two are compared as a whole, more by their
+    mean token."""
+    if not response.choices:
+        return response.text
+    scores = [of.logprob if len(choices) == 2 else of.logprob / of.tokens for of in response.choices]
+    return f"{choices[scores.index(max(scores))]} (of the choices; said: {response.text.strip()})"

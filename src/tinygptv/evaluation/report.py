@@ -77,6 +77,9 @@ def stage_progress(held_out: Mapping[str, Mapping[str, Any]], labels: Mapping[st
     """
     series = {name: _points(held_out, name) for name in labels}
     series = {name: points for name, points in series.items() if points}
+    if not series:
+        empty_picture("no question in the held-out slice", path)
+        return
     if len(series) > len(LOOKS):
         _small_plots(series, labels, path)
         return
@@ -89,8 +92,7 @@ def stage_progress(held_out: Mapping[str, Mapping[str, Any]], labels: Mapping[st
         axes.set_ylabel("number of the benchmark")
         _scale(axes, series.values())
         axes.set_title("Held-out images after each stage (dotted: without the image)")
-        if series:
-            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         drawing.tight_layout()
 
 

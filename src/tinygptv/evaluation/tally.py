@@ -154,13 +154,20 @@ def guessed(benchmark: Benchmark, truth: Truth, guess: str) -> Prediction:
 
 
 def credit(benchmark: Benchmark, truth: Truth, response: Response) -> float | None:
-    """What an answer counts by itself, by the first official metric that has a number for one question alone."""
+    """What an answer counts by itself, by the first official metric that has a number for one question alone.
+
+    None where there is none: a metric of all answers together, such as CIDEr, may give a true answer nothing by itself.
+    """
+
+    def alone(metric: Metric, said: Prediction) -> float | None:
+        return number(metric, metric.columns([truth], [said]))
+
     said = benchmark.predict(truth, response)
-    for metric in benchmark.official:
-        if metric.by is None and not metric.whole:
-            found = number(metric, metric.columns([truth], [said]))
-            if found is not None:
-                return found
+    for metric in (metric for metric in benchmark.official if metric.by is None):
+        if metric.whole and not alone(metric, guessed(benchmark, truth, benchmark.guess(truth))):
+            return None
+        if (found := alone(metric, said)) is not None:
+            return found
     return None
 
 
