@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from tinygptv.data.images import MAX_SIDE, ImageError, read_image
+from tinygptv.data.images import MAX_SIDE, ImageError, read_image, size_as_seen
 
 ORIENTATIONS = range(1, 9)
 QUADRANTS = {(0, 0): (255, 0, 0), (1, 0): (0, 255, 0), (0, 1): (0, 0, 255), (1, 1): (255, 255, 0)}
@@ -71,6 +71,12 @@ def test_every_orientation_is_upright(orientation, form, tolerance):
     assert seen.getexif().get(0x0112) is None, "a second reader would turn it again"
     with Image.open(io.BytesIO(content)) as opened:
         near(read_image(opened), seen)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_the_size_is_known_without_the_pixels(orientation):
+    content = encoded(Image.new("RGB", (9, 7)), "JPEG", exif=exif(orientation))
+    assert size_as_seen(content) == read_image(content).size
 
 
 @pytest.mark.parametrize("block", [b"Exif\x00\x00garbage", b"Exif\x00\x00MM\x00*\xff\xff\xff\xff", b"\x00" * 40])

@@ -25,6 +25,8 @@ def test_names_of_files_and_folders_say_the_split():
 def test_where_nothing_is_held_out_the_names_say_nothing():
     assert splits("train-0.parquet", "train-1.parquet") == ["", ""]
     assert splits("train-0.parquet") == [""]
+    assert splits("test.csv") == [""]
+    assert splits("test-0.parquet", "test-1.parquet") == ["", ""]
     assert splits() == []
 
 

@@ -55,7 +55,8 @@ def test_names_below_a_folder_are_sorted_bounded_and_not_hidden(tmp_path, monkey
     assert Look(tmp_path, None).named(".json") == ("a.JSON",)
     assert Look(tmp_path / "a.JSON", None).names == ("a.JSON",)
     monkeypatch.setattr(recognising, "MOST_NAMES", 2)
-    assert Look(tmp_path, None).names == ("a.JSON", "c.jpg")
+    (tmp_path / "z.csv").touch()
+    assert Look(tmp_path, None).names == ("a.JSON", "z.csv")
 
 
 def test_each_form_is_asked_and_those_that_would_read_it_are_named(tmp_path, monkeypatch):

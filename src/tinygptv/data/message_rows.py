@@ -117,7 +117,7 @@ def pictures_of(content: Mapping[str, Any], said: Sequence[Said]) -> list[object
         raise RecordError(f"has {_count(ordered, 'part', 'parts')} of type image and {_pictures(len(listed))}", "")
     rest = iter(listed)
     names = [next(rest) if isinstance(part, ByOrder) else _placed(part, listed) for part in parts]
-    return list(dict.fromkeys(names))
+    return [name for place, name in enumerate(names) if name not in names[:place]]
 
 
 def _of_list(listed: Any, tags: Tags) -> Iterator[Said]:

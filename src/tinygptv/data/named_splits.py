@@ -21,13 +21,15 @@ _WORD = re.compile(rf"(?<![a-z])({'|'.join(sorted(WORDS, key=len, reverse=True))
 class NamedSplits:
     """The splits of a data set's files by their names, and by those of the folders below the one that holds them all.
 
-    Where no name is of a held-out split, the names say nothing: the shares of the profile decide.
+    Where none is of a held-out split, or all are of one, as a single ``test.csv``, names say nothing: the shares of the
+    profile decide.
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
         above = os.path.commonpath([path.parent for path in files]) if files else ""
         named = {path: split_in(path.relative_to(above).as_posix()) for path in files}
-        self._named = named if set(named.values()) & {"val", "test"} else {}
+        said = set(named.values())
+        self._named = named if len(said) > 1 and said & {"val", "test"} else {}
 
     def of(self, path: Path) -> str:
         """The split of a file; empty where its name says none."""

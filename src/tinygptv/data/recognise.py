@@ -15,10 +15,11 @@ from typing import Any
 
 from tinygptv.config.formats import FORMATS
 from tinygptv.data.first_entries import first_entries
+from tinygptv.data.tables import is_picture
 from tinygptv.ground.errors import DataError
 
 MOST_NAMES = 5000
-"""Names of files below a folder that are looked at."""
+"""Names of files below a folder that are looked at; of each folder those of pictures come last."""
 MOST_FILES = 20
 """Files whose first entries are looked at; where there are more, `files` is their folder."""
 MOST_FOLDERS = 100
@@ -43,7 +44,10 @@ class Look:
         for base, folders, files in os.walk(self.path):
             folder = Path(base)
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            found += [(folder / name).relative_to(self.path).as_posix() for name in files if not name.startswith(".")]
+            shown = sorted(
+                (name for name in files if not name.startswith(".")), key=lambda name: (is_picture(name), name)
+            )
+            found += [(folder / name).relative_to(self.path).as_posix() for name in shown]
             if len(found) >= MOST_NAMES:
                 break
         return tuple(sorted(found[:MOST_NAMES]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -90,6 +91,15 @@ def test_ways_to_write_one_record(read_all, entry):
     assert found.image.path.name == "1.png"
 
 
+def test_a_picture_in_the_file_itself(read_all, tmp_path):
+    content = (tmp_path / "images" / "1.png").read_bytes()
+    url = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    entry = {"messages": parts({"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "<bbox>?"})}
+    (found,), rejected = read_all([{**entry, "objects": {"bbox": [[0, 0, 4, 8]]}}], images="")
+    assert (found.image, rejected) == (content, [])
+    assert found.record.turns[0].question == "{<0><0><50><100>}?"
+
+
 def test_alpaca_and_history(read_all):
     entry = {
         "instruction": "Translate.",
@@ -156,9 +166,10 @@ def test_text_alone(read_all):
         ({"messages": talk("What?", [IMAGE]), "images": ["1.png"]}, "an answer has a picture"),
         ({"messages": talk("What?", "A"), "images": ["https://host/1.png"]}, "its picture is an address"),
         (
-            {"messages": parts({"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}, ASK)},
-            "an address",
+            {"messages": talk("What?", "A"), "images": ["data:image/png;base64,A"]},
+            "is a data URL, and no valid base 64",
         ),
+        ({"messages": talk("What?", "A"), "images": ["data:,a", "1.png"]}, "has 2 pictures"),
         ({"messages": talk("What?", "A"), "images": [7]}, "must be the name of a file, not a number"),
         ({"messages": talk("What?", "A"), "images": [{"bytes": "AA"}]}, "must be the name of a file, not an object"),
         ({"messages": talk("What?", "A"), "videos": ["a.mp4"]}, "has `videos`; only pictures can be trained on"),

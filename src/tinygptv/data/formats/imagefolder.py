@@ -45,8 +45,8 @@ def read(source: Source) -> Iterator[Found | Rejection]:
     if not pictures:
         raise DataError(f"data set {source.name}: {source.images} has no pictures; correct its `images`")
     splits = {folder: WORDS[folder.lower()] for folder in folders if folder}
-    if not {"val", "test"} & set(splits.values()):
-        splits = {}  # they hold nothing out: the shares of the profile decide
+    if len(set(splits.values())) < 2:
+        splits = {}  # they part nothing: the shares of the profile decide
     return _of_metadata(source, metadata, splits) if metadata else _of_classes(source, splits)
 
 

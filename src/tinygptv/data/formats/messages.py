@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from tinygptv.data.columns import text_of
 from tinygptv.data.conversations import kind, records_of, rejection, turns_of
+from tinygptv.data.data_urls import from_data_url, is_data_url
 from tinygptv.data.dataset_info import NAME, EntryNames, described
 from tinygptv.data.formats import llava
 from tinygptv.data.images import ImageError, size_as_seen
 from tinygptv.data.json_items import JsonItem, read_items
 from tinygptv.data.message_rows import LISTS, pictures_of, system_of, turns_said
-from tinygptv.data.named_pictures import one_picture
+from tinygptv.data.named_pictures import check_one, one_picture
 from tinygptv.data.named_splits import NamedSplits, split_of_cell
 from tinygptv.data.placed_objects import placed
 from tinygptv.data.recognise import Recognised, folder_of_pictures, keys_of, object_files
@@ -88,7 +89,7 @@ def _records(
         told = own or told
         name = names.of(own, item.content)
         said = turns_said(content, of_file.tags)
-        image = one_picture(pictures_of(content, said), source)
+        image = _picture(pictures_of(content, said), source)
         texts = [(turn.role, turn.text) for turn in said]
         turns = turns_of(texts, has_picture=image is not None, system=system_of(content), where="images")
         turns = placed(turns, content.get("objects"), lambda: _size(image))
@@ -113,12 +114,23 @@ def _content(item: JsonItem, of_file: EntryNames, source: Source) -> dict[str, A
     return content
 
 
-def _size(image: ImageFile | None) -> tuple[int, int]:
+def _picture(names: list[object], source: Source) -> ImageFile | bytes | None:
+    """The picture of an entry: a file, or the content of a data URL."""
+    if not names or not isinstance(names[0], str) or not is_data_url(names[0]):
+        return one_picture(names, source)
+    check_one(len(names), source)
+    try:
+        return from_data_url(names[0])
+    except ValueError as error:
+        raise RecordError(f"its picture is a data URL, and {error}", "") from None
+
+
+def _size(image: ImageFile | bytes | None) -> tuple[int, int]:
     """Width and height of the picture that boxes in pixels are about."""
     if image is None:
         raise RecordError("has boxes, and no picture", "")
     try:
-        return size_as_seen(image.read())
+        return size_as_seen(image if isinstance(image, bytes) else image.read())
     except ImageError as error:
         raise RecordError(f"has boxes in pixels, and its picture cannot be read: {error.reason}", "") from None
 
