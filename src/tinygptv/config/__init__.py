@@ -25,7 +25,7 @@ from tinygptv.config.data import DataSet, Entry, Features, Loader, Shards, check
 from tinygptv.config.evaluation import Evaluate, Gate, Quantize, Register
 from tinygptv.config.init import Init
 from tinygptv.config.model import Lora, Model, QFormer, Runtime, Text, Vision
-from tinygptv.config.training import Prompt, Schedule, Stage
+from tinygptv.config.training import Prompt, Schedule, Stage, Validation
 from tinygptv.ground.names import STAGES
 
 __all__ = [
@@ -59,6 +59,7 @@ __all__ = [
     "Task",
     "Text",
     "TextPretraining",
+    "Validation",
     "Vision",
     "VisionPretraining",
     "parse_entry",
@@ -159,7 +160,8 @@ class Config(Section):
     def uses(self) -> dict[str, dict[str, list[str]]]:
         """Which steps use which data sets; the weights of a mixture do not count.
 
-        ``sets``: step → those whose training split it uses; ``cached``: stage → those whose cached features it reads.
+        ``sets``: step → those whose training split it uses; ``cached``: stage → those whose cached features it reads;
+        ``held_out``: step → those whose held-out part it uses, where a stage looks at one.
         """
         stages = {  # without epochs a stage uses none
             name: {parse_entry(entry).dataset for entry in self.stage(name).mixture if self.stage(name).steps}
@@ -167,10 +169,14 @@ class Config(Section):
         }
         standins = self.backbones.data if isinstance(self.backbones, Pretrained) else ()
         every = {**stages, "backbones": set(standins), "features": set().union(*stages.values())}
-        return {
+        looked_at = {name: sorted(names) for name, names in stages.items() if names and self.stage(name).validation}
+        if encoded := sorted({dataset for name in looked_at for dataset in self.cached_sets(name)}):
+            looked_at["features"] = encoded
+        uses = {
             "sets": {step: sorted(names) for step, names in every.items()},
             "cached": {stage: list(self.cached_sets(stage)) for stage in STAGES},
         }
+        return {**uses, "held_out": looked_at} if looked_at else uses
 
     def cached_sets(self, name: str) -> tuple[str, ...]:
         """The data sets of which a stage reads cached features, sorted; none where it trains nothing."""

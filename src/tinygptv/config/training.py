@@ -41,6 +41,21 @@ class Prompt(Section):
         return self
 
 
+class Validation(Section):
+    """Looks at the held-out part (`val`) of a stage's data sets while it trains; training does not notice them.
+
+    The stage leaves the weights of the look with the lowest loss. `null`: no looks, and the weights of the last step.
+    """
+
+    every: Count = Field(description="Steps between two looks; there is one after the last step, too.")
+    batches: Count = Field(
+        description="Micro-batches of a look, always the same ones; fewer where all records fit into fewer."
+    )
+    patience: Count | None = Field(
+        description="Looks in a row without a lower loss after which the stage ends; null: it goes on to its last step."
+    )
+
+
 class Stage(Section):
     """One of the four training stages."""
 
@@ -75,6 +90,7 @@ class Stage(Section):
     max_sequence_tokens: Count = Field(
         description="Longest sequence, visual tokens included; later turns are dropped and counted (`cuts.json`)."
     )
+    validation: Validation | None
     gradient_checkpointing: bool = Field(description="Blocks are computed again in the backward pass: less memory.")
     label_only_logits: bool = Field(description="The head runs only where a token carries loss: less memory.")
     base_8bit: bool = Field(description="Frozen matrices of the language model in 8 bits (LLM.int8()): less memory.")
