@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from tinygptv.data.source import ImageFile
@@ -122,8 +122,9 @@ class TarSamples:
 
 def split_name(name: str) -> tuple[str, str]:
     """Key and ending of a member: the ending is what follows the last dot, in small letters."""
-    path = PurePosixPath(name)
-    return (name[: -len(path.suffix)], path.suffix[1:].lower()) if path.suffix else (name, "")
+    base = name.rpartition("/")[2]
+    stem, _, ending = base.rpartition(".")
+    return (name[: -len(ending) - 1], ending.lower()) if stem and ending else (name, "")
 
 
 def image_at(path: Path, file: BinaryIO, member: Member) -> ImageFile:
@@ -164,7 +165,7 @@ def _check_end(path: Path, tar: tarfile.TarFile) -> None:
 
 def _shown(path: Path) -> Iterator[Member]:
     """The members without those of hidden names, which are no data."""
-    return (member for member in read_members(path) if not PurePosixPath(member.name).name.startswith("."))
+    return (member for member in read_members(path) if not member.name.rpartition("/")[2].startswith("."))
 
 
 def _row(member: Member) -> tuple[bytes, str, bytes, int, int, bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from tinygptv.data.conversations import rejection
@@ -50,8 +50,8 @@ def _is_beside(key: str, members: Mapping[str, list[Member]], samples: TarSample
     """Whether these are not a sample but more of another one, as the mask `1.seg.png` is beside `1.jpg`."""
     if members.keys() & {TEXT, OBJECT, *PICTURES} == set():
         return True
-    path = PurePosixPath(key)
-    first = key[: len(key) - len(path.name)] + path.name.partition(".")[0]
+    folder, slash, base = key.rpartition("/")
+    first = f"{folder}{slash}{base.partition('.')[0]}"
     return not members.keys() & {TEXT, OBJECT} and first != key and bool(samples.endings(first) & {*PICTURES})
 
 
