@@ -23,7 +23,7 @@ from tinygptv.ground import worktree
 from tinygptv.ground.arguments import Parser
 from tinygptv.ground.errors import EXIT_USER_ERROR, UserError, meant
 from tinygptv.ground.file_names import PARAMS
-from tinygptv.ground.folders import find_root
+from tinygptv.ground.folders import data_folder, find_root, reports_folder
 from tinygptv.ground.processes import GRACE_SECONDS, run_guarded
 from tinygptv.ground.startup import outlive_readers
 from tinygptv.ground.tables import plain_table, say
@@ -66,6 +66,8 @@ def main(arguments: list[str] | None = None) -> int:
     outcomes = read_outcomes(plan)
     url = close_parent_run(plan, outcomes, code, environment) if plan.tracked else ""
     code = _conclude(outcomes, code, time.monotonic() - started, url)
+    if not code and plan.root != root and not plan.experiment:
+        _tell_where(root, plan)
     return _keep(root, plan, environment) if plan.experiment and not code else code
 
 
@@ -143,7 +145,8 @@ def make_plan(
         where = worktree.prepare(root, profile, nightly=nightly, say=say)
     if where != root:
         say(f"{what} runs in {where.relative_to(root)}")
-        if changed := worktree.changed_files(root):
+        own = worktree.profile_path(profile) if not (nightly or settings) else ""
+        if changed := [name for name in worktree.changed_files(root) if name != own]:
             say(f"it holds the last commit: {len(changed)} changed files of the checkout are not in it")
     return RunPlan(
         root=where,
@@ -203,6 +206,25 @@ def _keep(root: Path, plan: RunPlan, environment: Mapping[str, str]) -> int:
     where = plan.root.relative_to(root)
     print(f"experiment {plan.experiment}: `dvc exp show`, `tinygptv results --profile {plan.profile} --root {where}`")
     return 0
+
+
+def _tell_where(root: Path, plan: RunPlan) -> None:
+    """The commands that find what a profile with a worktree has made, from the checkout."""
+    name = plan.profile
+    print(f"results: `tinygptv results --profile {name}`; pictures and curves: {_reports(root, plan)}")
+    if (data_folder(plan.root, name) / "quantize").is_dir():
+        print(f'ask it: `tinygptv ask PICTURE "QUESTION" --profile {name}`')
+    settings = read_yaml(plan.root / worktree.profile_path(name))
+    model = settings.get("register", {}).get("model_name") if isinstance(settings, dict) else None
+    if model and "register" in {step.name for step in plan.steps}:
+        print(
+            f"serve it: `tinygptv serve models:/{model}@champion`; is it champion: `tinygptv promote --profile {name}`"
+        )
+
+
+def _reports(root: Path, plan: RunPlan) -> Path:
+    folder = reports_folder(plan.root, plan.profile)
+    return folder.relative_to(root) if folder.is_relative_to(root) else folder
 
 
 def _conclude(outcomes: list[StepOutcome], code: int, seconds: float, url: str) -> int:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from tinygptv.commands import evaluate, promotion, score, services, serving, team, weights
+from tinygptv.commands import evaluate, own_data, promotion, score, services, serving, team, weights
 from tinygptv.commands.options import (
     PATH,
     DeviceOption,
@@ -29,6 +29,7 @@ from tinygptv.ground.errors import EXIT_USER_ERROR, UserError, complain, from_wr
 from tinygptv.ground.file_names import PACKAGE_FOLDER
 from tinygptv.ground.folders import data_folder
 from tinygptv.ground.startup import begin
+from tinygptv.ground.worktree import how_to_make, output_folders
 
 app = typer.Typer(
     help="TinyGPT-V: ask the trained model, read its results, check the machine, plan, exchange weights.",
@@ -45,6 +46,7 @@ def ask(
     model: Annotated[
         str | None, typer.Option(help="A folder, or models:/tinygptv@champion (default: the profile's 8-bit model).")
     ] = None,
+    profile: ProfileOption = None,
     device: DeviceOption = "cpu",
 ) -> None:
     """Answer a question about a picture."""
@@ -54,7 +56,9 @@ def ask(
 
     require_file(image, "a picture")
     check_question(question)
-    source = model if model is not None else str(_default_model())
+    if profile is not None and profile_name(checkout(None), profile) and model is not None:
+        raise UserError("--model and --profile name two models; give one of them")
+    source = model if model is not None else str(_default_model(profile))
     read_image(image, str(image))  # now, for loading a model takes seconds
     print(tinygptv.load(source, device).answer([image], [question])[0])
 
@@ -102,7 +106,6 @@ def plan(
     import json
 
     from tinygptv.config.profiles import read_profile
-    from tinygptv.ground.folders import data_folder
     from tinygptv.planning import plan, table
     from tinygptv.planning.data import count_sets
 
@@ -202,6 +205,7 @@ def replay(
         raise typer.Exit(1)
 
 
+own_data.add_to(app)
 evaluate.add_to(app)
 score.add_to(app)
 weights.add_to(app)
@@ -239,12 +243,14 @@ def usage(error: typer.TyperException) -> str:
     return f"{error.format_message().rstrip('.')}; see `{command} --help`"
 
 
-def _default_model() -> Path:
+def _default_model(given: str | None) -> Path:
     root = checkout(None)
-    folder = data_folder(root, profile_name(root, None)) / "quantize" / PACKAGE_FOLDER
-    if not folder.is_dir():
-        raise UserError(f"{folder} does not exist; run `make demo` first, or name a model with --model")
-    return folder
+    profile = profile_name(root, given)
+    places = [folder / PACKAGE_FOLDER for folder in output_folders(root, profile, "quantize")]
+    found = next((folder for folder in places if folder.is_dir()), None)
+    if found is None:
+        raise UserError(f"{places[0]} does not exist; run {how_to_make(root, profile)}, or name a model with --model")
+    return found
 
 
 if __name__ == "__main__":

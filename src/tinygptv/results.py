@@ -9,9 +9,8 @@ from typing import Any
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import EVALUATION, QUANTIZATION
 from tinygptv.ground.files import read_json
-from tinygptv.ground.folders import reports_folder
 from tinygptv.ground.tables import plain_table
-from tinygptv.ground.worktree import how_to_make
+from tinygptv.ground.worktree import how_to_make, results_folder
 
 MODELS = {EVALUATION: "full", QUANTIZATION: "8 bits"}
 BASELINES = {"majority": "majority", "blind": "question only", "trivial": "trivial"}
@@ -53,7 +52,7 @@ def result_rows(root: Path, profile: str) -> list[tuple[str, ...]]:
     Raises:
         DataError: as ``results_table``.
     """
-    folder = reports_folder(root, profile)
+    folder = results_folder(root, profile)
     found = {folder / report: model for report, model in MODELS.items() if (folder / report).is_file()}
     if not found:
         raise DataError(f"{folder} has no results yet; run {how_to_make(root, profile)}")

@@ -56,7 +56,8 @@ def test_a_worktree_has_the_profile_and_the_shared_cache_and_follows_the_last_co
 
     (project / "configs" / "other.yaml").write_text("size: 3\n")
     assert worktree.changed_files(project) == ["configs/other.yaml"]
-    assert (worktree.prepare(project, "other") / "configs" / "other.yaml").read_text() == "size: 2\n"
+    nightly = worktree.prepare(project, "other", nightly=True)
+    assert (nightly / "configs" / "other.yaml").read_text() == "size: 2\n"
     git(project, "commit", "-q", "-a", "-m", "three")
     assert worktree.changed_files(project) == []
     assert (worktree.prepare(project, "other") / "configs" / "other.yaml").read_text() == "size: 3\n"
@@ -97,10 +98,38 @@ def test_changed_files_below_a_path_may_be_unknown_to_git(project):
     assert sorted(worktree.changed_files(project, "src", "nowhere")) == ["src/a.py", "src/an odd näme.py"]
 
 
-def test_a_profile_that_is_not_committed_is_refused(project):
+def test_a_profile_is_carried_as_it_is_in_the_checkout(project, git):
+    said: list[str] = []
+    new = project / "configs" / "new.yaml"
+    new.write_text("size: 9\n")
+    folder = worktree.prepare(project, "new", say=said.append)
+    assert (folder / "configs" / "new.yaml").read_text() == "size: 9\n"
+    assert said == ["with configs/new.yaml as it is in the checkout, which is not committed"]
+    new.write_text("size: 10\n")
+    worktree.prepare(project, "new", say=said.append)
+    assert (folder / "configs" / "new.yaml").read_text() == "size: 10\n"
+    git(project, "add", "-A")
+    git(project, "commit", "-q", "-m", "mine")
+    said.clear()
+    worktree.prepare(project, "new", say=said.append)
+    assert (folder / "configs" / "new.yaml").read_text() == "size: 10\n"
+    assert said == []  # nothing that only the worktree had was in the way of the commit
+    assert worktree.changed_files(folder) == ["params.yaml"]
+
+
+def test_results_lie_in_the_checkout_or_else_in_the_worktree(project):
+    folder = worktree.prepare(project, "other")
+    assert worktree.results_folder(project, "other") == project / "reports" / "other"
+    (folder / "reports" / "other").mkdir(parents=True)
+    assert worktree.results_folder(project, "other") == folder / "reports" / "other"
+    (project / "reports" / "other").mkdir(parents=True)
+    assert worktree.results_folder(project, "other") == project / "reports" / "other"
+
+
+def test_a_profile_that_is_not_committed_is_refused_where_the_commit_alone_counts(project):
     (project / "configs" / "new.yaml").write_text("size: 9\n")
     with pytest.raises(UserError, match=r"configs/new\.yaml is not part of the last commit"):
-        worktree.prepare(project, "new")
+        worktree.prepare(project, "new", nightly=True)
     with pytest.raises(UserError, match="belongs to `tinygptv verify`"):
         worktree.prepare(project, "verify")
 

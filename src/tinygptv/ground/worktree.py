@@ -2,7 +2,8 @@
 
 A profile other than that of ``params.yaml`` keeps its own, ``.state/worktrees/<profile>``, and so do scheduled runs,
 ``nightly-<profile>``, and experiments, ``experiment-<profile>``. A verification takes one that is gone afterwards. Each
-is a checkout of the last commit, shares DVC's cache with the main checkout and runs its own code.
+is a checkout of the last commit, shares DVC's cache with the main checkout and runs its own code. The file of its own
+profile alone is that of the checkout, committed or not: who has just written one wants to train with it.
 
 Runs change files there that nobody commits: ``dvc.lock`` and reports. They stay when the worktree goes to the next
 commit; they, and whatever else that would undo, are also kept below ``.state/kept``.
@@ -21,7 +22,7 @@ from tinygptv.ground.dvc import cache_folder
 from tinygptv.ground.errors import ConfigError, UserError, from_os_error
 from tinygptv.ground.file_names import DVC_LOCK, PARAMS
 from tinygptv.ground.files import replace_folder, sha256_tree, write_text
-from tinygptv.ground.folders import STATE, data_folder
+from tinygptv.ground.folders import STATE, data_folder, reports_folder
 from tinygptv.ground.locks import only_one
 from tinygptv.ground.yaml_files import active_profile, read_yaml
 
@@ -51,6 +52,13 @@ def output_folders(root: Path, profile: str, step: str) -> list[Path]:
     return [data_folder(home, profile) / step for home in homes]
 
 
+def results_folder(root: Path, profile: str) -> Path:
+    """The reports of a profile: the checkout's, or, where it has none, those of the worktree in which it ran."""
+    main = main_of(root)
+    homes = [reports_folder(home, profile) for home in (root, main, folder_of(main, profile))]
+    return next((folder for folder in homes if folder.is_dir()), homes[0])
+
+
 def how_to_make(root: Path, profile: str, step: str = "") -> str:
     """The command that makes a step of a profile, or all: `dvc repro` knows the one of ``params.yaml`` alone."""
     if not (root / PARAMS).is_file() or profile == active_profile(root):
@@ -64,12 +72,12 @@ def prepare(root: Path, profile: str, *, nightly: bool = False, say: Callable[[s
 
     Args:
         root: the main checkout.
-        profile: what its ``params.yaml`` names then.
-        nightly: that of scheduled runs.
-        say: takes the line that tells where something is kept.
+        profile: what its ``params.yaml`` names then. Its file is the checkout's, as it is now.
+        nightly: that of scheduled runs, which take the file of the commit, too.
+        say: takes the lines that tell where something is kept, and which file is not of the commit.
 
     Raises:
-        UserError: no git, no commit, the commit does not have the profile, or another process works in the worktree.
+        UserError: no git, no commit, no such profile, or another process works in the worktree.
     """
     folder = folder_of(root, profile, nightly=nightly)
     if folder == _scratch_folder(root):
@@ -80,11 +88,27 @@ def prepare(root: Path, profile: str, *, nightly: bool = False, say: Callable[[s
         _add(root, folder, commit)
     elif last_commit(folder) != commit:
         _move(root, folder, commit, profile, say)
+    if not nightly:
+        _carry(root, folder, profile, say)
     return _made_ready(root, folder, profile)
 
 
+def profile_path(profile: str) -> str:
+    """A profile's file, from the checkout on."""
+    return f"configs/{profile}.yaml"
+
+
+def _carry(root: Path, folder: Path, profile: str, say: Callable[[str], object]) -> None:
+    """Take the profile's file as it is in the main checkout."""
+    name = profile_path(profile)
+    if (root / name).is_file():
+        write_text(folder / name, (root / name).read_text())
+        if changed_files(folder, name):
+            say(f"with {name} as it is in the checkout, which is not committed")
+
+
 def _made_ready(root: Path, folder: Path, profile: str) -> Path:
-    config = f"configs/{profile}.yaml"
+    config = profile_path(profile)
     if not (folder / config).is_file():
         raise UserError(f"{config} is not part of the last commit; commit it, or set `profile` in params.yaml")
     set_profile(folder / PARAMS, profile)
@@ -186,7 +210,7 @@ def _hold(root: Path, folder: Path) -> None:
 
 def _move(root: Path, folder: Path, commit: str, profile: str, say: Callable[[str], object]) -> None:
     """Check out another commit; what runs made stays in its place, and whatever is not committed is kept aside."""
-    names = _at_risk(folder, commit, profile)
+    names = _at_risk(root, folder, commit, profile)
     try:
         kept, new = _keep(root / STATE / "kept" / folder.name, folder, names) if names else (folder, False)
         _git(folder, "checkout", "--quiet", "--force", "--detach", commit)
@@ -199,7 +223,7 @@ def _move(root: Path, folder: Path, commit: str, profile: str, say: Callable[[st
         say(f"what {folder.name} had made and nobody committed is also in {kept.relative_to(root)}")
 
 
-def _at_risk(folder: Path, commit: str, profile: str) -> list[str]:
+def _at_risk(root: Path, folder: Path, commit: str, profile: str) -> list[str]:
     """Files of a worktree that a checkout of another commit would undo, and with them every result of its runs."""
     differing = set(_git(folder, "diff", "--name-only", "--no-renames", "-z", commit).split("\0"))
     coming = set(_git(folder, "ls-tree", "-r", "--name-only", "-z", commit).split("\0"))
@@ -208,6 +232,9 @@ def _at_risk(folder: Path, commit: str, profile: str) -> list[str]:
     found = tracked & differing | {name for name in unknown if name in coming or _of_run(name)}
     if _with_profile(_git(folder, "show", f"HEAD:{PARAMS}"), profile) == (folder / PARAMS).read_text():
         found.discard(PARAMS)  # only ``prepare`` has changed it
+    carried, own = (home / profile_path(profile) for home in (folder, root))
+    if carried.is_file() and own.is_file() and carried.read_bytes() == own.read_bytes():
+        found.discard(profile_path(profile))  # the checkout has it
     return sorted(name for name in found if (folder / name).is_file())
 
 

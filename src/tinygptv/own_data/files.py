@@ -1,0 +1,56 @@
+"""A user's files as a data set: their form, and the section of a profile that names them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tinygptv.config import DataSet
+from tinygptv.config.formats import FORMATS
+from tinygptv.data.recognise import Recognised, recognise
+from tinygptv.ground.errors import UserError
+from tinygptv.own_data.amounts import held_out
+
+
+def form_at(data: Path, images: Path | None, wanted: str | None) -> tuple[str, Recognised]:
+    """The form of the files.
+
+    Raises:
+        UserError: none fits, or more than one.
+    """
+    found = recognise(data, images)
+    if wanted is not None:
+        named = Recognised(why="--format says so", files=(data,), images=images)
+        return wanted, found.get(wanted, named)
+    if not found:
+        raise UserError(
+            f"{data} is of no form that is known; name one with --format ({', '.join(FORMATS)}), or see docs/data.md"
+        )
+    if len(found) > 1:
+        fits = "; ".join(f"{form}: {of_form.why}" for form, of_form in found.items())
+        raise UserError(f"{data} could be of {len(found)} forms; name one with --format ({fits})")
+    return next(iter(found.items()))
+
+
+def data_set_of(root: Path, form: str, found: Recognised, licence: str | None) -> DataSet:
+    """The data set as the profile has it; its shares of held-out images come later, for they need a count."""
+    return DataSet.model_validate(
+        {
+            "format": form,
+            "files": tuple(_place(path, root) for path in found.files),
+            "images": _place(found.images, root) if found.images is not None else "",
+            "split": held_out(1),
+            "licence": licence or "unknown",
+            **found.settings,
+        }
+    )
+
+
+def _place(path: Path, root: Path) -> str:
+    """A file as profiles name it: from the checkout on, or absolute where it lies outside."""
+    path = path.absolute()
+    name = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{name!a} is a name that is no UTF-8, and YAML holds none; rename it") from None
+    return name
