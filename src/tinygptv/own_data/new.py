@@ -20,7 +20,7 @@ from tinygptv.own_data.profile import Told, profile_of
 from tinygptv.own_data.reading import Reading, read_set
 
 if TYPE_CHECKING:
-    from tinygptv.own_data.start import Start
+    from tinygptv.own_data.start import Beginning
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 RESERVED = re.compile(r"verify|(nightly|experiment)-.*")
@@ -133,7 +133,7 @@ def _first_problem(reading: Reading) -> str:
     return f": the first is {first[0]['id']}: {first[0]['reason']}" if first else ""
 
 
-def _announce(told: Told, start: Start, say: Say) -> None:
+def _announce(told: Told, start: Beginning, say: Say) -> None:
     say(f"held out by content: {told.held_out}")
     say(told.judged)
     for line in told.warnings:

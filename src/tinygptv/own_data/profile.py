@@ -23,7 +23,7 @@ from tinygptv.planning.memory import stage_memory
 from tinygptv.planning.sizes import measure
 
 if TYPE_CHECKING:
-    from tinygptv.own_data.start import Start
+    from tinygptv.own_data.start import Beginning
 
 REJECTED = 0.01
 """Share of rejected records that is let pass beside those that are known."""
@@ -41,7 +41,7 @@ class Told:
 
 
 def profile_of(
-    name: str, dataset: str, settings: DataSet, reading: Reading, start: Start, stages: Sequence[str] = ()
+    name: str, dataset: str, settings: DataSet, reading: Reading, start: Beginning, stages: Sequence[str] = ()
 ) -> tuple[str, Told]:
     """A complete profile.
 
@@ -100,7 +100,7 @@ def _sections(
     dataset: str,
     settings: DataSet,
     reading: Reading,
-    start: Start,
+    start: Beginning,
     judged: Judged,
     shares: Mapping[str, float],
     limits: Limits,
@@ -136,7 +136,7 @@ def _sections(
     return content
 
 
-def _limits(start: Start, reading: Reading, judged: Judged) -> Limits:
+def _limits(start: Beginning, reading: Reading, judged: Judged) -> Limits:
     return limits_of(
         reading.sample,
         judged.task,
@@ -148,7 +148,7 @@ def _limits(start: Start, reading: Reading, judged: Judged) -> Limits:
     )
 
 
-def _stage(start: Start, stage: str, dataset: str, reading: Reading, limits: Limits) -> dict[str, Any]:
+def _stage(start: Beginning, stage: str, dataset: str, reading: Reading, limits: Limits) -> dict[str, Any]:
     """A stage of the profile that is begun with, on these data."""
     section: dict[str, Any] = start.config.stage(stage).model_dump(mode="json")
     families = {parse_entry(entry).family for entry in section["mixture"]}

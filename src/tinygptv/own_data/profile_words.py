@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tinygptv.own_data.judging import Judged
     from tinygptv.own_data.lengths import Limits
     from tinygptv.own_data.reading import Reading
-    from tinygptv.own_data.start import Start
+    from tinygptv.own_data.start import Beginning
 
 READ_WITH = held_out(1)
 """The shares with which a set is read."""
@@ -21,7 +21,7 @@ FEW = 100
 """Training records below which little can be expected."""
 
 
-def head(name: str, start: Start) -> list[str]:
+def head(name: str, start: Beginning) -> list[str]:
     """The comment above a profile."""
     return [
         f"The profile {name}, written by `tinygptv new`. Every value may be changed: docs/own_data.md says which one",
@@ -72,7 +72,7 @@ def training(chosen: Mapping[str, Amounts], records: int) -> str:
     )
 
 
-def warnings(reading: Reading, limits: Limits, chosen: Mapping[str, Amounts], start: Start) -> Iterator[str]:
+def warnings(reading: Reading, limits: Limits, chosen: Mapping[str, Amounts], start: Beginning) -> Iterator[str]:
     """What may spoil the result."""
     if reading.turns < FEW:
         yield f"only {reading.turns} questions: some hundred are needed before a model learns more than to guess"

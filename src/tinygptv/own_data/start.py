@@ -25,7 +25,7 @@ DEFAULT = "tiny/stage4"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class Beginning:
     """A beginning."""
 
     init: str | None
@@ -40,7 +40,7 @@ class Start:
         return self.init if self.init is not None else f"the published backbones of the profile {self.profile}"
 
 
-def find(root: Path, given: str | None) -> Start:
+def find(root: Path, given: str | None) -> Beginning:
     """Find what ``--from`` names.
 
     Raises:
@@ -67,14 +67,14 @@ def find(root: Path, given: str | None) -> Start:
         return _start(root, address, profile, made.backbones)
 
 
-def _start(root: Path, init: str | None, profile: str, tokenizer: Path | None) -> Start:
+def _start(root: Path, init: str | None, profile: str, tokenizer: Path | None) -> Beginning:
     path = profile_file(root, profile)
     found = None
     if tokenizer is not None and (tokenizer / TOKENIZER).is_file():
         from tinygptv.model.processing import read_tokenizer
 
         found = read_tokenizer(tokenizer)
-    return Start(init=init, profile=profile, config=read_config(path), tokenizer=found)
+    return Beginning(init=init, profile=profile, config=read_config(path), tokenizer=found)
 
 
 def _init(named: str) -> Init:
