@@ -59,6 +59,14 @@ def test_names_below_a_folder_are_sorted_bounded_and_not_hidden(tmp_path, monkey
     assert Look(tmp_path, None).names == ("a.JSON", "z.csv")
 
 
+def test_a_file_is_read_once_whoever_asks(tmp_path):
+    look = Look(tmp_path, None)
+    path = written(tmp_path, "a.json")
+    assert look.entries("a.json") == ROWS[:COUNT]
+    path.unlink()
+    assert look.entries("a.json") == ROWS[:COUNT]
+
+
 def test_each_form_is_asked_and_those_that_would_read_it_are_named(tmp_path, monkeypatch):
     def of(name, answer):
         module = ModuleType(name)

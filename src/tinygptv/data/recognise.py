@@ -61,7 +61,14 @@ class Look:
 
         Nothing where it is none of these, or cannot be read: the form that reads it says why.
         """
-        return first_entries(self.at(name))
+        if name not in self._entries:
+            self._entries[name] = first_entries(self.at(name))
+        return self._entries[name]
+
+    @cached_property
+    def _entries(self) -> dict[str, list[Any]]:
+        """Those that a form has asked for: every form looks at the same files."""
+        return {}
 
     def at(self, name: str) -> Path:
         """Where a file of ``names`` is."""
