@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import merge
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -108,7 +108,7 @@ def raw_files(settings: DataSet, root: Path) -> Iterator[tuple[str, Path]]:
     if (base := _packaged(settings, root)) is not None:
         yield from _below(base, "")
         return
-    records = sorted((name, path) for listed in settings.files for name, path in _listed(listed, root))
+    records = sorted(_record_files(settings, root))
     images = _below(_folder(settings, root), _prefix(settings)) if settings.images else iter(())
     outside = _outside(settings, root) if settings.outside == "allow" else iter(())
     former = None
@@ -133,7 +133,7 @@ def open_source(name: str, settings: DataSet, root: Path, manifest: Path) -> Sou
     seen, packaged = RawManifest(manifest), _packaged(settings, root)
     if packaged is not None:
         return Source(name, settings, (), packaged, seen, "")
-    files = {file: path for listed in settings.files for file, path in _listed(listed, root)}
+    files = dict(_record_files(settings, root))
     with DigestMemory.opened() as memory:
         for file, path in files.items():
             found = seen.find(file)
@@ -177,7 +177,7 @@ class _OnDisk(RawManifest):
 
 def _outside(settings: DataSet, root: Path) -> Iterator[tuple[str, Path]]:
     """The pictures out of the folder of images that records name, sorted by name: all records are read for them."""
-    files = tuple(path for listed in settings.files for _, path in _listed(listed, root))
+    files = tuple(dict(_record_files(settings, root)).values())
     seen = _OnDisk(settings, root)
     source = Source("", settings, files, _place(settings.images, root), seen, _prefix(settings))
     for _ in form(settings).read(source):
@@ -194,15 +194,19 @@ def _packaged(settings: DataSet, root: Path) -> Path | None:
     return folder
 
 
-def _listed(name: str, root: Path) -> Iterator[tuple[str, Path]]:
-    """An entry of ``files``: a file, or all below a folder."""
-    path = _place(name, root)
-    if path.is_dir():
-        yield from _below(path, f"{name.rstrip('/')}/")
-    elif path.is_file():
-        yield name, path
-    else:
-        raise DataError(f"{path} is missing; correct `files` of the data set")
+def _record_files(settings: DataSet, root: Path) -> Iterator[tuple[str, Path]]:
+    """What ``files`` names: files, or all below a folder; and, of some forms, what describes a file beside it."""
+    for name in settings.files:
+        path = _place(name, root)
+        if path.is_dir():
+            yield from _below(path, f"{name.rstrip('/')}/")
+        elif path.is_file():
+            yield name, path
+            for other in getattr(form(settings), "BESIDE", ()):
+                if (beside := path.with_name(other)).is_file():
+                    yield str(PurePosixPath(name).with_name(other)), beside
+        else:
+            raise DataError(f"{path} is missing; correct `files` of the data set")
 
 
 def _place(name: str, root: Path) -> Path:

@@ -10,7 +10,6 @@ from PIL import Image
 
 from tests.data.formats.official import draw, read_set, write_json
 from tinygptv.data.records import Record, Turn
-from tinygptv.ground.errors import DataError
 
 WHAT = (Turn("What?", "A cat."),)
 
@@ -227,43 +226,6 @@ def test_boxes_without_a_picture_in_a_damaged_one_and_in_one_on_its_side(read_al
     Image.new("RGB", (40, 20)).save(tmp_path / "images" / "turned.jpg", exif=exif)
     (found,), _ = read_all([boxed("turned.jpg", ref=["a"], bbox=[[0, 0, 10, 40]])])
     assert found.record.boxes == ((0, 0, 50, 100),)
-
-
-def test_dataset_info_says_what_columns_and_tags_are(read_all, tmp_path):
-    info = {
-        "other": {"file_name": "dogs.json"},
-        "mine": {
-            "file_name": "data/cats.json",
-            "formatting": "sharegpt",
-            "columns": {"messages": "talk", "images": "pics", "system": "rule", "tools": "tools"},
-            "tags": {
-                "role_tag": "who",
-                "content_tag": "what",
-                "user_tag": "me",
-                "assistant_tag": "it",
-                "system_tag": "law",
-            },
-        },
-    }
-    write_json(tmp_path / "set" / "dataset_info.json", info)
-    entry = {"talk": talk("<image>What?", "A cat.", who="who", text="what", roles=("me", "it")), "pics": ["1.png"]}
-    (found,), rejected = read_all([{**entry, "rule": "Be brief.", "messages": 3}], "set/data/cats.json", files=("set",))
-    assert rejected == []
-    assert found.record.turns == (Turn("Be brief.\nWhat?", "A cat."),)
-    info["mine"] = {"file_name": "data/cats.json", "columns": {"prompt": "q", "response": "a", "query": "more"}}
-    write_json(tmp_path / "set" / "dataset_info.json", info)
-    (found,), _ = read_all(
-        [{"q": "What?", "more": None, "a": "A cat.", "images": "1.png"}], "set/data/cats.json", files=("set",)
-    )
-    assert found.record.turns == WHAT
-
-
-@pytest.mark.parametrize("text", ["[1]", "{", '"a"', '{"a": {"file_name": "cats.json", "tags": [1]}}', "\xff"])
-def test_a_dataset_info_that_is_none_is_one_line(read_all, tmp_path, text):
-    (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "dataset_info.json").write_text(text, encoding="latin-1")
-    with pytest.raises(DataError, match=r"dataset_info\.json"):
-        read_all([{"messages": talk("What?", "A cat.")}], "set/cats.json", files=("set",))
 
 
 def test_columns_of_the_profile_tasks_and_splits(read_all):

@@ -88,17 +88,17 @@ def test_the_folder_that_is_named_is_taken_and_that_of_absolute_names_found(tmp_
     assert recognise(write_json(tmp_path / "sub" / "c.json", missing))["pairs"].images == tmp_path / "sub"
 
 
-def test_dataset_info_is_read_and_named(tmp_path):
+def test_dataset_info_is_read(tmp_path):
     entry = {"talk": [{"who": "me", "what": "What?"}, {"who": "it", "what": "A cat."}], "pics": ["1.png"]}
     tags = {"role_tag": "who", "content_tag": "what", "user_tag": "me", "assistant_tag": "it"}
     described = {"file_name": "a.json", "columns": {"messages": "talk", "images": "pics"}, "tags": tags}
     path = write_json(tmp_path / "a.json", [entry])
     assert recognise(path) == {}
-    info = write_json(tmp_path / "dataset_info.json", {"mine": described})
+    write_json(tmp_path / "dataset_info.json", {"mine": described})
     draw(tmp_path / "1.png")
     for place in (path, tmp_path):
         found = recognise(place)["messages"]
-        assert found.files == (path, info)
+        assert found.files == (path,)
         assert found.images == tmp_path
         assert "dataset_info.json" in found.why
 

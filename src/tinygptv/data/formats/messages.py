@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from tinygptv.data.recognise import Look
     from tinygptv.data.source import ImageFile
 
+BESIDE = (NAME,)
+"""Files beside those that `files` names which say how they are read."""
 _OWN = {"image": "images", "question": "query", "answer": "response", "id": "id", "split": "split"}
 """What a profile's `columns` name → what it is called here."""
 
@@ -40,16 +42,15 @@ def read(source: Source) -> Iterator[Found | Rejection]:
     Raises:
         DataError: a file is no JSON.
     """
-    files = record_files(source, JSON_FILES)
-    infos = [path for path in files if path.name == NAME]
+    named = record_files(source, JSON_FILES)
+    infos = {path.parent: path for path in named if path.name == NAME}
+    files = [path for path in named if path.name != NAME]
     splits = NamedSplits(files)
     with closing(RecordNames()) as names:
         for path in files:
-            if path.name != NAME:
-                info = next((info for info in infos if path.is_relative_to(info.parent)), None)
-                of_file = described(path, info)
-                for item in read_items(path):
-                    yield from _records(item, of_file, source, names, splits.of(path))
+            of_file = described(path, next((infos[folder] for folder in path.parents if folder in infos), None))
+            for item in read_items(path):
+                yield from _records(item, of_file, source, names, splits.of(path))
 
 
 def recognise(look: Look) -> Recognised | None:
@@ -73,7 +74,7 @@ def recognise(look: Look) -> Recognised | None:
     told = f"the entries of {file.name} have {keys_of(entries)}"
     return Recognised(
         why=f"{told}, which {NAME} beside it describes" if used else told,
-        files=(*fitting, *used),
+        files=tuple(fitting),
         images=folder_of_pictures(look, file, named),
     )
 
