@@ -122,6 +122,16 @@ def test_a_set_that_names_a_benchmark_is_asked_whatever_the_task_and_texts_alone
     assert Counter(q.record for q in questions) == {"talk": 2, "told": 1, "known": 1}
 
 
+def test_a_set_without_a_split_is_asked_another_one_instead(talks, viewed):
+    asks = [asked_of("talks"), asked_of("easy_vqa")]
+    assert len(open_questions(talks, "val", asks)) == 0
+    found = open_questions(talks, "val", asks, instead="test")
+    assert found.counts() == {"talks": 3}
+    assert found[0] == open_questions(talks, "test", asks)[0] and found.image_file(0)
+    both = open_questions(viewed, "val", asks, instead="test")
+    assert list(both) == list(open_questions(viewed, "val", asks))
+
+
 def test_questions_are_a_sequence(viewed, asks):
     questions = open_questions(viewed, "test", asks)
     listed = list(questions)

@@ -19,7 +19,10 @@ class Evaluate(Section):
     )
     batch_size: Count = Field(description="Questions of a forward pass.")
     max_new_tokens: Count = Field(description="Longest answer in tokens; those that reach it are counted (`cut`).")
-    held_out_questions: Count = Field(description="Questions of each task asked on the held-out slice.")
+    held_out_questions: Count = Field(
+        description="Questions of each benchmark asked of every stage: of the held-out slice, or of a set that is only "
+        "asked."
+    )
     grid_images: Count = Field(description="Test images of the picture with answers.")
 
 

@@ -163,18 +163,23 @@ class Questions(Sequence[Question]):
         )
 
 
-def open_questions(shards: Path, split: str, asks: Sequence[Ask]) -> Questions:
+def open_questions(shards: Path, split: str, asks: Sequence[Ask], instead: str | None = None) -> Questions:
     """The questions of a split, none of which is read yet.
 
     Args:
         shards: a folder of shards, also one that ``write_shards`` or an earlier version has made.
         split: ``test``, ``val`` or ``train``.
         asks: what is asked (``evaluation/benchmarks/table.py``).
+        instead: the split of data sets that have not this one; None: nothing is asked of them.
 
     Raises:
         DataError: an index is not the one of the view of ``evaluate``, or a tar is missing or damaged.
     """
-    return Questions(asks, split_rows(shards, EVALUATION_VIEW, split, [ask.dataset for ask in asks]))
+    rows = split_rows(shards, EVALUATION_VIEW, split, [ask.dataset for ask in asks])
+    if instead is not None:
+        others = [ask.dataset for ask in asks if ask.dataset not in rows]
+        rows |= split_rows(shards, EVALUATION_VIEW, instead, others)
+    return Questions(asks, rows)
 
 
 def evenly_spaced(questions: Questions, limit: int) -> Questions:

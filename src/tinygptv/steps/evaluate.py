@@ -1,7 +1,8 @@
 """The step ``evaluate``: the last stage on the full test set, every stage on the held-out slice, and the pictures.
 
-Everything goes through the pixels. The test set is asked once in each preset, of the finished model; nothing is chosen
-by it.
+Everything goes through the pixels. The test set is asked once in each preset, of the finished model; of a data set
+that is only asked, some of its questions are asked of every stage, for it has none that are held out. Nothing is chosen
+by them.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def run(context: StepContext) -> None:
     runtime.prepare(config.runtime, context.seed)
     asks = asks_of(config)
     test = open_questions(shards, "test", asks)
-    slice_ = evenly_spaced(open_questions(shards, "val", asks), settings.held_out_questions)
+    slice_ = evenly_spaced(open_questions(shards, "val", asks, instead="test"), settings.held_out_questions)
     coverage.check_counts(shards, asks, test.counts())
     on_slice, on_test = read_baselines(shards, asks, slice_, test)
     for where, split, asked, baselines in (
