@@ -56,6 +56,7 @@ def test_the_worst_are_wrong_and_the_most_certain_first():
     [
         (("true", "false"), "false (of the choices; said: no)"),
         (("a circle", "a red square", "red"), "a red square (of the choices; said: no)"),
+        (("yes", "no"), "no"),
         ((), "no"),
     ],
 )

@@ -105,4 +105,5 @@ def answer_of(choices: Sequence[str], response: Response) -> str:
     if not response.choices:
         return response.text
     scores = [of.logprob if len(choices) == 2 else of.logprob / of.tokens for of in response.choices]
-    return f"{choices[scores.index(max(scores))]} (of the choices; said: {response.text.strip()})"
+    chosen, said = choices[scores.index(max(scores))], response.text.strip()
+    return chosen if chosen == said else f"{chosen} (of the choices; said: {said})"

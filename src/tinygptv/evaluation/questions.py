@@ -170,14 +170,14 @@ def open_questions(shards: Path, split: str, asks: Sequence[Ask], instead: str |
         shards: a folder of shards, also one that ``write_shards`` or an earlier version has made.
         split: ``test``, ``val`` or ``train``.
         asks: what is asked (``evaluation/benchmarks/table.py``).
-        instead: the split of data sets that have not this one; None: nothing is asked of them.
+        instead: the split of data sets that have no record in this one; None: nothing is asked of them.
 
     Raises:
         DataError: an index is not the one of the view of ``evaluate``, or a tar is missing or damaged.
     """
     rows = split_rows(shards, EVALUATION_VIEW, split, [ask.dataset for ask in asks])
     if instead is not None:
-        others = [ask.dataset for ask in asks if ask.dataset not in rows]
+        others = [ask.dataset for ask in asks if not len(rows.get(ask.dataset, ()))]
         rows |= split_rows(shards, EVALUATION_VIEW, instead, others)
     return Questions(asks, rows)
 
