@@ -175,7 +175,7 @@ def open_questions(shards: Path, split: str, asks: Sequence[Ask], instead: str |
     Raises:
         DataError: an index is not the one of the view of ``evaluate``, or a tar is missing or damaged.
     """
-    rows = split_rows(shards, EVALUATION_VIEW, split, [ask.dataset for ask in asks])
+    rows = dict(split_rows(shards, EVALUATION_VIEW, split, [ask.dataset for ask in asks]))
     if instead is not None:
         others = [ask.dataset for ask in asks if not len(rows.get(ask.dataset, ()))]
         rows |= split_rows(shards, EVALUATION_VIEW, instead, others)
