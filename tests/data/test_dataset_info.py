@@ -17,7 +17,7 @@ INFO = "dataset_info.json"
 
 @pytest.fixture
 def turns(tmp_path):
-    """``turns(entry, infos, files=...)``: those of an entry of ``set/data/cats.json``; folder → what describes it there."""
+    """``turns(entry, infos, files=...)``: those of an entry of ``set/data/cats.json``; what describes it, by folder."""
     draw(tmp_path / "images" / "1.png")
 
     def make(entry, infos, files=("set/data/cats.json",)):

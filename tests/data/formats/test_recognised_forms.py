@@ -101,6 +101,9 @@ def test_dataset_info_is_read(tmp_path):
         assert found.files == (path,)
         assert found.images == tmp_path
         assert "dataset_info.json" in found.why
+    write_json(tmp_path / "dataset_info.json", {"mine": {**described, "file_name": "sub/a.json"}})
+    path = path.rename(write_json(tmp_path / "sub" / "a.json", []))
+    assert recognise(tmp_path)["messages"].files == (path,)
 
 
 def test_many_files_are_their_folder_and_others_are_left_out(tmp_path):

@@ -57,23 +57,22 @@ def recognise(look: Look) -> Recognised | None:
     """JSON whose entries are conversations in one of the ways that are no LLaVA."""
     if llava.recognise(look) is not None:
         return None
-    infos = {look.at(name).parent: look.at(name) for name in look.named(NAME)}
-    if look.path.is_file() and (beside := look.path.parent / NAME).is_file():
-        infos[beside.parent] = beside
     fitting: dict[Path, list[dict[str, Any]]] = {}
     named: list[object] = []
+    info = None
     for path, entries in object_files(look, JSON_FILES, bool).items():
-        pictures = _pictures(path, entries, infos.get(path.parent))
+        beside = next((place for place in (path.with_name(NAME), look.path / NAME) if place.is_file()), None)
+        pictures = _pictures(path, entries, beside)
         if pictures is not None and path.name != NAME:
             fitting[path] = entries
             named += pictures
+            info = info or beside
     if not fitting:
         return None
     file, entries = next(iter(fitting.items()))
-    used = [info for folder, info in infos.items() if any(path.parent == folder for path in fitting)]
     told = f"the entries of {file.name} have {keys_of(entries)}"
     return Recognised(
-        why=f"{told}, which {NAME} beside it describes" if used else told,
+        why=told if info is None else f"{told}, which {info.name} describes",
         files=tuple(fitting),
         images=folder_of_pictures(look, file, named),
     )
