@@ -6,7 +6,6 @@ out of that process by way of the store, where the next one who asks finds them,
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -161,12 +160,12 @@ def _latency(opened: OpenModel, questions: Questions, how: Asking, count: int) -
     """Median of the seconds that a question asked alone takes."""
     from statistics import median
 
-    from tinygptv.evaluation.asking import ask
+    from tinygptv.evaluation.asking import Speed, ask
     from tinygptv.evaluation.questions import evenly_spaced
 
     some, times = evenly_spaced(questions, count), []
     for number in range(len(some)):
-        started = time.monotonic()
-        list(ask(opened, "", some[number : number + 1], replace(how, batch_size=1), None))
-        times.append(time.monotonic() - started)
+        speed = Speed()
+        list(ask(opened, "", some[number : number + 1], replace(how, batch_size=1), None, speed=speed))
+        times.append(speed.seconds)
     return median(times)
