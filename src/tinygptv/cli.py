@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from tinygptv.commands import evaluate, own_data, promotion, score, services, serving, team, weights
+from tinygptv.commands import data, evaluate, own_data, promotion, score, services, serving, team, weights
 from tinygptv.commands.options import (
     PATH,
     DeviceOption,
@@ -206,6 +206,7 @@ def replay(
 
 
 own_data.add_to(app)
+data.add_to(app)
 evaluate.add_to(app)
 score.add_to(app)
 weights.add_to(app)

@@ -117,6 +117,25 @@ class SetRows:
             raise DataError(f"{sample.image.path} is missing, or is not what `download` saw; run `dvc repro download`")
         return content
 
+    def doubled(self) -> Iterator[tuple[str, Path, str, Path]]:
+        """Records whose image is, byte for byte, in another file that an earlier record names.
+
+        Returns:
+            Id and file of each, and those of the first record with these bytes.
+        """
+        with _told(self._path):
+            found = self._base.execute(
+                "SELECT id, path, key, key = lag(key) OVER places FROM (SELECT id, path, key, min(position) AS first "
+                "FROM rows WHERE path IS NOT NULL GROUP BY key, path, offset) WINDOW places AS (ORDER BY key, first)"
+            )
+            first = ("", self._path)
+            for name, path, _, again in found:
+                here = Path(os.fsdecode(path))
+                if again:
+                    yield name, here, *first
+                else:
+                    first = (name, here)
+
     def close(self) -> None:
         """Close the file."""
         self._base.close()

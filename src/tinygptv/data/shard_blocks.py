@@ -103,18 +103,19 @@ def _good(
     """The samples as they are written, each with the bytes of its image."""
     for sample in samples:
         try:
-            yield _look(sample, job, rows)
+            yield look_at(sample, job.dataset, job.licence, rows)
         except ImageError as error:
             rejections.add({"id": name, "reason": error.reason} for name in sample.ids)
 
 
-def _look(sample: Sample, job: BlockJob, rows: SetRows) -> tuple[ImageRecord, bytes]:
-    """A sample with what can be known of its image by decoding it.
+def look_at(sample: Sample, dataset: str, licence: str, rows: SetRows) -> tuple[ImageRecord, bytes]:
+    """A sample with what can be known of its image by decoding it, and the bytes of that.
 
     Raises:
         ImageError: it cannot be used.
+        DataError: it is missing, or is not what ``download`` saw.
     """
-    records = tuple(parse_alone(record, job.dataset, sample.key) for record in sample.records)
+    records = tuple(parse_alone(record, dataset, sample.key) for record in sample.records)
     info, content = None, b""
     if len(records) > MAX_RECORDS:
         raise ImageError(f"the image has {len(records)} records, and {MAX_RECORDS} are the most", sample.key)
@@ -125,6 +126,6 @@ def _look(sample: Sample, job: BlockJob, rows: SetRows) -> tuple[ImageRecord, by
         picture = read_image(content, sample.key)
         extension = next(extension for begin, extension in _BEGINS.items() if content.startswith(begin))
         info = ImageInfo(f"{sample.key}.{extension}", picture.width, picture.height, sample.sha256)
-    record = ImageRecord(sample.key, info, job.dataset, job.licence, records)
+    record = ImageRecord(sample.key, info, dataset, licence, records)
     check_header(record)
     return record, content

@@ -13,19 +13,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tinygptv.evaluation.drawing import BLUE, FAINT, INK, QUIET, VERMILLION, figure
-from tinygptv.provenance.batch_view import END, IMAGE, Row, Token
+from tinygptv.provenance.batch_view import CUT, END, IMAGE, Row, Token
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from PIL.Image import Image
 
-TokenLook = Literal["plain", "loss", "end", "image", "padding"]
+TokenLook = Literal["plain", "loss", "end", "image", "padding", "cut"]
 Chip = tuple[str, TokenLook]
 """A text in a box of its own."""
 TIMES = "\N{MULTIPLICATION SIGN}"
 
-FILLS = {"plain": "#F0F0F0", "loss": BLUE, "end": VERMILLION, "image": "#CFEBE2", "padding": "#FFFFFF"}
-INKS = {"plain": INK, "loss": "#FFFFFF", "end": "#FFFFFF", "image": "#00664A", "padding": QUIET}
+FILLS = {
+    "plain": "#F0F0F0",
+    "loss": BLUE,
+    "end": VERMILLION,
+    "image": "#CFEBE2",
+    "padding": "#FFFFFF",
+    "cut": "#FFFFFF",
+}
+INKS = {"plain": INK, "loss": "#FFFFFF", "end": "#FFFFFF", "image": "#00664A", "padding": QUIET, "cut": QUIET}
 BOLD = frozenset({"loss", "end"})
 LEGEND: tuple[Chip, ...] = (
     ("carries loss", "loss"),
@@ -34,10 +41,12 @@ LEGEND: tuple[Chip, ...] = (
     (f"<image {TIMES}slots>", "image"),
     (f"<pad {TIMES}places>", "padding"),
 )
+LEFT_OUT: Chip = ("left out by the limits", "cut")
+"""Stands in the legend where there is such."""
 
 WIDTH, MARGIN, GUTTER, COLUMNS = 11.0, 0.3, 0.35, 2  # inches
 TILE = (WIDTH - 2 * MARGIN - GUTTER * (COLUMNS - 1)) / COLUMNS
-THUMBNAIL, BESIDE = 0.85, 0.12
+THUMBNAIL, BESIDE = 1.3, 0.12
 FONT_SIZE = 7.0
 ADVANCE = FONT_SIZE * 1233 / 2048 / 72
 """Width of a character of DejaVu Sans Mono, in inches."""
@@ -57,7 +66,11 @@ MARKS = {"\n": "↵", "\t": "→", "\r": "←"}
 
 
 def draw(
-    micro_batches: Sequence[Sequence[Row]], headline: Sequence[str], images: Mapping[str, Image], path: Path
+    micro_batches: Sequence[Sequence[Row]],
+    headline: Sequence[str],
+    images: Mapping[str, Image],
+    path: Path,
+    titles: Sequence[str] = (),
 ) -> None:
     """Draw a batch.
 
@@ -66,6 +79,7 @@ def draw(
         headline: lines above, the first one in bold.
         images: image key → decoded image.
         path: the PNG to write.
+        titles: above the samples of each, where they are no micro-batches but chosen ones.
     """
     shown = list(_shown(micro_batches))
     headline = [
@@ -83,12 +97,14 @@ def draw(
             look = {"size": 11, "bold": True} if i == 0 else {"size": 9, "colour": QUIET}
             _write(axes, MARGIN, 0.35 + 0.2 * i, _visible(textwrap.shorten(line, LONGEST, placeholder=" …")), **look)
         x = MARGIN
-        for chip in LEGEND:
+        cut = any(row.is_cut for rows, _ in shown for row in rows)
+        for chip in (*LEGEND, *[LEFT_OUT] * cut):
             _draw_line(axes, x, above - 0.25, [chip])
             x += _width(chip[0]) + 0.1
         y = above
         for number, ((rows, left_out), body, part) in enumerate(zip(shown, bodies, heights, strict=True), start=1):
-            y = _draw_micro_batch(axes, y, f"{_title(number, rows)}{left_out}", body, part, images)
+            title = titles[number - 1] if titles else _title(number, rows)
+            y = _draw_micro_batch(axes, y, f"{title}{left_out}", body, part, images)
         # last, because an image sets the limits anew
         axes.set_xlim(0, WIDTH)
         axes.set_ylim(height, 0)
@@ -165,6 +181,8 @@ def _draw_line(axes: Axes, x: float, y: float, chips: Sequence[Chip]) -> None:
         box = Rectangle((x, y - CHIP / 2), width - GAP, CHIP, facecolor=FILLS[look], edgecolor=edge, linewidth=0.6)
         axes.add_patch(box)
         _write(axes, x + PAD, y, text, colour=INKS[look], bold=look in BOLD)
+        if look == "cut":
+            axes.plot([x, x + width], [y, y], color=VERMILLION, linewidth=0.7, zorder=3)
         x += width
 
 
@@ -198,7 +216,7 @@ def _lines(row: Row) -> list[list[Chip]]:
             used += _width(piece)
     if len(lines) > LINES:
         left_out = sum(len(line) for line in lines[LINES - 1 :])
-        lines[LINES - 1 :] = [[(f"… {left_out} more boxes, all in the JSON", "padding")]]
+        lines[LINES - 1 :] = [[(f"… {left_out} more boxes", "padding")]]
     return lines
 
 
@@ -215,8 +233,8 @@ def _chips(row: Row) -> Iterator[Chip]:
 
 
 def _look(token: Token) -> TokenLook:
-    if token.kind == END:
-        return "end"
+    if token.kind in (END, CUT):
+        return "end" if token.kind == END else "cut"
     return "loss" if token.loss else "plain"
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from tinygptv.data.order import Draw
     from tinygptv.data.prompts import Example
 
-TEXT, IMAGE, END = "text", "image", "end"
-"""Kinds of tokens; ``END`` is the mark that an answer ends with."""
+TEXT, IMAGE, END, CUT = "text", "image", "end", "cut"
+"""Kinds of tokens; ``END`` is the mark that an answer ends with, ``CUT`` one of the record that a stage leaves out."""
 IMAGE_SLOT = "<image>"
 
 
@@ -66,8 +66,13 @@ class Row:
 
     @property
     def length(self) -> int:
-        """Tokens, image slots included."""
-        return len(self.tokens)
+        """Tokens, image slots included, without those that are left out."""
+        return sum(token.kind != CUT for token in self.tokens)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the stage leaves out some of the record."""
+        return any(token.kind == CUT for token in self.tokens)
 
     @property
     def loss_tokens(self) -> int:

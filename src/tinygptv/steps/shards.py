@@ -143,7 +143,7 @@ def check_budgets(context: StepContext, sets: Mapping[str, SetRows], rejected: M
     most = context.config.shards.max_rejected
     for name, of_set in rejected.items():
         total = sets[name].found
-        if of_set.count and (of_set.count > most * total or of_set.count == total):
+        if over_budget(of_set.count, total, most):
             first = of_set.to_json()["records"][0]
             listed = "all are" if of_set.count <= LISTED else f"the first {LISTED:,} are"
             raise DataError(
@@ -151,6 +151,11 @@ def check_budgets(context: StepContext, sets: Mapping[str, SetRows], rejected: M
                 f"allows; the first is {first['id']}: {first['reason']}; {listed} listed in "
                 f".state/{context.profile.name}/shards/{REJECTED}"
             )
+
+
+def over_budget(rejected: int, found: int, most: float) -> bool:
+    """Whether too many of the records that were found are rejected: a larger share than ``most``, or all."""
+    return rejected > 0 and (rejected > most * found or rejected == found)
 
 
 def put_together(out: Path, name: str, made: Iterable[MadeBlock], store: BlockStore, rejected: int) -> dict[str, Any]:
