@@ -12,7 +12,7 @@ from tinygptv.config.profiles import read_profile
 from tinygptv.ground.errors import UserError, meant
 from tinygptv.ground.names import LAST_STAGE, STAGES
 from tinygptv.ground.yaml_files import active_profile, profile_names
-from tinygptv.own_data.files import data_set_of, form_at
+from tinygptv.own_data.files import check_options, data_set_of, form_at
 
 if TYPE_CHECKING:
     from tinygptv.config import Config, DataSet
@@ -24,7 +24,7 @@ USUAL = "tiny"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class DataToCheck:
     """Data sets, and the stages that they are looked at for."""
 
     profile: str
@@ -35,7 +35,7 @@ class Asked:
     """What to say of them first."""
 
 
-def find(root: Path, given: str, images: Path | None, form: str | None) -> Asked:
+def find(root: Path, given: str, images: Path | None, form: str | None) -> DataToCheck:
     """Find what a user names.
 
     Args:
@@ -52,17 +52,18 @@ def find(root: Path, given: str, images: Path | None, form: str | None) -> Asked
         if images is not None or form is not None:
             raise UserError(f"{given} is a profile, which says `images` and `format` itself; leave the option out")
         config = read_profile(root, given).config
-        return Asked(given, config, config.data, config.shards.max_rejected)
+        return DataToCheck(given, config, config.data, config.shards.max_rejected)
     path = Path(given)
     if not given or not path.exists():
         raise UserError(
             f"{given or 'an empty name'} is neither a profile ({', '.join(names)}) nor a file or folder"
             f"{meant(given, names)}"
         )
+    check_options(images, form)
     return _files(root, path.absolute(), images.absolute() if images is not None else None, form)
 
 
-def _files(root: Path, path: Path, images: Path | None, form: str | None) -> Asked:
+def _files(root: Path, path: Path, images: Path | None, form: str | None) -> DataToCheck:
     """Files without a profile, looked at as the last stage would train them, with limits of the model alone."""
     kind, found = form_at(path, images, form)
     settings = data_set_of(root, kind, found, None)
@@ -77,4 +78,4 @@ def _files(root: Path, path: Path, images: Path | None, form: str | None) -> Ask
     stages[LAST_STAGE] = last.model_copy(update={**limits, "micro_batch_size": 1, "epochs": 1})
     config = base.model_copy(update={**stages, "data": {name: settings}})
     lines = (f"{path.name}: {kind}, for {found.why}", f"Lengths are those of {usual}'s model.\n")
-    return Asked(usual, config, config.data, ANY_SHARE, lines)
+    return DataToCheck(usual, config, config.data, ANY_SHARE, lines)

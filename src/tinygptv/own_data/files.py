@@ -7,8 +7,21 @@ from pathlib import Path
 from tinygptv.config import DataSet
 from tinygptv.config.formats import FORMATS
 from tinygptv.data.recognise import Recognised, recognise
-from tinygptv.ground.errors import UserError
+from tinygptv.ground.errors import UserError, meant
 from tinygptv.own_data.amounts import held_out
+
+
+def check_options(images: Path | None, wanted: str | None) -> None:
+    """Check what ``--images`` and ``--format`` name.
+
+    Raises:
+        UserError: a folder that is none, or a form that is not known.
+    """
+    if images is not None and not images.is_dir():
+        what = "is a file" if images.exists() else "does not exist"
+        raise UserError(f"--images {images} {what}; name the folder that holds the pictures")
+    if wanted is not None and wanted not in FORMATS:
+        raise UserError(f"--format {wanted}: no such form; known are {', '.join(FORMATS)}{meant(wanted, FORMATS)}")
 
 
 def form_at(data: Path, images: Path | None, wanted: str | None) -> tuple[str, Recognised]:

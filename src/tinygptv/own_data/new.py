@@ -10,12 +10,11 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from tinygptv.config.formats import FORMATS
 from tinygptv.ground.errors import DataError, UserError, meant
 from tinygptv.ground.files import write_text
 from tinygptv.ground.names import STAGES
 from tinygptv.own_data import start as starts
-from tinygptv.own_data.files import data_set_of, form_at
+from tinygptv.own_data.files import check_options, data_set_of, form_at
 from tinygptv.own_data.profile import Told, profile_of
 from tinygptv.own_data.reading import Reading, read_set
 
@@ -104,11 +103,7 @@ def _check(data: Path, images: Path | None, wanted: str | None, licence: str | N
     """What is wrong with the command line, before anything is read."""
     if not data.exists():
         raise UserError(f"--data {data} does not exist; name the file or folder with the records")
-    if images is not None and not images.is_dir():
-        what = "is a file" if images.exists() else "does not exist"
-        raise UserError(f"--images {images} {what}; name the folder that holds the pictures")
-    if wanted is not None and wanted not in FORMATS:
-        raise UserError(f"--format {wanted}: no such form; known are {', '.join(FORMATS)}{meant(wanted, FORMATS)}")
+    check_options(images, wanted)
     if licence is not None and not licence.strip():
         raise UserError("--licence is empty; name one, such as CC0-1.0, or leave it out")
     if unknown := [stage for stage in stages if stage not in STAGES]:

@@ -29,7 +29,7 @@ COLOURS = (VERMILLION, BLUE, GREEN, PURPLE, ORANGE)
 """Of the boxes of a record, in turn."""
 
 
-class RowMaker:
+class SampleRows:
     """Makes rows of records as a stage trains them."""
 
     def __init__(self, use: Use, tokenizer: Path | None) -> None:

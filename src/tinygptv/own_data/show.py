@@ -18,7 +18,7 @@ from tinygptv.ground.errors import DataError, UserError
 from tinygptv.ground.folders import STATE
 from tinygptv.ground.names import STAGES
 from tinygptv.own_data.check import BLOCK, read_rows, uses_of
-from tinygptv.own_data.sample_rows import RowMaker
+from tinygptv.own_data.sample_rows import SampleRows
 from tinygptv.own_data.tokens import tokenizer_folder
 from tinygptv.provenance.batch_picture import draw
 
@@ -78,7 +78,7 @@ def show(root: Path, profile: Profile, count: int, path: Path) -> str:
             for use in _taken(config, dataset, name):
                 wanted = max(1, -(-(count - sum(map(len, parts))) // left))
                 left -= 1
-                maker, shown = RowMaker(use, folder), evenly_spaced(rows, settings.licence, dataset, use, wanted)
+                maker, shown = SampleRows(use, folder), evenly_spaced(rows, settings.licence, dataset, use, wanted)
                 drawn = [maker.row(one.record, one.picture, one.name, number, images) for number, one in shown]
                 if not drawn:
                     raise DataError(
