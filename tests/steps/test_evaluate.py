@@ -200,12 +200,12 @@ def test_data_of_ones_own_without_a_test_split(trained, run, capfd, monkeypatch)
     monkeypatch.delattr(subjects, "open_stage")
     monkeypatch.delattr(subjects, "open_start")
     trained.edit("format: easy_vqa", "format: llava\n    files: [cats.json]")
-    trained.edit("benchmarks: [easy_vqa]", "benchmarks: []")
-    write(trained, "test", [])
+    for split in ("val", "test"):
+        write(trained, split, [])
     assert run(trained, "evaluate") == 0, capfd.readouterr().err
     out = capfd.readouterr().out
-    assert "held-out slice: no benchmark asks the records of easy_vqa; they are left out\n" in out
-    assert "test set: no data set of the profile has a benchmark; nothing is asked\n" in out
+    for where in ("held-out slice", "test set"):
+        assert f"{where}: no record of the task refer; easy_vqa_refer is left out\n" in out
     assert run(trained, "quantize") == 0, capfd.readouterr().err
     assert "nothing was compared with the unquantized model" in capfd.readouterr().out
     quantized = report(trained, "quantize")
