@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from itertools import islice
@@ -9,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tinygptv.data.json_items import read_members
+from tinygptv.data.recognise import MOST_FILES, MOST_FOLDERS, Look, Recognised
 from tinygptv.ground.errors import DataError
 
 _NAME = re.compile(r"(?:COCO_([a-z]+\d{4})_)?(\d{12})\.jpg")
@@ -43,7 +45,43 @@ def split_of_file(file: str) -> str:
     return (found[1] or "") if found else ""
 
 
-def first_members(path: Path) -> dict[str, Any]:
+def recognised(look: Look, key: str, but: str, what: str) -> Recognised | None:
+    """JSON objects with `images`, and `annotations` of a kind.
+
+    Args:
+        look: what lies there.
+        key: what the annotations have.
+        but: what they must not have.
+        what: what to call such files.
+    """
+    fitting: dict[Path, dict[str, Any]] = {}
+    for name in look.named(".json")[:MOST_FILES]:
+        members = _first_members(look.at(name))
+        image, found = members.get("images"), members.get("annotations")
+        if isinstance(image, dict) and isinstance(found, dict) and key in found and but not in found:
+            fitting[look.at(name)] = image
+    if not fitting:
+        return None
+    first = next(iter(fitting))
+    return Recognised(
+        why=f"{first.name} has `images`, and `annotations` with a `{key}`, as COCO's files of {what}",
+        files=tuple(fitting),
+        images=look.images or _folder_of_images(first, str(fitting[first].get("file_name"))),
+    )
+
+
+def _folder_of_images(file: Path, name: str) -> Path:
+    """The folder that has an image: beside its file, or beside the file's folder, such as `annotations`."""
+    names = names_of_file(name)
+    for base in (file.parent, file.parent.parent):
+        beside = islice((folder for folder in sorted(base.iterdir()) if folder.is_dir()), MOST_FOLDERS)
+        for folder in (base, *beside):
+            if any(os.path.isfile(folder / one) for one in names):  # noqa: PTH113 (it raises where a name is too long)
+                return folder
+    return file.parent
+
+
+def _first_members(path: Path) -> dict[str, Any]:
     """The members of the one object that a file is, of those that are lists the first entry; nothing of another file.
 
     A member after a million entries of others is not seen.

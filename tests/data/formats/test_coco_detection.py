@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from PIL import Image
 
@@ -199,8 +197,30 @@ def test_it_is_recognised(read, tmp_path):
     read(PERSONS)
     found = recognise(tmp_path / "boxes.json")
     assert list(found) == ["coco_detection"]
-    assert (found["coco_detection"].files, found["coco_detection"].images) == ((tmp_path / "boxes.json",), tmp_path)
-    captions = {"images": [image(1)], "annotations": [{"image_id": 1, "caption": "a cat"}]}
-    (tmp_path / "captions.json").write_text(json.dumps(captions, indent=1))
-    assert list(recognise(tmp_path / "captions.json", tmp_path / "images")) == ["coco_captions"]
-    assert recognise(tmp_path / "captions.json", tmp_path / "images")["coco_captions"].images == tmp_path / "images"
+    assert (
+        found["coco_detection"].why
+        == "boxes.json has `images`, and `annotations` with a `bbox`, as COCO's files of objects"
+    )
+    assert (found["coco_detection"].files, found["coco_detection"].images) == (
+        (tmp_path / "boxes.json",),
+        tmp_path / "images",
+    )
+    assert recognise(tmp_path / "boxes.json", tmp_path)["coco_detection"].images == tmp_path
+
+
+def test_a_folder_as_coco_has_it_is_recognised(read, tmp_path):
+    read(PERSONS)
+    boxes = {"images": [image(3, "000000000003.jpg")], "annotations": [box(3, 1, 0, 0, 9, 9)], "categories": CATEGORIES}
+    joints = {**boxes, "annotations": [box(3, 1, 0, 0, 9, 9, keypoints=[0, 0, 2])]}
+    captions = {"images": boxes["images"], "annotations": [{"image_id": 3, "caption": "a cat"}]}
+    for name, content in (("instances_val2017", boxes), ("person_keypoints", joints), ("captions_val2017", captions)):
+        write_json(tmp_path / "images" / "annotations" / f"{name}.json", content)
+    folder = tmp_path / "images"
+    for path in (folder / "annotations" / "captions_val2017.json", folder / "annotations"):
+        found = recognise(path)["coco_captions"]
+        assert [file.name for file in found.files] == ["captions_val2017.json"]
+        assert found.images == folder
+    found = recognise(folder / "annotations")["coco_detection"]
+    assert [file.name for file in found.files] == ["instances_val2017.json"]
+    settings = {"files": ("images/annotations/instances_val2017.json",)}
+    assert len(read_set(tmp_path, "coco_detection", **settings)[0]) == 3

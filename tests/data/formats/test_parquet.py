@@ -197,4 +197,7 @@ def test_it_is_recognised(tmp_path):
     path = write_parquet(tmp_path / "cats.parquet", [{"Image": PNG, "caption": "x", "id": 1}])
     assert recognise(path)["parquet"].why == "cats.parquet is parquet with pictures in `Image` and texts in `caption`"
     assert list(recognise(tmp_path)) == ["parquet"]
+    draw(tmp_path / "folder" / "1.png")
+    write_parquet(tmp_path / "folder" / "metadata.parquet", [{"file_name": "1.png", "text": "x"}])
+    assert list(recognise(tmp_path / "folder")) == ["imagefolder"]
     assert "parquet" not in recognise(write_parquet(tmp_path / "other.parquet", [{"a": 1, "caption": "x"}]))

@@ -142,6 +142,10 @@ def test_a_damaged_or_compressed_tar_is_one_line(read, tmp_path):
         read({}, files=("bad.tar.gz",))
 
 
+def test_tars_of_this_project_are_not_these(small_shards):
+    assert list(recognise(small_shards)) == ["records"]
+
+
 def test_it_is_recognised(tmp_path):
     write_tar(tmp_path / "a" / "0.tar", {"1.jpg": JPG, "1.json": json.dumps({"caption": "x"})})
     assert list(recognise(tmp_path / "a")) == ["webdataset"]

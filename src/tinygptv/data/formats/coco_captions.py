@@ -15,7 +15,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from tinygptv.data.annotations import Annotation, found
-from tinygptv.data.coco import first_members, names_of_file, split_of_file
+from tinygptv.data.coco import names_of_file, recognised, split_of_file
 from tinygptv.data.entries import content_of, id_of, value_of
 from tinygptv.data.json_items import JsonItem, read_members
 from tinygptv.data.recognise import Look, Recognised
@@ -66,18 +66,7 @@ def annotations(files: Sequence[Path], part: str) -> Iterator[Annotation | Rejec
 
 def recognise(look: Look) -> Recognised | None:
     """JSON objects with `images`, and `annotations` that have a `caption`."""
-    fitting = []
-    for name in look.named(".json"):
-        members = first_members(look.at(name))
-        if isinstance(found := members.get("annotations"), dict) and "caption" in found and "images" in members:
-            fitting.append(name)
-    if not fitting:
-        return None
-    return Recognised(
-        why=f"{fitting[0]} has `images`, and `annotations` with a `caption`, as COCO's files of captions",
-        files=tuple(map(look.at, fitting)),
-        images=look.images or (look.path if look.path.is_dir() else look.path.parent),
-    )
+    return recognised(look, "caption", "bbox", "captions")
 
 
 def _opened() -> sqlite3.Connection:

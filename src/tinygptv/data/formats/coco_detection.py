@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.data.boxes import Box, format_box, hundredths, pixel_box
-from tinygptv.data.coco import first_members, names_of_file
+from tinygptv.data.coco import names_of_file, recognised
 from tinygptv.data.conversations import rejection
 from tinygptv.data.entries import content_of, id_of, value_of
 from tinygptv.data.images import ImageError, size_as_seen
@@ -80,16 +80,8 @@ def read(source: Source) -> Iterator[Found | Rejection]:
 
 
 def recognise(look: Look) -> Recognised | None:
-    """A JSON object with `images`, `categories` and `annotations` that have a `bbox`."""
-    for name in look.named(".json"):
-        members = first_members(look.at(name))
-        if isinstance(found := members.get("annotations"), dict) and "bbox" in found and "images" in members:
-            return Recognised(
-                why=f"{name} has `images`, and `annotations` with a `bbox`, as COCO's files of objects",
-                files=(look.at(name),),
-                images=look.images or (look.path if look.path.is_dir() else look.path.parent),
-            )
-    return None
+    """JSON objects with `images`, and `annotations` that have a `bbox`; not those of bodies' joints."""
+    return recognised(look, "bbox", "keypoints", "objects")
 
 
 def _opened() -> sqlite3.Connection:

@@ -6,6 +6,7 @@ pyarrow reads them, a few rows at once. docs/data.md says which columns are read
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from tinygptv.data.columns import USUAL, Columns, check_columns, columns_of, pair_of
@@ -46,7 +47,7 @@ def read(source: Source) -> Iterator[Found | Rejection]:
 
 def recognise(look: Look) -> Recognised | None:
     """Parquet files, where each row has a picture, and a text or a conversation."""
-    files = look.named(PARQUET)
+    files = [name for name in look.named(PARQUET) if PurePosixPath(name).stem != "metadata"]  # an image folder's
     first = next(iter(look.entries(files[0])), None) if files else None
     if first is None or first.keys() >= METADATA or cauldron.recognise(look) is not None:
         return None

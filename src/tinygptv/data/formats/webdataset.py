@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
 
-from tinygptv.data.formats import img2dataset
+from tinygptv.data.formats import img2dataset, records
 from tinygptv.data.named_splits import NamedSplits
 from tinygptv.data.own_tars import TarSamples, read_members, split_name, tar_files
 from tinygptv.data.recognise import Look, Recognised
@@ -41,7 +41,7 @@ def read(source: Source) -> Iterator[Found | Rejection]:
 def recognise(look: Look) -> Recognised | None:
     """Tars whose members are pictures with a text or JSON of the same name."""
     tars = look.named(".tar")
-    if not tars or img2dataset.recognise(look) is not None:
+    if not tars or img2dataset.recognise(look) is not None or records.recognise(look) is not None:
         return None
     path = look.path if look.path.is_file() else look.path / tars[0]
     try:
