@@ -106,6 +106,12 @@ def test_dataset_info_is_read(tmp_path):
     assert recognise(tmp_path)["messages"].files == (path,)
 
 
+def test_files_of_two_forms_are_told_of_both(tmp_path):
+    paths = {name: write_json(tmp_path / f"{name}.json", entries) for name, entries in PICTURED.items()}
+    found = recognise(tmp_path)
+    assert {form: of_form.files for form, of_form in found.items()} == {name: (path,) for name, path in paths.items()}
+
+
 def test_many_files_are_their_folder_and_others_are_left_out(tmp_path):
     for number in range(30):
         write_json(tmp_path / f"{number}.json", PICTURED["pairs"])

@@ -54,16 +54,16 @@ def read(source: Source) -> Iterator[Found | Rejection]:
 
 
 def recognise(look: Look) -> Recognised | None:
-    """JSON whose entries are conversations in one of the ways that are no LLaVA."""
-    if llava.recognise(look) is not None:
-        return None
+    """JSON whose entries are conversations in one of the ways that `llava` does not read."""
+    other = llava.recognise(look)
+    taken = () if other is None else other.files
     fitting: dict[Path, list[dict[str, Any]]] = {}
     named: list[object] = []
     info = None
     for path, entries in object_files(look, JSON_FILES, bool).items():
         beside = next((place for place in (path.with_name(NAME), look.path / NAME) if place.is_file()), None)
         pictures = _pictures(path, entries, beside)
-        if pictures is not None and path.name != NAME:
+        if pictures is not None and path.name != NAME and path not in taken:
             fitting[path] = entries
             named += pictures
             info = info or beside
