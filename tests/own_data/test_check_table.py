@@ -17,7 +17,7 @@ def test_a_table_and_the_first_problems(checkout, capsys):
     assert main(["data", "check", "cats"]) == 0
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    assert lines[1].split() == ["cats", "llava", "4", "4", "4", "0", "0", "15", "4", "conversation"]
+    assert lines[1].split() == ["cats", "llava", "4", "4", "4", "0", "0", "15"] and lines[2] == "cats is 4 conversation"
     assert "The first 10 of 15 problems:" in lines
     assert "      14  its picture … is not in the folder pictures" in lines
     assert out.count("add the file, or correct its name") == 10 and "gone09" in out and "gone10" not in out

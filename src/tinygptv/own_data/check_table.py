@@ -56,11 +56,16 @@ def _sets(found: DataCheck) -> str:
     for name, of_set in found.sets.items():
         count = of_set.count
         splits = [f"{count.splits[split]:,}" for split in SPLITS]
-        tasks = ", ".join(f"{number:,} {task}" for task, number in count.tasks.most_common()) or "none"
         counted = [f"{number:,}" for number in (count.splits.total(), count.images)]
-        rows.append((name, of_set.settings.format, *counted, *splits, f"{of_set.rejections.count:,}", tasks))
-    head = ("data set", "format", "records", "pictures", *SPLITS, "left out", "tasks")
-    return plain_table(head, rows, right=range(2, 8))
+        rows.append((name, of_set.settings.format, *counted, *splits, f"{of_set.rejections.count:,}"))
+    head = ("data set", "format", "records", "pictures", *SPLITS, "left out")
+    return "\n".join([plain_table(head, rows, right=range(2, 8)), *_tasks(found)])
+
+
+def _tasks(found: DataCheck) -> Iterator[str]:
+    for name, of_set in found.sets.items():
+        told = ", ".join(f"{number:,} {task}" for task, number in of_set.count.tasks.most_common()) or "nothing"
+        yield textwrap.fill(f"{name} is {told}", WIDTH, subsequent_indent="  ")
 
 
 def _lengths(found: DataCheck) -> str:

@@ -132,4 +132,4 @@ def _title(use: Use, drawn: list[Row], unit: str) -> str:
     length, loss = sum(row.length for row in drawn), sum(row.loss_tokens for row in drawn)
     cut = sum(row.is_cut for row in drawn)
     told = f", {cut} of them cut" if cut else ""
-    return f"{use.label}: {len(drawn)} samples{told}; {length} {unit}, {loss} of them carry loss"
+    return f"{use.label}: {len(drawn)} sample{'s' * (len(drawn) > 1)}{told}; {length} {unit}, {loss} of them carry loss"
