@@ -22,15 +22,14 @@ KINDS = 8
 """Kinds of problems that are counted in lines of their own."""
 ADVICE = (
     (r"is not in the folder", "add the file, or correct its name or the folder `images`"),
-    (r"cannot be decoded|image has .* pixels", "replace the picture, or take the record out"),
+    (r"cannot be decoded|image has .* pixels|image has .* bytes", "replace the picture, or take the record out"),
     (re.escape(TWICE), "give each record an id of its own"),
-    (r"is an address", "download the pictures first"),
-    (r"<image>", "name its picture, or take the mark out"),
+    (r"names no picture", "name its picture, or take the mark out"),
     (r"has no (question|answer)|is empty|nothing to learn", "fill it in, or take the record out"),
     (r"must alternate|whom it is|is from '", "write questions and answers in turn"),
     (r"JSON|UTF-8|half a character", "save the file as UTF-8 JSON"),
 )
-"""Part of a reason → what to do, where the reason does not say it after a semicolon."""
+"""Part of a reason → what to do; other reasons say it after a semicolon."""
 
 
 def table(found: DataCheck) -> str:
@@ -46,9 +45,8 @@ def visible(text: str) -> str:
 
 def advice(reason: str) -> str:
     """What to do about a problem; nothing where its reason says it."""
-    if "; " in reason:
-        return ""
-    return next((told for part, told in ADVICE if re.search(part, reason)), "mend the record, or take it out")
+    known = next((told for part, told in ADVICE if re.search(part, reason)), "")
+    return known or ("" if "; " in reason else "mend the record, or take it out")
 
 
 def _sets(found: DataCheck) -> str:
@@ -101,9 +99,10 @@ def _remarks(found: DataCheck) -> Iterator[str]:
     lines = []
     for name, of_set in found.sets.items():
         if of_set.doubled.count:
-            lines.append(f"{name}: {of_set.doubled.count:,} pictures are there more than once under other names")
+            lines.append(f"{name}: pictures that are copies of others, under other names: {of_set.doubled.count:,}")
         if of_set.leaks.count:
-            lines.append(f"{name}: {of_set.leaks.count:,} held-out pictures are also trained on: scores will flatter")
+            told = "held-out pictures that are also trained on, so that scores flatter"
+            lines.append(f"{name}: {told}: {of_set.leaks.count:,}")
         if _holds_nothing_out(of_set):
             lines.append(f"{name}: nothing is held out; `split: {{val: 0.1, test: 0.2}}` would tell what was learned")
     if lines:
