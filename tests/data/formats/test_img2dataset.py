@@ -6,8 +6,10 @@ import json
 
 import pytest
 
+from tests.data.formats import official
 from tests.data.formats.embedded import picture, write_parquet, write_tar
 from tests.data.formats.official import read_set
+from tinygptv.data.manifest import write_manifest
 from tinygptv.data.recognise import recognise
 from tinygptv.ground.errors import DataError
 
@@ -116,6 +118,18 @@ def test_a_picture_that_was_downloaded_and_is_gone(tmp_path, out):
     found, rejected = read_set(tmp_path, "img2dataset", (), images="out")
     assert len(found) == 1
     assert rejected == [FAILED, {"id": "000000002", "reason": "its picture was downloaded, but is not in 00000/"}]
+
+
+@pytest.mark.parametrize("name", ["00000.parquet", "00000/000000000.txt"])
+def test_what_was_changed_since_download_is_refused(tmp_path, out, monkeypatch, name):
+    path = out("files") / name
+    monkeypatch.setattr(official, "write_manifest", lambda file, seen: (write_manifest(file, seen), change(path)))
+    with pytest.raises(DataError, match="was changed since `download`"):
+        read_set(tmp_path, "img2dataset", (), images="out")
+
+
+def change(path):
+    path.write_bytes(path.read_bytes() + b"x")
 
 
 def test_without_metadata_beside_the_json_says_what_failed(tmp_path):

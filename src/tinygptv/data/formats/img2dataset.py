@@ -27,8 +27,9 @@ from tinygptv.data.recognise import Look, Recognised
 from tinygptv.data.record_names import RecordNames
 from tinygptv.data.record_rules import RecordError
 from tinygptv.data.sample_files import LARGEST_TEXT, OBJECT, PICTURES, SUCCESS, TEXT, SampleFile, not_downloaded
-from tinygptv.data.source import Found, Rejection, Source
+from tinygptv.data.source import Found, ImageFile, Rejection, Source
 from tinygptv.data.tar_samples import records_of_files, records_of_tar
+from tinygptv.ground.digests import sha256
 from tinygptv.ground.errors import DataError, complain
 
 METADATA = frozenset({"url", "key", "status"})
@@ -107,7 +108,7 @@ def _lost_of_folder(name: str, source: Source) -> Iterator[Rejection]:
     def has_picture(key: str) -> bool:
         return any(source.image(f"{shard}/{key}.{ending}") is not None for ending in PICTURES)
 
-    table = source.images / name
+    table = _as_seen(source.images / name, source.image(name))
     if set(column_names(table)) >= METADATA:
         for row in read_parquet(table, _ASKED):
             yield from _lost(row, has_picture, f"{shard}/")
@@ -192,7 +193,22 @@ class _Sizes:
 def _file(name: str, source: Source) -> SampleFile:
     path, image = source.images / name, source.image(name)
     assert image is not None, "its name is from the manifest"
-    return SampleFile(image.size, True, path.read_bytes, lambda: image)
+
+    def read() -> bytes:
+        return _as_seen(path, image).read_bytes()
+
+    return SampleFile(image.size, True, read, lambda: image)
+
+
+def _as_seen(path: Path, seen: ImageFile | None) -> Path:
+    """A small file below the images, which must be what ``download`` saw.
+
+    Raises:
+        DataError: it is not.
+    """
+    if seen is not None and seen.sha256 and sha256(path) != seen.sha256:
+        raise DataError(f"{path} was changed since `download`; run `dvc repro download`")
+    return path
 
 
 def _keys(look: Look, name: str) -> set[str]:
