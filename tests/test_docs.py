@@ -89,6 +89,7 @@ REASONS = {
     r"(git (clone|checkout)|cd|cp \.state)\b": "a place of the reader's",
     r"tinygptv (ask|verify|replay|diff|lineage|promote|rollback|evaluate(-champion)?)\b": "needs what a pipeline made",
     r"tinygptv score ": "needs files of benchmarks",
+    r"tinygptv data ": "needs data of one's own; tests/own_data does it",
     r"tinygptv (export-checkpoint|import-checkpoint(?! --help))": "needs weights of gigabytes",
     r"tinygptv (serve|web|up|down|status|team)\b": "starts or asks servers; tests/services does",
     r"(mlflow|docker|curl|eval) ": "starts or asks servers; tests/services does what comes without containers",
