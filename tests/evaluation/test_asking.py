@@ -172,7 +172,7 @@ def test_presets_put_questions_in_their_words(model, smoke, questions):
     ]
     assert texts == ["###Human: <Img>", f"</Img> {words}###Assistant: "]
     own = stage_asking(smoke, "stage1", "as_trained")
-    assert own.end_mark is None and released.end_mark == "###"
+    assert {prompt.end_mark for prompt in released.prompts.values()} == {"###"}
     assert own.prompts["caption"] == smoke.stage1.prompt and own.prompts["vqa"] == smoke.stage4.prompt
     assert prompt_ids(model.processor, question, "why", own)[0] == tokenizer.bos_token_id != ids[0]
 
@@ -183,3 +183,16 @@ def test_an_answer_ends_where_its_mark_is_written_in_other_tokens(model, questio
 
     monkeypatch.setattr(Answerer, "answer", run_on)
     assert set(texts(ask(lambda: model, "", questions, how, None))) == {"red"}
+
+
+def test_an_answer_ends_at_the_mark_of_the_prompt_that_asked_it(model, smoke, questions, monkeypatch):
+    """Stages 1 and 2 are asked for captions in their own form, for the rest in the last stage's."""
+    seen = set()
+
+    def note(self, features_NQD, block):
+        seen.update(request.end_mark for request in block)
+        return [Response(text="red", tokens=1, cut=False, logprob=0.0) for _ in block]
+
+    monkeypatch.setattr(Answerer, "answer", note)
+    list(ask(lambda: model, "", questions, stage_asking(smoke, "stage1", "as_trained"), None))
+    assert seen == {smoke.stage1.prompt.end_mark, smoke.stage4.prompt.end_mark} == {"\n", "###"}

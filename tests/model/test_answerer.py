@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn.functional import log_softmax
@@ -143,8 +145,9 @@ def test_another_end_mark_ends_an_answer(full, features_NQD, block, processor):
     ids = generated(full, features_NQD, request)
     mark = next(t for t in (processor.tokenizer.decode([i]) for i in ids) if len(processor.tokenizer(t).input_ids) == 1)
     place = ids.index(processor.tokenizer(mark).input_ids[0])
-    (answer,) = Answerer(full, 4, end_mark=mark).answer(features_NQD, [request])
-    assert (answer.tokens, answer.cut, answer.text) == (place, False, processor.decode_answer(ids[:place]))
+    other, own = Answerer(full, 4).answer(features_NQD, [replace(request, end_mark=mark), request])
+    assert (other.tokens, other.cut, other.text) == (place, False, processor.decode_answer(ids[:place]))
+    assert own.cut, "each request of a pass has its own"
 
 
 def test_what_leaves_no_room_is_refused_before_anything_is_answered(full, features_NQD, block):

@@ -41,16 +41,11 @@ class BlockAnswerer:
     """
 
     def __init__(self, model: VisionLanguageModel, how: Asking) -> None:
-        """Let a model answer.
-
-        Raises:
-            DataError: an end mark is several tokens for its tokenizer.
-        """
+        """Let a model answer."""
         from tinygptv.model.answerer import Answerer
 
         self._model, self._how = model, how
-        self._end_mark = model.processor.end_mark if how.end_mark is None else how.end_mark
-        self._answerer = Answerer(model, how.batch_size, max_new_tokens=how.max_new_tokens, end_mark=self._end_mark)
+        self._answerer = Answerer(model, how.batch_size, max_new_tokens=how.max_new_tokens)
         self._held: OrderedDict[bytes, torch.Tensor] = OrderedDict()
         self._decoded: dict[bytes, Future[Image]] = {}
         self._wanted: Counter[bytes] = Counter()
@@ -97,7 +92,7 @@ class BlockAnswerer:
             listed: the same, read.
 
         Raises:
-            DataError: an image cannot be decoded.
+            DataError: an image cannot be decoded, or an end mark is several tokens for the model's tokenizer.
             NotFiniteError: the model computes infinities or NaN.
         """
         from tinygptv.model.answerer import PromptRequest
@@ -105,18 +100,21 @@ class BlockAnswerer:
         processor, how = self._model.processor, self._how
         images = [question.image for _, question in _first_of_each(listed)]
         places = {image: place for place, image in enumerate(images)}
-        requests = []
+        requests, marks = [], []
         for number, question in enumerate(listed):
             asked, choices = questions.words(number, question, how.preset), questions.choices(number, question)
+            mark = processor.end_mark if how.prompts is None else how.prompts[question.task].end_mark
+            marks.append(mark)
             requests.append(
                 PromptRequest(
                     image=places[question.image],
                     prompt_ids=prompt_ids(processor, question, asked, how),
-                    choices=[encode_answer(processor.tokenizer, choice, self._end_mark) for choice in choices],
+                    choices=[encode_answer(processor.tokenizer, choice, mark) for choice in choices],
+                    end_mark=mark,
                 )
             )
         answers = self._answerer.answer(self._features(images), requests)
-        return [replace(answer, text=cut_at(answer.text, self._end_mark)) for answer in answers]
+        return [replace(answer, text=cut_at(answer.text, mark)) for answer, mark in zip(answers, marks, strict=True)]
 
     def _features(self, images: Sequence[bytes]) -> torch.Tensor:
         """Q-Former outputs [N, Q, D] of a block's images."""

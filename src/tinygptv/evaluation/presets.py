@@ -30,9 +30,7 @@ class Asking:
     preset: Preset
     """By which a benchmark chooses its words."""
     prompts: Mapping[Task, Prompt] | None
-    """Task → form of its prompt; None: the model's own."""
-    end_mark: str | None
-    """Text that ends an answer; None: that of the model's own prompt."""
+    """Task → form of its prompt, whose end mark ends an answer; None: the model's own."""
     batch_size: int
     """Questions, and images, of a forward pass."""
     max_new_tokens: int | None
@@ -60,7 +58,6 @@ def asking_of(
     return Asking(
         preset=preset,
         prompts=dict.fromkeys(TASKS, AUTHORS_RELEASED) if released else own,
-        end_mark=AUTHORS_RELEASED.end_mark if released else None,
         batch_size=batch_size,
         max_new_tokens=max_new_tokens,
         max_answer_tokens=max_answer_tokens,

@@ -38,6 +38,8 @@ class PromptRequest:
     """Token ids of the prompt, with the image's slots."""
     choices: Sequence[Sequence[int]] = ()
     """Token ids of answers whose likelihood is asked, without the end mark."""
+    end_mark: str | None = None
+    """Text that ends its answer; None: that of the model's own prompt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +96,6 @@ class Answerer:
         batch_size: int,
         *,
         max_new_tokens: int | None = None,
-        end_mark: str | None = None,
     ) -> None:
         """Let a model answer.
 
@@ -102,17 +103,11 @@ class Answerer:
             model: the model.
             batch_size: prompts of a forward pass.
             max_new_tokens: longest answer; None: what the model's generation configuration says.
-            end_mark: text that ends an answer; None: that of the model's own prompt.
-
-        Raises:
-            DataError: the end mark is several tokens for the model's tokenizer.
         """
         self._model, self._processor, self._positions = model.model, model.processor, model.positions
         self._batch_size = batch_size
         self._limit = model.max_new_tokens if max_new_tokens is None else max_new_tokens
-        own, tokenizer = model.processor.end_mark, model.processor.tokenizer
-        self._end: int = end_mark_id(tokenizer, own if end_mark is None else end_mark)
-        self._ends = {self._end, tokenizer.eos_token_id}
+        self._eos: int = model.processor.tokenizer.eos_token_id
 
     def answer(self, features_NQD: torch.Tensor, block: Sequence[PromptRequest]) -> list[Response]:
         """Greedy answers, cut at the end mark, and the likelihood of each choice; one response for each request.
@@ -122,7 +117,8 @@ class Answerer:
             block: the requests.
 
         Raises:
-            DataError: a prompt leaves no room for its answer or for a choice; nothing was answered.
+            DataError: a prompt leaves no room for its answer or for a choice, or an end mark is several tokens for the
+                model's tokenizer; nothing was answered.
             NotFiniteError: the model computes infinities or NaN.
         """
         import torch
@@ -130,6 +126,7 @@ class Answerer:
         for request in block:
             longest = max([self._limit, *(len(choice) + 1 for choice in request.choices)])
             check_room(len(request.prompt_ids), longest, self._positions)
+            self._end(request)
         found: dict[int, Response] = {}
         with torch.inference_mode():
             for numbers in _passes(block, self._batch_size):
@@ -145,8 +142,17 @@ class Answerer:
             Response(
                 text=self._processor.decode_answer(ids), tokens=len(ids), cut=cut, logprob=logprob, choices=choices
             )
-            for (ids, cut, logprob), choices in zip(self._generate(seen), chosen, strict=True)
+            for (ids, cut, logprob), choices in zip(
+                self._generate(seen, [self._end(request) for request in requests]), chosen, strict=True
+            )
         ]
+
+    def _end(self, request: PromptRequest) -> int:
+        """The token that ends a request's answer."""
+        processor = self._processor
+        if request.end_mark is None:
+            return processor.end_mark_id
+        return end_mark_id(processor.tokenizer, request.end_mark)
 
     def _read_prompts(self, requests: Sequence[PromptRequest], features_NQD: torch.Tensor) -> _Seen:
         """Go over the prompts: first over what comes up to the end of an image, once for each image."""
@@ -199,8 +205,13 @@ class Answerer:
 
         return finite(self._model.get_output_embeddings()(hidden_BD).float())
 
-    def _generate(self, seen: _Seen) -> list[tuple[list[int], bool, float]]:
-        """Greedy answers: token ids without the end, whether the end is missing, logarithm of the probability."""
+    def _generate(self, seen: _Seen, ends: Sequence[int]) -> list[tuple[list[int], bool, float]]:
+        """Greedy answers: token ids without the end, whether the end is missing, logarithm of the probability.
+
+        Args:
+            seen: the prompts.
+            ends: the token that ends the answer to each, as the end of all text does.
+        """
         going = list(range(len(seen.mask_BT)))
         ids: list[list[int]] = [[] for _ in going]
         cut, logprobs = [True for _ in going], [0.0 for _ in going]
@@ -210,7 +221,7 @@ class Answerer:
             gained = (best_B - logits_BV.logsumexp(dim=1)).tolist()
             for row, token, logprob in zip(going, tokens_B.tolist(), gained, strict=True):
                 logprobs[row] += logprob
-                cut[row] = token not in self._ends
+                cut[row] = token not in (ends[row], self._eos)
                 if cut[row]:
                     ids[row].append(token)
             open_ = [place for place, row in enumerate(going) if cut[row]]
@@ -224,33 +235,35 @@ class Answerer:
 
     def _likelihoods(self, requests: Sequence[PromptRequest], seen: _Seen) -> list[tuple[Likelihood, ...]]:
         """How likely the choices of each request are."""
-        asked = [(row, choice) for row, request in enumerate(requests) for choice in request.choices]
+        asked = [
+            (row, choice, self._end(request)) for row, request in enumerate(requests) for choice in request.choices
+        ]
         found: list[list[Likelihood]] = [[] for _ in requests]
         for start in range(0, len(asked), self._batch_size):
             part = asked[start : start + self._batch_size]
-            for (row, choice), logprob in zip(part, self._logprobs(part, seen), strict=True):
+            for (row, choice, _), logprob in zip(part, self._logprobs(part, seen), strict=True):
                 found[row].append(Likelihood(logprob=logprob, tokens=len(choice) + 1))
         return [tuple(of_request) for of_request in found]
 
-    def _logprobs(self, asked: Sequence[tuple[int, Sequence[int]]], seen: _Seen) -> list[float]:
-        """Of choices, each with the number of its row, and of the end mark after it."""
+    def _logprobs(self, asked: Sequence[tuple[int, Sequence[int], int]], seen: _Seen) -> list[float]:
+        """Of choices, each with the number of its row, and of the end mark after it, whose token stands behind it."""
         import torch
 
         table, device = self._model.get_input_embeddings(), self._model.device
-        before = seen.rows([row for row, _ in asked])
+        before = seen.rows([row for row, _, _ in asked])
         last_BD = before.hidden_BSD[:, -1]
         parts = [last_BD[place, None] for place in range(len(asked))]
-        if any(choice for _, choice in asked):
-            rows_SD = [table(torch.tensor(list(choice), dtype=torch.long, device=device)) for _, choice in asked]
+        if any(choice for _, choice, _ in asked):
+            rows_SD = [table(torch.tensor(list(choice), dtype=torch.long, device=device)) for _, choice, _ in asked]
             after_BSD = self._read(rows_SD, before).hidden_BSD
             parts = [
                 torch.cat([part, hidden_SD[len(hidden_SD) - len(choice) :]])
-                for part, hidden_SD, (_, choice) in zip(parts, after_BSD, asked, strict=True)
+                for part, hidden_SD, (_, choice, _) in zip(parts, after_BSD, asked, strict=True)
             ]
         logits_LV = self._logits(torch.cat(parts))
-        targets = [token for _, choice in asked for token in (*choice, self._end)]
+        targets = [token for _, choice, end in asked for token in (*choice, end)]
         picked_L = logits_LV[range(len(targets)), targets] - logits_LV.logsumexp(dim=1)
-        return [float(part.sum()) for part in picked_L.split([len(choice) + 1 for _, choice in asked])]
+        return [float(part.sum()) for part in picked_L.split([len(choice) + 1 for _, choice, _ in asked])]
 
 
 def _passes(block: Sequence[PromptRequest], batch_size: int) -> list[list[int]]:
