@@ -78,8 +78,8 @@ def rounded_up(count: float, step: int = 8) -> int:
 
 
 def _batch_size(records: int, most: int) -> int:
-    """At most a tenth of the records, halved from that of the profile."""
+    """At most an eighth of the records, halved from that of the profile."""
     size = most
-    while size % 2 == 0 and size > max(SMALLEST_BATCH, records // 10):
+    while size % 2 == 0 and size > max(SMALLEST_BATCH, records // 8):
         size //= 2
     return size

@@ -71,7 +71,8 @@ def new(
     _tell(reading, say)
     if not reading.records or not reading.images["train"]:
         what = "has no records that can be trained" if reading.records < 1 else "holds all records out of training"
-        raise DataError(f"{data} {what}{_first_problem(reading)}; nothing was written")
+        fix = "" if images is not None else "; if the pictures lie elsewhere, name their folder with --images"
+        raise DataError(f"{data} {what}{_first_problem(reading)}{fix}; nothing was written")
     text, told = profile_of(name, of_set, settings, reading, start, stages)
     _announce(told, start, say)
     write_text(path, text)

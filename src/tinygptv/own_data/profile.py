@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 REJECTED = 0.01
 """Share of rejected records that is let pass beside those that are known."""
 AGREEMENT = 0.9
+LOOKS, LOOK_BATCHES = 10, 8
+"""How often a stage looks at what is held out, and how much of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ def profile_of(
         content[stage] = _stage(start, stage if stage in trained else LAST_STAGE, dataset, reading, limits)
         if stage in trained:
             chosen[stage] = _amounts(content, stage, records)
-            content[stage] |= _as_keys(content[stage], chosen[stage])
+            content[stage] |= _as_keys(content[stage], chosen[stage], looks=reading.images["val"] > 0)
     for stage in STAGES:
         if stage not in trained:  # it hands on what it begins with, and is asked as the last one is
             content[stage] = {**content[LAST_STAGE], "epochs": 0}
@@ -194,8 +196,10 @@ def _amounts(content: Mapping[str, Any], stage: str, records: int) -> Amounts:
     )
 
 
-def _as_keys(section: Mapping[str, Any], chosen: Amounts) -> dict[str, Any]:
+def _as_keys(section: Mapping[str, Any], chosen: Amounts, *, looks: bool) -> dict[str, Any]:
+    every = max(1, chosen.steps // LOOKS)
     return {
+        "validation": {"every": every, "batches": LOOK_BATCHES, "patience": None} if looks else None,
         "learning_rate": {**section["learning_rate"], "warmup_steps": chosen.warmup_steps},
         "steps_per_epoch": chosen.steps,
         "batch_size": chosen.batch_size,
