@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,3 +85,35 @@ def with_tokenizer(checkout: Checkout, tokenizer: PreTrainedTokenizerFast) -> Ca
         (checkout.root / "start" / LANGUAGE_MODEL).touch()
 
     return add
+
+
+@pytest.fixture
+def with_tiny(tmp_path: Path, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout in which tiny is trained as far as `tinygptv new` looks; the current folder."""
+    root = tmp_path / "checkout"
+    for name in ("dvc.yaml", "params.yaml", "configs/tiny.yaml", "configs/paper.yaml", "configs/backbones.lock.json"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(CHECKOUT / name, root / name)
+    (root / "data/tiny/stage4").mkdir(parents=True)
+    tokenizer.save_pretrained(root / "data/tiny/backbones")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(root)
+    return root
+
+
+def write_llava(folder: Path, count: int, answer: str = "cat", turns: int = 1) -> Path:
+    """So many records of so many turns about as many pictures in `my pictures`."""
+    (folder / "my pictures").mkdir(parents=True, exist_ok=True)
+    records: list[dict[str, Any]] = []
+    for number in range(count):
+        (folder / "my pictures" / f"{number}.png").write_bytes(picture(number))
+        said = []
+        for turn in range(turns):
+            said += [
+                {"from": "human", "value": f"{'' if turn else '<image>'}what is {turn}?"},
+                {"from": "gpt", "value": answer if number % 3 else "dog"},
+            ]
+        records.append({"id": f"r{number}", "image": f"{number}.png", "conversations": said})
+    path = folder / "cats.json"
+    path.write_text(json.dumps(records))
+    return path

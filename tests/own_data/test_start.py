@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from tinygptv.ground.errors import UserError
+from tinygptv.ground.files import write_json
+from tinygptv.own_data import start
+from tinygptv.own_data.new import new
+
+
+def test_the_default_is_what_tiny_has_learned(with_tiny):
+    found = start.find(with_tiny, None)
+    assert (found.init, found.profile, str(found)) == ("tiny/stage4", "tiny", "tiny/stage4")
+    assert found.tokenizer is not None
+    assert start.find(with_tiny, "tiny").init == "tiny"
+
+
+@pytest.mark.parametrize(("named", "told"), [(None, "tiny/stage4"), ("tiny", "tiny")])
+def test_tiny_must_have_been_made(with_tiny, named, told):
+    shutil.rmtree(with_tiny / "data" / "tiny")
+    with pytest.raises(UserError, match=rf"^--from {told}: tiny is not trained yet; run `make demo` first$"):
+        start.find(with_tiny, named)
+
+
+def test_published_backbones_bring_their_profile(with_tiny):
+    name = start.read_config(with_tiny / "configs" / "paper.yaml").backbones.language_model
+    found = start.find(with_tiny, name)
+    assert (found.init, found.profile, found.tokenizer) == (None, "paper", None)
+    assert str(found) == "the published backbones of the profile paper"
+
+
+def test_a_folder_is_of_the_profile_whose_sizes_it_has(with_tiny, tmp_path):
+    folder = tmp_path / "elsewhere" / "stage4"
+    shutil.copytree(with_tiny / "data" / "tiny" / "backbones", folder.parent / "backbones")
+    folder.mkdir()
+    (folder / "trained.safetensors").touch()
+    model = start.read_config(with_tiny / "configs" / "tiny.yaml").model.model_dump(mode="json")
+    write_json(folder / "manifest.json", {"config": {"model": model}})
+    found = start.find(with_tiny, str(folder))
+    assert (found.init, found.profile) == (str(folder), "tiny")
+    assert found.tokenizer is not None
+    write_json(folder / "manifest.json", {"config": {"model": {**model, "projection_size": 7}}})
+    with pytest.raises(UserError, match=r"no profile in configs/ has its sizes"):
+        start.find(with_tiny, str(folder))
+
+
+def test_a_beginning_that_is_missing_writes_nothing(with_tiny, tmp_path):
+    with pytest.raises(UserError, match="no/such does not exist"):
+        new(with_tiny, "cats", tmp_path, model="no/such", say=lambda line: None)
+    assert not (with_tiny / "configs" / "cats.yaml").exists()
