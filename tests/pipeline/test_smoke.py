@@ -74,6 +74,17 @@ class Clone:
         outs = read_yaml(self.root / "dvc.lock")["stages"][step]["outs"]
         return next(out["md5"] for out in outs if out["path"] == f"data/smoke/{step}")
 
+    def tinygptv(self, *arguments: str) -> str:
+        """What a command prints."""
+        env = self.env | {"PYTHONPATH": str(self.root / "src")}
+        command = [sys.executable, "-m", "tinygptv", *arguments]
+        done = subprocess.run(command, cwd=self.root, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def git(self, *arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=self.root, capture_output=True, text=True, check=True).stdout
+
     def edit(self, name: str, old: str, new: str) -> None:
         path = self.root / name
         content = path.read_text()

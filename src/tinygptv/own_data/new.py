@@ -26,7 +26,6 @@ RESERVED = re.compile(r"verify|(nightly|experiment)-.*")
 """Worktrees have these names (``ground/worktree.py``)."""
 SHOWN = 5
 """Problems that are shown."""
-Say = Callable[[str], object]
 
 
 def new(
@@ -39,7 +38,7 @@ def new(
     model: str | None = None,
     licence: str | None = None,
     stages: Sequence[str] = (),
-    say: Say = print,
+    say: Callable[[str], object] = print,
 ) -> Path:
     """Look at files, read their records, and write a profile.
 
@@ -111,7 +110,7 @@ def _check(data: Path, images: Path | None, wanted: str | None, licence: str | N
         raise UserError(f"--stages: {unknown[0]} is no stage; they are {', '.join(STAGES)}{meant(unknown[0], STAGES)}")
 
 
-def _tell(reading: Reading, say: Say) -> None:
+def _tell(reading: Reading, say: Callable[[str], object]) -> None:
     tasks = ", ".join(f"{count:,} {task}" for task, count in reading.tasks.most_common())
     pictures = sum(reading.images.values()) - reading.texts
     texts = f" and {reading.texts:,} records without one" if reading.texts else ""
@@ -129,7 +128,7 @@ def _first_problem(reading: Reading) -> str:
     return f": the first is {first[0]['id']}: {first[0]['reason']}" if first else ""
 
 
-def _announce(told: Told, start: Beginning, say: Say) -> None:
+def _announce(told: Told, start: Beginning, say: Callable[[str], object]) -> None:
     say(f"held out by content: {told.held_out}")
     say(told.judged)
     for line in told.warnings:
