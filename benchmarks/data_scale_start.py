@@ -87,7 +87,7 @@ def make(folder: Path, count: int) -> None:
     write_json(shards / SUMMARY, {DIGESTS: tars, INDEXES: {"train": sha256_file(shards / "train.arrow")}})
     write_views(shards.parent, config)
     of_set = {DATASET: dict.fromkeys(blocks, of_block)}
-    features.write_view(data / "features", STAGE, stage.image_size, encoder, of_set)
+    features.write_view(data / "features", STAGE, stage.image_size, encoder, of_set, {})
     texts = [" ".join(WORDS)] * 8
     tokenizer = train_tokenizer(texts, stage.prompt, model.text.vocab_size, of_profile(model.text).end_of_text)
     tokenizer.save_pretrained(data / "backbones")

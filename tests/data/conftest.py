@@ -65,7 +65,7 @@ def write_set(root: Path, samples: Sequence[ImageRecord], per_block: int = 16) -
         blocks[number] = {"sha256": sha256_file(path), "bytes": path.stat().st_size, "tar": sha256}
     index = root / "shards" / dataset / "train.arrow"
     write_index(index, dataset, parts)
-    features.write_view(root / "features", f"of_{dataset}", 32, "e", {dataset: blocks})
+    features.write_view(root / "features", f"of_{dataset}", 32, "e", {dataset: blocks}, {})
     return RecordIndex(index)
 
 

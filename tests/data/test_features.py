@@ -53,7 +53,7 @@ def features(stored: list[dict[bytes, torch.Tensor]], tmp_path: Path) -> Path:
         path = folder / f"train-{number:06d}.safetensors"
         write_block(path, block, EMPTY, tar=tar(number), encoder=ENCODER)
         blocks[number] = {"sha256": sha256_file(path), "bytes": path.stat().st_size, "tar": tar(number)}
-    write_view(tmp_path / "features", "stage1", 64, ENCODER, {SET: blocks})
+    write_view(tmp_path / "features", "stage1", 64, ENCODER, {SET: blocks}, {})
     return tmp_path / "features"
 
 

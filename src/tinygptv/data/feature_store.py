@@ -15,20 +15,19 @@ from tinygptv.data.tar_index import first_key
 from tinygptv.data.views import open_view
 from tinygptv.ground.files import sha256_file
 
-SPLIT = "train"
-
 
 @dataclass(frozen=True, slots=True)
 class Tar:
-    """A tar of a set's training split, whose keys ascend."""
+    """A tar of a split of a set, whose keys ascend."""
 
     dataset: str
+    split: str
     number: int
     path: Path
     sha256: str
     samples: int
     last: int
-    """Number of the set's last tar."""
+    """Number of the split's last tar."""
     first: str
     """Its first key."""
     end: str
@@ -134,8 +133,8 @@ class FeatureStore:
             self._known.setdefault(block.facts["rows"], {})[store.path(block.name, SUFFIX)] = low, high
 
 
-def training_tars(shards: Path) -> dict[str, list[Tar]]:
-    """Data set → the tars of its training split.
+def viewed_splits(shards: Path) -> dict[tuple[str, str], list[Tar]]:
+    """Data set and split → its tars, of those that the step encodes.
 
     Args:
         shards: output of the step ``shards``.
@@ -143,17 +142,18 @@ def training_tars(shards: Path) -> dict[str, list[Tar]]:
     Raises:
         DataError: an index or a tar is missing or not the one of the step's view.
     """
-    return {name: _tars(splits[SPLIT]) for name, splits in open_view(shards, "features").items() if SPLIT in splits}
+    view = open_view(shards, "features")
+    return {(name, split): _tars(index, split) for name, splits in view.items() for split, index in splits.items()}
 
 
-def _tars(index: RecordIndex) -> list[Tar]:
+def _tars(index: RecordIndex, split: str) -> list[Tar]:
     paths = [index.tar(number) for number in index.blocks]
     keys = [first_key(path) for path in paths]
     return [
-        Tar(index.dataset, number, path, *facts, max(index.blocks), first, end)
+        Tar(index.dataset, split, number, path, *facts, max(index.blocks), first, end)
         for (number, facts), path, first, end in zip(index.blocks.items(), paths, keys, [*keys[1:], ""], strict=True)
     ]
 
 
 def _name(tar: Tar, image_size: int) -> str:
-    return f"{image_size}/{tar.dataset}/{block_name(SPLIT, tar.number)}"
+    return f"{image_size}/{tar.dataset}/{block_name(tar.split, tar.number)}"

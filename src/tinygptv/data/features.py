@@ -1,6 +1,6 @@
 """Cached Q-Former outputs: a row for each image of a tar of the shards, in one safetensors file that is read by row.
 
-``features/<image size>/<set>/train-000000.safetensors`` belongs to the tar of that number. Which files a stage uses,
+``features/<image size>/<set>/train-000000.safetensors`` belongs to the tar of that name. Which files a stage uses,
 and what they were made of, its view says (``features/views/stage1.json``).
 
 Shapes: N images, Q queries, D width.
@@ -31,6 +31,8 @@ ROWS, IMAGES, CHECKS = "query_NQD", "image_sha256", "crc32"
 MADE_OF = "made_of"
 """The one key of a block's header (safetensors writes several in any order); JSON: ``tar`` and ``image_encoder``."""
 SUFFIX = ".safetensors"
+VIEWED = {"train": "sets", "val": "held_out"}
+"""What a view calls the blocks of a split; those of the held-out part are there where a stage looks at it."""
 OPEN_BLOCKS = 64
 """Blocks that a reader keeps open; a stage reads them in no order."""
 
@@ -63,7 +65,12 @@ def write_block(path: Path, rows: Mapping[bytes, torch.Tensor], empty: torch.Ten
 
 
 def write_view(
-    features: Path, stage: str, image_size: int, encoder: str, sets: Mapping[str, Mapping[int, Mapping[str, Any]]]
+    features: Path,
+    stage: str,
+    image_size: int,
+    encoder: str,
+    sets: Mapping[str, Mapping[int, Mapping[str, Any]]],
+    held_out: Mapping[str, Mapping[int, Mapping[str, Any]]],
 ) -> None:
     """Say what a stage uses of the features; DVC compares this file alone.
 
@@ -73,11 +80,16 @@ def write_view(
         image_size: its resolution, in pixels.
         encoder: SHA-256 of the image encoder's file.
         sets: name of a set → number of a block → ``sha256`` and ``bytes`` of its file, SHA-256 of its ``tar``.
+        held_out: the same of the held-out parts that the stage looks at.
     """
     view = features / view_of(stage)
     view.parent.mkdir(exist_ok=True)
-    blocks = {name: {str(number): dict(block) for number, block in of_set.items()} for name, of_set in sets.items()}
-    write_json(view, {"image_size": image_size, IMAGE_ENCODER: encoder, "sets": blocks})
+    viewed = {
+        key: {name: {str(number): dict(block) for number, block in blocks.items()} for name, blocks in of_split.items()}
+        for key, of_split in ((VIEWED["train"], sets), (VIEWED["val"], held_out))
+        if of_split or key == VIEWED["train"]
+    }
+    write_json(view, {"image_size": image_size, IMAGE_ENCODER: encoder, **viewed})
 
 
 class FeatureBlock:
@@ -127,26 +139,27 @@ class FeatureBlock:
 
 
 class FeatureReader:
-    """Random access to the features that a stage uses."""
+    """Random access to the features that a stage uses of a split."""
 
-    def __init__(self, features: Path, stage: str) -> None:
+    def __init__(self, features: Path, stage: str, split: str = "train") -> None:
         """Read the stage's view.
 
         Args:
             features: output of the step, such as ``data/tiny/features``.
             stage: name of the stage.
+            split: one of ``VIEWED``.
 
         Raises:
             DataError: there is no view, or it is none.
         """
         path = features / view_of(stage)
         view = read_json(path)
-        if not isinstance(view, dict) or view.keys() != {"image_size", IMAGE_ENCODER, "sets"}:
+        if not isinstance(view, dict) or view.keys() - {VIEWED["val"]} != {"image_size", IMAGE_ENCODER, "sets"}:
             raise DataError(f"{path} is no view of features; {mend(path)}")
         self.encoder: str = view[IMAGE_ENCODER]
         """SHA-256 of the image encoder that computed them."""
-        self._folder = features / str(view["image_size"])
-        self._sets: dict[str, dict[str, dict[str, Any]]] = view["sets"]
+        self._folder, self._split = features / str(view["image_size"]), split
+        self._sets: dict[str, dict[str, dict[str, Any]]] = view.get(VIEWED[split], {})
         # A cache on the instance: two readers must not share, or keep alive, one another's.
         self._block = lru_cache(maxsize=OPEN_BLOCKS)(self._open)
 
@@ -157,7 +170,7 @@ class FeatureReader:
 
         Args:
             dataset: name of the set.
-            tars: number of a tar of its training split → SHA-256.
+            tars: number of a tar of the split → SHA-256.
 
         Raises:
             DataError: a block is missing or cut off, or was made of another tar.
@@ -196,7 +209,7 @@ class FeatureReader:
         self._block.cache_clear()
 
     def _path(self, dataset: str, number: int) -> Path:
-        return self._folder / dataset / f"{block_name('train', number)}{SUFFIX}"
+        return self._folder / dataset / f"{block_name(self._split, number)}{SUFFIX}"
 
     def _open(self, dataset: str, number: int) -> FeatureBlock:
         block = FeatureBlock(self._path(dataset, number))

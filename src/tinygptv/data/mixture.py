@@ -41,7 +41,7 @@ class MixtureEntry:
 def entries_of(
     name: str, stage: Stage, sets: Mapping[str, DataSet], indexes: Mapping[str, Mapping[str, RecordIndex]]
 ) -> dict[str, MixtureEntry]:
-    """Entry of a stage's mixture → what it draws from.
+    """Entry of a stage's mixture → what it draws from to train.
 
     Args:
         name: the stage.
@@ -52,12 +52,23 @@ def entries_of(
     Raises:
         DataError: nothing of a data set is trained on.
     """
+    found = entries_in("train", stage, sets, indexes)
+    for text in stage.mixture:
+        if text not in found:
+            raise DataError(f"{name}.mixture names {text}, but the shards have no such training record")
+    return found
+
+
+def entries_in(
+    split: str, stage: Stage, sets: Mapping[str, DataSet], indexes: Mapping[str, Mapping[str, RecordIndex]]
+) -> dict[str, MixtureEntry]:
+    """Entry of a stage's mixture → its records in a split; without the entries of data sets that have no such split."""
     found = {}
     for text in stage.mixture:
         dataset, family = parse_entry(text)
-        index = indexes.get(dataset, {}).get("train")
+        index = indexes.get(dataset, {}).get(split)
         if index is None:
-            raise DataError(f"{name}.mixture names {text}, but the shards have no such training record")
+            continue
         if family is None:
             found[text] = MixtureEntry(index, range(len(index)), sets[dataset].templates)
         else:

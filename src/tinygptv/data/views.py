@@ -30,10 +30,15 @@ def write_views(shards: Path, config: Config) -> None:
         shards: such as ``data/tiny/shards``, with a folder for each set.
         config: the profile.
     """
-    folders = sets(shards)
+    folders, held_out = sets(shards), config.uses.get("held_out", {})
     (shards / "views").mkdir(exist_ok=True)
     for step, names in config.uses["sets"].items():
-        view = {name: _parts(folders[name], ("train",)) for name in names if name in folders}
+        looked_at = held_out.get(step, ())
+        view = {
+            name: _parts(folders[name], ("train", "val") if name in looked_at else ("train",))
+            for name in names
+            if name in folders
+        }
         if step in STAGES:  # how records are asked is a part of what is trained on
             for name in view:
                 view[name] |= {"templates": config.data[name].templates} if config.data[name].templates else {}

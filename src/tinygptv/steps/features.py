@@ -1,4 +1,5 @@
-"""The step ``features``: Q-Former outputs of every training image, at the resolutions of the stages that read them.
+"""The step ``features``: Q-Former outputs of every training image, at the resolutions of the stages that read them, and
+of the held-out images that a stage looks at while it trains.
 
 The image encoder is frozen and the recipe has no random crop, so they are a pure function of the image; training never
 loads the encoder. Evaluation does not use them: it goes through the pixels.
@@ -19,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from tinygptv.data.blocks import block_code, inputs_digest
 from tinygptv.data.feature_rows import RowMaker, Wanted
-from tinygptv.data.feature_store import FeatureStore, NewBlock, Tar, training_tars
-from tinygptv.data.features import write_view
+from tinygptv.data.feature_store import FeatureStore, NewBlock, Tar, viewed_splits
+from tinygptv.data.features import VIEWED, write_view
 from tinygptv.data.pool import run_blocks
 from tinygptv.ground import digests, runtime
 from tinygptv.ground.errors import DataError
@@ -79,35 +80,43 @@ def run(context: StepContext) -> None:
     backbones, shards = context.input("backbones", IMAGE_ENCODER), context.input("shards", view_of(context.step))
     encoder, sizes = digests.sha256(backbones / IMAGE_ENCODER), resolutions(config)
     store = FeatureStore(context.blocks, row_inputs(context, encoder))
-    found = training_tars(shards)
-    if absent := [dataset for dataset in sizes if not found.get(dataset)]:
+    found = viewed_splits(shards)
+    if absent := [dataset for dataset, split in sizes if split == "train" and not found.get((dataset, split))]:
         raise DataError(f"{shards} holds no training shards of {some(absent)}; run `dvc repro shards`")
-    tars = {dataset: found[dataset] for dataset in sizes}
+    tars = {split: found[split] for split in sizes if split in found}  # a set may have no held-out part
     encoded = make_missing(context, store, tars, partial(prepare, config, context.seed, backbones, encoder))
 
     images = dict.fromkeys(tars, 0)
-    listed: dict[tuple[str, int], dict[int, dict[str, Any]]] = {}
+    listed: dict[tuple[str, str, int], dict[int, dict[str, Any]]] = {}
     for tar in chain(*tars.values()):
-        for size in sizes[tar.dataset]:
+        for size in sizes[tar.dataset, tar.split]:
             path, block = store.link(tar, size, context.out)
             about = {"sha256": block.digests[path.suffix], "bytes": path.stat().st_size, "tar": tar.sha256}
-            listed.setdefault((tar.dataset, size), {})[tar.number] = about
-        images[tar.dataset] += block.facts["images"]
+            listed.setdefault((tar.dataset, tar.split, size), {})[tar.number] = about
+        images[tar.dataset, tar.split] += block.facts["images"]
     for stage in STAGES:
         size = config.stage(stage).image_size
-        write_view(context.out, stage, size, encoder, {name: listed[name, size] for name in config.cached_sets(stage)})
-    total, rows = sum(images.values()), sum(images[dataset] * len(sizes[dataset]) for dataset in images)
-    write_json(context.out / MANIFEST, {IMAGE_ENCODER: encoder, "images": total, "sets": images})
+        viewed: dict[str, dict[str, dict[int, dict[str, Any]]]] = {"train": {}, "val": {}}
+        for name, split in splits_of(config, stage):
+            if (name, split) in tars:
+                viewed[split][name] = listed[name, split, size]
+        write_view(context.out, stage, size, encoder, viewed["train"], viewed["val"])
+    total, rows = sum(images.values()), sum(images[split] * len(sizes[split]) for split in images)
+    counted: dict[str, dict[str, int]] = {VIEWED["train"]: {}}
+    for (name, split), number in images.items():
+        counted.setdefault(VIEWED[split], {})[name] = number
+    write_json(context.out / MANIFEST, {IMAGE_ENCODER: encoder, "images": total, **counted})
     print(f"{context.step}: {encoded} of {rows} rows encoded; the others were there")
     context.run.artifact(context.out / MANIFEST)
     context.run.metrics({"images": total, "rows": rows, "encoded": encoded})
-    store.prune({size: [tar for name in tars if (name, size) in listed for tar in tars[name]] for _, size in listed})
+    kept = {size: [tar for split in tars if (*split, size) in listed for tar in tars[split]] for *_, size in listed}
+    store.prune(kept)
 
 
 def make_missing(
     context: StepContext,
     store: FeatureStore,
-    tars: Mapping[str, Sequence[Tar]],
+    tars: Mapping[tuple[str, str], Sequence[Tar]],
     work: Callable[[], Callable[[Missing], Done]],
 ) -> int:
     """Make the blocks that the store lacks.
@@ -115,7 +124,7 @@ def make_missing(
     Args:
         context: the step's.
         store: the blocks.
-        tars: data set → its tars.
+        tars: data set and split → its tars.
         work: called once in each process, returns what makes blocks.
 
     Returns:
@@ -127,15 +136,15 @@ def make_missing(
     lacking = {
         tar: wanted
         for tar in chain(*tars.values())
-        if (wanted := [size for size in sizes[tar.dataset] if store.find(tar, size) is None])
+        if (wanted := [size for size in sizes[tar.dataset, tar.split] if store.find(tar, size) is None])
     }
     require_room(context.state, row_bytes(config) * sum(tar.samples * len(wanted) for tar, wanted in lacking.items()))
     total = sum(tar.samples for tar in chain(*tars.values()))
     encoded, made = 0, total - sum(tar.samples for tar in lacking)
     opened = work if workers else cache(work)  # in this process the encoder is opened once
     with Progress(context.step, total, made, unit="image") as progress:
-        for of_set in tars.values():  # one after the other: what they share is encoded in the first
-            todo = [tar for tar in of_set if tar in lacking]
+        for of_split in tars.values():  # one after the other: what they share is encoded in the first
+            todo = [tar for tar in of_split if tar in lacking]
             missing = (Missing(tar, tuple(store.new(tar, size) for size in lacking[tar])) for tar in todo)
             for done in run_blocks(opened, missing, workers):
                 tar = done.missing.tar
@@ -174,13 +183,19 @@ def make(maker: RowMaker, encoder: str, missing: Missing) -> Done:
     return Done(missing, sum(of_size.encoded for of_size in made.values()))
 
 
-def resolutions(config: Config) -> dict[str, tuple[int, ...]]:
-    """Data set → the resolutions of the stages that read its cached features, ascending; sorted by name."""
-    found: dict[str, set[int]] = {}
+def resolutions(config: Config) -> dict[tuple[str, str], tuple[int, ...]]:
+    """Data set and split → the resolutions of the stages that read its cached features, ascending; sorted by name."""
+    found: dict[tuple[str, str], set[int]] = {}
     for stage in STAGES:
-        for dataset in config.cached_sets(stage):
-            found.setdefault(dataset, set()).add(config.stage(stage).image_size)
-    return {dataset: tuple(sorted(found[dataset])) for dataset in sorted(found)}
+        for split in splits_of(config, stage):
+            found.setdefault(split, set()).add(config.stage(stage).image_size)
+    return {split: tuple(sorted(found[split])) for split in sorted(found)}
+
+
+def splits_of(config: Config, stage: str) -> list[tuple[str, str]]:
+    """Data sets and splits of which a stage reads cached features."""
+    trained, looked_at = config.cached_sets(stage), config.uses.get("held_out", {}).get(stage, ())
+    return [*((name, "train") for name in trained), *((name, "val") for name in trained if name in looked_at)]
 
 
 def row_inputs(context: StepContext, encoder: str) -> dict[int, str]:
