@@ -54,8 +54,11 @@ def make_sets(root: Path) -> Sets:
     content = (ROOT / "configs" / "smoke.yaml").read_text()
     one_set = "{format: easy_vqa, licence: CC0-1.0}"
     content = re.sub(r"(?s)\ndata:\n.*?\n\n", f"\ndata:\n  cats: {one_set}\n  dogs: {one_set}\n\n", content)
-    content = content.replace("data: [easy_vqa]", "data: [cats]").replace("benchmarks: [easy_vqa]", "benchmarks: []")
+    content = content.replace("data: [easy_vqa]", "data: [cats]").replace(
+        "benchmarks: [easy_vqa]", "benchmarks: [cats]"
+    )
     content = content.replace("threads: 2", "threads: 1")
+    content = content.replace("{easy_vqa: 0.0}", "{cats: 0.0}").replace("{easy_vqa: 1.0}", "{cats: 1.0}")
     content = re.sub(r"mixture: \{easy_vqa/.*", "mixture: {cats: 1.0}", content)
     content = re.sub(r"(?m)  mixture:\n(    easy_vqa/.*\n)+", "  mixture: {cats: 1.0, dogs: 1.0}\n", content)
     (root / "configs" / "smoke.yaml").write_text(content.replace("batch_size: 100", "batch_size: 8"))

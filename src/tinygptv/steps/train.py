@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from tinygptv.config import Config, Stage
+    from tinygptv.data.batches import Batch
     from tinygptv.model.adapters import FreezeTable
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
     from tinygptv.model.stage_checkpoint import Manifest
@@ -35,7 +36,7 @@ def run(context: StepContext) -> None:
     from tinygptv.model.stage_checkpoint import init_of, save_stage
     from tinygptv.planning import plan
     from tinygptv.training import loop
-    from tinygptv.training.batches import stage_batches, steps_of
+    from tinygptv.training.batches import encoder_beside, held_out_batches, stage_batches, steps_of
     from tinygptv.training.resume import ResumePoints
 
     name, config = context.step, context.config
@@ -49,7 +50,8 @@ def run(context: StepContext) -> None:
     digests = weights.backbone_digests(backbones)
     check_features(read_json(features / view), digests)
     device = runtime.prepare(config.runtime, context.seed)
-    batches = stage_batches(config, name, context.seed, shards=shards, backbones=backbones, features=features)
+    folders = {"shards": shards, "backbones": backbones, "features": features}
+    batches = stage_batches(config, name, context.seed, **folders)
     print("\n".join(f"{name}: {line}" for line in batches.mixing().splitlines()))
     cuts = batches.check()
     model, table, parent = load_model(config, name, backbones, parent_folder(context), device)
@@ -74,10 +76,21 @@ def run(context: StepContext) -> None:
         print(f"{name}: {line}")
     context.run.params({"trainable": table.total_trainable, "frozen": table.frozen})
 
+    encode = encoder_beside(config, name, backbones, device)
+    held_out: list[Batch] = []
+    if stage.validation:
+        held_out = held_out_batches(config, name, context.seed, **folders, encode=encode)
+        records = sum(len(batch.record_ids) for batch in held_out)
+        print(f"{name}: {records} held-out samples are looked at every {stage.validation.every} steps")
     progress = Progress(name, stage.steps, state.step)
 
+    looks: dict[str, float] = {}
+
     def on_step(state: TrainingState) -> None:
-        progress.update(state.step, loss=state.trace[-1]["loss"], lr=state.trace[-1]["lr"])
+        last = state.trace[-1]
+        if "validation_loss" in last:
+            looks["held_out"] = last["validation_loss"]
+        progress.update(state.step, loss=last["loss"], lr=last["lr"], **looks)
         if loop.is_curve_point(state.step, stage):
             point = loop.curve_point(state.trace, state.step, stage)
             context.run.metrics({key: value for key, value in point.items() if key != "step"}, step=state.step)
@@ -85,9 +98,11 @@ def run(context: StepContext) -> None:
             points.save(state)
             context.stop.check()
 
-    steps = steps_of(config, name, batches, state.step, backbones=backbones, device=device)
+    steps = steps_of(config, name, batches, state.step, encode)
     with context.stop.safe_points(), progress:
-        loop.train(state, steps, stage, on_step=on_step)
+        loop.train(state, steps, stage, on_step=on_step, held_out=held_out)
+    tell_best(context, state, stage)
+    loop.leave_best(state)
     manifest["changes"] = points.changes
     save_stage(model, context.out, manifest, parent.groups if parent else ())
     write_json(context.out / HISTORY, loop.loss_curve(state.trace, stage))
@@ -167,6 +182,23 @@ def log_cuts(context: StepContext, stage: Stage, cuts: dict[str, dict[str, int]]
             f"{context.step}: {about}{sums['left_out_turns']} later turns are left out: max_sequence_tokens "
             f"{stage.max_sequence_tokens} has no room for them"
         )
+
+
+def tell_best(context: StepContext, state: TrainingState, stage: Stage) -> None:
+    """Say which step's weights a stage leaves that has looked at its held-out part, and why it ended early."""
+    from tinygptv.training import loop
+
+    best = loop.best_look(state.trace)
+    if best is None:
+        return
+    if state.step < stage.steps:
+        print(f"{context.step}: ended after step {state.step} of {stage.steps}: no lower loss on the held-out part")
+    last = state.trace[-1]
+    print(
+        f"{context.step}: the weights of step {best['step']}, with the lowest loss on the held-out part: "
+        f"{best['validation_loss']:.4g}; after the last step it was {last['validation_loss']:.4g}"
+    )
+    context.run.metrics({"best_step": best["step"], "best_validation_loss": best["validation_loss"]})
 
 
 def load_model(

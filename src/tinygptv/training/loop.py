@@ -2,6 +2,9 @@
 
 The loss of a step is the sum over its target tokens divided once by their number, so that the size of micro-batches
 does not change it. A loss or gradient that is not finite stops the run before the optimizer sees it.
+
+A stage may look at held-out records every so many steps. Nothing is drawn for that, no gradient is taken and dropout is
+off, so that it trains bit for bit as it would without looking; the weights of the best look are kept beside.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from tinygptv.data.batches import batch_digest
 from tinygptv.ground.errors import UserError
@@ -39,6 +42,8 @@ class Point(TypedDict):
     """Before clipping."""
     batch: str
     """Digest of the batch's record ids (``data/batches.py``)."""
+    validation_loss: NotRequired[float]
+    """Mean per target token of the held-out micro-batches, where they were looked at after this step."""
 
 
 class DivergedError(UserError):
@@ -55,6 +60,8 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     trace: list[Point] = field(default_factory=list)
     """Every step so far."""
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    """The parameters after the look with the lowest loss, on the CPU; empty before the first look."""
 
     @property
     def step(self) -> int:
@@ -76,20 +83,24 @@ def train(
     stage: Stage,
     *,
     on_step: Callable[[TrainingState], None],
+    held_out: Sequence[Batch] = (),
 ) -> None:
-    """Train from ``state.step`` to the end of the stage.
+    """Train from ``state.step`` to the end of the stage, or until its patience is.
 
     Args:
         state: changed in place.
         batches: the micro-batches of each step, from step ``state.step`` to the last one.
         stage: the stage's section of the configuration.
         on_step: called after every step; it logs, saves, and may raise to stop.
+        held_out: what a stage with ``validation`` looks at.
 
     Raises:
         DivergedError: names the step, the records of its batch and the tensor.
     """
     state.model.train()
     for micro_batches in batches:
+        if is_out_of_patience(state.trace, stage):
+            break
         place = state.step % stage.steps_per_repeat
         if place == 0:
             state.optimizer.state.clear()  # a repeat begins as the first did, with no moments
@@ -98,20 +109,78 @@ def train(
         loss, norm = optimizer_step(state, micro_batches, stage)
         digest = batch_digest(micro_batches)
         state.trace.append({"step": state.step + 1, "loss": loss, "lr": rate, "grad_norm": norm, "batch": digest})
+        if is_look(state.step, stage):
+            look(state, held_out, stage)
         on_step(state)
-    assert state.step == stage.steps, f"{state.step} of {stage.steps} steps were made"
+    whole = state.step == stage.steps or is_out_of_patience(state.trace, stage)
+    assert whole, f"{state.step} of {stage.steps} steps were made"
+
+
+def is_look(step: int, stage: Stage) -> bool:
+    """Whether the held-out part is looked at after this step, counted from 1."""
+    return stage.validation is not None and (step % stage.validation.every == 0 or step == stage.steps)
+
+
+def look(state: TrainingState, held_out: Sequence[Batch], stage: Stage) -> None:
+    """Put the loss on held-out micro-batches beside the last step, and keep the weights if none was lower.
+
+    Raises:
+        DivergedError: the loss is not finite.
+    """
+    import torch
+
+    device = next(iter(state.parameters.values())).device
+    state.model.eval()
+    with torch.no_grad():
+        total = sum(
+            batch_loss(state.model, batch, device, label_only=stage.label_only_logits).item() for batch in held_out
+        )
+    state.model.train()
+    loss = total / sum(batch.target_tokens for batch in held_out)
+    if not math.isfinite(loss):
+        raise DivergedError(f"step {state.step}: the loss on the held-out part ({loss}) is not finite")
+    before = best_look(state.trace)
+    if before is None or loss < before["validation_loss"]:
+        state.best = {name: p.detach().to("cpu", copy=True) for name, p in state.parameters.items()}
+    state.trace[-1]["validation_loss"] = loss
+
+
+def best_look(trace: Sequence[Point]) -> Point | None:
+    """The step after which the held-out part had the lowest loss, the first of equals; None before the first look."""
+    return min((p for p in trace if "validation_loss" in p), key=lambda p: p["validation_loss"], default=None)
+
+
+def is_out_of_patience(trace: Sequence[Point], stage: Stage) -> bool:
+    """Whether a stage ends, because its last ``validation.patience`` looks brought no lower loss than one before."""
+    if stage.validation is None or stage.validation.patience is None or not is_look(len(trace), stage):
+        return False
+    best = best_look(trace)
+    looks = sum("validation_loss" in point for point in trace[best["step"] :]) if best else 0
+    return looks >= stage.validation.patience
+
+
+def leave_best(state: TrainingState) -> None:
+    """Put the weights of the best look into the model; without looks those of the last step stay."""
+    import torch
+
+    with torch.no_grad():
+        for name, tensor in state.best.items():
+            state.parameters[name].copy_(tensor)
 
 
 def is_curve_point(step: int, stage: Stage) -> bool:
     """Whether the loss curve has a point after this step, counted from 1."""
-    return step % stage.log_every == 0 or step == stage.steps
+    return step % stage.log_every == 0 or step == stage.steps or is_look(step, stage)
 
 
 def curve_point(trace: Sequence[Point], end: int, stage: Stage) -> dict[str, float]:
     """The loss curve's point after step ``end``: the mean loss since the point before, and this step's other values."""
-    losses = [point["loss"] for point in trace[(end - 1) // stage.log_every * stage.log_every : end]]
+    every = (stage.log_every, *((stage.validation.every,) if stage.validation else ()))
+    start = max((end - 1) // steps * steps for steps in every)
+    losses = [point["loss"] for point in trace[start:end]]
     last = trace[end - 1]
-    return {"step": end, "loss": sum(losses) / len(losses), "lr": last["lr"], "grad_norm": last["grad_norm"]}
+    point = {"step": end, "loss": sum(losses) / len(losses), "lr": last["lr"], "grad_norm": last["grad_norm"]}
+    return {**point, "validation_loss": last["validation_loss"]} if "validation_loss" in last else point
 
 
 def loss_curve(trace: Sequence[Point], stage: Stage) -> list[dict[str, float]]:

@@ -1,9 +1,9 @@
 """Resume points: everything a stage needs to go on, bit for bit, after a kill.
 
 A point is a folder ``<fingerprint>/step-00000050`` with ``tensors.safetensors`` (trainable parameters, moments of the
-optimizer, every random generator, the trace) and ``state.json`` (position, fingerprint, digests). It is written aside,
-flushed to disk, renamed and read again before an older one goes; the two newest are kept, and a damaged one is passed
-over for the one before it.
+optimizer, every random generator, the trace, the weights of the best look at held-out records) and ``state.json``
+(position, fingerprint, digests). It is written aside, flushed to disk, renamed and read again before an older one goes;
+the two newest are kept, and a damaged one is passed over for the one before it.
 
 The fingerprint is of all that decides the result: configuration, seed, data, parent, base weights, environment, code.
 Points of another one are neither used nor touched.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 KEPT = 2
 TENSORS, STATE = "tensors.safetensors", "state.json"
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+LOOKS = "validation_loss"
+"""A column of the trace, where a stage has looked at its held-out part; NaN at the steps without a look."""
 
 
 @dataclass(slots=True)
@@ -161,6 +164,7 @@ def _tensors(state: TrainingState) -> dict[str, torch.Tensor]:
         for moment in MOMENTS:
             if moment in state.optimizer.state[parameter]:
                 tensors[f"{moment}/{name}"] = state.optimizer.state[parameter][moment]
+    tensors |= {f"best/{name}": tensor for name, tensor in state.best.items()}
     tensors |= {f"trace/{name}": tensor for name, tensor in _trace_tensors(state.trace).items()}
     return tensors | {f"random/{name}": tensor for name, tensor in random_state().items()}
 
@@ -189,6 +193,7 @@ def _set_tensors(state: TrainingState, path: Path) -> None:
     # The optimizer alone knows where each lies: AdamW's count of steps is with its parameter if fused, else on the CPU.
     state.optimizer.load_state_dict(state.optimizer.state_dict() | {"state": moments})
     state.trace = _trace({key.removeprefix("trace/"): t for key, t in tensors.items() if key.startswith("trace/")})
+    state.best = {key.removeprefix("best/"): t for key, t in tensors.items() if key.startswith("best/")}
     set_random_state({key.removeprefix("random/"): t for key, t in tensors.items() if key.startswith("random/")})
 
 
@@ -196,17 +201,24 @@ def _trace_tensors(trace: Sequence[Point]) -> dict[str, torch.Tensor]:
     """The trace as columns: as JSON it would make the points of a long stage slow."""
     import torch
 
-    return {
+    columns = {
         "loss": torch.tensor([point["loss"] for point in trace], dtype=torch.float64),
         "lr": torch.tensor([point["lr"] for point in trace], dtype=torch.float64),
         "grad_norm": torch.tensor([point["grad_norm"] for point in trace], dtype=torch.float64),
         "batch": torch.tensor([int.from_bytes(bytes.fromhex(p["batch"]), "big", signed=True) for p in trace]),
     }
+    looks = [point.get("validation_loss", math.nan) for point in trace]
+    return columns if all(map(math.isnan, looks)) else {**columns, LOOKS: torch.tensor(looks, dtype=torch.float64)}
 
 
 def _trace(columns: Mapping[str, torch.Tensor]) -> list[Point]:
     rows = zip(*(columns[name].tolist() for name in ("loss", "lr", "grad_norm", "batch")), strict=True)
-    return [
+    trace: list[Point] = [
         {"step": i, "loss": loss, "lr": lr, "grad_norm": norm, "batch": batch.to_bytes(8, "big", signed=True).hex()}
         for i, (loss, lr, norm, batch) in enumerate(rows, start=1)
     ]
+    if LOOKS in columns:
+        for point, loss in zip(trace, columns[LOOKS].tolist(), strict=True):
+            if not math.isnan(loss):
+                point["validation_loss"] = loss
+    return trace
