@@ -111,6 +111,7 @@ SHOWN = {
     "docs/lineage.md": ("registry version <-", "<- quantize"),
     "docs/lmms_eval.md": ("tinygptv (pretrained",),
     "docs/memory.md": ("stage4: training needs", "Profile paper"),
+    "docs/own_data.md": ("my data/shapes.json: llava", "results: `", "benchmark "),
     "docs/records.md": ("5af8aad46ad380d52eaa453ed092c706.json", "{", "data:"),
     "docs/remotes.md": ("ERROR: ", "registry "),
     "docs/resume.md": (".state/", "stage4: resume point"),
