@@ -19,6 +19,7 @@ FORMS = {
     "an object around the list": json.dumps({"results": ANSWERS}),
     "with other members": json.dumps({"info": {"model": "m"}, "n": 4, "tags": ["x"], "results": ANSWERS}, indent=2),
     "members after it": json.dumps({"results": ANSWERS, "info": {"model": "m"}}),
+    "lines with lists of objects": "\n".join(json.dumps({**entry, "beams": [{"text": "x"}]}) for entry in ANSWERS),
     "keys that nobody reads": json.dumps([{**entry, "reason": None} for entry in ANSWERS]),
     "a table": TABLE,
     "a table with tabs": TABLE.replace(",", "\t"),
@@ -47,8 +48,18 @@ def test_one_prediction_alone_is_one(read):
     assert read("[]") == {}
 
 
+def test_a_cell_is_a_number_or_the_text_that_stands_there(read):
+    found = read("id,answer,score\n1,2.50,0.5\n2,2,1\n007,none,0\n")
+    assert [(name, said.answer, said.score) for name, said in found.items()] == [
+        ("1", "2.50", 0.5),
+        ("2", "2", 1.0),
+        ("007", "none", 0.0),
+    ]
+
+
 GOOD = '{"id": 1, "answer": "a"}'
 WRONG = {
+    f'{{"results": [\n{GOOD},\n{{"id"': "p.json, line 3, column 6: not valid JSON",
     "": "p.json is empty",
     "\n \n": "p.json is empty",
     "hello": "begins with 'hello': it must be JSON",

@@ -200,6 +200,13 @@ def test_all_right_or_all_wrong_is_as_sure_as_there_are_images(right):
     assert interval(metric(), np.full((60, 1), right), [place % 20 for place in range(60)]) == expected
 
 
+@pytest.mark.parametrize("worth", [[0.6], [1.0, 0.0], [0.3, 0.9, 0.6]])
+def test_one_image_says_little_however_many_questions_are_about_it(worth):
+    low, high = interval(metric(), np.asarray(worth)[:, None], [7] * len(worth))
+    assert low < 0.15 and high > 0.9
+    assert interval(metric(), np.asarray(worth)[:, None] * 5, [7] * len(worth)) == (np.mean(worth) * 5,) * 2
+
+
 # Newcombe (1998), "Two-sided confidence intervals for the single proportion", Table I, method 3.
 @pytest.mark.parametrize(
     ("correct", "n", "low", "high"),

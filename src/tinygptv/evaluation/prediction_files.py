@@ -16,6 +16,7 @@ from typing import Any
 from tinygptv.data.entries import content_of
 from tinygptv.data.json_items import JsonItem, first_character, read_items, read_members
 from tinygptv.evaluation.benchmarks.seam import Prediction
+from tinygptv.evaluation.benchmarks.submissions import DecimalCell, WholeCell
 from tinygptv.ground.errors import DataError, brief
 
 
@@ -67,11 +68,23 @@ def _json_items(path: Path) -> Iterator[JsonItem]:
 
 
 def _holder(path: Path) -> str | None:
-    """The member that is a list of objects, where the file is one object around it."""
+    """The first member that is a list of objects, where the whole file is one object around it."""
+    holder = None
     try:
-        return next((name for name, item in read_members(path) if _in_list(path, name, item)), None)
-    except DataError:  # objects on lines, of which the first is over; what is damaged is told where it is read
-        return None
+        for name, item in read_members(path):
+            holder = holder or (name if _in_list(path, name, item) else None)
+    except DataError:
+        if _on_lines(path):
+            return None
+    return holder  # what is damaged is told where it is read
+
+
+def _on_lines(path: Path) -> bool:
+    """Whether its first line is a whole object."""
+    try:
+        return next(read_items(path), None) is not None
+    except DataError:
+        return False
 
 
 def _in_list(path: Path, name: str, item: JsonItem) -> bool:
@@ -79,7 +92,7 @@ def _in_list(path: Path, name: str, item: JsonItem) -> bool:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows of a table; cells that are numbers are read as such."""
+    """Rows of a table; cells that are numbers are read as such, and remember their text."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             begin = file.readline()
@@ -103,9 +116,11 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _cell(text: str) -> Any:
-    """The number that a cell is; None of an empty one."""
+    """The number that a cell is, else its text; None of an empty one."""
     try:
         value = json.loads(text) if text else None
     except ValueError:
         return text
-    return value if value is None or (isinstance(value, int | float) and not isinstance(value, bool)) else text
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return text or None
+    return WholeCell(value, text) if isinstance(value, int) else DecimalCell(value, text)

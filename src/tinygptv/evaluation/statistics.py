@@ -74,7 +74,8 @@ def interval(
     """The 95 % interval of a metric; None where it, or more than a few resamples of it, are undefined.
 
     It is Wilson's where the metric is a share of questions and no two of them share an image, else the percentile
-    interval of a bootstrap; but where all answers are right, or all wrong, no resample differs: Wilson's of the images.
+    interval of a bootstrap; but where all answers are right, or all wrong, or all are of one image, no resample
+    differs: Wilson's of the images.
 
     Args:
         metric: the metric.
@@ -96,6 +97,8 @@ def interval(
         images, right, questions = int(image_Q.max()) + 1, int(columns_QC[:, 0].sum()), len(columns_QC)
         if images == questions or right in (0, questions):
             return wilson_interval(min(right, images), images)
+    if metric.value is mean and not image_Q.any() and 0 <= columns_QC[:, 0].min() <= columns_QC[:, 0].max() <= 1:
+        return wilson_interval(float(columns_QC[:, 0].mean()), 1)  # no value in 0..1 varies more than such a share
     return _ends(_resampled(metric, [columns_QC], image_Q, resamples, seed)[:, 0])
 
 
@@ -135,11 +138,11 @@ def paired(
     return PairedDifference(float(_gain(np.asarray([values], dtype=np.float64))[0]), *ends)
 
 
-def wilson_interval(correct: int, n: int) -> tuple[float, float]:
+def wilson_interval(correct: float, n: int) -> tuple[float, float]:
     """The 95 % score interval of a proportion (Wilson 1927), without continuity correction.
 
     Args:
-        correct: successes, 0..n.
+        correct: successes, 0..n; a fraction where each trial is worth 0..1.
         n: trials, at least 1.
 
     Raises:

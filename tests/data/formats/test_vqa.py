@@ -52,6 +52,16 @@ def test_the_split_is_what_the_file_says_wherever_it_says_it(tmp_path):
         list(vqa.annotations([annotations_file(tmp_path, [entry]), questions], "val"))
 
 
+def test_another_year_is_told(tmp_path):
+    answers = annotations_file(tmp_path, [annotation(1, ANSWERS)])
+    abstract = write(tmp_path / "a.json", {"data_subtype": "val2015", "annotations": [annotation(1, ANSWERS)]})
+    with pytest.raises(DataError, match=r"a\.json is of val2015, not of val2014; name the file of that year"):
+        list(vqa.annotations([abstract], "val"))
+    questions = questions_file(tmp_path, [question(1)], data_subtype="val2015")
+    with pytest.raises(DataError, match=r"v2_annotations\.json is of val2014 and .*v2_questions\.json of val2015"):
+        list(vqa.annotations([answers, questions], ""))
+
+
 BROKEN = [
     (
         {"annotations": [annotation(1, ANSWERS), annotation(1, ANSWERS)]},

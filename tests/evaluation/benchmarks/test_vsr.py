@@ -109,6 +109,11 @@ def test_a_missing_prediction_is_wrong():
     assert area.value(columns, columns[:, 0] * 0 + 1) == 0.5
 
 
+@pytest.mark.parametrize(("said", "choice"), [("1", 1), ("0", 0), (True, 1), ("True", 1), ("false.", 0), ("2", None)])
+def test_a_class_may_be_a_number_or_a_word(said, choice):
+    assert BENCHMARK.read_prediction({"id": 0, "prediction": said})[1].choice == choice
+
+
 @pytest.mark.parametrize(
     ("broken", "error"),
     [

@@ -6,6 +6,7 @@ it holds, not its name. Predictions are scored with the annotations alone; to be
 
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from tinygptv.data.annotations import Annotation, found
 from tinygptv.data.entries import Ids, content_of, id_of, value_of
@@ -15,6 +16,8 @@ from tinygptv.data.source import Found, Rejection, Source
 from tinygptv.ground.errors import DataError
 
 QUESTIONS, ANNOTATIONS = "questions", "annotations"
+YEAR = "2014"
+"""Of COCO's images that people gave answers about."""
 
 
 def annotations(files: Sequence[Path], part: str) -> Iterator[Annotation | Rejection]:
@@ -35,7 +38,7 @@ def annotations(files: Sequence[Path], part: str) -> Iterator[Annotation | Rejec
     ids, split = Ids(), ""
     for name, item in read_members(at[ANNOTATIONS]):
         if name == "data_subtype":
-            split = checked_split(item.content, part, at[ANNOTATIONS])
+            split = _checked(item.content, part, at[ANNOTATIONS])
         elif name == ANNOTATIONS:
             content = content_of(item)
             question = ids.add(id_of(content, "question_id", item.place), item.place)
@@ -49,6 +52,8 @@ def annotations(files: Sequence[Path], part: str) -> Iterator[Annotation | Rejec
             )
     if texts is not None:
         texts.finish(at[ANNOTATIONS])
+        if split and texts.split and split != texts.split:
+            raise DataError(f"{at[ANNOTATIONS]} is of {split} and {at[QUESTIONS]} of {texts.split}; name two of a kind")
 
 
 def read(source: Source) -> Iterator[Found | Rejection]:
@@ -88,6 +93,18 @@ def _told_apart(files: Sequence[Path]) -> dict[str, Path]:
     return at
 
 
+def _checked(told: Any, part: str, path: Path) -> str:
+    """The split that a file says it is of, such as ``val2014``.
+
+    Raises:
+        DataError: it is another one than is asked for, or of another year, as the abstract scenes of 2015.
+    """
+    split = checked_split(told, part, path)
+    if part and split not in ("", part, f"{part}{YEAR}"):
+        raise DataError(f"{path} is of {split}, not of {part}{YEAR}; name the file of that year")
+    return split
+
+
 class _Texts:
     """The texts of a file's questions, read as the annotations ask for them; those that are passed over wait.
 
@@ -96,6 +113,7 @@ class _Texts:
 
     def __init__(self, path: Path, part: str) -> None:
         self._path, self._part = path, part
+        self.split = ""
         self._left = self._entries()
         self._waiting: dict[str, str] = {}
 
@@ -126,7 +144,7 @@ class _Texts:
         ids = Ids()
         for name, item in read_members(self._path):
             if name == "data_subtype":
-                checked_split(item.content, self._part, self._path)
+                self.split = _checked(item.content, self._part, self._path)
             elif name == QUESTIONS:
                 content = content_of(item)
                 question = ids.add(id_of(content, "question_id", item.place), item.place)

@@ -6,6 +6,30 @@ from collections.abc import Mapping
 from typing import Any
 
 
+class WholeCell(int):
+    """A whole number in a table, in which an answer such as "2" looks the same."""
+
+    written: str
+
+    def __new__(cls, value: int, written: str) -> WholeCell:
+        """The number, and how it is written."""
+        cell = super().__new__(cls, value)
+        cell.written = written
+        return cell
+
+
+class DecimalCell(float):
+    """The same of a number with decimals."""
+
+    written: str
+
+    def __new__(cls, value: float, written: str) -> DecimalCell:
+        """The number, and how it is written."""
+        cell = super().__new__(cls, value)
+        cell.written = written
+        return cell
+
+
 def name(entry: Mapping[str, Any], key: str) -> str:
     """The id of a question, text or a whole number.
 
@@ -27,6 +51,8 @@ def text(entry: Mapping[str, Any], key: str) -> str:
         TypeError: it is no text.
     """
     value = entry[key]
+    if isinstance(value, WholeCell | DecimalCell):
+        return value.written
     if not isinstance(value, str):
         raise TypeError(f"`{key}` must be text, not {_told(value)}")
     return value

@@ -114,7 +114,7 @@ BENCHMARK = replace(
             columns=each(_unanswerable),
             value=average_precision,
             additive=False,
-            undefined="no question is unanswerable",
+            undefined="no question is unanswerable, or no prediction says whether it is",
         ),
     ),
     authors=(

@@ -47,13 +47,14 @@ def _positive(truth: Truth) -> bool:
 
 
 def _read(entry: Mapping[str, Any]) -> tuple[str, Prediction]:
-    """A prediction is a word, or 0 or 1; without one, ``score`` decides. ``answer`` is the text that was generated."""
+    """A prediction is a word, or 0 or 1 as number or text; without one, ``score`` decides. ``answer`` is what was
+    generated."""
     score = probability(entry, "score") if "score" in entry else None
     choice: int | None
     if "prediction" not in entry:
         choice = int(probability(entry, "score") >= 0.5)
         answer = OF_LABEL[choice]
-    elif entry["prediction"] in (0, 1):
+    elif entry["prediction"] in (0, 1, "0", "1"):
         choice = int(entry["prediction"])
         answer = OF_LABEL[choice]
     else:
