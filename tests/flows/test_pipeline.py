@@ -69,6 +69,15 @@ def test_a_second_flow_finds_everything_up_to_date_and_another_profile_leaves_th
     assert "Completed" in states(other.stdout).values()
     assert not (project / "data" / "other").exists()
     assert "profile: tiny" in (project / "params.yaml").read_text()
+    assert "results: `tinygptv results --profile other`; pictures and curves: .state/worktrees/other/" in other.stdout
+
+
+def test_a_profile_runs_before_it_is_committed(project):
+    (project / "configs" / "mine.yaml").write_text((project / "configs" / "other.yaml").read_text())
+    mine = flow(project, "--profile", "mine", "--to", "zebra")
+    assert mine.returncode == 0, mine.stderr
+    assert mine.stdout.startswith("with configs/mine.yaml as it is in the checkout, which is not committed\n")
+    assert states(mine.stdout)["zebra"] == "Completed"
 
 
 @pytest.mark.pipeline
