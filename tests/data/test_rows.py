@@ -190,3 +190,17 @@ def test_rows_that_are_damaged_are_none(make, tmp_path):
     for damaged in (b"", content[:3000], b"x" * 5000):
         path.write_bytes(damaged)
         assert open_rows(path, "x") is None
+
+
+def test_pictures_with_the_same_bytes_under_other_names_are_told(make, tmp_path):
+    images = [image_file(tmp_path, number) for number in range(3)]
+    (tmp_path / "copy").mkdir()
+    again = [image_file(tmp_path / "copy", number) for number in (1, 1, 2)]
+    items = [found(f"a{n}", image) for n, image in enumerate(images)]
+    items += [found("same", images[1]), found("b1", again[0]), found("b1-2", again[1]), found("b2", again[2])]
+    items += [found("c", picture(0)), found("talk", None, "conversation")]
+    told = {name: (path, first, other) for name, path, first, other in make(items).doubled()}
+    assert told == {
+        "b1": (again[0].path, "a1", images[1].path),
+        "b2": (again[2].path, "a2", images[2].path),
+    }

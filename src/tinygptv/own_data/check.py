@@ -13,7 +13,6 @@ from functools import partial
 from heapq import merge
 from itertools import groupby
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from tinygptv.config import parse_entry
@@ -25,11 +24,11 @@ from tinygptv.data.source import form, open_source
 from tinygptv.data.summary import SPLITS
 from tinygptv.ground.digests import DigestMemory
 from tinygptv.ground.errors import PassingError, UserError
-from tinygptv.ground.folders import STATE
 from tinygptv.ground.names import STAGES
 from tinygptv.ground.progress import Progress
 from tinygptv.own_data.checked import DataCheck, SetCheck
 from tinygptv.own_data.counting import CountJob, Use, UseCount, prepare
+from tinygptv.own_data.scratch import scratch_folder
 from tinygptv.own_data.tokens import tokenizer_folder
 from tinygptv.steps.download import look
 from tinygptv.steps.shards import over_budget
@@ -58,9 +57,7 @@ def check(root: Path, name: str, config: Config, sets: Mapping[str, DataSet], mo
         OSError: the disk is full.
     """
     with ExitStack() as held:
-        state = root / STATE
-        state.mkdir(exist_ok=True)
-        scratch = Path(held.enter_context(TemporaryDirectory(prefix="check-", dir=state)))
+        scratch = held.enter_context(scratch_folder(root))
         tokenizer = held.enter_context(tokenizer_folder(root, name, config.init))
         found = DataCheck(name, {}, tokenizer is not None)
         opened: dict[str, SetRows] = {}

@@ -22,7 +22,10 @@ KINDS = 8
 """Kinds of problems that are counted in lines of their own."""
 ADVICE = (
     (r"is not in the folder", "add the file, or correct its name or the folder `images`"),
-    (r"cannot be decoded|image has .* pixels|image has .* bytes", "replace the picture, or take the record out"),
+    (
+        r"cannot be decoded|are no PNG|image has .* (pixels|bytes)",
+        "replace the picture, or take the record out",
+    ),
     (re.escape(TWICE), "give each record an id of its own"),
     (r"names no picture", "name its picture, or take the mark out"),
     (r"has no (question|answer)|is empty|nothing to learn", "fill it in, or take the record out"),

@@ -9,16 +9,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from tinygptv.data.images import ImageError
 from tinygptv.data.shard_blocks import block_bits, look_at
 from tinygptv.ground.errors import DataError, UserError
-from tinygptv.ground.folders import STATE
 from tinygptv.ground.names import STAGES
 from tinygptv.own_data.check import BLOCK, read_rows, uses_of
 from tinygptv.own_data.sample_rows import SampleRows
+from tinygptv.own_data.scratch import scratch_folder
 from tinygptv.own_data.tokens import tokenizer_folder
 from tinygptv.provenance.batch_picture import draw
 
@@ -69,8 +68,7 @@ def show(root: Path, profile: Profile, count: int, path: Path) -> str:
     titles: list[str] = []
     parts: list[list[Row]] = []
     with ExitStack() as held:
-        (state := root / STATE).mkdir(exist_ok=True)
-        scratch = Path(held.enter_context(TemporaryDirectory(prefix="show-", dir=state)))
+        scratch = held.enter_context(scratch_folder(root))
         folder = held.enter_context(tokenizer_folder(root, profile.name, config.init))
         left, unit = len(stage.mixture), "tokens" if folder is not None else "bytes"
         for dataset, settings in sets.items():
