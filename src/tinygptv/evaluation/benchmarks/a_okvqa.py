@@ -80,7 +80,7 @@ BENCHMARK = replace(
             columns=_direct,
             value=mean,
             whole=True,
-            undefined="the file has no direct answers",
+            undefined="the file has no direct answers, or all questions are marked as difficult",
         ),
         Metric(
             name=CHOSEN,
