@@ -4,8 +4,8 @@
     python benchmarks/evaluate_scale.py --questions 2000 --kills 2     # a trial
 
 The smoke model, trained by the real steps, is asked questions of a data set of one's own (form ``questions``) about
-easy-VQA's test images: a tenth of them, then all. Of every process Linux keeps the peak of its resident memory. Then a
-hundredth is asked again and killed (SIGKILL) at random instants until it has come to its end; its report must be the one
+easy-VQA's test images: a tenth of them, then all. Of every process Linux keeps the peak of its resident memory. Then
+a hundredth is asked again and killed (SIGKILL) at random instants until it has come to its end; its report must be the one
 of the run that nobody killed. Results: benchmarks/results/evaluate_scale.json.
 """
 

@@ -54,7 +54,9 @@ def test_difficult_questions_count_for_the_choice_alone(scored):
     assert found.official == {"direct_answer": 0.5, "multiple_choice": pytest.approx(1 / 3)}
     assert any("direct_answer: 1 of 3 questions do not count" in note for note in found.notes)
     notes = scored({"direct_answer": "ride"}, difficult=(0,)).notes
-    assert any("direct_answer is undefined" in note and "all questions are marked as difficult" in note for note in notes)
+    assert any(
+        "direct_answer is undefined" in note and "all questions are marked as difficult" in note for note in notes
+    )
 
 
 def test_choices_alone(scored):
