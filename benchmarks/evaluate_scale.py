@@ -5,8 +5,8 @@
 
 The smoke model, trained by the real steps, is asked questions of a data set of one's own (form ``questions``) about
 easy-VQA's test images: a tenth of them, then all. Of every process Linux keeps the peak of its resident memory. Then
-a hundredth is asked again and killed (SIGKILL) at random instants until it has come to its end; its report must be the one
-of the run that nobody killed. Results: benchmarks/results/evaluate_scale.json.
+a hundredth is asked again and killed (SIGKILL) at random instants until it has come to its end; its report must be the
+one of the run that nobody killed. Results: benchmarks/results/evaluate_scale.json.
 """
 
 from __future__ import annotations
