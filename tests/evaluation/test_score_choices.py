@@ -37,6 +37,14 @@ def test_gqa(tmp_path, score):
     assert "nothing normalised" in found.variant
 
 
+def test_scores_of_some_are_no_silent_number(tmp_path, score):
+    path = write_lines(tmp_path / "test.jsonl", [STATEMENT, {**STATEMENT, "label": 1 - STATEMENT["label"]}] * 2)
+    said = [{"id": 0, "score": 0.9}, {"id": 1, "score": 0.1}, {"id": 2, "prediction": "true"}, {"id": 3, "score": 0.2}]
+    assert "1 of 4 predictions have no score, and are ranked on the wrong end" in score("vsr", path, said).notes
+    whole = [entry | {"score": 0.5} for entry in said]
+    assert not [note for note in score("vsr", path, whole).notes if "ranked" in note]
+
+
 def test_vsr(tmp_path, score):
     path = write_lines(tmp_path / "test.jsonl", [{**STATEMENT, "label": label} for label in (1, 0, 1)])
     found = score("vsr", path, [{"id": place, "score": score} for place, score in enumerate((0.9, 0.8, 0.7))])

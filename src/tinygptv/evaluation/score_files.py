@@ -128,6 +128,8 @@ class _Asked:
         self.metrics = (*benchmark.official, *benchmark.authors)
         self.missing: list[str] = []
         self.left_out: dict[str, str] = {}
+        self.scored = 0
+        """Predictions that have a score."""
         self._kept = KeptColumns(self.metrics)
         self._images: dict[object, int] = {}
         self._image_Q: list[int] = []
@@ -147,6 +149,8 @@ class _Asked:
             self._image_Q.append(self._images.setdefault(image, len(self._images)))
             if found is None:
                 self.missing.append(annotation.id)
+            elif found.score is not None:
+                self.scored += 1
             predictions.append(found or Prediction())
         self._kept.add([annotation.truth for annotation in block], predictions)
 
@@ -223,6 +227,8 @@ def _on_questions(asked: _Asked, part: str, expected: int | None) -> Iterator[st
         yield f"{asked.n:,} questions, not the {expected:,} of the published split{f' {part}' if part else ''}"
     if asked.missing:
         yield f"{len(asked.missing):,} questions have no prediction and count as wrong: {_names(asked.missing)}"
+    if 0 < asked.scored < (answered := asked.n - len(asked.missing)):
+        yield f"{answered - asked.scored:,} of {answered:,} predictions have no score, and are ranked on the wrong end"
     if asked.left_out:
         told = [f"{brief(name, 40)} ({brief(reason)})" for name, reason in asked.left_out.items()]
         yield f"{len(told):,} questions of the annotations are left out: {some(told)}"
