@@ -28,8 +28,11 @@ from tinygptv.ground.processes import GRACE_SECONDS, run_guarded
 from tinygptv.ground.startup import outlive_readers
 from tinygptv.ground.tables import plain_table, say
 from tinygptv.ground.yaml_files import profile_names, read_yaml
+from tinygptv.results import verdict_of
 
 CLOSE_SECONDS = 120.0
+LAST_WORD = "evaluate"
+"""The step whose report says in plain words what was learned."""
 STOPPED = (130, 143)
 """Exit codes of a flow that had the time to tell Prefect itself."""
 
@@ -66,6 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
     outcomes = read_outcomes(plan)
     url = close_parent_run(plan, outcomes, code, environment) if plan.tracked else ""
     code = _conclude(outcomes, code, time.monotonic() - started, url)
+    if not code and any(outcome.step == LAST_WORD for outcome in outcomes):
+        print(verdict_of(plan.root, plan.profile))
     if not code and plan.root != root and not plan.experiment:
         _tell_where(root, plan)
     return _keep(root, plan, environment) if plan.experiment and not code else code

@@ -81,6 +81,14 @@ def test_results_are_shown_beside_their_baselines(checkout, capsys):
     assert len({len(line) for line in lines}) == 1  # the last column is set to the right
 
 
+def test_what_the_results_mean_stands_below_them(checkout, capsys):
+    entries = {"easy_vqa": {**ENTRY, "majority": 0.3733, "blind": 0.67, "trivial": None}}
+    said = "The model learned to use the images: easy_vqa 1.00 against 0.67 for the question alone."
+    write_report(checkout, "evaluate", {"benchmarks": entries, "verdict": said})
+    assert main(["results"]) == 0
+    assert capsys.readouterr().out.endswith(f"\n\n{said}\n")
+
+
 def test_other_presets_and_what_only_some_benchmarks_have_are_shown(checkout, capsys):
     memes = {**ENTRY, "metric": "auroc", "value": None, "ci95": None, "chance": 0.5, "authors": {"accuracy": 0.61}}
     kinds = {**ENTRY, "authors": {"per_kind": {"a": 0.1}}}

@@ -66,10 +66,13 @@ def ask(
 @app.command()
 def results(root: RootOption = None, profile: ProfileOption = None) -> None:
     """Show the last evaluation beside its baselines."""
-    from tinygptv.results import results_table
+    from tinygptv.results import results_table, verdict_of
 
     folder = checkout(root)
-    print(results_table(folder, profile_name(folder, profile)))
+    name = profile_name(folder, profile)
+    print(results_table(folder, name))
+    if plainly := verdict_of(folder, name):
+        print(f"\n{plainly}")
 
 
 @app.command()

@@ -29,6 +29,13 @@ def results_table(root: Path, profile: str) -> str:
     return _plain(result_rows(root, profile))
 
 
+def verdict_of(root: Path, profile: str) -> str:
+    """What the last evaluation says in plain words; nothing where there is none, or one of an earlier version."""
+    path = results_folder(root, profile) / EVALUATION
+    report = read_json(path) if path.is_file() else {}
+    return str(report.get("verdict", "")) if isinstance(report, dict) else ""
+
+
 def table_of(report: Mapping[str, Any], model: str) -> str:
     """The same of one model, by what it is called; without figures only the header."""
     return _plain(_ordered(_rows(report, "the report", model)))

@@ -26,8 +26,12 @@ def progress(count: int):
     return lambda path: stage_progress(held_out, {name: name for name in entries}, path)
 
 
+LOOKS = {
+    "stage4": [p | ({"validation_loss": 3 / p["step"]} if p["step"] % 10 == 9 else {}) for p in HISTORIES["stage4"]]
+}
 DRAWINGS = {
     "loss": (lambda path: loss_curves(HISTORIES, path), (1200, 348)),
+    "held out": (lambda path: loss_curves(LOOKS, path), (1200, 348)),
     "unfinished": (lambda path: loss_curves({"stage1": HISTORIES["stage1"][:1]}, path), (1200, 348)),
     "nothing trained": (lambda path: loss_curves(dict.fromkeys(STAGES, ()), path), (1200, 348)),
     "progress": (progress(1), (840, 432)),
@@ -49,6 +53,20 @@ def test_pictures_are_sized_filled_and_reproducible(name, tmp_path):
     assert not set(picture.info) - {"dpi"}
     assert size is None or picture.size == size
     assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_the_loss_on_held_out_records_is_drawn_beside_that_of_the_training(tmp_path):
+    loss_curves(LOOKS, tmp_path / "looks.png")
+    loss_curves({"stage4": HISTORIES["stage4"]}, tmp_path / "none.png")
+    orange = [
+        int(
+            (
+                np.abs(np.asarray(Image.open(tmp_path / name).convert("RGB")).astype(int) - (230, 159, 0)).sum(2) < 30
+            ).sum()
+        )
+        for name in ("looks.png", "none.png")
+    ]
+    assert orange[0] > 100 and orange[1] == 0
 
 
 def test_six_benchmarks_have_a_plot_each(tmp_path):

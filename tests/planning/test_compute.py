@@ -7,6 +7,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from tinygptv.config import Validation
 from tinygptv.model.configuration import image_config
 from tinygptv.model.vision import TinyGPTVImageEncoder
 from tinygptv.planning.compute import UTILISATION, encoder_forward, mean_batch, stage_compute
@@ -63,3 +64,18 @@ def test_hours_follow_from_the_assumed_share_of_the_peak(paper):
     operations = compute.samples * (compute.forward + compute.backward + compute.recomputed)
     assert compute.hours(100.0) * 3600 * 100e12 * UTILISATION == pytest.approx(operations)
     assert compute.hours(200.0) == compute.hours(100.0) / 2
+
+
+def test_looks_at_held_out_records_cost_their_forward_passes(small):
+    steps = {"steps_per_epoch": 10, "epochs": 1, "repeats": 1, "batch_size": 8, "micro_batch_size": 4}
+    without = planned(small(**steps, validation=None))
+    looking = planned(small(**steps, validation=Validation(every=4, batches=3, patience=None)))
+    assert without.looked_at == 0
+    assert looking.looked_at == 3 * 3 * 4  # after steps 4, 8 and 10
+    added = (looking.hours(1.0) - without.hours(1.0)) * 3600 * 1e12 * UTILISATION
+    assert added == pytest.approx(36 * looking.forward)
+
+
+def test_a_stage_without_epochs_looks_at_nothing(small):
+    validation = Validation(every=4, batches=3, patience=None)
+    assert planned(small(epochs=0, validation=validation)).looked_at == 0

@@ -76,6 +76,8 @@ def test_a_task_without_test_records(trained, run, capfd, missing):
     found = report(trained, "evaluate")
     assert set(found["benchmarks"]) == {NAMES[task] for task in others}
     assert set(found["held_out"]["stage4"]) == set(NAMES.values())
+    assert "no image" in found["verdict"] or "use the images" in found["verdict"]
+    assert f"{found['verdict']}\n" in out
     assert all((trained.root / "reports" / "smoke" / name).stat().st_size for name in PICTURES)
     assert NAMES[others[0]] in results_table(trained.root, "smoke")
     every = dict.fromkeys(NAMES.values(), 0.0)

@@ -29,7 +29,8 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Pa
     """Loss over steps, one small plot a stage, on one common scale.
 
     Args:
-        histories: stage → points with ``step`` and ``loss``; without points its plot says why it is empty.
+        histories: stage → points with ``step`` and ``loss``, and ``validation_loss`` where held-out records were looked
+            at; without points its plot says why it is empty.
         path: the PNG to write.
     """
     with figure(10, 2.9, path) as drawing:
@@ -45,6 +46,7 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Pa
                 axes.set_xticks([])
                 continue
             axes.plot(steps, losses, color=BLUE, linewidth=1.2, marker="." if len(points) == 1 else "")
+            _held_out_curve(axes, points)
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter("{x:g}")
             axes.locator_params(axis="x", nbins=4)
@@ -59,6 +61,17 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Pa
             )
         axes_row[0].set_ylabel("loss (nats per answer token)")
         drawing.tight_layout()
+
+
+def _held_out_curve(axes: Axes, points: Sequence[Mapping[str, float]]) -> None:
+    """The loss on held-out records beside that of the training, and the look whose weights stay."""
+    looks = [(point["step"], point["validation_loss"]) for point in points if "validation_loss" in point]
+    if not looks:
+        return
+    axes.plot(*zip(*looks, strict=True), color=ORANGE, linewidth=1.2, marker=".", markersize=3, label="held out")
+    step, loss = min(looks, key=lambda point: point[1])  # the first of equals
+    axes.plot([step], [loss], color=VERMILLION, marker="*", markersize=9, linestyle="", label=f"best: {loss:.3g}")
+    axes.legend(loc="upper right", bbox_to_anchor=(1.0, 0.88), fontsize=8, handlelength=1.2)
 
 
 def empty_picture(text: str, path: Path) -> None:

@@ -31,6 +31,8 @@ class Compute:
     """The blocks' forward pass again, with gradient checkpointing."""
     samples: float
     """Samples of the stage; an average where a step draws one of several data sets."""
+    looked_at: int
+    """Held-out samples of its forward passes without training, at most."""
 
     @property
     def per_sample(self) -> float:
@@ -39,7 +41,8 @@ class Compute:
 
     def hours(self, tflops: float) -> float:
         """Hours of the stage at ``UTILISATION`` of a device's peak."""
-        return self.samples * self.per_sample / (tflops * 1e12 * UTILISATION) / 3600
+        whole = self.samples * self.per_sample + self.looked_at * self.forward
+        return whole / (tflops * 1e12 * UTILISATION) / 3600
 
 
 def stage_compute(config: Config, stage: Stage, *, matrices: int, lora: int) -> Compute:
@@ -67,7 +70,17 @@ def stage_compute(config: Config, stage: Stage, *, matrices: int, lora: int) -> 
         backward=2.0 * backward,
         recomputed=2.0 * blocks if stage.gradient_checkpointing else 0.0,
         samples=stage.steps * mean_batch(stage),
+        looked_at=held_out_samples(stage),
     )
+
+
+def held_out_samples(stage: Stage) -> int:
+    """Samples of all looks of a stage at its held-out part, at most."""
+    if stage.validation is None or not stage.steps:
+        return 0
+    looks = -(-stage.steps // stage.validation.every)
+    whole = stage.batch_size if isinstance(stage.batch_size, int) else max(stage.batch_size.values())
+    return looks * stage.validation.batches * min(stage.micro_batch_size, whole)
 
 
 def mean_batch(stage: Stage) -> float:

@@ -148,6 +148,7 @@ def disk(config: Config, sizes: Sizes) -> tuple[DiskUse, ...]:
         + sizes.language_model.size(dtype, base_8bit=True)
     )
     largest = max(trained, key=lambda name: trained[name])
+    kept = 2 if config.stage(largest).validation else 1  # the weights, and those of the best look
     return (
         DiskUse(what="backbones", size=backbones),
         DiskUse(
@@ -155,7 +156,7 @@ def disk(config: Config, sizes: Sizes) -> tuple[DiskUse, ...]:
         ),
         DiskUse(
             what=f"resume points of {largest} while it runs",
-            size=POINTS * (trained[largest] + sizes.stages[largest].optimizer) if trained[largest] else 0,
+            size=POINTS * (trained[largest] * kept + sizes.stages[largest].optimizer) if trained[largest] else 0,
         ),
         DiskUse(what="8-bit package", size=package),
     )

@@ -82,6 +82,11 @@ def _stage_rows(plan: Plan) -> list[tuple[str, ...]]:
         row(f"  of {gigabytes(plan.capacity)}", lambda stage: f"{stage.memory.peak / plan.capacity:.0%}"),
         row("  fits", lambda stage: "yes" if stage.fits else "NO"),
         row("samples", lambda stage: f"{stage.compute.samples:,.0f}"),
+        *(
+            [row("  held-out ones looked at", lambda stage: f"{stage.compute.looked_at:,}")]
+            if any(stage.compute.looked_at for stage in stages)
+            else []
+        ),
         row("operations a sample, 10^9", lambda stage: _billions(stage.compute.per_sample)),
         row("image features", lambda stage: stage.features),
         row("  cheaper", lambda stage: stage.cheaper or "?"),

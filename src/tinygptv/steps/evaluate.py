@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tinygptv.ground import runtime
 from tinygptv.ground.file_names import (
     ANSWERS,
+    CUTS,
     ENVIRONMENT,
     EVALUATION,
     FULL_PRECISION,
@@ -29,12 +30,14 @@ from tinygptv.ground.names import LAST_STAGE, STAGES, START
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from tinygptv.evaluation.benchmarks.table import Ask
     from tinygptv.evaluation.gallery import Gallery
     from tinygptv.evaluation.questions import Questions
     from tinygptv.evaluation.scores import Figures
     from tinygptv.evaluation.subjects import Subject
+    from tinygptv.evaluation.verdict import LastTraining
     from tinygptv.steps.harness import StepContext
 
 
@@ -53,6 +56,7 @@ def run(context: StepContext) -> None:
     from tinygptv.evaluation.measuring import judged
     from tinygptv.evaluation.predictions import kept, submitted
     from tinygptv.evaluation.questions import evenly_spaced, open_questions
+    from tinygptv.evaluation.verdict import verdict
 
     config, settings, shards = context.config, context.config.evaluate, context.input("shards", view_of("evaluate"))
     runtime.prepare(config.runtime, context.seed)
@@ -96,7 +100,9 @@ def run(context: StepContext) -> None:
                 beside[other] = judged(last, test, on_test, other, store, shown=other)["benchmarks"]
                 tell(context, f"test set, {other}", beside[other], f"{other}.")
 
-    whole = {**report, "presets": beside, "held_out": held_out, "seed": context.seed}
+    plainly = verdict(report["benchmarks"], last_training(context, shards))
+    print(plainly)
+    whole = {**report, "verdict": plainly, "presets": beside, "held_out": held_out, "seed": context.seed}
     write_json(context.report(EVALUATION), whole)
     write_json(context.report(FULL_PRECISION), scores.values(report["benchmarks"]))
     draw(context, asks, held_out, gallery, test)
@@ -124,6 +130,25 @@ def check_room(context: StepContext, slice_: Questions, test: Questions) -> None
         for preset, questions in asked:
             how = stage_asking(config, stage, preset)
             answering.check_room(processor, questions, how, positions, settings.max_new_tokens)
+
+
+def last_training(context: StepContext, shards: Path) -> LastTraining | None:
+    """What the last stage that trained left behind; None where none did."""
+    from tinygptv.config import parse_entry
+    from tinygptv.data.summary import read_summary
+    from tinygptv.evaluation.verdict import LastTraining
+
+    trained = [stage for stage in STAGES if context.config.stage(stage).steps]
+    if not trained:
+        return None
+    folder, used = context.input(trained[-1]), context.config.stage(trained[-1]).mixture
+    counted = [read_summary(shards / name)["splits"] for name in sorted({parse_entry(entry).dataset for entry in used})]
+    return LastTraining(
+        stage=trained[-1],
+        history=read_json(folder / HISTORY),
+        cuts=read_json(folder / CUTS),
+        records=sum(splits["train"]["records"] for splits in counted),
+    )
 
 
 def subject_of(context: StepContext, stage: str) -> Subject:
