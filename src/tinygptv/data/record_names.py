@@ -22,6 +22,7 @@ class RecordNames:
             self._base.execute(f"PRAGMA {pragma}")
         self._base.execute("CREATE TABLE records (content BLOB PRIMARY KEY) WITHOUT ROWID")
         self._base.execute("CREATE TABLE names (name BLOB PRIMARY KEY, times INTEGER) WITHOUT ROWID")
+        self._base.execute("BEGIN")  # one transaction a name would take longer with each
 
     def of(self, own: str, content: Any) -> str:
         """The id of a record, with a number where others before have it too; without one, a digest of the content.
