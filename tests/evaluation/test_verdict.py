@@ -63,8 +63,8 @@ CAUSES = {
     "held out falls": (training(FALLEN, [4.0, 3.5, 3.0, 2.0]), ("too short", "(4 to 2)")),
     "few": (training(FALLEN, records=60), ("too few records: it trained on 60",)),
     "at rest": (training(FALLEN), ("a wrong start", "came to rest", "`init`")),
-    "no epochs": (training([]), ("No stage trained (`epochs: 0`)",)),
-    "none": (None, ("No stage trained (`epochs: 0`)",)),
+    "no epochs": (training([]), ("No stage trained here",)),
+    "none": (None, ("No stage trained here",)),
 }
 
 

@@ -93,7 +93,9 @@ def cause(training: LastTraining | None, unended: float) -> str:
         unended: share of the model's answers that had not ended after ``evaluate.max_new_tokens``.
     """
     if training is None or not training.history:
-        return "No stage trained (`epochs: 0`): these are the numbers of the model that it began from."
+        return (
+            "No stage trained here (`epochs: 0`, or an imported checkpoint): these are the numbers of what was taken."
+        )
     stage, records = training.stage, f"{training.records:,}"
     answers = sum(counts["answers"] for counts in training.cuts.values())
     cut = sum(counts["cut_answers"] for counts in training.cuts.values())

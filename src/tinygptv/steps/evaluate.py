@@ -135,19 +135,21 @@ def check_room(context: StepContext, slice_: Questions, test: Questions) -> None
 def last_training(context: StepContext, shards: Path) -> LastTraining | None:
     """What the last stage that trained left behind; None where none did."""
     from tinygptv.config import parse_entry
-    from tinygptv.data.summary import read_summary
+    from tinygptv.data.summary import read_summary, sets
     from tinygptv.evaluation.verdict import LastTraining
 
     trained = [stage for stage in STAGES if context.config.stage(stage).steps]
     if not trained:
         return None
     folder, used = context.input(trained[-1]), context.config.stage(trained[-1]).mixture
-    counted = [read_summary(shards / name)["splits"] for name in sorted({parse_entry(entry).dataset for entry in used})]
+    names, folders = {parse_entry(entry).dataset for entry in used}, sets(shards)
+    counted = [read_summary(folders[name])["splits"] for name in sorted(names) if name in folders]
+    cuts = folder / CUTS  # an imported checkpoint has none
     return LastTraining(
         stage=trained[-1],
         history=read_json(folder / HISTORY),
-        cuts=read_json(folder / CUTS),
-        records=sum(splits["train"]["records"] for splits in counted),
+        cuts=read_json(cuts) if cuts.is_file() else {},
+        records=sum(splits["train"]["records"] for splits in counted if "train" in splits),
     )
 
 
