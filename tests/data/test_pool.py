@@ -93,11 +93,12 @@ def test_what_cannot_be_prepared_is_told(workers):
 
 
 PARENT = """
-import sys, time
+import signal, sys, time
 from tests.data.test_pool import prepare_asleep
 from tinygptv.data.pool import run_blocks
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background has it ignored
     list(run_blocks(prepare_asleep, [sys.argv[1]] * 2, 2))
 """
 
