@@ -22,6 +22,7 @@ from PIL import Image
 
 from tinygptv.data.boxes import Box
 from tinygptv.data.formats import easy_vqa
+from tinygptv.ground.arguments import Parser
 
 IMAGES = 24
 SIZE = 128
@@ -315,6 +316,6 @@ def _lines(path: Path, entries: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where the files go")
     write(parser.parse_args().folder)

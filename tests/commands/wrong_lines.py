@@ -62,7 +62,7 @@ NEEDED = {  # a command without its arguments, and with what is needed missing i
     "team env": "no team's servers here; run `tinygptv team up`",
 }
 VALUES: dict[str, list[tuple[str, str]]] = {
-    "results": [("--profile smoke", "run `python -m docs.pipeline --profile smoke`, which works in")],
+    "results": [("--profile smoke", "run `python -m flows.pipeline --profile smoke`, which works in")],
     "ask": [
         ("nosuch.png 'what?'", "nosuch.png does not exist; name a picture"),
         ("docs 'what?'", "docs is a folder; name a picture"),

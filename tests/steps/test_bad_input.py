@@ -54,7 +54,7 @@ CONFIGURATION = {
         "  batch_size: {vqa: 4}\n  micro",
         "batch_size: a table needs the entries of the",
     ),
-    "format": ("format: easy_vqa", "format: vqa", "data.easy_vqa.format: 'vqa' is not known"),
+    "format": ("format: easy_vqa", "format: vqqa", "data.easy_vqa.format: 'vqqa' is not known"),
     "not YAML": ("runtime:", "runtime: [", "configs/smoke.yaml is not valid YAML"),
     "key twice": ("device: cpu", "device: cpu\n  device: cpu", "configs/smoke.yaml is not valid YAML"),
     "tab": ("  device: cpu", "\tdevice: cpu", "configs/smoke.yaml is not valid YAML"),
