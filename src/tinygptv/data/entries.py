@@ -128,6 +128,11 @@ def file_of(files: Sequence[Path], part: str, parts: Collection[str]) -> Path:
     return found[0]
 
 
+def only_file(files: Sequence[Path], part: str, parts: Collection[str]) -> Path:
+    """The only file, where the entries say of which part they are; of several the one of the part, as ``file_of``."""
+    return files[0] if len(files) == 1 else file_of(files, part, parts)
+
+
 def _part_in(stem: str, parts: Collection[str]) -> str:
     """The longest part that a file's name has as a word."""
     found = (part for part in parts if re.search(rf"(?<![a-z0-9]){re.escape(part.lower())}(?![a-z0-9])", stem.lower()))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tinygptv.data.annotations import Annotation, found
-from tinygptv.data.entries import Ids, content_of, file_of, id_of, value_of
+from tinygptv.data.entries import Ids, content_of, id_of, only_file, value_of
 from tinygptv.data.formats import vqa
 from tinygptv.data.json_items import JsonItem, read_members
 from tinygptv.data.people import answers_of, asked, checked_split
@@ -27,7 +27,7 @@ def annotations(files: Sequence[Path], part: str) -> Iterator[Annotation | Rejec
     Raises:
         DataError: the file is of another split or form, or an entry is broken.
     """
-    path = files[0] if len(files) == 1 else file_of(files, part or PARTS[0], PARTS)
+    path = only_file(files, part, PARTS)
     if vqa.first_of(path, (ENTRIES, vqa.ANNOTATIONS, vqa.QUESTIONS)) != ENTRIES:
         yield from vqa.annotations(files, part)
         return

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tinygptv.data.annotations import Annotation, found
-from tinygptv.data.entries import Ids, content_of, file_of, value_of
+from tinygptv.data.entries import Ids, content_of, only_file, value_of
 from tinygptv.data.json_items import JsonItem, read_items
 from tinygptv.data.people import answers_of, asked, checked_split
 from tinygptv.data.source import Found, Rejection, Source
@@ -28,7 +28,7 @@ def annotations(files: Sequence[Path], part: str) -> Iterator[Annotation | Rejec
     Raises:
         DataError: the file is of another split or form, or an entry is broken.
     """
-    path = files[0] if len(files) == 1 else file_of(files, part or PARTS[0], PARTS)
+    path = only_file(files, part, PARTS)
     ids = Ids()
     for item in read_items(path):
         yield _annotation(item, part, path, ids)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.evaluation.benchmarks.instructions import task_instruction
-from tinygptv.evaluation.benchmarks.likelihoods import likelier_of
+from tinygptv.evaluation.benchmarks.likelihoods import choice_accuracy, likelier_of, score_auroc
 from tinygptv.evaluation.benchmarks.seam import Benchmark, Metric, Prediction, each, mean
 from tinygptv.evaluation.benchmarks.submissions import name, place, probability, text
-from tinygptv.evaluation.metrics.ranking import auroc, ranked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,10 +23,6 @@ def _instruction(preset: Preset, task: Task, content: str, truth: Truth) -> str:
     if preset == "authors_released":  # "writting" is theirs
         return f"This is an image writting '{truth['text']}'. Is this image hateful? Answer yes or no. Answer:"
     return task_instruction(preset, task, content, truth)
-
-
-def _positive(truth: Truth) -> bool:
-    return bool(truth["answer"] == WORDS[0])
 
 
 def _read(entry: Mapping[str, Any]) -> tuple[str, Prediction]:
@@ -55,20 +50,12 @@ BENCHMARK = Benchmark(
     title="Hateful Memes",
     source="Kiela et al. 2020; projects/hateful_memes of github.com/facebookresearch/mmf",
     official=(
-        Metric(
-            name="auroc",
-            variant="P(hateful): of a model P(yes) of yes and no, both with their end marks; equal scores count half",
-            columns=each(lambda truth, prediction: ranked(positive=_positive(truth), score=prediction.score)),
-            value=auroc,
-            additive=False,
-            undefined="the truth has one class alone",
+        score_auroc(
+            WORDS[0],
+            "P(hateful): of a model P(yes) of yes and no, both with their end marks; equal scores count half",
+            "the truth has one class alone",
         ),
-        Metric(
-            name="accuracy",
-            variant="label, of a model the likelier of yes and no",
-            columns=each(lambda truth, prediction: (float(prediction.choice == int(_positive(truth))),)),
-            value=mean,
-        ),
+        choice_accuracy(WORDS[0], "label, of a model the likelier of yes and no"),
     ),
     authors=(
         Metric(

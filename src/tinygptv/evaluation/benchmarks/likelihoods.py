@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from tinygptv.evaluation.benchmarks.seam import Prediction
+from tinygptv.evaluation.benchmarks.seam import Metric, Prediction, each, mean
+from tinygptv.evaluation.metrics.ranking import auroc, ranked
 from tinygptv.evaluation.metrics.two_classes import two_way
 
 if TYPE_CHECKING:
@@ -42,3 +43,21 @@ def likelier_of(words: tuple[str, str]) -> Callable[[Truth, Response], Predictio
         )
 
     return predict
+
+
+def choice_accuracy(first: str, variant: str) -> Metric:
+    """How often the choice (1: the answer ``first``) is the true one."""
+
+    def right(truth: Truth, prediction: Prediction) -> tuple[float]:
+        return (float(prediction.choice == int(truth["answer"] == first)),)
+
+    return Metric(name="accuracy", variant=variant, columns=each(right), value=mean)
+
+
+def score_auroc(first: str, variant: str, undefined: str) -> Metric:
+    """How well scores tell the questions whose true answer is ``first`` from the others."""
+
+    def kept(truth: Truth, prediction: Prediction) -> tuple[float, ...]:
+        return ranked(positive=truth["answer"] == first, score=prediction.score)
+
+    return Metric(name="auroc", variant=variant, columns=each(kept), value=auroc, additive=False, undefined=undefined)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.evaluation.benchmarks.instructions import task_instruction
-from tinygptv.evaluation.benchmarks.likelihoods import likelier_of
+from tinygptv.evaluation.benchmarks.likelihoods import choice_accuracy, likelier_of, score_auroc
 from tinygptv.evaluation.benchmarks.seam import Benchmark, Metric, Prediction, each, mean
 from tinygptv.evaluation.benchmarks.submissions import name, probability, text
-from tinygptv.evaluation.metrics.ranking import auroc, ranked
 from tinygptv.evaluation.metrics.two_classes import two_way
 
 if TYPE_CHECKING:
@@ -42,10 +41,6 @@ def _instruction(preset: Preset, task: Task, content: str, truth: Truth) -> str:
     return task_instruction(preset, task, content, truth)
 
 
-def _positive(truth: Truth) -> bool:
-    return bool(truth["answer"] == WORDS[0])
-
-
 def _read(entry: Mapping[str, Any]) -> tuple[str, Prediction]:
     """A prediction is a word, or 0 or 1 as number or text; without one, ``score`` decides. ``answer`` is what was
     generated."""
@@ -75,7 +70,7 @@ def _lax(truth: Truth, prediction: Prediction) -> tuple[float]:
 
 
 def _twice(truth: Truth, prediction: Prediction) -> tuple[float]:
-    other = "yes" if _positive(truth) else "no"
+    other = "yes" if truth["answer"] == WORDS[0] else "no"
     return (_lax(truth, prediction)[0] + float(other in prediction.answer.lower()),)
 
 
@@ -83,19 +78,11 @@ BENCHMARK = Benchmark(
     title="VSR",
     source="Liu, Emerson and Collier 2023; src/eval.py of github.com/cambridgeltl/visual-spatial-reasoning",
     official=(
-        Metric(
-            name="accuracy",
-            variant="two classes: of a model the likelier of true and false, of texts the whole answer",
-            columns=each(lambda truth, prediction: (float(prediction.choice == int(_positive(truth))),)),
-            value=mean,
-        ),
-        Metric(
-            name="auroc",
-            variant="P(true) of true and false, both with their end marks; equal scores count half",
-            columns=each(lambda truth, prediction: ranked(positive=_positive(truth), score=prediction.score)),
-            value=auroc,
-            additive=False,
-            undefined="the truth has one class alone, or no prediction has a score",
+        choice_accuracy(WORDS[0], "two classes: of a model the likelier of true and false, of texts the whole answer"),
+        score_auroc(
+            WORDS[0],
+            "P(true) of true and false, both with their end marks; equal scores count half",
+            "the truth has one class alone, or no prediction has a score",
         ),
     ),
     authors=(
