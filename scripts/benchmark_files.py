@@ -4,7 +4,8 @@
 
 Every layout has real pictures and true answers, so that a model trained on easy-VQA can be measured by each benchmark.
 Ids, names of files and fields are those of the official files; so are the oddities that readers must bear: REFER's
-pickles, an answer that occurs ten times, statements in place of questions.
+pickles, an answer that occurs ten times, statements in place of questions. What the paper trains on is made in the same
+way by `scripts/paper_files.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import argparse
 import io
 import json
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ class Picture:
     colour: str
     xywh: tuple[float, float, float, float]
     """Box of the shape, in pixels."""
+    size: int = SIZE
+    """Pixels of a side."""
 
     @property
     def other_shape(self) -> str:
@@ -56,9 +59,9 @@ class Picture:
         )
 
 
-def pictures(count: int) -> Iterator[Picture]:
-    """Test images of easy-VQA of which everything is known, larger and as JPEG."""
-    folder = easy_vqa.folder() / "test"
+def pictures(count: int, split: str = "test", first: int = 1, size: int = SIZE) -> Iterator[Picture]:
+    """Images of easy-VQA of which everything is known, larger and as JPEG; ``first`` is the number of the first."""
+    folder = easy_vqa.folder() / split
     questions: dict[int, list[tuple[str, str]]] = {}
     for question, answer, number in json.loads((folder / "questions.json").read_text()):
         questions.setdefault(number, []).append((question, answer))
@@ -71,14 +74,14 @@ def pictures(count: int) -> Iterator[Picture]:
         if facts.shape is None or facts.colour is None or box is None:
             continue
         buffer = io.BytesIO()
-        image.resize((SIZE, SIZE), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=95, subsampling=0)
-        yield Picture(made + 1, buffer.getvalue(), facts.shape, facts.colour, _pixels(box))
+        image.resize((size, size), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=95, subsampling=0)
+        yield Picture(first + made, buffer.getvalue(), facts.shape, facts.colour, _pixels(box, size), size)
         if (made := made + 1) == count:
             return
 
 
-def _pixels(box: Box) -> tuple[float, float, float, float]:
-    x1, y1, x2, y2 = (edge / 100 * SIZE for edge in box)
+def _pixels(box: Box, size: int) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = (edge / 100 * size for edge in box)
     return x1, y1, x2 - x1, y2 - y1
 
 
@@ -93,7 +96,7 @@ def gqa(folder: Path, shown: list[Picture]) -> None:
     """GQA's balanced questions of testdev: an object of id → question."""
     questions = {}
     for picture in shown:
-        _save(folder / "gqa" / "images" / f"n{picture.number}.jpg", picture)
+        save(folder / "gqa" / "images" / f"n{picture.number}.jpg", picture)
         for place, (question, answer, kind) in enumerate(picture.questions):
             types = {"structural": "verify" if kind == "yes/no" else "query", "semantic": "attr", "detailed": "exist"}
             questions[f"2{picture.number:06d}{place}"] = {
@@ -102,7 +105,7 @@ def gqa(folder: Path, shown: list[Picture]) -> None:
                 "annotations": {"answer": {}, "question": {}, "fullAnswer": {}}, "types": types,
                 "fullAnswer": f"{answer}.",
             }  # fmt: skip
-    _json(folder / "gqa" / "testdev_balanced_questions.json", questions)
+    save_json(folder / "gqa" / "testdev_balanced_questions.json", questions)
 
 
 def vsr(folder: Path, shown: list[Picture]) -> None:
@@ -110,14 +113,14 @@ def vsr(folder: Path, shown: list[Picture]) -> None:
     lines = []
     for picture in shown:
         name = f"{picture.number:012d}.jpg"
-        _save(folder / "vsr" / "images" / name, picture)
+        save(folder / "vsr" / "images" / name, picture)
         for shape, label in ((picture.shape, 1), (picture.other_shape, 0)):
             lines.append(
                 {"image": name, "image_link": f"http://images.cocodataset.org/train2017/{name}", "label": label,
                  "caption": f"The {shape} is in the picture.", "relation": "in", "vote_true_validator_id": [1],
                  "subj": shape, "obj": "picture", "annotator_id": 1, "vote_false_validator_id": []}
             )  # fmt: skip
-    _lines(folder / "vsr" / "test.jsonl", lines)
+    save_lines(folder / "vsr" / "test.jsonl", lines)
 
 
 def iconqa(folder: Path, shown: list[Picture]) -> None:
@@ -139,10 +142,10 @@ def iconqa(folder: Path, shown: list[Picture]) -> None:
             splits.setdefault(f"{kind}_test", []).append(name)
             at = folder / "iconqa" / "iconqa" / "test" / kind / name
             for file in ("image.png", "choice_0.png", "choice_1.png")[: 3 if kind == "choose_img" else 1]:
-                _save(at / file, picture)
-    _json(folder / "iconqa" / "problems.json", problems)
+                save(at / file, picture)
+    save_json(folder / "iconqa" / "problems.json", problems)
     every = {"test": [name for names in splits.values() for name in names]}
-    _json(folder / "iconqa" / "pid_splits.json", splits | every)
+    save_json(folder / "iconqa" / "pid_splits.json", splits | every)
 
 
 def vizwiz(folder: Path, shown: list[Picture]) -> None:
@@ -150,7 +153,7 @@ def vizwiz(folder: Path, shown: list[Picture]) -> None:
     entries = []
     for picture in shown:
         name = f"VizWiz_val_{picture.number:08d}.jpg"
-        _save(folder / "vizwiz" / "val" / name, picture)
+        save(folder / "vizwiz" / "val" / name, picture)
         question, answer, _ = picture.questions[0]
         answerable = picture.number % 6 != 0
         said = [answer] * 7 + ["unanswerable"] * 3 if answerable else ["unanswerable"] * 8 + [answer] * 2
@@ -159,7 +162,7 @@ def vizwiz(folder: Path, shown: list[Picture]) -> None:
              "answers": [{"answer_confidence": "yes", "answer": text} for text in said],
              "answer_type": "other" if answerable else "unanswerable", "answerable": int(answerable)}
         )  # fmt: skip
-    _json(folder / "vizwiz" / "val.json", entries)
+    save_json(folder / "vizwiz" / "val.json", entries)
 
 
 def hateful_memes(folder: Path, shown: list[Picture]) -> None:
@@ -167,10 +170,10 @@ def hateful_memes(folder: Path, shown: list[Picture]) -> None:
     lines = []
     for picture in shown:
         name = f"img/{10_000 + picture.number}.png"
-        _save(folder / "hateful_memes" / name, picture)
+        save(folder / "hateful_memes" / name, picture)
         label = int(picture.shape == "triangle")
         lines.append({"id": 10_000 + picture.number, "img": name, "label": label, "text": f"a {picture.colour} day"})
-    _lines(folder / "hateful_memes" / "dev_seen.jsonl", lines)
+    save_lines(folder / "hateful_memes" / "dev_seen.jsonl", lines)
 
 
 def vqa(folder: Path, shown: list[Picture]) -> None:
@@ -178,7 +181,7 @@ def vqa(folder: Path, shown: list[Picture]) -> None:
     for name, head in (("ok_vqa", ""), ("vqa_v2", "v2_")):
         questions, annotations = [], []
         for picture in shown:
-            _coco(folder, "val2014", f"COCO_val2014_{picture.number:012d}.jpg", picture)
+            save_coco(folder, "val2014", f"COCO_val2014_{picture.number:012d}.jpg", picture)
             for place, (question, answer, kind) in enumerate(picture.questions[: 1 if name == "ok_vqa" else 3]):
                 number = picture.number * 1000 + place
                 questions.append({"image_id": picture.number, "question": question, "question_id": number})
@@ -193,10 +196,10 @@ def vqa(folder: Path, shown: list[Picture]) -> None:
                 annotations.append({**common, **own, "question_type": question.partition(" the ")[0]})
         info = {"info": {"version": "2.0"}, "license": {}, "data_subtype": "val2014", "data_type": "mscoco"}
         task = {"task_type": "Open-Ended"}
-        _json(
+        save_json(
             folder / name / f"{head}OpenEnded_mscoco_val2014_questions.json", {**info, **task, "questions": questions}
         )
-        _json(folder / name / f"{head}mscoco_val2014_annotations.json", {**info, "annotations": annotations})
+        save_json(folder / name / f"{head}mscoco_val2014_annotations.json", {**info, "annotations": annotations})
 
 
 def textvqa(folder: Path, shown: list[Picture]) -> None:
@@ -204,7 +207,7 @@ def textvqa(folder: Path, shown: list[Picture]) -> None:
     data = []
     for picture in shown:
         name = f"{picture.number:016x}"
-        _save(folder / "textvqa" / "train_images" / f"{name}.jpg", picture)
+        save(folder / "textvqa" / "train_images" / f"{name}.jpg", picture)
         question, answer, _ = picture.questions[0]
         data.append(
             {"question": question, "image_id": name, "image_classes": ["Shape"], "image_width": SIZE,
@@ -212,7 +215,7 @@ def textvqa(folder: Path, shown: list[Picture]) -> None:
              "question_tokens": question.strip("?").split(), "set_name": "val",
              "flickr_original_url": "", "flickr_300k_url": ""}
         )  # fmt: skip
-    _json(
+    save_json(
         folder / "textvqa" / "TextVQA_0.5.1_val.json",
         {"dataset_type": "val", "dataset_name": "textvqa", "dataset_version": "0.5.1", "data": data},
     )
@@ -222,7 +225,7 @@ def a_okvqa(folder: Path, shown: list[Picture]) -> None:
     """A-OKVQA's val: choices and direct answers."""
     entries = []
     for picture in shown:
-        _coco(folder, "val2017", f"{picture.number:012d}.jpg", picture)
+        save_coco(folder, "val2017", f"{picture.number:012d}.jpg", picture)
         others = [colour for colour in easy_vqa.COLOURS if colour != picture.colour][:3]
         choices = sorted([picture.colour, *others])
         right = choices.index(picture.colour)
@@ -232,26 +235,29 @@ def a_okvqa(folder: Path, shown: list[Picture]) -> None:
              "direct_answers": [picture.colour] * 8 + ["dark", "a colour"], "difficult_direct_answer": False,
              "rationales": ["It is what one sees."] * 3}
         )  # fmt: skip
-    _json(folder / "a_okvqa" / "aokvqa_v1p0_val.json", entries)
+    save_json(folder / "a_okvqa" / "aokvqa_v1p0_val.json", entries)
 
 
-def refer(folder: Path, shown: list[Picture]) -> None:
-    """RefCOCO, RefCOCO+ and RefCOCOg as REFER has them: pickles, and COCO's instances."""
+def refer(folder: Path, shown: list[Picture], train: Sequence[Picture] = ()) -> None:
+    """RefCOCO, RefCOCO+ and RefCOCOg as REFER has them: pickles of all splits, and COCO's instances."""
     parts = {"refcoco": ("unc", ("val", "testA", "testB")), "refcoco+": ("unc", ("val", "testA", "testB")),
              "refcocog": ("umd", ("val", "test"))}  # fmt: skip
     for name, (split_by, splits) in parts.items():
         refs, images, annotations, sentence = [], [], [], 0
-        for picture in shown:
+        for place, picture in enumerate([*shown, *train]):
             file = f"COCO_train2014_{picture.number:012d}.jpg"
-            _coco(folder, "train2014", file, picture)
-            images.append({"id": picture.number, "file_name": file, "width": SIZE, "height": SIZE, "license": 1})
+            save_coco(folder, "train2014", file, picture)
+            images.append(
+                {"id": picture.number, "file_name": file, "width": picture.size, "height": picture.size, "license": 1}
+            )
             annotations.append(
                 {"id": 500 + picture.number, "image_id": picture.number, "bbox": list(picture.xywh), "category_id": 1,
                  "area": picture.xywh[2] * picture.xywh[3], "iscrowd": 0, "segmentation": [[0.0, 0.0, 1.0, 1.0]]}
             )  # fmt: skip
-            said = [f"{picture.colour} {picture.shape}", f"the {picture.colour} {picture.shape}"][
-                : 1 + picture.number % 2
-            ]
+            name_of_it = f"{picture.colour} {picture.shape}"
+            said = [name_of_it, f"the {name_of_it}", f"{picture.shape} that is {picture.colour}"]
+            trained = place >= len(shown)
+            said = said[: 1 + picture.number % (3 if trained else 2)]
             sentences = []
             for text in said:
                 sentences.append({"tokens": text.split(), "raw": text.title(), "sent_id": sentence, "sent": text})
@@ -259,12 +265,13 @@ def refer(folder: Path, shown: list[Picture]) -> None:
             refs.append(
                 {"sent_ids": [item["sent_id"] for item in sentences], "ref_id": picture.number, "sentences": sentences,
                  "file_name": file.replace(".jpg", f"_{picture.number}.jpg"), "ann_id": 500 + picture.number,
-                 "image_id": picture.number, "split": splits[picture.number % len(splits)], "category_id": 1}
+                 "image_id": picture.number, "category_id": 1,
+                 "split": "train" if trained else splits[picture.number % len(splits)]}
             )  # fmt: skip
         at = folder / name
         categories = [{"id": 1, "name": "shape", "supercategory": "thing"}]
         coco = {"info": {}, "licenses": [], "images": images, "annotations": annotations, "categories": categories}
-        _json(at / "instances.json", coco)
+        save_json(at / "instances.json", coco)
         (at / f"refs({split_by}).p").write_bytes(pickle.dumps(refs, protocol=2))
 
 
@@ -276,7 +283,7 @@ def pope(folder: Path, shown: list[Picture]) -> None:
             file = f"COCO_val2014_{picture.number:012d}.jpg"
             text = f"Is there a {shape} in the image?"
             lines.append({"question_id": len(lines) + 1, "image": file, "text": text, "label": label})
-    _lines(folder / "pope" / "coco_pope_adversarial.json", lines)
+    save_lines(folder / "pope" / "coco_pope_adversarial.json", lines)
 
 
 def captions(folder: Path, shown: list[Picture]) -> None:
@@ -287,15 +294,16 @@ def captions(folder: Path, shown: list[Picture]) -> None:
     for picture in shown:
         for text in (f"a {picture.colour} {picture.shape}", f"There is a {picture.colour} {picture.shape}, all alone."):
             annotations.append({"image_id": picture.number, "id": len(annotations) + 1, "caption": text})
-    _json(folder / "captions" / "captions_val2014.json",
+    save_json(folder / "captions" / "captions_val2014.json",
           {"info": {}, "images": images, "licenses": [], "annotations": annotations})  # fmt: skip
 
 
-def _coco(folder: Path, part: str, name: str, picture: Picture) -> None:
-    _save(folder / "coco" / part / name, picture)
+def save_coco(folder: Path, part: str, name: str, picture: Picture) -> None:
+    """A picture of one of COCO's folders."""
+    save(folder / "coco" / part / name, picture)
 
 
-def _save(path: Path, picture: Picture) -> None:
+def save(path: Path, picture: Picture) -> None:
     """The picture in the form that the file's name says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".jpg":
@@ -305,12 +313,14 @@ def _save(path: Path, picture: Picture) -> None:
             image.save(path)
 
 
-def _json(path: Path, content: Any) -> None:
+def save_json(path: Path, content: Any) -> None:
+    """A file, and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
 
 
-def _lines(path: Path, entries: list[dict[str, Any]]) -> None:
+def save_lines(path: Path, entries: list[dict[str, Any]]) -> None:
+    """The same with an entry a line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
 

@@ -88,6 +88,7 @@ WRONG = {
     "benchmarks/data_scale.py": [("--records 3", "--records of at least 10")],
     "benchmarks/evaluate_scale.py": [("--questions 3", "--questions of at least 100")],
     "scripts/benchmark_files.py": [("", "the following arguments are required: folder")],
+    "scripts.paper_files": [("", "the following arguments are required: folder")],
     "benchmarks/serving.py": [("--rounds x", "invalid int value: 'x'")],
     "benchmarks/determinism.py": [("--nosuch", "unrecognized arguments: --nosuch")],
     "benchmarks/cpu_full_size.py": [("--nosuch", "unrecognized arguments: --nosuch")],
