@@ -326,6 +326,23 @@ def test_of_several_accepted_answers_each_is_drawn_as_often_as_it_weighs(build: 
     assert both["red", "crimson"] / 3000 == pytest.approx(0.06, abs=0.02), "each turn has a draw of its own"
 
 
+def test_of_several_wordings_of_a_question_each_is_drawn_as_often(build: Any, smoke: Config) -> None:
+    turn = Turn("colour?", "red", (("red", 1.0), ("dark red", 1.0)), ("colour?", "which one?", "what is it?"))
+    batches = build(stage_of(smoke.stage4, {"easy_vqa/vqa": 1.0}), samples=[pictured(Record("r", "vqa", (turn,)))])
+    draws = [batches.order.draws(k)[0] for k in range(3000)]
+    asked = [batches._tokenizer.decode(batches.example(draw).input_ids) for draw in draws]
+    found = Counter(
+        (wording, answer(batches, draw, 0))
+        for draw, text in zip(draws, asked, strict=True)
+        for wording in turn.wordings
+        if text.count(f" {wording} ") or text.count(f" {wording}#")
+    )
+    assert sum(found.values()) == 3000
+    for wording in turn.wordings:
+        for text in ("red", "dark red"):
+            assert found[wording, text] / 3000 == pytest.approx(1 / 6, abs=0.03), "independent of the answer"
+
+
 def answer(batches: StageBatches, draw: Draw, turn: int) -> str:
     ends = [i for i, label in enumerate(batches.example(draw).labels) if label != IGNORE_INDEX]
     groups: list[list[int]] = []

@@ -145,6 +145,12 @@ def test_questions_that_are_too_long_are_named_before_the_first_step(batches: An
         batches(short.model_copy(update={"max_sequence_tokens": needed - 1}), *[long] * number).check()
 
 
+def test_the_longest_wording_of_a_question_counts(batches: Any, stage: Stage) -> None:
+    long = "what " * stage.max_sequence_tokens
+    with pytest.raises(DataError, match="leaves no room for an answer"):
+        batches(stage, (Turn("what?", "red", (), ("what?", long)),)).check()
+
+
 def test_the_longest_of_the_accepted_answers_counts(batches: Any, stage: Stage) -> None:
     accepted = (("red", 2.0), ("a very dark red, nearly brown, as of old bricks", 1.0))
     short = stage.model_copy(update={"max_answer_tokens": 6})

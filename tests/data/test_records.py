@@ -97,6 +97,18 @@ def test_several_accepted_answers_have_weights():
     assert parse_record("a-1", record.to_json()) == record
 
 
+def with_wordings(*wordings, question="the cat"):
+    turn = {"question": question, "answer": "{<1><2><3><4>}", "wordings": list(wordings)}
+    return of_version_2(records=[{"id": "a-1-refer", "task": "refer", "turns": [turn], "boxes": [[1, 2, 3, 4]]}])
+
+
+def test_a_question_may_be_put_in_several_ways():
+    record = parsed(with_wordings("the cat", "the animal"))
+    assert record.records[0].turns[0].questions == ("the cat", "the animal")
+    assert parse_record("a-1", record.to_json()) == record
+    assert b"wordings" not in parsed(of_version_2()).to_json()
+
+
 @pytest.mark.parametrize("sample", [of_version_2(), of_version_2(image=None, records=[CHAT]), with_votes()])
 def test_every_record_can_be_read_alone_out_of_the_bytes_of_its_sample(sample):
     sample["records"] = [*sample["records"]] + ([] if sample["image"] is None else [CHAT])
@@ -122,6 +134,11 @@ def test_every_record_can_be_read_alone_out_of_the_bytes_of_its_sample(sample):
         (with_votes(votes=[["cat", 1.0]] * 101), "accepted must number at most 100"),
         (with_votes(votes=[["cat"]]), r"accepted must be a list of \[text, weight\]"),
         (with_votes(votes=[["cat", 1.0], ["{<1><2><3><4>}", 0.5]]), "is not among boxes"),
+        (with_wordings("the cat"), "wordings must be 2 to 100 texts, the question first"),
+        (with_wordings("a cat", "the cat"), "wordings must be 2 to 100 texts, the question first"),
+        (with_wordings("the cat", " "), "a wording of the question is empty"),
+        (with_wordings("the cat", 3), "a wording of the question must be text, not int"),
+        (with_wordings("the cat", "{<9><9><9><9>}"), "is not among boxes"),
         ([], "the sample must be an object, not list"),
         (annotated(["yes"]), "annotation must be an object, not list"),
         (annotated({"text": "\ud800"}), "annotation is no JSON"),

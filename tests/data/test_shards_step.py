@@ -291,6 +291,28 @@ def test_the_budget_is_that_of_each_set(smoke, tmp_path):
         step.run(made)
 
 
+def test_a_set_may_have_a_budget_of_its_own(smoke, tmp_path):
+    rows = [*rows_of(range(9)), BAD["answer is empty"]]
+    lenient = cats(tmp_path, rows).model_copy(update={"max_rejected": 0.1})
+    run(context(tmp_path, smoke, {"cats": lenient}))
+    strict = lenient.model_copy(update={"max_rejected": 0.01})
+    made = context(tmp_path, smoke, {"cats": strict}, max_rejected=0.9)
+    with pytest.raises(DataError, match=r"1 of 20 records rejected, more than data\.cats\.max_rejected 0\.01 allows"):
+        step.run(made)
+
+
+def test_texts_of_a_set_are_processed_as_its_profile_says(smoke, tmp_path):
+    rows = [{"id": "r", "image": "pictures/1.png", "texts": [["What IS it?!", "A Dog."]], "split": "train"}]
+    rows.append(rows[0] | {"id": "s", "texts": [["What IS it?!", "..."]]})
+    plain = write_set(tmp_path, "cats", rows, pictures(range(2)))
+    made = context(tmp_path, smoke, {"cats": plain.model_copy(update={"blip_caption": ("answer",)})}, max_rejected=0.5)
+    found = run(made)
+    (sample,) = read_records(tars(made.out / "cats"))
+    assert [(turn.question, turn.answer) for turn in sample.records[0].turns] == [("What IS it?!", "a dog")]
+    (rejected,) = json.loads(found["rejected.json"])["sets"]["cats"]["records"]
+    assert rejected == {"id": "s", "reason": "answer is empty: nothing in it can be seen"}
+
+
 def test_a_set_without_records_is_named(smoke, tmp_path):
     made = context(tmp_path, smoke, {"cats": write_set(tmp_path, "cats", [], {})})
     with pytest.raises(DataError, match="data set cats has no records"):

@@ -72,6 +72,8 @@ def test_what_is_left_out_has_its_record_and_reason(checkout, told):
     code, found, line = told("cats")
     assert (code, found["trainable"]) == (2, False)
     assert "5 of 8 records are left out, more than shards.max_rejected 0.1 allows" in line
+    checkout.profile({"cats": checkout.set(max_rejected=0.2)}, most_rejected=0.9)
+    assert "5 of 8 records are left out, more than data.cats.max_rejected 0.2 allows" in told("cats")[2]
 
 
 def test_processes_find_what_this_one_finds(checkout, told, monkeypatch):

@@ -26,7 +26,7 @@ def test_limits_hold_what_a_stage_makes_of_the_longest(smoke, tokenizer):
     encoder = RecordEncoder(tokenizer, stage, image_token_id=1024, slots=4)
     for one in records:
         for template in range(2):
-            made = encoder.example(one, "vqa", template, lambda _, turn: turn.answer, pictured=True)
+            made = encoder.example(one, "vqa", template, lambda _, turn: (turn.question, turn.answer), pictured=True)
             assert (made.cut_answers, made.left_out_turns) == (0, 0)
     assert found.cut == 0
     assert found.answer % 8 == found.sequence % 8 == 0

@@ -37,6 +37,14 @@ class DataSet(Section):
         default=None, description="Records with several images: left out and counted, or trained on their first."
     )
 
+    blip_caption: tuple[Literal["question", "answer"], ...] = Field(
+        default=(),
+        description="Texts that are put through BLIP's caption processing: lower case, some punctuation taken out, at "
+        "most 50 words (docs/recipe.md says which sets of the paper have it, and for what).",
+    )
+    max_rejected: Rate | None = Field(
+        default=None, description="Share of its records rejected above which `shards` stops; absent: that of `shards`."
+    )
     columns: dict[Literal["image", "question", "answer", "id", "split"], str] = Field(
         default={}, description="What its files call a column or key, where they use no usual name."
     )

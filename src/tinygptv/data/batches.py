@@ -20,6 +20,7 @@ from tinygptv.data import fit, prompts
 from tinygptv.data.fit import QuestionTooLongError
 from tinygptv.data.order import Draw, SampleOrder
 from tinygptv.data.prompts import IGNORE_INDEX, Example
+from tinygptv.data.record_rules import MAX_TURNS
 from tinygptv.data.tasks import instruction
 from tinygptv.ground.tables import plain_table
 
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from tinygptv.data.index import ImagePlace
     from tinygptv.data.mixture import MixtureEntry
     from tinygptv.data.records import Record, Turn
+
+
+Texts = tuple[str, str]
+"""Question and answer of a turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ class RecordEncoder:
         record: Record,
         family: Family,
         template: int,
-        answer_of: Callable[[int, Turn], str],
+        texts_of: Callable[[int, Turn], Texts],
         *,
         pictured: bool,
         place: ImagePlace | None = None,
@@ -102,7 +107,7 @@ class RecordEncoder:
             record: the record.
             family: the instructions to ask with.
             template: number of the instruction.
-            answer_of: the answer to take of a turn, by its number and itself.
+            texts_of: the question and the answer to take of a turn, by its number and itself.
             pictured: whether it has an image.
             place: where that lies, for whoever reads it.
 
@@ -113,9 +118,9 @@ class RecordEncoder:
         labels: list[int] = []
         cut = kept = 0
         for i, turn in enumerate(record.turns):
-            asked = instruction(family, turn.question, template)
-            question = self._prompt_ids(asked, i == 0, pictured)
-            whole = self._answer_ids(answer_of(i, turn))
+            asked, answered = texts_of(i, turn)
+            question = self._prompt_ids(instruction(family, asked, template), i == 0, pictured)
+            whole = self._answer_ids(answered)
             answer = self._end(whole, self._stage.max_answer_tokens)
             room = self._stage.max_sequence_tokens - len(input_ids) - len(question)
             if len(answer) > room:
@@ -130,9 +135,13 @@ class RecordEncoder:
             kept += 1
         return Example(record.id, place, input_ids, labels, cut, len(record.turns) - kept)
 
-    def longest_answer(self, turn: Turn) -> str:
-        """Of the answers of a turn the one with most tokens, the first of equals."""
-        return max(turn.answers, key=lambda text: len(self._answer_ids(text)))
+    def longest(self, turn: Turn) -> Texts:
+        """Of the wordings and the answers of a turn those with most tokens, the first of equals."""
+        question, answer = (
+            max(texts, key=lambda text: len(self._answer_ids(text))) if len(texts) > 1 else texts[0]
+            for texts in (turn.questions, turn.answers)
+        )
+        return question, answer
 
     def _encode_prompt(self, asked: str, first: bool, pictured: bool) -> list[int]:
         prompt = self._stage.prompt
@@ -245,17 +254,17 @@ class StageBatches:
             DataError: the record cannot be read.
         """
         row = self.entries[draw.entry].rows[draw.record]
-        return self._example(draw.entry, row, draw.template, lambda place, turn: _drawn_answer(turn, draw, place))
+        return self._example(draw.entry, row, draw.template, lambda place, turn: _drawn(turn, draw, place))
 
     def _longest_example(self, entry: str, row: int, template: int) -> Example:
-        """The sample of a row of an index that leaves least room: of accepted answers the longest ones."""
-        return self._example(entry, row, template, lambda _, turn: self._encoder.longest_answer(turn))
+        """The sample of a row of an index that leaves least room: of wordings and accepted answers the longest ones."""
+        return self._example(entry, row, template, lambda _, turn: self._encoder.longest(turn))
 
-    def _example(self, entry: str, row: int, template: int, answer_of: Callable[[int, Turn], str]) -> Example:
+    def _example(self, entry: str, row: int, template: int, texts_of: Callable[[int, Turn], Texts]) -> Example:
         source = self.entries[entry]
         record, image = source.index.record(row)
         family, place = source.family or record.task, source.index.place(row)
-        return self._encoder.example(record, family, template, answer_of, pictured=image is not None, place=place)
+        return self._encoder.example(record, family, template, texts_of, pictured=image is not None, place=place)
 
     def _collate(self, samples: list[Example]) -> Batch:
         import torch
@@ -276,6 +285,13 @@ class StageBatches:
             labels=pad((s.labels for s in samples), IGNORE_INDEX),
             image_features=self._features.batch(images) if images else torch.empty(0, *self._query_shape),
         )
+
+
+def _drawn(turn: Turn, draw: Draw, place: int) -> Texts:
+    """The question of a turn, of several wordings each as often, and its answer."""
+    wordings = turn.questions
+    which = int(draw.fraction(MAX_TURNS + place) * len(wordings)) if len(wordings) > 1 else 0
+    return wordings[which], _drawn_answer(turn, draw, place)
 
 
 def _drawn_answer(turn: Turn, draw: Draw, place: int) -> str:

@@ -54,7 +54,7 @@ def rows_of(
     rows: list[IndexRow] = []
     for record, (offset, size) in zip(sample.records, places, strict=True):
         crc32 = zlib.crc32(content[offset : offset + size])
-        questions = [most_bytes(turn.question) for turn in record.turns]
+        questions = [max(map(most_bytes, turn.questions)) for turn in record.turns]
         answers = [max(map(most_bytes, turn.answers)) for turn in record.turns]
         counts = len(record.turns), questions[0], sum(questions), sum(answers), max(answers)
         rows.append((record.task, (0, begin + offset, size, crc32, image, *image_place, *counts)))

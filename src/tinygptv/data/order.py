@@ -45,11 +45,11 @@ class Draw:
     template: int
     """Picks the instruction; counted round."""
     answer: int
-    """64 random bits, which pick among accepted answers."""
+    """64 random bits, which pick among accepted answers, and among the wordings of a question."""
 
-    def fraction(self, turn: int) -> float:
-        """A number in [0, 1) for each turn of the record."""
-        start, place = np.array([[self.answer], [turn]], np.uint64)
+    def fraction(self, number: int) -> float:
+        """The numbers in [0, 1) of a sample, counted from 0: each turn of the record has some of its own."""
+        start, place = np.array([[self.answer], [number]], np.uint64)
         bits = _mixed(start + place * _GOLDEN)
         return int(bits[0] >> np.uint64(11)) / 2**53
 

@@ -32,6 +32,7 @@ MAX_RECORDS = 10_000
 MAX_TURNS = 100
 MAX_BOXES = 100
 MAX_ACCEPTED = 100
+MAX_WORDINGS = 100
 MAX_ANNOTATION = 1_000_000
 """Bytes of what a benchmark's files say of a record."""
 
@@ -161,7 +162,8 @@ def check_record(record: Record, key: str) -> None:
         if is_blank(turn.answer):
             raise RecordError("answer is empty: nothing in it can be seen", record.id)
         _check_accepted(turn, record.id)
-        for box in find_boxes("\n".join((turn.question, turn.answer, *(text for text, _ in turn.accepted)))):
+        _check_wordings(turn, record.id)
+        for box in find_boxes("\n".join((*turn.questions, turn.answer, *turn.answers))):
             if widened(box) not in record.boxes:
                 raise RecordError(f"the text's box {format_box(box)} is not among boxes", record.id)
 
@@ -180,6 +182,18 @@ def _check_accepted(turn: Turn, record: str) -> None:
             raise RecordError(f"an accepted answer's weight is a number above 0 such as 3.0, not {weight!r}", record)
     if turn.answer != max(turn.accepted, key=lambda item: item[1])[0]:
         raise RecordError("answer must be the heaviest of accepted, the first of equals", record)
+
+
+def _check_wordings(turn: Turn, record: str) -> None:
+    """Check the other ways to put the question; else raise ``RecordError``."""
+    if not turn.wordings:
+        return
+    if not 2 <= len(turn.wordings) <= MAX_WORDINGS or turn.question != turn.wordings[0]:
+        raise RecordError(f"wordings must be 2 to {MAX_WORDINGS} texts, the question first", record)
+    for text in turn.wordings:
+        _check_text(text, "a wording of the question", record)
+        if is_blank(text):
+            raise RecordError("a wording of the question is empty: nothing in it can be seen", record)
 
 
 def _check_annotation(record: Record) -> None:
@@ -260,13 +274,16 @@ def _record(content: Any, dataset: str, key: str) -> Record:
 
 
 def _turn(content: Any, record: str) -> Turn:
-    accepted = content.get("accepted") if isinstance(content, dict) else None
-    _fields(content, {"question", "answer"} | ({"accepted"} if accepted is not None else set()), "a turn", record)
-    if accepted is None:
-        return Turn(content["question"], content["answer"])
+    told: dict[str, Any] = content if isinstance(content, dict) else {}
+    there = {name for name in ("accepted", "wordings") if told.get(name) is not None}
+    _fields(content, {"question", "answer"} | there, "a turn", record)
+    accepted, wordings = content.get("accepted") or [], content.get("wordings") or []
     if not isinstance(accepted, list) or not all(isinstance(item, list) and len(item) == 2 for item in accepted):
         raise RecordError("accepted must be a list of [text, weight]", record)
-    return Turn(content["question"], content["answer"], tuple((text, weight) for text, weight in accepted))
+    if not isinstance(wordings, list):
+        raise RecordError("wordings must be a list of texts", record)
+    votes = tuple((text, weight) for text, weight in accepted)
+    return Turn(content["question"], content["answer"], votes, tuple(wordings))
 
 
 def _fields(content: Any, names: set[str], what: str, record: str) -> None:

@@ -31,6 +31,15 @@ class Turn:
     """Where several answers are right: each with its weight in the draw of a step. ``answer`` is the heaviest of them,
     the first of equals; it is the one that is asked for."""
 
+    wordings: tuple[str, ...] = ()
+    """Where the question may be put in several ways: all of them, each as often drawn for a step. ``question`` is the
+    first; it is the one that is asked."""
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """All ways to put the question."""
+        return self.wordings or (self.question,)
+
     @property
     def answers(self) -> tuple[str, ...]:
         """All answers that are right."""
@@ -125,7 +134,8 @@ def text_key(dataset: str, record: str) -> str:
 
 def _turn_json(turn: Turn) -> dict[str, Any]:
     content: dict[str, Any] = {"question": turn.question, "answer": turn.answer}
-    return content | ({"accepted": turn.accepted} if turn.accepted else {})
+    content |= {"accepted": turn.accepted} if turn.accepted else {}
+    return content | ({"wordings": turn.wordings} if turn.wordings else {})
 
 
 def _json(content: Any) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import merge
 from importlib import import_module
 from pathlib import Path, PurePosixPath
@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from tinygptv.config.formats import FORMATS
+from tinygptv.data.blip_caption import processed
 from tinygptv.data.manifest import RawFile, RawManifest
 from tinygptv.ground.digests import DigestMemory
 from tinygptv.ground.errors import ConfigError, DataError
@@ -92,6 +93,19 @@ def form(settings: DataSet) -> ModuleType:
             "your own records become a data set"
         )
     return import_module(FORMATS[settings.format])
+
+
+def read_source(source: Source) -> Iterator[Found | Rejection]:
+    """What its form reads of a data set, its texts processed as its section of the profile says."""
+    found = form(source.settings).read(source)
+    if not (what := source.settings.blip_caption):
+        yield from found
+        return
+    for item in found:
+        if isinstance(item, Found):
+            turns = tuple(processed(turn, what) for turn in item.record.turns)
+            item = replace(item, record=replace(item.record, turns=turns))
+        yield item
 
 
 def raw_files(settings: DataSet, root: Path) -> Iterator[tuple[str, Path]]:
@@ -180,7 +194,7 @@ def _outside(settings: DataSet, root: Path) -> Iterator[tuple[str, Path]]:
     files = tuple(dict(_record_files(settings, root)).values())
     seen = _OnDisk(settings, root)
     source = Source("", settings, files, _place(settings.images, root), seen, _prefix(settings))
-    for _ in form(settings).read(source):
+    for _ in read_source(source):
         pass
     yield from seen.outside()
 

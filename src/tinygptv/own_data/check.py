@@ -20,7 +20,7 @@ from tinygptv.data import rows
 from tinygptv.data.pool import run_blocks
 from tinygptv.data.rows import SetRows
 from tinygptv.data.shard_blocks import block_bits
-from tinygptv.data.source import form, open_source
+from tinygptv.data.source import open_source, read_source
 from tinygptv.data.summary import SPLITS
 from tinygptv.ground.digests import DigestMemory
 from tinygptv.ground.errors import PassingError, UserError
@@ -31,7 +31,7 @@ from tinygptv.own_data.counting import CountJob, Use, UseCount, prepare
 from tinygptv.own_data.scratch import scratch_folder
 from tinygptv.own_data.tokens import tokenizer_folder
 from tinygptv.steps.download import look
-from tinygptv.steps.shards import over_budget
+from tinygptv.steps.shards import budget, over_budget
 
 if TYPE_CHECKING:
     from tinygptv.config import Config, DataSet
@@ -74,7 +74,7 @@ def check(root: Path, name: str, config: Config, sets: Mapping[str, DataSet], mo
                     raise
                 of_set.failures.append(str(error))
                 continue
-            _judge(of_set, most_rejected, exact=found.exact)
+            _judge(of_set, *budget(dataset, settings, most_rejected), exact=found.exact)
         _find_leaks(found, opened)
         found.failures += _empty_entries(config, found)
         return found
@@ -105,7 +105,7 @@ def read_rows(root: Path, dataset: str, settings: DataSet, scratch: Path) -> Set
     with DigestMemory.opened() as memory:
         look(manifest, dataset, settings, root, memory)
     source = open_source(dataset, settings, root, manifest)
-    rows.collect(table, dataset, form(settings).read(source), settings.split, "")
+    rows.collect(table, dataset, read_source(source), settings.split, "")
     return SetRows(table)
 
 
@@ -134,14 +134,14 @@ def _count(
         of_set.doubled.add([{"id": name, "reason": f"{reason}; both count as one picture"}])
 
 
-def _judge(of_set: SetCheck, most_rejected: float, *, exact: bool) -> None:
+def _judge(of_set: SetCheck, most_rejected: float, key: str, *, exact: bool) -> None:
     """Say why training on a data set would fail."""
     rejected = of_set.rejections
     if not of_set.found:
         of_set.failures.append("has no records; correct its `files`, or take it out of `data`")
     elif over_budget(rejected.count, of_set.found, most_rejected):
         first = rejected.to_json()["records"][0]
-        share = "" if rejected.count == of_set.found else f", more than shards.max_rejected {most_rejected} allows"
+        share = "" if rejected.count == of_set.found else f", more than {key} {most_rejected} allows"
         of_set.failures.append(
             f"{rejected.count:,} of {of_set.found:,} records are left out{share}; the first is {first['id']}: "
             f"{first['reason']}"

@@ -222,9 +222,7 @@ class Meter:
     def _example(
         self, encoder: RecordEncoder, record: Record, family: Family, template: int, pictured: bool
     ) -> Example:
-        return encoder.example(
-            record, family, template, lambda _, turn: encoder.longest_answer(turn), pictured=pictured
-        )
+        return encoder.example(record, family, template, lambda _, turn: encoder.longest(turn), pictured=pictured)
 
     def _too_long(self, count: UseCount, error: QuestionTooLongError) -> None:
         stage, unit = self.use.stage, self._unit

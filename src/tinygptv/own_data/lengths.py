@@ -64,7 +64,8 @@ def limits_of(
             total = slots + prompt.bos_in_training
             for place, turn in enumerate(asked):
                 templates = TEMPLATES[task or record.task]
-                words = max(templates, key=len).replace("{}", defuse(turn.question, prompt.end_mark))
+                question = max(turn.questions, key=count)
+                words = max(templates, key=len).replace("{}", defuse(question, prompt.end_mark))
                 text = prompts.turn_text(prompt, words, first=place == 0) if prompt.template else ""
                 total += count(text.replace(IMAGE_MARK, ""))
                 if place == 0 and total + 2 > positions:
@@ -72,8 +73,7 @@ def limits_of(
                         f"record {record.id}: its question has {total} tokens, and the model has {positions} positions "
                         "for question and answer; shorten the question, or take another model with --from"
                     )
-                answers = [turn.answer, *(answer for answer, _ in turn.accepted)]
-                answer = max(count(defuse(text, prompt.end_mark)) for text in answers) + 1
+                answer = max(count(defuse(text, prompt.end_mark)) for text in turn.answers) + 1
                 longest_answer = max(longest_answer, answer)
                 total += answer
             cut += total > positions

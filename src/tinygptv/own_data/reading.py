@@ -20,7 +20,7 @@ import numpy as np
 from tinygptv.data import rows
 from tinygptv.data.images import ImageError, read_image
 from tinygptv.data.rejections import Rejections
-from tinygptv.data.source import Found, ImageFile, Rejection, form, open_source
+from tinygptv.data.source import Found, ImageFile, Rejection, open_source, read_source
 from tinygptv.ground.digests import DigestMemory
 from tinygptv.steps.download import look
 
@@ -77,7 +77,7 @@ def read_set(name: str, settings: DataSet, root: Path) -> Reading:
             look(manifest, name, settings, root, memory)
         source = open_source(name, settings, root, manifest)
         watch = _Watch()
-        rows.collect(table, name, watch.passing(form(settings).read(source)), settings.split, "")
+        rows.collect(table, name, watch.passing(read_source(source)), settings.split, "")
         with closing(rows.SetRows(table)) as finished:
             rejections = finished.rejections
             refused = {rejection["id"] for rejection in rejections.first}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinygptv.data.batches import RecordEncoder
+from tinygptv.data.batches import RecordEncoder, Texts
 from tinygptv.data.fit import QuestionTooLongError
 from tinygptv.data.images import read_image
 from tinygptv.data.prompts import end_mark_id
@@ -89,10 +89,10 @@ class SampleRows:
             yield from (self._token(token, CUT) for token in answer[len(learned) - 1 : -1])
 
     def _example(self, encoder: RecordEncoder, record: Record, number: int, *, pictured: bool) -> Example:
-        def answer_of(_: int, turn: Turn) -> str:
-            return turn.answer
+        def texts_of(_: int, turn: Turn) -> Texts:
+            return turn.question, turn.answer
 
-        return encoder.example(record, self._use.family or record.task, number, answer_of, pictured=pictured)
+        return encoder.example(record, self._use.family or record.task, number, texts_of, pictured=pictured)
 
     def _turns(self, example: Example) -> list[tuple[list[int], list[int]]]:
         """Tokens of each question and of its answer, which the end mark closes."""

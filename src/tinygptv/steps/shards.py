@@ -12,7 +12,7 @@ from typing import Any
 
 import PIL
 
-from tinygptv.config import Config
+from tinygptv.config import Config, DataSet
 from tinygptv.data import rows
 from tinygptv.data.blocks import BlockStore, block_code, inputs_digest
 from tinygptv.data.index_writer import IndexPart
@@ -22,7 +22,7 @@ from tinygptv.data.rejections import LISTED, Rejections
 from tinygptv.data.rows import SetRows
 from tinygptv.data.shard_blocks import ROWS, TAR, BlockJob, MadeBlock, block_bits, prepare
 from tinygptv.data.shards import put_split
-from tinygptv.data.source import form, open_source
+from tinygptv.data.source import open_source, read_source
 from tinygptv.data.summary import SPLITS, read_summary
 from tinygptv.data.views import write_views
 from tinygptv.ground.errors import DataError
@@ -56,7 +56,7 @@ def run(context: StepContext) -> None:
 
     Raises:
         DataError: raw files are not those that ``download`` saw, or more records of a set are rejected than
-            ``shards.max_rejected`` allows.
+            ``max_rejected`` allows.
     """
     config, store = context.config, BlockStore(context.blocks)
     sets = {name: sorted_records(context, name) for name in config.data}
@@ -84,7 +84,7 @@ def sorted_records(context: StepContext, name: str) -> SetRows:
     finished = rows.open_rows(path, made_of)
     if finished is None:
         source = open_source(name, settings, context.root, manifest)
-        rows.collect(path, name, form(settings).read(source), settings.split, made_of)
+        rows.collect(path, name, read_source(source), settings.split, made_of)
         finished = SetRows(path)
     if finished.found == 0:
         raise DataError(f"data set {name} has no records; correct its `files`, or take it out of `data`")
@@ -137,20 +137,27 @@ def check_budgets(context: StepContext, sets: Mapping[str, SetRows], rejected: M
     """Stop where too much is wrong with a data set to go on; the list of what is stays in the state.
 
     Raises:
-        DataError: the share of rejected records is above ``shards.max_rejected``, or nothing was accepted.
+        DataError: the share of rejected records is above its ``max_rejected``, or nothing was accepted.
     """
+    config = context.config
     write_json(context.state / REJECTED, to_json(rejected))
-    most = context.config.shards.max_rejected
     for name, of_set in rejected.items():
-        total = sets[name].found
+        total, (most, key) = sets[name].found, budget(name, config.data[name], config.shards.max_rejected)
         if over_budget(of_set.count, total, most):
             first = of_set.to_json()["records"][0]
             listed = "all are" if of_set.count <= LISTED else f"the first {LISTED:,} are"
             raise DataError(
-                f"data set {name}: {of_set.count} of {total} records rejected, more than shards.max_rejected {most} "
+                f"data set {name}: {of_set.count} of {total} records rejected, more than {key} {most} "
                 f"allows; the first is {first['id']}: {first['reason']}; {listed} listed in "
                 f".state/{context.profile.name}/shards/{REJECTED}"
             )
+
+
+def budget(name: str, settings: DataSet, most: float) -> tuple[float, str]:
+    """The share of a set's records that may be rejected, and the key that says so."""
+    if settings.max_rejected is None:
+        return most, "shards.max_rejected"
+    return settings.max_rejected, f"data.{name}.max_rejected"
 
 
 def over_budget(rejected: int, found: int, most: float) -> bool:
