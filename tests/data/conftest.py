@@ -94,13 +94,19 @@ def small_set(images: list[ImageRecord], tmp_path_factory: pytest.TempPathFactor
 def build(
     images: list[ImageRecord], small_set: Path, tokenizer: PreTrainedTokenizerFast, smoke: Config, tmp_path: Path
 ) -> Any:
-    """``build(stage, seed, samples, templates)``: the batches of a stage; samples may be of several sets."""
+    """``build(stage, seed, samples, templates)``: the batches of a stage; samples may be of several sets.
+
+    With ``words`` they are of another tokenizer, the slots of ``slot`` and ``queries``.
+    """
 
     def make(
         stage: Stage = smoke.stage4,
         seed: int = 3,
         samples: list[ImageRecord] | None = None,
         templates: Family | None = None,
+        words: PreTrainedTokenizerFast = tokenizer,
+        slot: int = SLOT,
+        queries: int = QUERIES,
     ) -> StageBatches:
         root = small_set if samples is None else Path(tempfile.mkdtemp(dir=tmp_path))
         for _, of_set in groupby(samples or (), key=lambda sample: sample.dataset):
@@ -112,11 +118,11 @@ def build(
         return StageBatches(
             entries_of("stage4", stage, sets, indexes),
             cast(features.FeatureReader, SetFeatures(root, indexes)),
-            tokenizer,
+            words,
             stage,
             name="stage4",
-            image_token_id=SLOT,
-            query_shape=(QUERIES, WIDTH),
+            image_token_id=slot,
+            query_shape=(queries, WIDTH),
             seed=seed,
         )
 

@@ -166,13 +166,14 @@ def test_no_text_of_a_record_opens_a_slot_or_ends_a_turn(
     assert shown.count(text.replace(" ", "")) == 4, "but for spaces, every text is there as it was written"
 
 
-@pytest.mark.parametrize("longest", [256, 3])
+@pytest.mark.parametrize(("longest", "bos"), [(256, False), (3, False), (256, True)])
 def test_evaluation_asks_a_conversation_as_it_is_trained(
     build: Any,
     images: list[ImageRecord],
     smoke: Config,
     tokenizer: PreTrainedTokenizerFast,
     longest: int,
+    bos: bool,
 ) -> None:
     """The prompt of each turn is the beginning of the training sequence, token by token, in both ways of asking."""
     turns = (
@@ -183,7 +184,9 @@ def test_evaluation_asks_a_conversation_as_it_is_trained(
         Turn("and <ImageHere> ###?", "<ImageHere>\t"),
     )
     talk = pictured(Record("talk", "vqa", turns))
-    stage = smoke.stage4.model_copy(update={"mixture": {"easy_vqa/vqa": 1.0}, "max_answer_tokens": longest})
+    prompt = smoke.stage4.prompt.model_copy(update={"bos_between_turns": bos})
+    changed = {"mixture": {"easy_vqa/vqa": 1.0}, "max_answer_tokens": longest, "prompt": prompt}
+    stage = smoke.stage4.model_copy(update=changed)
     trained = build(stage, samples=[talk]).example(Draw("easy_vqa/vqa", 0, 0, 0))
     learned = [label != IGNORE_INDEX for label in trained.labels]
     starts = [place for place, now in enumerate(learned) if now and not learned[place - 1]]
@@ -191,6 +194,7 @@ def test_evaluation_asks_a_conversation_as_it_is_trained(
     profile = smoke.model_copy(update={"stage4": stage})
     of_whom = {"dataset": "easy_vqa", "key": talk.key, "record": "talk", "task": "vqa", "benchmark": "easy_vqa"}
     assert len(starts) == len(turns)
+    assert trained.input_ids.count(tokenizer.bos_token_id) == (len(turns) if bos else 1)
     for place, (turn, start) in enumerate(zip(turns, starts, strict=True)):
         question = Question(**of_whom, content=turn.question, truth=turn.answer, type="", earlier=turns[:place])
         for how in (stage_asking(profile, "stage4", "as_trained"), package_asking(profile, "as_trained")):

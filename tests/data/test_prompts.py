@@ -9,8 +9,14 @@ from tinygptv.config import Prompt
 from tinygptv.data import prompts
 from tinygptv.ground.errors import DataError
 
-CHAT = Prompt(template="###Human: {} ###Assistant: ", end_mark="###", bos_in_training=True, bos_at_inference=True)
-BARE = Prompt(template="", end_mark="\n", bos_in_training=True, bos_at_inference=True)
+CHAT = Prompt(
+    template="###Human: {} ###Assistant: ",
+    end_mark="###",
+    bos_in_training=True,
+    bos_at_inference=True,
+    bos_between_turns=False,
+)
+BARE = Prompt(template="", end_mark="\n", bos_in_training=True, bos_at_inference=True, bos_between_turns=False)
 SLOT = 9999
 
 

@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import log_softmax
 
 from tests.serving.helpers import QUESTIONS, TOKENS, strong_model
+from tinygptv.data.prompts import attended
 from tinygptv.ground.errors import DataError, NotFiniteError
 from tinygptv.model.answerer import Answerer, PromptRequest
 from tinygptv.model.inference import VisionLanguageModel
@@ -48,13 +49,17 @@ def features_NQD():
 
 @pytest.fixture(scope="module")
 def block(processor):
-    """Prompts of several forms and lengths; an image comes again, near and far, and one prompt is an image alone."""
+    """Prompts of several forms and lengths; an image comes again, near and far, and one prompt is an image alone.
+
+    One form is a conversation, with a BOS token before its second question that nothing attends to.
+    """
     forms = (
         "###Human: <Img><ImageHere></Img> {} ###Assistant: ",
         "###Human: <Img><ImageHere></Img> [vqa] {}###Assistant: ",
         "{}: <ImageHere>",
+        "###Human: <Img><ImageHere></Img> what? ###Assistant: red###<|endoftext|>###Human: {} ###Assistant: ",
     )
-    texts = [forms[i % 3].format((*QUESTIONS, LONG)[i % 6]) for i in range(PROMPTS - 1)] + ["<ImageHere>"]
+    texts = [forms[i % 4].format((*QUESTIONS, LONG)[i % 6]) for i in range(PROMPTS - 1)] + ["<ImageHere>"]
     choices = [processor.tokenizer(text)["input_ids"] if text else [] for text in CHOICES]
     return [
         PromptRequest(
@@ -68,11 +73,11 @@ def block(processor):
 
 def generated(model, features_NQD, request):
     """Token ids of transformers' own greedy answer to one prompt, with its end."""
-    ids_BT = torch.tensor([request.prompt_ids])
+    ids_BT, bos = torch.tensor([request.prompt_ids]), model.processor.tokenizer.bos_token_id
     with torch.inference_mode():
         output_BT = model.model.generate(
             input_ids=ids_BT,
-            attention_mask=torch.ones_like(ids_BT),
+            attention_mask=torch.tensor([attended(request.prompt_ids, bos)]),
             image_features=features_NQD[request.image, None],
             do_sample=False,
             eos_token_id=model.processor.end_ids,
@@ -84,9 +89,13 @@ def generated(model, features_NQD, request):
 def logprob(model, features_NQD, request, answer):
     """Of an answer's tokens, by one forward pass over all of it without a cache."""
     ids = [*request.prompt_ids, *answer]
+    mask_BT = torch.tensor([attended(request.prompt_ids, model.processor.tokenizer.bos_token_id) + [1] * len(answer)])
     with torch.inference_mode():
         logits_TV = model.model(
-            input_ids=torch.tensor([ids]), image_features=features_NQD[request.image, None], use_cache=False
+            input_ids=torch.tensor([ids]),
+            attention_mask=mask_BT,
+            image_features=features_NQD[request.image, None],
+            use_cache=False,
         ).logits[0]
     start = len(request.prompt_ids) - 1
     picked = log_softmax(logits_TV.float(), dim=1)[range(start, len(ids) - 1), answer]

@@ -50,8 +50,15 @@ def test_without_a_template_the_prompt_is_the_image(tokenizer: PreTrainedTokeniz
     assert bare.apply_chat_template([message]) == prompts.prompt_text(smoke.stage1.prompt, "ignored") == "<ImageHere>"
 
 
-def test_turns_follow_one_another_as_in_training(processor: TinyGPTVProcessor, smoke: Config) -> None:
-    prompt = smoke.stage4.prompt
+@pytest.mark.parametrize("bos", [False, True])
+def test_turns_follow_one_another_as_in_training(
+    tokenizer: PreTrainedTokenizerFast, smoke: Config, tmp_path: Path, bos: bool
+) -> None:
+    prompt = smoke.stage4.prompt.model_copy(update={"bos_between_turns": bos})
+    build_processor(tokenizer, prompt, image_size=64, num_query_tokens=QUERIES, vocab_size=1024).save_pretrained(
+        tmp_path
+    )
+    processor = AutoProcessor.from_pretrained(tmp_path)
     messages = [
         {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "one?"}]},
         {"role": "assistant", "content": [{"type": "text", "text": "red"}]},
@@ -61,6 +68,12 @@ def test_turns_follow_one_another_as_in_training(processor: TinyGPTVProcessor, s
     assert processor.apply_chat_template(messages) == expected
     batch = processor.apply_chat_template([messages, messages[:1]])
     assert batch == [expected, prompts.prompt_text(prompt, "one?")]
+    assert processor.prompt_of("two?", image=False) == prompts.next_turn_text(prompt, "two?")
+    inputs = processor(text=[expected, batch[1]])
+    begins = [prompts.attended(processor.encode_prompt(text), tokenizer.bos_token_id) for text in (expected, batch[1])]
+    assert begins[0].count(0) == bos
+    assert inputs["attention_mask"][0].tolist() == begins[0]
+    assert inputs["attention_mask"][1].tolist() == [0] * (len(begins[0]) - len(begins[1])) + begins[1]
 
 
 def marks_in(ids: list[int], processor: TinyGPTVProcessor) -> tuple[int, int, int]:

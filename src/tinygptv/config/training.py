@@ -31,6 +31,9 @@ class Prompt(Section):
     end_mark: str = Field(description="Text that ends an answer.")
     bos_in_training: bool = Field(description="Sequences begin with the BOS token in training.")
     bos_at_inference: bool = Field(description="Prompts begin with the BOS token when answers are generated.")
+    bos_between_turns: bool = Field(
+        description="Later questions of a conversation begin with the BOS token, which nothing attends to."
+    )
 
     @model_validator(mode="after")
     def _one_place_for_the_instruction(self) -> Self:

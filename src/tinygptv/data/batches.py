@@ -48,7 +48,7 @@ class Batch:
     input_ids: torch.Tensor
     """Token ids [B, T]."""
     attention_mask: torch.Tensor
-    """1 for tokens, 0 for padding [B, T]."""
+    """1 for tokens, 0 for padding and what ``prompts.attended`` leaves out [B, T]."""
     labels: torch.Tensor
     """Token ids of answers and end marks, ``IGNORE_INDEX`` elsewhere [B, T]."""
     image_features: torch.Tensor
@@ -145,7 +145,7 @@ class RecordEncoder:
 
     def _encode_prompt(self, asked: str, first: bool, pictured: bool) -> list[int]:
         prompt = self._stage.prompt
-        text = prompts.turn_text(prompt, asked, first=first and pictured)
+        text = prompts.turn_text(prompt, asked, first=first, pictured=pictured)
         return prompts.encode_prompt(
             self._tokenizer,
             text,
@@ -281,7 +281,7 @@ class StageBatches:
         return Batch(
             record_ids=tuple(sample.record_id for sample in samples),
             input_ids=pad((s.input_ids for s in samples), self._tokenizer.pad_token_id),
-            attention_mask=torch.from_numpy(there_BT.astype(np.int64)),
+            attention_mask=pad((prompts.attended(s.input_ids, self._tokenizer.bos_token_id) for s in samples), 0),
             labels=pad((s.labels for s in samples), IGNORE_INDEX),
             image_features=self._features.batch(images) if images else torch.empty(0, *self._query_shape),
         )

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygptv.data import prompts
-from tinygptv.data.marks import IMAGE_MARK, defuse, growth
+from tinygptv.data.marks import BOS_MARK, IMAGE_MARK, defuse, growth
 from tinygptv.data.order import permuted
 from tinygptv.data.tasks import TEMPLATES
 from tinygptv.ground.errors import DataError
@@ -151,7 +151,7 @@ def settle(index: RecordIndex, rows: range, family: Family, stage: Stage, slots:
     if prompt.template:
         template = max(len(template.encode()) for template in TEMPLATES[family])
         first = template + len(prompts.prompt_text(prompt, "").replace(IMAGE_MARK, "").encode())
-        later = template + len(prompts.next_turn_text(prompt, "").encode())
+        later = template + len(prompts.next_turn_text(prompt, "").replace(BOS_MARK, " ").encode())
         asks = more
     answers, at = 0, rows.start
     found: list[tuple[NDArray[np.int64], ...]] = []

@@ -1,18 +1,20 @@
 """From an instruction and an answer to token ids: the one place for training, evaluation and the processor.
 
-An image slot can only come from ``IMAGE_MARK`` in text that this module itself puts together: marks inside a user's
-text are taken apart first, and special tokens in it are read as plain characters.
+An image slot can only come from ``IMAGE_MARK`` in text that this module itself puts together, and a BOS token before a
+later question from ``BOS_MARK``: marks inside a user's text are taken apart first, and special tokens in it are read as
+plain characters.
 
-Source: the authors' ``minigpt_base.py`` (prompt_wrap, prepare_texts, forward).
+Source: the authors' ``minigpt_base.py`` (prompt_wrap, tokenize_conversation, forward).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tinygptv.data.marks import IMAGE_MARK, defuse
+from tinygptv.data.marks import BOS_MARK, IMAGE_MARK, defuse
 from tinygptv.ground.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ UNFINISHED = "\ufffd"
 IGNORE_INDEX = -100
 """Label of a token that carries no loss (torch's cross-entropy default)."""
 WRAPPED_IMAGE = f"<Img>{IMAGE_MARK}</Img> "
+_MARKS = re.compile(f"({re.escape(IMAGE_MARK)}|{re.escape(BOS_MARK)})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +58,28 @@ def prompt_text(prompt: Prompt, instruction: str) -> str:
 
 def next_turn_text(prompt: Prompt, instruction: str) -> str:
     """A later question of the same conversation: the image is there already."""
+    return (BOS_MARK if prompt.bos_between_turns else "") + _bare_text(prompt, instruction)
+
+
+def turn_text(prompt: Prompt, instruction: str, *, first: bool, pictured: bool = True) -> str:
+    """The text before an answer of a conversation, which may be about no image."""
+    if not first:
+        return next_turn_text(prompt, instruction)
+    return prompt_text(prompt, instruction) if pictured else _bare_text(prompt, instruction)
+
+
+def _bare_text(prompt: Prompt, instruction: str) -> str:
     return prompt.template.replace("{}", defuse(instruction, prompt.end_mark))
-
-
-def turn_text(prompt: Prompt, instruction: str, *, first: bool) -> str:
-    """The text before an answer of a conversation."""
-    return prompt_text(prompt, instruction) if first else next_turn_text(prompt, instruction)
 
 
 def chat_template(prompt: Prompt) -> str:
     """The same prompt as a Jinja chat template, for ``processor.apply_chat_template``."""
     head, _, tail = prompt.template.partition("{}")
     image = WRAPPED_IMAGE if prompt.template else IMAGE_MARK
+    bos = ""
+    if prompt.bos_between_turns:
+        later = "loop.index0 > 0 and messages[loop.index0 - 1]['role'] == 'assistant'"
+        bos = f"{{%- if {later} -%}}{{{{- {BOS_MARK!r} -}}}}{{%- endif -%}}"
     return (
         "{%- macro parts(message) -%}"
         "{%- if message['content'] is string -%}{{- message['content'] -}}{%- else -%}"
@@ -76,7 +89,7 @@ def chat_template(prompt: Prompt) -> str:
         "{%- endfor -%}{%- endif -%}{%- endmacro -%}"
         "{%- for message in messages -%}"
         f"{{%- if message['role'] == 'assistant' -%}}{{{{- parts(message) -}}}}{{{{- {prompt.end_mark!r} -}}}}"
-        f"{{%- else -%}}{{{{- {head!r} -}}}}{{{{- parts(message) -}}}}{{{{- {tail!r} -}}}}{{%- endif -%}}"
+        f"{{%- else -%}}{bos}{{{{- {head!r} -}}}}{{{{- parts(message) -}}}}{{{{- {tail!r} -}}}}{{%- endif -%}}"
         "{%- endfor -%}"
     )
 
@@ -84,16 +97,24 @@ def chat_template(prompt: Prompt) -> str:
 def encode_prompt(
     tokenizer: PreTrainedTokenizerBase, text: str, *, image_token_id: int, slots: int, bos: bool
 ) -> list[int]:
-    """Token ids of a prompt; every ``IMAGE_MARK`` becomes ``slots`` image slots.
+    """Token ids of a prompt; every ``IMAGE_MARK`` becomes ``slots`` image slots, every ``BOS_MARK`` the BOS token.
 
     The text on both sides of a mark is tokenised separately, as the authors do.
     """
+    marks = {IMAGE_MARK: [image_token_id] * slots, BOS_MARK: [tokenizer.bos_token_id]}
     ids = [tokenizer.bos_token_id] if bos else []
-    for i, segment in enumerate(text.split(IMAGE_MARK)):
-        if i:
-            ids += [image_token_id] * slots
-        ids += encode_text(tokenizer, segment)
+    for part in _MARKS.split(text):
+        ids += marks[part] if part in marks else encode_text(tokenizer, part)
     return ids
+
+
+def attended(ids: Sequence[int], bos_token_id: int) -> list[int]:
+    """Of the tokens of a sequence: 1, or 0 for the BOS token before a later question, which no token attends to.
+
+    It has a position all the same, so that all it does is to move what follows by one. The authors' mask is "not the
+    padding", and their padding is the BOS token; at the beginning of a sequence it is attended to.
+    """
+    return [int(place == 0 or token != bos_token_id) for place, token in enumerate(ids)]
 
 
 def encode_question(

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from tinygptv.config import Config, Preset, Task
 
 AUTHORS_RELEASED = Prompt(
-    template="###Human: {}###Assistant: ", end_mark="###", bos_in_training=False, bos_at_inference=False
+    template="###Human: {}###Assistant: ",
+    end_mark="###",
+    bos_in_training=False,
+    bos_at_inference=False,
+    bos_between_turns=False,  # their benchmarks have no later turns
 )
 
 

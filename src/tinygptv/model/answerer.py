@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tinygptv.data.prompts import check_room, end_mark_id
+from tinygptv.data.prompts import attended, check_room, end_mark_id
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +64,9 @@ class _Seen:
 
     cache: DynamicCache
     mask_BT: torch.Tensor
-    """1 for tokens, 0 for padding, which may lie anywhere."""
+    """1 for tokens, 0 for padding, which may lie anywhere, and for what ``prompts.attended`` leaves out."""
+    tokens_B: torch.Tensor
+    """How many tokens of each row, without padding."""
     hidden_BSD: torch.Tensor
     """Of the tokens that came last."""
 
@@ -73,14 +75,16 @@ class _Seen:
         from transformers import DynamicCache
 
         kept = DynamicCache([(keys_BHTC[rows], values_BHTC[rows]) for keys_BHTC, values_BHTC, *_ in self.cache])
-        return _Seen(cache=kept, mask_BT=self.mask_BT[rows], hidden_BSD=self.hidden_BSD[rows])
+        return _Seen(
+            cache=kept, mask_BT=self.mask_BT[rows], tokens_B=self.tokens_B[rows], hidden_BSD=self.hidden_BSD[rows]
+        )
 
     def keep(self, rows: Sequence[int]) -> None:
         """Only these rows, without a second cache beside the first."""
         import torch
 
         self.cache.batch_select_indices(torch.tensor(rows, device=self.mask_BT.device))
-        self.mask_BT, self.hidden_BSD = self.mask_BT[rows], self.hidden_BSD[rows]
+        self.mask_BT, self.tokens_B, self.hidden_BSD = self.mask_BT[rows], self.tokens_B[rows], self.hidden_BSD[rows]
 
 
 class Answerer:
@@ -107,6 +111,7 @@ class Answerer:
         self._model, self._processor, self._positions = model.model, model.processor, model.positions
         self._batch_size = batch_size
         self._limit = model.max_new_tokens if max_new_tokens is None else max_new_tokens
+        self._bos: int = model.processor.tokenizer.bos_token_id
         self._eos: int = model.processor.tokenizer.eos_token_id
 
     def answer(self, features_NQD: torch.Tensor, block: Sequence[PromptRequest]) -> list[Response]:
@@ -170,34 +175,54 @@ class Answerer:
         groups = {head: number for number, head in enumerate(dict.fromkeys(heads))}
         firsts = [heads.index(head) for head in groups]
         before = self._read([prompts_TD[first][: len(heads[first][1])] for first in firsts])
-        tails = [prompt_TD[len(ids) :] for prompt_TD, (_, ids) in zip(prompts_TD, heads, strict=True)]
-        return self._read(tails, before.rows([groups[head] for head in heads]))
+        tails, masks = [], []
+        for request, prompt_TD, (_, ids) in zip(requests, prompts_TD, heads, strict=True):
+            tails.append(prompt_TD[len(ids) :])
+            masks.append(attended(request.prompt_ids, self._bos)[len(ids) :])
+        return self._read(tails, before.rows([groups[head] for head in heads]), masks)
 
     def _head(self, request: PromptRequest) -> int:
         """Tokens of a prompt up to the end of its image, without its last token in any case."""
         slots = [place for place, token in enumerate(request.prompt_ids) if token == self._processor.image_token_id]
         return min(slots[-1] + 1, len(request.prompt_ids) - 1)
 
-    def _read(self, rows_SD: Sequence[torch.Tensor], before: _Seen | None = None) -> _Seen:
-        """Go over the embeddings of tokens, those of each row after what was seen ``before``, which is used up."""
+    def _read(
+        self,
+        rows_SD: Sequence[torch.Tensor],
+        before: _Seen | None = None,
+        masks: Sequence[Sequence[int]] | None = None,
+    ) -> _Seen:
+        """Go over the embeddings of tokens, those of each row after what was seen ``before``, which is used up.
+
+        Args:
+            rows_SD: of each row, at least one.
+            before: what was seen.
+            masks: of each row, 0 for tokens that are not attended to; None: all are.
+        """
         import torch
         from torch.nn.utils.rnn import pad_sequence
         from transformers import DynamicCache
 
         new_BSD = pad_sequence(list(rows_SD), batch_first=True, padding_side="left")
-        ones = [torch.ones(len(row_SD), dtype=torch.long, device=new_BSD.device) for row_SD in rows_SD]
-        mask_BT = pad_sequence(ones, batch_first=True, padding_side="left")
+        device = new_BSD.device
+        ones = [torch.ones(len(row_SD), dtype=torch.long, device=device) for row_SD in rows_SD]
+        counted_BS = pad_sequence(ones, batch_first=True, padding_side="left").cumsum(dim=1)
+        mask_BT = counted_BS.clamp(max=1)
+        if masks is not None:
+            rows = [torch.tensor(row, device=device) for row in masks]
+            mask_BT = pad_sequence(rows, batch_first=True, padding_side="left")
         if before is not None:
+            counted_BS = counted_BS + before.tokens_B[:, None]
             mask_BT = torch.cat([before.mask_BT, mask_BT], dim=1)
         cache = DynamicCache() if before is None else before.cache
         hidden_BSD = self._model.language_model.get_decoder()(
             inputs_embeds=new_BSD,
             attention_mask=mask_BT,
-            position_ids=(mask_BT.cumsum(dim=1) - 1).clamp(min=0)[:, -new_BSD.shape[1] :],
+            position_ids=(counted_BS - 1).clamp(min=0),
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
-        return _Seen(cache=cache, mask_BT=mask_BT, hidden_BSD=hidden_BSD)
+        return _Seen(cache=cache, mask_BT=mask_BT, tokens_B=counted_BS[:, -1], hidden_BSD=hidden_BSD)
 
     def _logits(self, hidden_BD: torch.Tensor) -> torch.Tensor:
         """Of the next token [B, V]."""

@@ -234,6 +234,20 @@ class TinyGPTVForConditionalGeneration(TinyGPTVPreTrainedModel, GenerationMixin)
         """Those of transformers, after one that stops where there is nothing to choose from."""
         return LogitsProcessorList([FiniteLogits(), *super()._get_logits_processor(*arguments, **named)])
 
+    def _prepare_position_ids_for_generation(
+        self, inputs_tensor: torch.Tensor, model_kwargs: dict[str, Any]
+    ) -> torch.Tensor:
+        """Positions [B, T], counted from the first attended token on, as where a whole sequence is trained.
+
+        transformers counts attended tokens alone; a conversation has one inside that is not (``prompts.attended``).
+        """
+        mask_BT = model_kwargs.get("attention_mask")
+        if mask_BT is None:
+            position_ids: torch.Tensor = super()._prepare_position_ids_for_generation(inputs_tensor, model_kwargs)
+            return position_ids
+        begun_BT = mask_BT.long().cummax(dim=-1).values
+        return (begun_BT.cumsum(dim=-1) - 1).clamp(min=0)
+
     def prepare_inputs_for_generation(
         self,
         input_ids: torch.Tensor,

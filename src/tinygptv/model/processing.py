@@ -15,7 +15,7 @@ from transformers import BatchFeature, PreTrainedTokenizerFast, ProcessorMixin
 
 from tinygptv.data import prompts
 from tinygptv.data.data_urls import from_base64, from_data_url, is_data_url
-from tinygptv.data.marks import IMAGE_MARK, defuse
+from tinygptv.data.marks import BOS_MARK, IMAGE_MARK, defuse
 from tinygptv.ground.digests import SealedFolder
 from tinygptv.ground.errors import CheckpointError
 from tinygptv.ground.file_names import TOKENIZER
@@ -39,6 +39,7 @@ class TinyGPTVProcessor(SealedFolder, ProcessorMixin):
         image_token_id: int = 51200,
         end_mark: str = "###",
         bos_at_inference: bool = False,
+        bos_between_turns: bool = False,
         chat_template: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -46,6 +47,7 @@ class TinyGPTVProcessor(SealedFolder, ProcessorMixin):
         self.image_token_id = image_token_id
         self.end_mark = end_mark
         self.bos_at_inference = bos_at_inference
+        self.bos_between_turns = bos_between_turns
         tokenizer.padding_side = "left"  # answers grow on the right
         self.end_mark_id = prompts.end_mark_id(tokenizer, end_mark)
         super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
@@ -97,7 +99,9 @@ class TinyGPTVProcessor(SealedFolder, ProcessorMixin):
 
     def pad(self, prompt_ids: Sequence[list[int]], return_tensors: str | None = "pt") -> BatchFeature:
         """Prompts as ``input_ids`` and ``attention_mask`` [B, T], padded on the left."""
-        padded = self.tokenizer.pad({"input_ids": list(prompt_ids)}, padding=True, return_tensors=return_tensors)
+        masks = [prompts.attended(ids, self.tokenizer.bos_token_id) for ids in prompt_ids]
+        inputs = {"input_ids": list(prompt_ids), "attention_mask": masks}
+        padded = self.tokenizer.pad(inputs, padding=True, return_tensors=return_tensors)
         return BatchFeature(padded)
 
     def _seen(self, images: Any) -> Any:
@@ -147,7 +151,8 @@ class TinyGPTVProcessor(SealedFolder, ProcessorMixin):
     def prompt_of(self, instruction: str, *, image: bool = True) -> str:
         """The prompt of one question: about an image, or a later one of the same conversation."""
         content = [{"type": "image"}] * image + [{"type": "text", "text": instruction}]
-        return str(self.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True))
+        text = str(self.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True))
+        return text if image or not self.bos_between_turns else BOS_MARK + text
 
     def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:
         """Render messages, after taking apart marks that a user wrote into them."""
@@ -212,6 +217,7 @@ def build_processor(
         image_token_id=vocab_size,
         end_mark=prompt.end_mark,
         bos_at_inference=prompt.bos_at_inference,
+        bos_between_turns=prompt.bos_between_turns,
         chat_template=prompts.chat_template(prompt),
     )
 

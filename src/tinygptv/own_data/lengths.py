@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tinygptv.data import prompts
-from tinygptv.data.marks import IMAGE_MARK, defuse
+from tinygptv.data.marks import BOS_MARK, IMAGE_MARK, defuse
 from tinygptv.data.tasks import TEMPLATES
 from tinygptv.ground.errors import DataError
 from tinygptv.own_data.amounts import rounded_up
@@ -67,7 +67,7 @@ def limits_of(
                 question = max(turn.questions, key=count)
                 words = max(templates, key=len).replace("{}", defuse(question, prompt.end_mark))
                 text = prompts.turn_text(prompt, words, first=place == 0) if prompt.template else ""
-                total += count(text.replace(IMAGE_MARK, ""))
+                total += count(text.replace(IMAGE_MARK, "").replace(BOS_MARK, " "))
                 if place == 0 and total + 2 > positions:
                     raise DataError(
                         f"record {record.id}: its question has {total} tokens, and the model has {positions} positions "

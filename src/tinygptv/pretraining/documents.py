@@ -17,7 +17,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from tinygptv.data import prompts
 from tinygptv.data.boxes import Box, format_box
-from tinygptv.data.marks import IMAGE_MARK
+from tinygptv.data.marks import BOS_MARK, IMAGE_MARK
 from tinygptv.data.record_rules import BOX_TASKS
 from tinygptv.data.records import ImageRecord, Record
 from tinygptv.data.tasks import TEMPLATES, instruction
@@ -132,7 +132,10 @@ def conversation(prompt: Prompt, description: str, turns: Sequence[tuple[str, st
     document: Document = []
     for i, (asked, answer) in enumerate(turns):
         text = prompts.turn_text(prompt, asked, first=i == 0)
-        document += [(text.replace(IMAGE_MARK, description), False), (answer + prompt.end_mark, True)]
+        document += [
+            (text.replace(BOS_MARK, "").replace(IMAGE_MARK, description), False),
+            (answer + prompt.end_mark, True),
+        ]
     return document
 
 

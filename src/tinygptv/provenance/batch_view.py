@@ -100,7 +100,7 @@ class Reader:
         """
         rows = []
         for i, (draw, example) in enumerate(drawn):
-            length = int(batch.attention_mask[i].sum())
+            length = int(batch.attention_mask[i].nonzero().max()) + 1
             ids, labels = batch.input_ids[i].tolist(), batch.labels[i].tolist()
             assert (batch.record_ids[i], ids[:length]) == (example.record_id, example.input_ids)
             rows.append(

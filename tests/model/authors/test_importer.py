@@ -75,7 +75,13 @@ def test_the_prompt_is_that_of_the_authors_benchmarks_or_the_callers(tmp_path, p
     message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "who?"}]}
     text = imported[1].apply_chat_template([message], add_generation_prompt=True)
     assert text == "###Human: <Img><ImageHere></Img> who? ###Assistant: "
-    prompt = Prompt(template="[INST] {} [/INST]", end_mark="###", bos_in_training=True, bos_at_inference=True)
+    prompt = Prompt(
+        template="[INST] {} [/INST]",
+        end_mark="###",
+        bos_in_training=True,
+        bos_at_inference=True,
+        bos_between_turns=False,
+    )
     processor = run_import(tmp_path, parts, prompt=prompt)[1]
     text = processor.apply_chat_template([message], add_generation_prompt=True)
     assert text == "[INST] <Img><ImageHere></Img> who? [/INST]"

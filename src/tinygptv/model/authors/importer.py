@@ -32,8 +32,15 @@ if TYPE_CHECKING:
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
     from tinygptv.model.processing import TinyGPTVProcessor
 
-PROMPT = Prompt(template="###Human: {} ###Assistant: ", end_mark="###", bos_in_training=True, bos_at_inference=False)
-"""Of the authors' benchmark code. Which template the published stage 4 was trained with is not known for certain."""
+PROMPT = Prompt(
+    template="###Human: {} ###Assistant: ",
+    end_mark="###",
+    bos_in_training=True,
+    bos_at_inference=False,
+    bos_between_turns=True,
+)
+"""Of the authors' benchmark code; for later turns, which that has not, of their training. Which template the published
+stage 4 was trained with is not known for certain."""
 PARTS = ("text", "vision", "qformer")
 PROJECTION_SIZE = 4096
 """Width between the projections, where no checkpoint tells it. Source: ``minigpt_v2.py``."""
