@@ -21,7 +21,7 @@ from tinygptv.evaluation.benchmarks.seam import Benchmark, Metric, Numbers, Pred
 from tinygptv.evaluation.benchmarks.table import benchmark_of
 from tinygptv.evaluation.kept import KeptColumns
 from tinygptv.evaluation.prediction_files import read_predictions
-from tinygptv.evaluation.statistics import counted, interval, number
+from tinygptv.evaluation.statistics import Images, counted, interval, number
 from tinygptv.ground.errors import DataError, UserError, brief, meant
 from tinygptv.ground.tables import some
 
@@ -154,7 +154,7 @@ class _Asked:
             predictions.append(found or Prediction())
         self._kept.add([annotation.truth for annotation in block], predictions)
 
-    def told(self, metric: Metric, of: Callable[[Metric, Numbers, Sequence[int]], T]) -> T | dict[str, T]:
+    def told(self, metric: Metric, of: Callable[[Metric, Numbers, Images], T]) -> T | dict[str, T]:
         """What is told of a metric, its columns and the images; what was not answered is wrong."""
         image_Q, is_missing_Q = np.asarray(self._image_Q), np.asarray(self._is_missing_Q)
 
@@ -162,7 +162,7 @@ class _Asked:
             if metric.value is mean and is_missing_Q[places].any():
                 columns_QC = columns_QC.copy()
                 columns_QC[is_missing_Q[places] & counted(columns_QC), 0] = 0.0
-            return of(metric, columns_QC, image_Q[places].tolist())
+            return of(metric, columns_QC, image_Q[places])
 
         return self._kept.told(metric, told)
 
@@ -218,7 +218,7 @@ def _names(found: Sequence[str]) -> str:
     return some([brief(one, 40) for one in found])
 
 
-def _value(metric: Metric, columns_QC: Numbers, _images_Q: Sequence[int]) -> float | None:
+def _value(metric: Metric, columns_QC: Numbers, _images_Q: Images) -> float | None:
     return number(metric, columns_QC)
 
 

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ TAIL = 0.025
 Z95 = NormalDist().inv_cdf(1 - TAIL)
 DRAWS_AT_ONCE = 4_000_000
 """Bounds the memory, not the result."""
+Images = Sequence[int] | NDArray[np.integer[Any]]
+"""Numbers; equal ones are the same image."""
 MOST_UNDEFINED = 0.05
 """Share of resamples without a number, such as those with one class alone, from which on there is no interval."""
 
@@ -69,7 +72,7 @@ def by_kind(kinds: Sequence[str]) -> dict[str, NDArray[np.int64]]:
 
 
 def interval(
-    metric: Metric, columns_QC: Numbers, images_Q: Sequence[int | str], resamples: int = 1000, seed: int = 0
+    metric: Metric, columns_QC: Numbers, images_Q: Images, resamples: int = 1000, seed: int = 0
 ) -> tuple[float, float] | None:
     """The 95 % interval of a metric; None where it, or more than a few resamples of it, are undefined.
 
@@ -80,7 +83,7 @@ def interval(
     Args:
         metric: the metric.
         columns_QC: what it keeps of each question; rows of NaN do not count.
-        images_Q: the image of each question, by number or name.
+        images_Q: the image of each question.
         resamples: how often the images are drawn anew.
         seed: equal seeds give equal intervals.
 
@@ -106,7 +109,7 @@ def paired(
     metric: Metric,
     first_QC: Numbers,
     second_QC: Numbers,
-    images_Q: Sequence[int | str],
+    images_Q: Images,
     resamples: int,
     seed: int,
 ) -> PairedDifference:
@@ -116,7 +119,7 @@ def paired(
         metric: the metric.
         first_QC: what it keeps of each question for the first model.
         second_QC: the same of the other model, in the same order. A question counts where it counts for both.
-        images_Q: the image of each question, by number or name.
+        images_Q: the image of each question.
         resamples: how often the images are drawn anew.
         seed: equal seeds give equal intervals.
 
@@ -217,8 +220,7 @@ def _is_share(metric: Metric, columns_QC: Numbers) -> bool:
     return metric.value is mean and bool(np.isin(columns_QC[:, 0], (0, 1)).all())
 
 
-def _numbered(images_Q: Sequence[int | str], counts_Q: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Number of the image of each question that counts, from 0 in the order of their names."""
-    named = [image for image, counts in zip(images_Q, counts_Q, strict=True) if counts]
-    numbers = {image: place for place, image in enumerate(sorted(set(named)))}
-    return np.asarray([numbers[image] for image in named], dtype=np.int64)
+def _numbered(images_Q: Images, counts_Q: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Number of the image of each question that counts, from 0 in their order."""
+    numbers_Q: NDArray[np.int64] = np.unique(np.asarray(images_Q)[counts_Q], return_inverse=True)[1]
+    return numbers_Q

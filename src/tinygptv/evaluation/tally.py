@@ -105,7 +105,7 @@ class Tally:
     def _figures(self, places: NDArray[np.int64]) -> dict[str, Any]:
         """The numbers of the metric that decides, of some questions."""
         columns_QC = self._kept.columns(self._first)[places]
-        ends = interval(self._first, columns_QC, [self._images[place] for place in places])
+        ends = interval(self._first, columns_QC, np.asarray(self._images)[places])
         constant = number(self._first, self._constant.columns(self._first)[places]) if self._baselines else None
         blind = number(self._first, self._blind.columns(self._first)[places]) if self._asks_words else None
         return {
