@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from tinygptv.data.entries import Ids, content_of, file_of, id_of, label_of, named_part, part_of, value_of
+from tinygptv.data.entries import (
+    Ids,
+    checked_split,
+    content_of,
+    file_of,
+    id_of,
+    label_of,
+    named_part,
+    part_of,
+    value_of,
+)
 from tinygptv.data.json_items import JsonItem
 from tinygptv.ground.errors import DataError
 
@@ -100,3 +110,12 @@ def test_the_part_that_names_of_files_say(names, part):
 def test_no_file_or_several(names, words):
     with pytest.raises(DataError, match=words):
         file_of([Path(name) for name in names], "test", PARTS)
+
+
+def test_a_split_is_known_by_its_name_without_the_year():
+    path = Path("a.json")
+    for told, part in (("val2014", "val"), ("val", "val"), ("val2014", ""), (None, "val"), (3, "val")):
+        assert checked_split(told, part, path) == (told if isinstance(told, str) else "")
+    for told in ("train2014", "test-val", "valid"):
+        with pytest.raises(DataError, match=rf"a\.json is of {told}, not of val"):
+            checked_split(told, "val", path)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tinygptv.data.annotations import found
-from tinygptv.data.people import answers_of, asked, checked_split, image_of
-from tinygptv.ground.errors import DataError
+from tinygptv.data.people import answers_of, asked, image_of
 
 
 def test_the_most_frequent_answer_is_shown_the_first_of_equals():
@@ -45,12 +42,3 @@ def test_the_image_is_a_number_of_cocos_or_a_name(content, names):
 @pytest.mark.parametrize("listed", [["a", "b"], [{"answer": "a"}, {"answer": "b", "answer_id": 2}]])
 def test_answers_are_texts_or_objects_with_one(listed):
     assert answers_of({"answers": listed}, "answers", "x") == ["a", "b"]
-
-
-def test_a_split_is_known_by_its_name_without_the_year():
-    path = Path("a.json")
-    for told, part in (("val2014", "val"), ("val", "val"), ("val2014", ""), (None, "val"), (3, "val")):
-        assert checked_split(told, part, path) == (told if isinstance(told, str) else "")
-    for told in ("train2014", "test-val", "valid"):
-        with pytest.raises(DataError, match=rf"a\.json is of {told}, not of val"):
-            checked_split(told, "val", path)

@@ -7,16 +7,23 @@ function of this name, a module cannot have the future import of the same name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from tinygptv.data.conversations import rejection
+from tinygptv.data.entries import content_of
+from tinygptv.data.record_names import RecordNames
+from tinygptv.data.record_rules import MAX_NAME
 from tinygptv.data.records import Record, Turn
 from tinygptv.data.source import Found, Rejection
+from tinygptv.ground.errors import DataError
 
 if TYPE_CHECKING:
     from tinygptv.config import Task
     from tinygptv.data.boxes import Box
+    from tinygptv.data.json_items import JsonItem
     from tinygptv.data.source import Source
 
 
@@ -50,10 +57,34 @@ def found(source: Source, annotations: Iterable[Annotation | Rejection]) -> Iter
             continue
         image = next((file for name in item.images if (file := source.image(name)) is not None), None)
         if image is None:
-            missing = (
-                f"its image {item.images[0]} is missing below {source.images}" if item.images else "names no image"
-            )
-            yield {"id": item.id, "reason": missing}
+            named = f"its image {item.images[0][:MAX_NAME]!r}" if item.images else ""
+            yield rejection(item.id, f"{named} is missing below {source.images}" if named else "names no image")
             continue
         turn = Turn(item.question, item.answer, item.accepted)
         yield Found(Record(item.id, item.task, (turn,), item.boxes, "", item.truth), image)
+
+
+def annotated(
+    items: Iterable[JsonItem], make: Callable[[dict[str, Any], str], Annotation]
+) -> Iterator[Annotation | Rejection]:
+    """What entries of a set that is trained on become: it has millions, and one that is broken is left out and counted.
+
+    Every other one counts: one that stands twice is trained on twice, as its publishers do.
+
+    Args:
+        items: the entries.
+        make: from an entry and its place to what it says; a ``DataError`` leaves the entry out. Ids need not differ:
+            the second of a name gets a number, as in ``cat-1#2``.
+    """
+    with closing(RecordNames()) as names:
+        for item in items:
+            try:
+                made = make(content_of(item), item.place)
+                yield replace(made, id=names.numbered(made.id))
+            except DataError as error:
+                yield left_out(item, error)
+
+
+def left_out(item: JsonItem, error: DataError) -> Rejection:
+    """The rejection of an entry that cannot be read, under the name of its place."""
+    return rejection(item.place, str(error).removeprefix(item.place).lstrip(": "))

@@ -9,12 +9,9 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tinygptv.data.json_items import read_members
-from tinygptv.data.recognise import MOST_FILES, MOST_FOLDERS, Look, Recognised
-from tinygptv.ground.errors import DataError
+from tinygptv.data.recognise import MOST_FOLDERS, Look, Recognised, member_files
 
 _NAME = re.compile(r"(?:COCO_([a-z]+\d{4})_)?(\d{12})\.jpg")
-_LOOKED_AT = 1_000_000
 _SPLITS = ("train2014", "val2014", "train2017", "val2017", "test2015")
 
 
@@ -54,19 +51,20 @@ def recognised(look: Look, key: str, but: str, what: str) -> Recognised | None:
         but: what they must not have.
         what: what to call such files.
     """
-    fitting: dict[Path, dict[str, Any]] = {}
-    for name in look.named(".json")[:MOST_FILES]:
-        members = _first_members(look.at(name))
+
+    def fits(members: dict[str, Any]) -> bool:
         image, found = members.get("images"), members.get("annotations")
-        if isinstance(image, dict) and isinstance(found, dict) and key in found and but not in found:
-            fitting[look.at(name)] = image
+        return isinstance(image, dict) and isinstance(found, dict) and key in found and but not in found
+
+    fitting = member_files(look, fits)
     if not fitting:
         return None
     first = next(iter(fitting))
+    name = str(fitting[first]["images"].get("file_name"))
     return Recognised(
         why=f"{first.name} has `images`, and `annotations` with a `{key}`, as COCO's files of {what}",
         files=tuple(fitting),
-        images=look.images or _folder_of_images(first, str(fitting[first].get("file_name"))),
+        images=look.images or _folder_of_images(first, name),
     )
 
 
@@ -79,20 +77,6 @@ def _folder_of_images(file: Path, name: str) -> Path:
             if any(os.path.isfile(folder / one) for one in names):  # noqa: PTH113 (it raises where a name is too long)
                 return folder
     return file.parent
-
-
-def _first_members(path: Path) -> dict[str, Any]:
-    """The members of the one object that a file is, of those that are lists the first entry; nothing of another file.
-
-    A member after a million entries of others is not seen.
-    """
-    found: dict[str, Any] = {}
-    try:
-        for name, item in islice(read_members(path), _LOOKED_AT):
-            found.setdefault(name, item.content)
-    except DataError:
-        pass  # the form that reads it says what is wrong
-    return found
 
 
 def _names(file: str, split: str) -> Iterator[str]:

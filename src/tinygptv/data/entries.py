@@ -1,16 +1,17 @@
 """Entries of the official files of benchmarks: what they must have, checked one by one.
 
-Such a file is whole or it is no measure, so a broken entry is an error that names it, not a record that is left out.
+Such a file is whole or it is no measure, so a broken entry is an error that names it, not a record that is left out;
+of a set that is trained on, it is left out all the same (``data/annotations.py``, ``annotated``).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tinygptv.data.json_items import JsonItem
+from tinygptv.data.json_items import JsonItem, read_members
 from tinygptv.ground.errors import DataError
 
 T = TypeVar("T", str, int, dict[str, Any], list[Any])
@@ -131,6 +132,51 @@ def file_of(files: Sequence[Path], part: str, parts: Collection[str]) -> Path:
 def only_file(files: Sequence[Path], part: str, parts: Collection[str]) -> Path:
     """The only file, where the entries say of which part they are; of several the one of the part, as ``file_of``."""
     return files[0] if len(files) == 1 else file_of(files, part, parts)
+
+
+def no_part(part: str | None, form: str) -> None:
+    """Check that a profile names no part of a form that has none.
+
+    Raises:
+        DataError: it does.
+    """
+    if part:
+        raise DataError(f"files of the form {form} have no parts, and the part {part} is named")
+
+
+def checked_split(told: Any, part: str, path: Path) -> str:
+    """The split that a file says it is of, such as ``val2014``; empty where it says none.
+
+    Raises:
+        DataError: it is another one than is asked for.
+    """
+    split = told if isinstance(told, str) else ""
+    if part and split and split.rstrip("0123456789") != part:
+        raise DataError(f"{path} is of {split}, not of {part}; name the file of {part}, or the split that it is of")
+    return split
+
+
+def entries_of_member(path: Path, member: str, like: str, part: str = "") -> Iterator[JsonItem]:
+    """The entries of the list that a file's one object has under a name.
+
+    Args:
+        path: the file.
+        member: the name.
+        like: a file that has it, to be told of.
+        part: the split that the file must be of, where its `dataset_type` says one; empty: any.
+
+    Raises:
+        DataError: the file is damaged, of another split, or has no such entries.
+    """
+    found = False
+    for name, item in read_members(path):
+        if name == "dataset_type":
+            checked_split(item.content, part, path)
+        elif name == member:
+            found = True
+            yield item
+    if not found:
+        raise DataError(f"{path} has no `{member}`, or nothing in it; name a file such as {like}")
 
 
 def _part_in(stem: str, parts: Collection[str]) -> str:

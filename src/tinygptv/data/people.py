@@ -1,10 +1,9 @@
-"""Questions that several people answered, as the files of VQA and its kin have them, and the split of such files."""
+"""Questions that several people answered, as the files of VQA and its kin have them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from tinygptv.data.annotations import Annotation
@@ -57,15 +56,3 @@ def image_of(content: dict[str, Any], split: str) -> tuple[str, ...]:
     if isinstance(image, int) and not isinstance(image, bool):
         return image_names(image, split)
     return (image,) if isinstance(image, str) and image else ()
-
-
-def checked_split(told: Any, part: str, path: Path) -> str:
-    """The split that a file says it is of, such as ``val2014``; empty where it says none.
-
-    Raises:
-        DataError: it is another one than is asked for.
-    """
-    split = told if isinstance(told, str) else ""
-    if part and split and split.rstrip("0123456789") != part:
-        raise DataError(f"{path} is of {split}, not of {part}; name the file of {part}, or the split that it is of")
-    return split

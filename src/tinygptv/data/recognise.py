@@ -6,7 +6,7 @@ Nothing is read whole: of a folder some thousand names, of a file its first entr
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygptv.config.formats import FORMATS
-from tinygptv.data.first_entries import first_entries
+from tinygptv.data.first_entries import first_entries, first_members
 from tinygptv.data.tables import is_picture
 from tinygptv.ground.errors import DataError
 
@@ -68,6 +68,16 @@ class Look:
     @cached_property
     def _entries(self) -> dict[str, list[Any]]:
         """Those that a form has asked for: every form looks at the same files."""
+        return {}
+
+    def members(self, name: str) -> dict[str, Any]:
+        """The members of the one JSON object that a file of ``names`` is, of those that are lists the first entry."""
+        if name not in self._members:
+            self._members[name] = first_members(self.at(name))
+        return self._members[name]
+
+    @cached_property
+    def _members(self) -> dict[str, dict[str, Any]]:
         return {}
 
     def at(self, name: str) -> Path:
@@ -130,6 +140,33 @@ def object_files(
         elif entries and all(isinstance(entry, dict) for entry in entries) and fits(entries):
             found[look.at(name)] = entries
     return found
+
+
+def member_files(look: Look, fits: Callable[[dict[str, Any]], bool]) -> dict[Path, dict[str, Any]]:
+    """The JSON files that are one object of a form, with its members, of those that are lists the first entry.
+
+    Args:
+        look: what lies there.
+        fits: whether members, by their names, are of the form.
+    """
+    members = {look.at(name): look.members(name) for name in look.named(".json")[:MOST_FILES]}
+    return {path: found for path, found in members.items() if found and fits(found)}
+
+
+def recognised_member(look: Look, member: str, keys: Collection[str], but: str = "") -> Recognised | None:
+    """JSON objects with a list under a name, whose entries have these keys, and nothing under the name ``but``."""
+
+    def fits(members: dict[str, Any]) -> bool:
+        first = members.get(member)
+        return isinstance(first, dict) and first.keys() >= set(keys) and but not in members
+
+    files = member_files(look, fits)
+    if not files:
+        return None
+    path = next(iter(files))
+    told = " and ".join(f"`{key}`" for key in keys) + (f", and no `{but}`" if but else "")
+    why = f"{path.name} has `{member}` with {told}"
+    return Recognised(why=why, files=tuple(files), images=look.images or path.parent)
 
 
 def keys_of(entries: Sequence[Mapping[str, Any]]) -> str:

@@ -38,6 +38,10 @@ class RecordNames:
         name = own or whole.hexdigest()[:_NAME_DIGITS]
         if not self._base.execute("INSERT OR IGNORE INTO records VALUES (?)", (whole.digest(),)).rowcount:
             raise RecordError("the same record stands twice", name)
+        return self.numbered(name)
+
+    def numbered(self, name: str) -> str:
+        """A name, with a number where others before have it too, as in ``cat-1#2``."""
         key = hashlib.sha256(name.encode(errors="surrogatepass")).digest()
         counted = "INSERT INTO names VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET times = times + 1 RETURNING times"
         times = self._base.execute(counted, (key,)).fetchone()[0]

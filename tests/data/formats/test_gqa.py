@@ -33,7 +33,7 @@ def test_records_with_their_images(tmp_path):
     (found,), (rejection,) = read_set(tmp_path, "gqa", (NAME,))
     assert found.record.annotation["answer"] == "woman"
     assert rejection["id"] == "2"
-    assert "12.jpg is missing" in rejection["reason"]
+    assert "'12.jpg' is missing" in rejection["reason"]
 
 
 def test_a_folder_and_the_part_that_is_named(tmp_path):

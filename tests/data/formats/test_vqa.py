@@ -132,7 +132,7 @@ def test_questions_get_their_images_or_are_counted(tmp_path):
     assert (found.record.turns[0].question, found.image.read()) == ("what is it?", b"picture")
     assert found.record.annotation["answers"] == ANSWERS
     assert rejected["id"] == "2"
-    assert "its image COCO_val2014_000000000007.jpg is missing" in rejected["reason"]
+    assert "its image 'COCO_val2014_000000000007.jpg' is missing" in rejected["reason"]
 
 
 def test_to_ask_the_questions_are_needed(tmp_path):

@@ -10,7 +10,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from tinygptv.config import DataSet
-from tinygptv.data.formats import imagefolder, messages, questions
+from tinygptv.data.formats import imagefolder, karpathy, messages, questions
 from tinygptv.data.named_splits import NamedSplits
 from tinygptv.data.pair_rows import pair_columns, pair_rows, pictures_of_row
 from tinygptv.data.recognise import Recognised, folder_of_pictures, keys_of, object_files
@@ -42,7 +42,7 @@ def read(source: Source) -> Iterator[Found | Rejection]:
 
 def recognise(look: Look) -> Recognised | None:
     """CSV, TSV or JSON whose rows have a picture and a text under usual names, and that are of no other form."""
-    others = [found for form in (questions, messages) if (found := form.recognise(look)) is not None]
+    others = [found for form in (questions, messages, karpathy) if (found := form.recognise(look)) is not None]
     taken = {path for found in others for path in found.files}
     files = object_files(look, (*TEXT_TABLES, *JSON_FILES), lambda entries: all(map(_named, entries)))
     files = {path: rows for path, rows in files.items() if path not in taken and path.name not in imagefolder.METADATA}

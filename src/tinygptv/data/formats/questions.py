@@ -6,11 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinygptv.data.annotations import Annotation, found
-from tinygptv.data.entries import Ids, content_of, id_of, value_of
+from tinygptv.data.annotations import Annotation, found, left_out
+from tinygptv.data.entries import Ids, content_of, id_of, no_part, value_of
 from tinygptv.data.json_items import JsonItem, read_items
 from tinygptv.data.recognise import Recognised, folder_of_pictures, object_files
-from tinygptv.data.record_rules import MAX_NAME
 from tinygptv.data.source import Found, Rejection, Source
 from tinygptv.data.tables import JSON_FILES
 from tinygptv.data.tasks import is_blank
@@ -46,16 +45,14 @@ def annotations(files: Sequence[Path], part: str) -> Iterator[Annotation | Rejec
     Raises:
         DataError: a file is no JSON, or a part is named.
     """
-    if part:
-        raise DataError(f"files of the form questions have no parts, and the part {part} is named")
+    no_part(part, "questions")
     ids = Ids()
     for path in files:
         for item in read_items(path):
             try:
                 yield _annotation(item, ids)
             except DataError as error:
-                shown = item.place[:MAX_NAME]
-                yield {"id": shown, "reason": str(error).removeprefix(item.place).lstrip(": ")}
+                yield left_out(item, error)
 
 
 def _fits(entries: list[dict[str, Any]]) -> bool:

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tinygptv.data.annotations import Annotation, found
-from tinygptv.data.entries import Ids, content_of, id_of, only_file, value_of
+from tinygptv.data.entries import Ids, checked_split, content_of, id_of, only_file, value_of
 from tinygptv.data.formats import vqa
 from tinygptv.data.json_items import JsonItem, read_members
-from tinygptv.data.people import answers_of, asked, checked_split
+from tinygptv.data.people import answers_of, asked
 from tinygptv.data.source import Found, Rejection, Source
 
 ENTRIES = "data"
@@ -48,6 +48,11 @@ def read(source: Source) -> Iterator[Found | Rejection]:
     yield from found(source, annotations(source.files, source.settings.part or ""))
 
 
+def images_of(name: str) -> tuple[str, ...]:
+    """Names of an image below `images`, in its folder of the two archives or without it."""
+    return f"{name}.jpg", f"train_images/{name}.jpg", f"test_images/{name}.jpg"
+
+
 def _annotation(item: JsonItem, part: str, path: Path, ids: Ids) -> Annotation:
     content, place = content_of(item), item.place
     checked_split(content.get("set_name"), part, path)
@@ -55,6 +60,6 @@ def _annotation(item: JsonItem, part: str, path: Path, ids: Ids) -> Annotation:
     return asked(
         value_of(content, "question", str, place),
         name=ids.add(id_of(content, "question_id", place), place),
-        images=(f"{image}.jpg", f"train_images/{image}.jpg", f"test_images/{image}.jpg"),
+        images=images_of(image),
         said=answers_of(content, "answers", place),
     )

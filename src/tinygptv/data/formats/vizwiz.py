@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tinygptv.data.annotations import Annotation, found
-from tinygptv.data.entries import Ids, content_of, only_file, value_of
+from tinygptv.data.entries import Ids, checked_split, content_of, only_file, value_of
 from tinygptv.data.json_items import JsonItem, read_items
-from tinygptv.data.people import answers_of, asked, checked_split
+from tinygptv.data.people import answers_of, asked
 from tinygptv.data.source import Found, Rejection, Source
 from tinygptv.ground.errors import DataError
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tinygptv.data.annotations import Annotation, found
-from tinygptv.data.entries import Ids, content_of, id_of, value_of
+from tinygptv.data.entries import Ids, checked_split, content_of, id_of, value_of
 from tinygptv.data.json_items import read_members
-from tinygptv.data.people import answers_of, asked, checked_split, image_of
+from tinygptv.data.people import answers_of, asked, image_of
 from tinygptv.data.source import Found, Rejection, Source
 from tinygptv.ground.errors import DataError
 
