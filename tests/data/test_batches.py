@@ -234,24 +234,6 @@ def test_turns_beyond_the_longest_sequence_are_left_out(
         example(QUERIES)
 
 
-def test_a_table_of_batch_sizes_gives_steps_of_one_task(build: Any, smoke: Config) -> None:
-    sizes = {"easy_vqa/vqa": 3, "easy_vqa/caption": 1, "easy_vqa/refer": 2}
-    stage = smoke.stage4.model_copy(
-        update={"mixture": dict.fromkeys(sizes, 1.0), "batch_size": sizes, "micro_batch_size": 2, "steps_per_epoch": 9}
-    )
-    batches = build(stage)
-    seen = []
-    for step in range(18):
-        draws = batches.order.draws(step)
-        (task,) = {draw.entry for draw in draws}
-        seen.append(task)
-        assert len(draws) == sizes[task]
-        micro = batches.batch(step)
-        assert [len(batch.record_ids) for batch in micro] == {3: [2, 1], 1: [1], 2: [2]}[sizes[task]]
-        assert [i for b in micro for i in b.record_ids] == [batches.example(draw).record_id for draw in draws]
-    assert Counter(seen[:9]) == Counter(seen[9:]) == dict.fromkeys(sizes, 3)
-
-
 def texts(batches: StageBatches, tokenizer: PreTrainedTokenizerFast, count: int) -> list[str]:
     """What the first samples say, without their image slots."""
     samples = (batches.example(batches.order.draws(k)[0]) for k in range(count))

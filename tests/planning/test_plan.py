@@ -66,7 +66,7 @@ def test_a_named_change_has_the_peak_that_it_is_said_to_have(paper, sizes, name,
 
 
 def test_the_levers_are_named_with_their_keys(paper):
-    stage = {"gradient_checkpointing": False, "label_only_logits": False, "micro_batch_size": 64}
+    stage = {"gradient_checkpointing": False, "label_only_logits": False, "micro_batch_size": 64, "batch_size": 64}
     wide = paper.model_copy(update={"stage2": paper.stage2.model_copy(update=stage)})
     made = make_plan(wide, "paper", "cuda", 24 * GB, {})
     changes = {str(change): change.fits for change in made.stages[1].changes}

@@ -187,7 +187,8 @@ def test_training_counts_what_it_cuts(trained, run, capfd):
     count = found["easy_vqa/caption"]["answers"]
     counts = {"answers": count, "cut_answers": count, "left_out_turns": 0, "unseen": 0}
     assert found == {"easy_vqa/caption": counts} and count > 20
-    assert f"stage1: {count} of {count} answers are cut, to max_answer_tokens 3" in capfd.readouterr().out
+    told = f"{count} of {count} answers are cut, to max_answer_tokens 3 or what max_sequence_tokens 256 leaves them"
+    assert f"stage1: {told} (easy_vqa/caption {count} of {count})\n" in capfd.readouterr().out
 
 
 def test_a_question_too_long_for_a_stage_is_named_before_its_first_step(trained, refused):
@@ -208,6 +209,8 @@ def test_data_of_ones_own_without_a_test_split(trained, run, capfd, monkeypatch)
     out = capfd.readouterr().out
     for where in ("held-out slice", "test set"):
         assert f"{where}: no record of the task refer; easy_vqa_refer is left out\n" in out
+    cuts = json.loads((trained.data / "stage4" / "cuts.json").read_bytes())
+    assert report(trained, "evaluate")["cuts"]["stage4"] == cuts != {}
     assert run(trained, "quantize") == 0, capfd.readouterr().err
     assert "nothing was compared with the unquantized model" in capfd.readouterr().out
     quantized = report(trained, "quantize")

@@ -102,7 +102,8 @@ def run(context: StepContext) -> None:
 
     plainly = verdict(report["benchmarks"], last_training(context, shards))
     print(plainly)
-    whole = {**report, "verdict": plainly, "presets": beside, "held_out": held_out, "seed": context.seed}
+    cuts = {stage: cuts_of(context.input(stage)) for stage in STAGES}
+    whole = {**report, "verdict": plainly, "presets": beside, "held_out": held_out, "cuts": cuts, "seed": context.seed}
     write_json(context.report(EVALUATION), whole)
     write_json(context.report(FULL_PRECISION), scores.values(report["benchmarks"]))
     draw(context, asks, held_out, gallery, test)
@@ -144,13 +145,17 @@ def last_training(context: StepContext, shards: Path) -> LastTraining | None:
     folder, used = context.input(trained[-1]), context.config.stage(trained[-1]).mixture
     names, folders = {parse_entry(entry).dataset for entry in used}, sets(shards)
     counted = [read_summary(folders[name])["splits"] for name in sorted(names) if name in folders]
-    cuts = folder / CUTS  # an imported checkpoint has none
     return LastTraining(
         stage=trained[-1],
         history=read_json(folder / HISTORY),
-        cuts=read_json(cuts) if cuts.is_file() else {},
+        cuts=cuts_of(folder),
         records=sum(splits["train"]["records"] for splits in counted if "train" in splits),
     )
+
+
+def cuts_of(stage: Path) -> dict[str, dict[str, int]]:
+    """What a stage's training counted as cut, by data set; an imported checkpoint has none."""
+    return read_json(stage / CUTS) if (stage / CUTS).is_file() else {}
 
 
 def subject_of(context: StepContext, stage: str) -> Subject:

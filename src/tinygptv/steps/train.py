@@ -10,8 +10,10 @@ from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import CUTS, HISTORY, IMAGE_ENCODER, INIT_FOLDER, MANIFEST, TRACE, TRAINED, view_of
 from tinygptv.ground.files import read_json, sha256_file, write_json, write_text
 from tinygptv.ground.progress import Progress
+from tinygptv.ground.tables import some
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import torch
@@ -167,21 +169,23 @@ def record_files(context: StepContext) -> None:
         context.run.artifact(context.out / file)
 
 
-def log_cuts(context: StepContext, stage: Stage, cuts: dict[str, dict[str, int]]) -> None:
-    """Say what will be cut, and send the sums to the step's run."""
+def log_cuts(context: StepContext, stage: Stage, cuts: Mapping[str, Mapping[str, int]]) -> None:
+    """Say what will be cut, of which data set; send the sums to the step's run, and of these sets their own numbers."""
     sums = {key: sum(counts[key] for counts in cuts.values()) for key in COUNTS}
     context.run.metrics(sums)
     about = "about " if sums["unseen"] else ""
-    if sums["cut_answers"]:
-        print(
-            f"{context.step}: {about}{sums['cut_answers']} of {sums['answers']} answers are cut, to max_answer_tokens "
-            f"{stage.max_answer_tokens} or what max_sequence_tokens {stage.max_sequence_tokens} leaves them"
+    length, room = stage.max_answer_tokens, f"max_sequence_tokens {stage.max_sequence_tokens}"
+    for key, told in (
+        ("cut_answers", f"answers are cut, to max_answer_tokens {length} or what {room} leaves them"),
+        ("left_out_turns", f"turns are left out: {room} has no room for them"),
+    ):
+        of_sets = {entry: counts for entry, counts in cuts.items() if counts[key]}
+        context.run.metrics(
+            {f"{what}.{entry}": counts[what] for entry, counts in of_sets.items() for what in (key, "answers")}
         )
-    if sums["left_out_turns"]:
-        print(
-            f"{context.step}: {about}{sums['left_out_turns']} later turns are left out: max_sequence_tokens "
-            f"{stage.max_sequence_tokens} has no room for them"
-        )
+        if of_sets:
+            parts = some([f"{entry} {counts[key]} of {counts['answers']}" for entry, counts in of_sets.items()])
+            print(f"{context.step}: {about}{sums[key]} of {sums['answers']} {told} ({parts})")
 
 
 def tell_best(context: StepContext, state: TrainingState, stage: Stage) -> None:
