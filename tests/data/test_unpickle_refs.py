@@ -101,6 +101,6 @@ def test_what_is_needed_of_an_entry_is_written_and_nothing_else(tmp_path):
     read_apart(READER, tmp_path / "refs.p", tmp_path / "out", refused=DataError, fix="fetch it again")
     assert (tmp_path / "out").read_text().splitlines() == [
         '{"ref_id": 1, "ann_id": "a", "split": "val", "sentences": '
-        '[{"sent_id": 3, "sent": "the \\u00e9 \\ud83d\\ude00 man"}, {}]}',
+        '[{"sent_id": 3, "sent": "the \\u00e9 \\ud83d\\ude00 man", "raw": "x"}, {}]}',
         "{}",
     ]

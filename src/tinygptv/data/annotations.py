@@ -42,6 +42,8 @@ class Annotation:
     """One that is right, to be shown, and trained on where the set is trained on."""
     accepted: tuple[tuple[str, float], ...] = ()
     """All that are right, with their weights, as in ``data/records.py``."""
+    wordings: tuple[str, ...] = ()
+    """All ways to put the question, as there."""
     task: Task = "vqa"
     boxes: tuple[Box, ...] = ()
     """In hundredths, of tasks that need them."""
@@ -51,16 +53,19 @@ class Annotation:
 
 def found(source: Source, annotations: Iterable[Annotation | Rejection]) -> Iterator[Found | Rejection]:
     """Records of a benchmark's questions with their images."""
+    names: tuple[str, ...] = ()
+    image = None
     for item in annotations:
         if isinstance(item, dict):
             yield item
             continue
-        image = next((file for name in item.images if (file := source.image(name)) is not None), None)
+        if item.images != names:  # questions about one image follow one another
+            names, image = item.images, next((file for name in item.images if (file := source.image(name))), None)
         if image is None:
             named = f"its image {item.images[0][:MAX_NAME]!r}" if item.images else ""
             yield rejection(item.id, f"{named} is missing below {source.images}" if named else "names no image")
             continue
-        turn = Turn(item.question, item.answer, item.accepted)
+        turn = Turn(item.question, item.answer, item.accepted, item.wordings)
         yield Found(Record(item.id, item.task, (turn,), item.boxes, "", item.truth), image)
 
 

@@ -98,6 +98,11 @@ def part_of(part: str, parts: Collection[str]) -> str:
     return part or next(iter(parts))
 
 
+def is_trained(part: str) -> bool:
+    """Whether a part is for training: a broken entry of it is left out and counted."""
+    return part.startswith("train")
+
+
 def named_part(files: Sequence[Path], parts: Collection[str]) -> str:
     """The part that the names of files say; the first where they say none, or several, and nothing without parts."""
     said = {found for path in files if (found := _part_in(path.stem, parts))}

@@ -22,10 +22,10 @@ def answers_of(content: dict[str, Any], key: str, place: str) -> list[str]:
     listed: list[Any] = value_of(content, key, list, place)
     if not listed:
         raise DataError(f"{place}: `{key}` is empty; name a file with answers")
-    return [
-        one if isinstance(one, str) else value_of(one if isinstance(one, dict) else {}, "answer", str, place)
-        for one in listed
-    ]
+    for one in listed:
+        if not isinstance(one, str | dict):
+            raise DataError(f"{place}: `{key}` must hold texts, not {str(one)[:50]!r}")
+    return [one if isinstance(one, str) else value_of(one, "answer", str, place) for one in listed]
 
 
 def asked(question: str, *, name: str, images: tuple[str, ...], said: Sequence[str], **truth: Any) -> Annotation:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from tinygptv.data.boxes import Box, format_box, hundredths
+from tinygptv.data.boxes import Box, format_box, widened
 from tinygptv.data.conversations import kind
 from tinygptv.data.record_rules import RecordError
 from tinygptv.data.records import Turn
@@ -93,5 +93,5 @@ def _box(box: Any, told: str, size: tuple[int, int]) -> Box:
         raise RecordError(f"{told} {str(box)[:80]} lies outside of its picture of {within}", "")
     if shares[0] > shares[2] or shares[1] > shares[3]:
         raise RecordError(f"{told} {str(box)[:80]} must be left, top, right, bottom", "")
-    x1, y1, x2, y2 = (round(100 * min(max(share, 0.0), 1.0), 6) for share in shares)
-    return hundredths((x1, y1, x2, y2), (100, 100))
+    x1, y1, x2, y2 = (int(round(100 * min(max(share, 0.0), 1.0), 6)) for share in shares)
+    return widened((x1, y1, x2, y2))

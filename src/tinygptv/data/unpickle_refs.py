@@ -21,7 +21,7 @@ MEMORY = 32
 GROWTH = 4
 """Bytes of JSON for a byte of the file, at most: a pickle may name a text once and use it often."""
 FIELDS = ("ref_id", "ann_id", "image_id", "split")
-OF_SENTENCE = ("sent_id", "sent")
+OF_SENTENCE = ("sent_id", "sent", "raw")
 
 
 class PlainUnpickler(pickle.Unpickler):

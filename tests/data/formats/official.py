@@ -36,12 +36,17 @@ def draw(path, number=0):
     Image.new("RGB", (8, 8), (number, 0, 0)).save(path)
 
 
-def read_set(root, form, files, checked=True, **settings):
-    """The records of a data set with images below ``images``, checked unless told, and its rejections."""
+def open_set(root, form, files, **settings):
+    """A data set with images below ``images``, after its ``download``."""
     known = DataSet(**{"format": form, "files": files, "images": "images", "licence": "MIT", **settings})
     seen = [RawFile(name, path.stat().st_size, sha256_file(path)) for name, path in raw_files(known, root)]
     write_manifest(root / "manifest", seen)
-    items = list(import_module(FORMATS[form]).read(open_source("asked", known, root, root / "manifest")))
+    return open_source("asked", known, root, root / "manifest")
+
+
+def read_set(root, form, files, checked=True, **settings):
+    """Its records, checked unless told, and its rejections."""
+    items = list(import_module(FORMATS[form]).read(open_set(root, form, files, **settings)))
     found = [item for item in items if not isinstance(item, dict)]
     for item in found if checked else ():
         check_record(replace(item.record, dataset="asked"), "key")

@@ -70,7 +70,7 @@ BROKEN = [
     ({"annotations": [{"question_id": 1}]}, r"a\.json, annotations 1 has no `answers`"),
     ({"annotations": [{"question_id": 1, "answers": []}]}, r"annotations 1: `answers` is empty"),
     ({"annotations": [{"question_id": 1, "answers": [{"text": "cat"}]}]}, r"annotations 1 has no `answer`"),
-    ({"annotations": [{"question_id": 1, "answers": [3]}]}, r"annotations 1 has no `answer`"),
+    ({"annotations": [{"question_id": 1, "answers": [3]}]}, r"annotations 1: `answers` must hold texts, not '3'"),
     ({"annotations": [{"question_id": 1, "answers": [{"answer": 3}]}]}, r"`answer` must be text, not '3'"),
     ({"annotations": [{"answers": ["cat"]}]}, r"annotations 1: `question_id` must be an id"),
     ({"annotations": [{"question_id": True, "answers": ["cat"]}]}, r"`question_id` must be an id"),

@@ -18,7 +18,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tinygptv.data.boxes import Box, format_box, hundredths, pixel_box
+from tinygptv.data.boxes import Box, PixelBox, box_within, format_box, pixel_box
 from tinygptv.data.coco import names_of_file, recognised
 from tinygptv.data.conversations import rejection
 from tinygptv.data.entries import content_of, id_of, value_of
@@ -169,7 +169,7 @@ def _of_picture(
             if crowd:
                 continue
             try:
-                boxes.append(_box((left, top, left + wide, top + high), picture.size, problem))
+                boxes.append(_box((left, top, wide, high), picture.size, problem))
             except RecordError as error:
                 yield rejection(place, error.reason)
         once = len(listed) == 1
@@ -202,17 +202,15 @@ def _records(
             yield Found(record, image, picture.split)
 
 
-def _box(edges: tuple[float, float, float, float], size: tuple[int, int], problem: str) -> Box:
+def _box(bbox: PixelBox, size: tuple[int, int], problem: str) -> Box:
     """What of a box lies in its picture, in hundredths."""
     if problem:
         raise RecordError(problem, "")
-    x1, y1, x2, y2 = edges
-    if x1 == x2 or y1 == y2:
+    if not bbox[2] or not bbox[3]:
         raise RecordError("its bbox has no area", "")
-    seen = (max(0.0, x1), max(0.0, y1), min(float(size[0]), x2), min(float(size[1]), y2))
-    if seen[0] >= seen[2] or seen[1] >= seen[3]:
+    if (box := box_within(bbox, size)) is None:
         raise RecordError(f"nothing of its bbox lies in the picture of {size[0]} x {size[1]} pixels", "")
-    return hundredths(seen, size)
+    return box
 
 
 def _image(picture: _Picture, source: Source) -> ImageFile:
