@@ -1,4 +1,4 @@
-"""``data check`` and ``data show``: what training would see, before it sees it."""
+"""``data fetch`` and ``data lock``: getting data; ``data check`` and ``data show``: what training would see of them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from typing import Annotated
 
 import typer
 
-from tinygptv.commands.options import PATH, RootOption, checkout
+from tinygptv.commands.options import PATH, ProfileOption, RootOption, checkout, require_folder
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    data = typer.Typer(help="Look at data sets before anything is trained on them.", rich_markup_mode=None)
+    data = typer.Typer(
+        help="Get data sets, and look at them before anything is trained on them.", rich_markup_mode=None
+    )
     data.command()(check)
     data.command()(show)
+    data.command()(fetch)
+    data.command()(lock)
     app.add_typer(data, name="data")
 
 
@@ -83,3 +87,51 @@ def show(
     with redirect_stdout(sys.stderr):
         told = draw(folder, profile, count, path)
     print(told)
+
+
+NamesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME]...", help="Entries of configs/datasets.lock.json.")
+]
+FolderOption = Annotated[
+    Path | None, typer.Option("--from", help="A folder that has the files already; nothing is downloaded.", **PATH)
+]
+
+
+def fetch(
+    names: NamesArgument = None,
+    profile: ProfileOption = None,
+    folder: FolderOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Go on after the plan.")] = False,
+    root: RootOption = None,
+) -> None:
+    """Get published data sets into data/raw.
+
+    Shows files, bytes, hours, licences and what is to be done by hand, and fetches with --yes what is not there.
+    """
+    from tinygptv.ground.errors import UserError
+
+    home = checkout(root)
+    if folder is not None:
+        require_folder(folder, "the folder that has the files")
+    if not names and profile is None:
+        raise UserError("name data sets, or a profile with --profile; docs/fetching.md lists them")
+    from tinygptv.fetching import asked
+
+    asked.fetch(home, tuple(names or ()), profile, folder, yes=yes)
+
+
+def lock(names: NamesArgument = None, folder: FolderOption = None, root: RootOption = None) -> None:
+    """Pin size and digest of files that nobody has pinned.
+
+    What their addresses have the first time is taken on trust, kept, and written into configs/datasets.lock.json.
+    """
+    from tinygptv.ground.errors import UserError
+
+    home = checkout(root)
+    if folder is not None:
+        require_folder(folder, "the folder that has the files")
+    if not names:
+        raise UserError("name data sets; docs/fetching.md lists them")
+    from tinygptv.fetching import asked
+
+    asked.lock(home, tuple(names), folder)

@@ -62,7 +62,7 @@ def read_members(path: Path) -> Iterator[Member]:
         DataError: it is damaged, cut off, compressed or no tar.
     """
     try:
-        with tarfile.open(path, "r:", tarinfo=_Bounded) as tar:
+        with tarfile.open(path, "r:", tarinfo=BoundedHeader) as tar:
             last = -1
             while (info := tar.next()) is not None:
                 tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
@@ -144,7 +144,7 @@ def image_at(path: Path, file: BinaryIO, member: Member) -> ImageFile:
     return ImageFile(path, member.offset, member.size, digest.hexdigest())
 
 
-class _Bounded(tarfile.TarInfo):
+class BoundedHeader(tarfile.TarInfo):
     """A header that loads no extended one of any size into memory."""
 
     def _proc_member(self, tar: Any) -> Any:

@@ -6,7 +6,7 @@ or finished ones that the section ``init`` names. All leave the same files.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 from tinygptv.config import Pretrained, Published
 from tinygptv.ground import runtime
@@ -14,12 +14,9 @@ from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import ENVIRONMENT, INIT, view_of
 from tinygptv.ground.files import read_json, write_json
 from tinygptv.ground.folders import STATE
-from tinygptv.ground.progress import Progress
 
 if TYPE_CHECKING:
     from tinygptv.steps.harness import StepContext
-
-MEGABYTE = 1_000_000
 
 
 def run(context: StepContext) -> None:
@@ -56,7 +53,6 @@ def take_published(context: StepContext, settings: Published) -> None:
         entries,
         folder=context.root / settings.folder if settings.folder else None,
         downloads=context.root / STATE / "upstream",
-        bar=DownloadBar,
     )
     for name, entry in entries.items():
         print(f"{name} at {entry.revision}: {len(entry.files)} files as in {pins.PINS}")
@@ -112,28 +108,3 @@ def pretrain_standins(context: StepContext) -> None:
         for point in standins.read_curve(curve):
             context.run.metrics({f"{name}_loss": point["loss"]}, step=int(point["step"]))
         context.run.artifact(curve)
-
-
-def megabytes(count: int) -> int:
-    """Bytes as megabytes, rounded up."""
-    return -(-count // MEGABYTE)
-
-
-class DownloadBar:
-    """A download in the form of our other progress lines, used by huggingface_hub in the place of tqdm."""
-
-    def __init__(self, *, desc: str, total: int | None, initial: int = 0, **others: Any) -> None:
-        self._done = initial
-        self._progress = Progress(f"{desc} (MB)", megabytes(total or 0), megabytes(initial))
-
-    def update(self, count: float) -> None:
-        """Show that so many more bytes have come."""
-        self._done += int(count)
-        self._progress.update(megabytes(self._done))
-
-    def __enter__(self) -> Self:
-        self._progress.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._progress.__exit__(*error)

@@ -64,13 +64,11 @@ def test_download(gather, tmp_path, hub):
     assert hub.requests == []
 
 
-def test_progress_is_shown_by_the_steps_bar(pins, tmp_path, capsys):
-    from tinygptv.steps.backbones import DownloadBar
-
+def test_progress_is_shown(gather, tmp_path, capsys):
     part = home(tmp_path) / "model.safetensors.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(WEIGHTS[:49_500])
-    fetch.gather(pins, folder=None, downloads=tmp_path / "downloads", bar=DownloadBar)
+    gather()
     shown = capsys.readouterr().out
     assert "model.safetensors (MB): 1/1" in shown
     assert "tokenizer.json (MB): 1/1" in shown

@@ -1,26 +1,25 @@
 """Pinned files from a folder, the hub's cache on this machine, or the hub; nothing whose digest is another is used.
 
-A download goes to ``<file>.part`` and takes its name when it is whole and its digest right. What an interruption left
-of it is continued with an HTTP range. huggingface_hub's own download begins anew in every process; its parts are used
-here, so that ``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HUB_OFFLINE`` and ``HF_HOME`` mean what they mean elsewhere.
+huggingface_hub's own download begins anew in every process; its parts are used here with ``fetching/transfer.py``, so
+that ``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HUB_OFFLINE`` and ``HF_HOME`` mean what they mean elsewhere.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
 
-from tinygptv.ground.errors import BusyError, DataError, PassingError, UserError, passes
-from tinygptv.ground.files import sha256_file, sync_folder
+from tinygptv.fetching import transfer
+from tinygptv.fetching.transfer import CutOffError, Expected
+from tinygptv.ground.errors import DataError, PassingError, UserError, passes
+from tinygptv.ground.files import sha256_file
 from tinygptv.model.upstream.pins import PINS, Pin, Pins
 
 TIMEOUT_S = 15.0
 """For the hub's first answer."""
+HUB = "the hub"
 
 
 class NoNetworkError(Exception):
@@ -31,14 +30,13 @@ class NoNetworkError(Exception):
         self.kind = kind
 
 
-def gather(pins: Pins, *, folder: Path | None, downloads: Path, bar: Any = None) -> dict[str, dict[str, Path]]:
+def gather(pins: Pins, *, folder: Path | None, downloads: Path) -> dict[str, dict[str, Path]]:
     """Get every pinned file and check it.
 
     Args:
         pins: complete entries, as ``pins.pinned`` gives them.
         folder: holds the files already, as ``<folder>/<owner>/<name>/<file>``; None: get what ``downloads`` lacks.
         downloads: where downloads are kept, as ``<downloads>/<owner>/<name>/<revision>/<file>``.
-        bar: shows the progress of a file, called and used as tqdm is; None: huggingface_hub's.
 
     Returns:
         Repository → file → where it is.
@@ -65,7 +63,7 @@ def gather(pins: Pins, *, folder: Path | None, downloads: Path, bar: Any = None)
             else:
                 try:
                     place = cached(repository, entry.revision, file, pin) or download(
-                        repository, entry.revision, file, pin, place, bar
+                        repository, entry.revision, file, pin, place
                     )
                 except NoNetworkError as error:
                     instruction = what_to_put_where(pins, places)
@@ -119,7 +117,7 @@ def cached(repository: str, revision: str, file: str, pin: Pin) -> Path | None:
     return Path(path)
 
 
-def download(repository: str, revision: str, file: str, pin: Pin, target: Path, bar: Any) -> Path:
+def download(repository: str, revision: str, file: str, pin: Pin, target: Path) -> Path:
     """Download a file, or the rest of it, check it, and give it its name.
 
     A pin without size or digest takes what the hub offers: that is for ``resolve``, over files that it then pins.
@@ -131,41 +129,25 @@ def download(repository: str, revision: str, file: str, pin: Pin, target: Path, 
         BusyError: another process is at it.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
     what = f"{file} of {repository} at revision {revision}"
     url = hf_hub_url(repository, file, revision=revision)
     headers = {**build_hf_headers(library_name="tinygptv"), "Accept-Encoding": "identity"}
-    part = target.with_name(f"{target.name}.part")
     with hub_errors(what):
         offered = get_hf_file_metadata(url, timeout=TIMEOUT_S, headers=headers)
         # The digest of a large file is the hub's own name for it: a change shows before gigabytes are moved.
         compare(what, "sha256", pin.sha256, offered.etag if offered.etag and len(offered.etag) == 64 else None)
         compare(what, "size", pin.size, offered.size)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with claim(part, what) as content:
-            done = content.seek(0, os.SEEK_END)
-            if offered.size is not None and done > offered.size:
-                done = content.seek(0)
-                content.truncate()
-            http_get(
-                url,
-                content,
-                resume_size=done,
-                headers=headers,
-                expected_size=offered.size,
-                displayed_filename=file,
-                tqdm_class=bar,
-            )
-            content.flush()
-            os.fsync(content.fileno())
-            digest = sha256_file(part)
-            if pin.sha256 not in (None, digest):
-                part.unlink()
-                compare(what, "sha256", pin.sha256, digest)
-            part.replace(target)
-    sync_folder(target.parent)
+        transfer.download(
+            get_session(),
+            url,
+            target,
+            Expected(what=what, size=offered.size, sha256=pin.sha256, by=str(PINS)),
+            giver=HUB,
+            headers=headers,
+            check=hf_raise_for_status,
+        )
     return target
 
 
@@ -175,24 +157,7 @@ def compare(what: str, kind: str, expected: object, found: object) -> None:
     Raises:
         DataError: the message has both values.
     """
-    if None not in (expected, found) and expected != found:
-        raise DataError(f"{what}: {PINS} expects {kind} {expected}, the hub gave {found}; it was not kept")
-
-
-@contextmanager
-def claim(part: Path, what: str) -> Iterator[BinaryIO]:
-    """Open a partial file for this process alone; the kernel gives it free when the process dies.
-
-    Raises:
-        BusyError: another has it.
-    """
-    part.touch()
-    with part.open("r+b") as content:
-        try:
-            fcntl.flock(content, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BusyError(f"another process is downloading {what} to {part}; wait for it") from None
-        yield content
+    Expected(what=what, size=None, sha256=None, by=str(PINS)).refuse(kind, expected, found, HUB)
 
 
 @contextmanager
@@ -232,10 +197,8 @@ def hub_errors(what: str) -> Iterator[None]:
         raise DataError(f"{what}: {hub}: {first_line(error)}; check HF_ENDPOINT and HF_TOKEN") from None
     except ValueError as error:  # a page of HTML where JSON was due
         raise DataError(f"{what}: {hub} answers as no hub does ({first_line(error)}); check HF_ENDPOINT") from None
-    except OSError as error:
-        if error.errno is not None:  # of this machine's disk
-            raise
-        raise PassingError(f"{what}: the transfer ended early ({first_line(error)}); run the step again") from None
+    except CutOffError as error:
+        raise PassingError(f"{what}: the transfer ended early ({error}); run the step again") from None
 
 
 def first_line(error: Exception) -> str:

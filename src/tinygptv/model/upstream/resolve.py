@@ -78,7 +78,7 @@ def resolve(name: str, prefixes: tuple[str, ...], others: tuple[str, ...], known
                 found = Pin(size=sibling.lfs.size, sha256=sibling.lfs.sha256)
             else:
                 unchecked = Pin(size=sibling.size, sha256=None)
-                local = download(name, revision, file, unchecked, Path(temporary) / file, bar=None)
+                local = download(name, revision, file, unchecked, Path(temporary) / file)
                 found = Pin(size=local.stat().st_size, sha256=sha256_file(local))
             for key in ("size", "sha256"):
                 compare(f"{file} of {name} at revision {revision}", key, getattr(expected, key), getattr(found, key))

@@ -1,0 +1,1 @@
+"""Getting what others publish: files by resumable, verified downloads, archives unpacked, pictures from addresses."""

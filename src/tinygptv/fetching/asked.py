@@ -1,0 +1,83 @@
+"""``tinygptv data fetch`` and ``data lock``, from what was asked for to what is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tinygptv.fetching.fetch import fetch_files
+from tinygptv.fetching.lock import lock_files
+from tinygptv.fetching.network import Network
+from tinygptv.fetching.plan import FetchPlan, make_plan, needed_by, render
+from tinygptv.fetching.sources import SOURCES, chosen, read_sources
+from tinygptv.ground.errors import DataError
+from tinygptv.ground.tables import say, some
+from tinygptv.ground.worktree import main_of
+
+
+def fetch(
+    root: Path,
+    names: tuple[str, ...],
+    profile: str | None,
+    folder: Path | None,
+    *,
+    yes: bool,
+    network: Network | None = None,
+) -> None:
+    """Show the plan of entries, and get them.
+
+    Args:
+        root: the checkout.
+        names: entries of the lock file.
+        profile: a profile, all of whose files are got as well.
+        folder: has the files; the network is not asked.
+        yes: get them.
+        network: who may be asked; None: public machines.
+
+    Raises:
+        UserError: a name is no entry; a file cannot be got; something is left to be done by hand.
+    """
+    sources, home = read_sources(root / SOURCES), main_of(root)
+    if profile is not None:
+        from tinygptv.config.profiles import read_profile
+
+        names = (*names, *needed_by(dict(read_profile(root, profile).config.data), sources))
+    plan = make_plan(home, sources, names, folder)
+    say(render(plan))
+    if not yes:
+        say("\nNothing was fetched; add --yes to go on.")
+        return
+    fetch_plan(plan, network or Network(), offline=folder is not None)
+
+
+def fetch_plan(plan: FetchPlan, network: Network, *, offline: bool) -> None:
+    """Get what a plan has, as far as it can be got.
+
+    Raises:
+        DataError: something is left that nobody has pinned, or that a person has to get.
+    """
+    fetch_files([one for one in plan.files if one.file.locked], network, offline=offline)
+    left = [f"{name} is not pinned (`tinygptv data lock {name}`)" for name in plan.unlocked]
+    left += [f"{path} is got by hand" for path in plan.by_hand]
+    if left:
+        raise DataError(f"what could be fetched is there; {some(left)}")
+    say("everything is there")
+
+
+def lock(root: Path, names: tuple[str, ...], folder: Path | None, network: Network | None = None) -> None:
+    """Pin what is not pinned of these entries.
+
+    Raises:
+        UserError: a name is no entry.
+        DataError: an address has nothing, or another file than is known of it.
+        PassingError: it cannot be reached just now.
+    """
+    sources = read_sources(root / SOURCES)
+    asked = chosen(sources, names)
+    pinned = lock_files(root, main_of(root), sources, asked, folder, network or Network())
+    if pinned:
+        say(
+            f"{pinned} files are pinned in {SOURCES} as they came, on trust: nobody had said what they must be. "
+            "Compare them with what their publishers say if you can, and commit the file"
+        )
+    else:
+        say(f"{', '.join(asked)}: all files are pinned in {SOURCES}")
