@@ -12,13 +12,11 @@ from tinygptv.commands.options import PATH, ProfileOption, RootOption, checkout,
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    data = typer.Typer(
-        help="Get data sets, and look at them before anything is trained on them.", rich_markup_mode=None
-    )
+    data = typer.Typer(help="Get data sets, and look at them before training.", rich_markup_mode=None)
     data.command()(check)
     data.command()(show)
     data.command()(fetch)
-    data.command()(lock)
+    data.command("lock")(pin)
     app.add_typer(data, name="data")
 
 
@@ -120,7 +118,7 @@ def fetch(
     asked.fetch(home, tuple(names or ()), profile, folder, yes=yes)
 
 
-def lock(names: NamesArgument = None, folder: FolderOption = None, root: RootOption = None) -> None:
+def pin(names: NamesArgument = None, folder: FolderOption = None, root: RootOption = None) -> None:
     """Pin size and digest of files that nobody has pinned.
 
     What their addresses have the first time is taken on trust, kept, and written into configs/datasets.lock.json.
@@ -134,4 +132,4 @@ def lock(names: NamesArgument = None, folder: FolderOption = None, root: RootOpt
         raise UserError("name data sets; docs/fetching.md lists them")
     from tinygptv.fetching import asked
 
-    asked.lock(home, tuple(names), folder)
+    asked.pin(home, tuple(names), folder)

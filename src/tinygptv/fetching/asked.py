@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tinygptv.fetching.fetch import fetch_files
-from tinygptv.fetching.lock import lock_files
 from tinygptv.fetching.network import Network
+from tinygptv.fetching.pinning import pin_files
 from tinygptv.fetching.plan import FetchPlan, make_plan, needed_by, render
 from tinygptv.fetching.sources import SOURCES, chosen, read_sources
 from tinygptv.ground.errors import DataError
@@ -63,7 +63,7 @@ def fetch_plan(plan: FetchPlan, network: Network, *, offline: bool) -> None:
     say("everything is there")
 
 
-def lock(root: Path, names: tuple[str, ...], folder: Path | None, network: Network | None = None) -> None:
+def pin(root: Path, names: tuple[str, ...], folder: Path | None, network: Network | None = None) -> None:
     """Pin what is not pinned of these entries.
 
     Raises:
@@ -73,7 +73,7 @@ def lock(root: Path, names: tuple[str, ...], folder: Path | None, network: Netwo
     """
     sources = read_sources(root / SOURCES)
     asked = chosen(sources, names)
-    pinned = lock_files(root, main_of(root), sources, asked, folder, network or Network())
+    pinned = pin_files(root, main_of(root), sources, asked, folder, network or Network())
     if pinned:
         say(
             f"{pinned} files are pinned in {SOURCES} as they came, on trust: nobody had said what they must be. "

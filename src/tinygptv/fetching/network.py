@@ -19,11 +19,9 @@ import httpcore2
 import httpx2
 
 MOST_REDIRECTS = 5
-USER_AGENT = "tinygptv (data sets)"
+USER_AGENT = "tinygptv/0.1 (data sets)"
 _NUMBER = re.compile(r"(0x[0-9a-f]*|\d+)", re.IGNORECASE)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
-Found = Iterable[tuple[Any, ...]]
 
 
 class RefusedAddressError(Exception):
@@ -61,7 +59,7 @@ class Network:
         )
         return httpx2.AsyncClient(transport=transport, **_settings(seconds))
 
-    def allowed(self, host: str, found: Found) -> list[str]:
+    def allowed(self, host: str, found: Iterable[tuple[Any, ...]]) -> list[str]:
         """Those numbers of a host that may be asked.
 
         Args:

@@ -17,7 +17,7 @@ from tinygptv.ground.files import sha256_file
 from tinygptv.ground.locks import only_one
 
 
-def lock_files(
+def pin_files(
     root: Path, home: Path, sources: Sources, names: Iterable[str], folder: Path | None, network: Network
 ) -> int:
     """Fetch what is not pinned, write down size and digest, and keep the file for ``data fetch``.
