@@ -36,6 +36,13 @@ def names_of_file(file: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((file, base, *others)))
 
 
+def other_names(file: str) -> tuple[str, ...]:
+    """Those of a picture that somebody's records name: none where its folder is not one of COCO's splits."""
+    path = PurePosixPath(file)
+    ours = path.parent.name in ("", *_SPLITS) and _NAME.fullmatch(path.name) is not None
+    return names_of_file(file)[1:] if ours else ()
+
+
 def split_of_file(file: str) -> str:
     """The split that the name of an image has, such as ``val2014``; empty where it has none."""
     found = _NAME.fullmatch(PurePosixPath(file).name)

@@ -6,6 +6,7 @@ import posixpath
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from tinygptv.data.coco import other_names
 from tinygptv.data.conversations import kind
 from tinygptv.data.record_rules import MAX_NAME, RecordError
 from tinygptv.data.source import ImageFile, Source
@@ -34,7 +35,7 @@ def check_one(count: int, source: Source) -> None:
 
 
 def find_picture(name: str, source: Source) -> ImageFile:
-    """A picture by its name in a record.
+    """A picture by its name in a record, of COCO's by any that COCO gave it.
 
     Raises:
         RecordError: it is missing, an address, or lies outside the folder.
@@ -45,7 +46,7 @@ def find_picture(name: str, source: Source) -> ImageFile:
     anywhere = source.settings.outside == "allow"
     if not folder and not (anywhere and name.startswith("/")):
         raise RecordError(f"names the picture {shown}, but the data set has no folder `images`", "")
-    for spelled in dict.fromkeys((name, name.replace("\\", "/"))):
+    for spelled in dict.fromkeys((name, name.replace("\\", "/"), *other_names(name))):
         inside = _inside(spelled, source.images) if folder else None
         if (inside is not None or anywhere) and (found := source.image(spelled if inside is None else inside)):
             return found

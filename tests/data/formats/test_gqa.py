@@ -88,3 +88,20 @@ def test_another_part(tmp_path, name, part, words):
 def test_a_list_is_another_file(tmp_path):
     with pytest.raises(DataError, match="must be a JSON object"):
         list(annotations([write_json(tmp_path / NAME, [QUESTION])], ""))
+
+
+def test_of_the_part_to_train_on_a_broken_question_is_left_out(tmp_path):
+    name = "train_balanced_questions.json"
+    broken = {"8": {**QUESTION, "answer": None}, "9": ["text"], "10": {**QUESTION, "imageId": 12}}
+    write_json(tmp_path / name, {"7": QUESTION, **broken})
+    draw(tmp_path / "images" / "n161313.jpg")
+    (found,), rejected = read_set(tmp_path, "gqa", (name,), part="train_balanced")
+    assert found.record.id == "7"
+    assert [(item["id"], item["reason"][:28]) for item in rejected] == [
+        (f"{name}, 8", "`answer` must be text, not '"),
+        (f"{name}, 9 1", "is no object"),
+        ("10", "its image '12.jpg' is missin"),
+    ]
+    write_json(tmp_path / name, {"7": {**QUESTION, "isBalanced": False}})
+    with pytest.raises(DataError, match="not of the balanced questions"):
+        read_set(tmp_path, "gqa", (name,), part="train_balanced")

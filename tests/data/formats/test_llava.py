@@ -141,6 +141,31 @@ def test_a_picture_that_cannot_be_taken_is_named(refuse, name, words):
     assert words.replace("\\\\", "\\") in reason
 
 
+def test_a_picture_of_coco_s_has_any_of_its_names(read_all, root):
+    for name in ("COCO_train2014_000000033471.jpg", "train2017/000000033472.jpg", "own/000000033473.jpg"):
+        path = root / "cats" / name
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(path)
+    for image in ("000000033471.jpg", "train2017/000000033471.jpg", "coco/val2014/COCO_val2014_000000033471.jpg"):
+        (found,), _ = read_all([entry(image=image)])
+        assert found.image.path.name == "COCO_train2014_000000033471.jpg"
+    (found,), _ = read_all([entry(image="000000033472.jpg")])
+    assert found.image.path.name == "000000033472.jpg"
+    _, rejected = read_all([entry(image="000000033473.jpg"), entry(image="mine/000000033471.jpg", id="b")])
+    assert len(rejected) == 2, "a folder of somebody's own is none of COCO's"
+
+
+def test_a_record_without_a_picture_has_that_of_coco_s_whose_number_it_is(read_all, root):
+    Image.new("RGB", (8, 8)).save(root / "cats" / "COCO_train2014_000000033471.jpg")
+    alone = {key: value for key, value in entry().items() if key != "image"}
+    (found,), _ = read_all([{**alone, "id": "000000033471"}])
+    assert found.image.path.name == "COCO_train2014_000000033471.jpg"
+    for name in ("000000033472", "33471", 33471):
+        assert read_all([{**alone, "id": name}])[0] == [], "its question has <image>, and there is none"
+    (text,), _ = read_all([{"id": "000000033471", "conversations": turns("Hi", "Ho")}], images="")
+    assert text.image is None
+
+
 def test_without_a_folder_no_picture_is_looked_for(refuse, root):
     assert "the data set has no folder `images`" in refuse(entry(image="cats.json"), images="")[1]
 

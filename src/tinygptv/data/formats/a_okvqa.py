@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tinygptv.data.annotations import Annotation, found
-from tinygptv.data.entries import Ids, checked_split, content_of, id_of, only_file, value_of
+from tinygptv.data.annotations import Annotation, annotated, found
+from tinygptv.data.coco import names_of_file
+from tinygptv.data.entries import Ids, checked_split, content_of, id_of, is_trained, only_file, value_of
 from tinygptv.data.json_items import JsonItem, read_items
 from tinygptv.data.people import answers_of, asked, image_of
 from tinygptv.data.source import Found, Rejection, Source
@@ -27,32 +28,49 @@ def annotations(files: Sequence[Path], part: str) -> Iterator[Annotation | Rejec
     Raises:
         DataError: the file is of another split or form, or an entry is broken.
     """
-    path = only_file(files, part, PARTS)
     ids = Ids()
-    for item in read_items(path):
-        yield _annotation(item, part, path, ids)
+    for item in _entries(files, part):
+        found = _annotation(content_of(item), item.place)
+        ids.add(found.id, item.place)
+        yield found
 
 
 def read(source: Source) -> Iterator[Found | Rejection]:
-    """The questions with their images.
+    """The questions with their images; of `train`, one that is broken is left out.
 
     Raises:
         DataError: as ``annotations``.
     """
-    yield from found(source, annotations(source.files, source.settings.part or ""))
+    part = source.settings.part or ""
+    if is_trained(part):
+        return found(source, annotated(_entries(source.files, part), _annotation))
+    return found(source, annotations(source.files, part))
 
 
-def _annotation(item: JsonItem, part: str, path: Path, ids: Ids) -> Annotation:
-    content, place = content_of(item), item.place
-    split = checked_split(content.get("split"), part, path)
+def _entries(files: Sequence[Path], part: str) -> Iterator[JsonItem]:
+    """The entries of the file of a split.
+
+    Raises:
+        DataError: one says that it is of another split.
+    """
+    path = only_file(files, part, PARTS)
+    for item in read_items(path):
+        if isinstance(item.content, dict):
+            checked_split(item.content.get("split"), part, path)
+        yield item
+
+
+def _annotation(content: dict[str, Any], place: str) -> Annotation:
     choices: list[Any] = value_of(content, "choices", list, place)
     right = value_of(content, "correct_choice_idx", int, place)
     if not all(isinstance(choice, str) for choice in choices) or not 0 <= right < len(choices):
         raise DataError(f"{place}: `correct_choice_idx` must be the place of a text in `choices`, from 0 on")
+    split, file = content.get("split"), content.get("image")  # LAVIS's copy has the file
+    by_number = image_of(content, f"{split}2017" if isinstance(split, str) and split else "")
     return asked(
         value_of(content, "question", str, place),
-        name=ids.add(id_of(content, "question_id", place), place),
-        images=image_of(content, f"{split}2017" if split else ""),
+        name=id_of(content, "question_id", place),
+        images=names_of_file(file) if isinstance(file, str) else by_number,
         said=answers_of(content, "direct_answers", place),
         choices=choices,
         right=right,

@@ -5,10 +5,12 @@ docs/data.md says what is read, what is refused and why. Ids need not be unique:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from tinygptv.data.coco import image_names
 from tinygptv.data.conversations import kind, records_of, rejection, role_of, turns_of
 from tinygptv.data.json_items import JsonItem, read_items
 from tinygptv.data.named_pictures import one_picture
@@ -16,11 +18,13 @@ from tinygptv.data.recognise import Recognised, folder_of_pictures, object_files
 from tinygptv.data.record_names import RecordNames, own_id
 from tinygptv.data.record_rules import RecordError
 from tinygptv.data.records import Turn
-from tinygptv.data.source import Found, Rejection, Source
+from tinygptv.data.source import Found, ImageFile, Rejection, Source
 from tinygptv.data.tables import JSON_FILES, record_files
 
 if TYPE_CHECKING:
     from tinygptv.data.recognise import Look
+
+_NUMBER = re.compile(r"\d{12}", re.ASCII)
 
 
 def read(source: Source) -> Iterator[Found | Rejection]:
@@ -38,7 +42,7 @@ def read(source: Source) -> Iterator[Found | Rejection]:
                     own = own_id(content)
                     told = own or told
                     name = names.of(own, content)
-                    image = one_picture(_pictures(content), source)
+                    image = one_picture(_pictures(content), source) or _by_number(own, source)
                     yield from records_of(name, _turns(content, has_picture=image is not None), image, source)
                 except RecordError as error:
                     yield rejection(told, error.reason)
@@ -83,6 +87,12 @@ def _pictures(content: dict[str, Any]) -> list[object]:
         raise RecordError("is about a video; only pictures can be trained on", "")
     given = [content[key] for key in ("image", "images") if content.get(key) not in (None, "", [])]
     return given[0] if given and isinstance(given[0], list) else given[:1]
+
+
+def _by_number(own: str, source: Source) -> ImageFile | None:
+    """COCO's picture of which a record that names none has the number as its id: MiniGPT-v2's authors go by that."""
+    names = image_names(int(own)) if source.settings.images and _NUMBER.fullmatch(own) else ()
+    return next((file for name in names if (file := source.image(name))), None)
 
 
 def _turns(content: dict[str, Any], *, has_picture: bool) -> tuple[Turn, ...]:
