@@ -1,7 +1,8 @@
 """Files of predictions, of any model, as servers of benchmarks take them.
 
-A JSON list, one JSON object that holds the list, an object on each line, or a table with a head (CSV, TSV). What a file
-begins with tells its form, not its name, and only the entry that is looked at is in memory.
+A JSON list, one JSON object that holds the list, an object on each line, or a table with a head (CSV, TSV); of some
+benchmarks also one JSON object, id → prediction. What a file begins with tells its form, not its name, and only the
+entry that is looked at is in memory.
 """
 
 from __future__ import annotations
@@ -20,18 +21,21 @@ from tinygptv.evaluation.benchmarks.submissions import DecimalCell, WholeCell
 from tinygptv.ground.errors import DataError, brief
 
 
-def read_predictions(path: Path, read: Callable[[Mapping[str, Any]], tuple[str, Prediction]]) -> dict[str, Prediction]:
+def read_predictions(
+    path: Path, read: Callable[[Mapping[str, Any]], tuple[str, Prediction]], id_key: str = ""
+) -> dict[str, Prediction]:
     """Id → prediction.
 
     Args:
         path: the file.
         read: a benchmark's ``read_prediction``.
+        id_key: its ``id_key``.
 
     Raises:
         DataError: the file is of no such form, an entry is no prediction, or an id has two.
     """
     found: dict[str, Prediction] = {}
-    for place, entry in _entries(path):
+    for place, entry in _entries(path, id_key):
         try:
             name, prediction = read(entry)
         except KeyError as missing:
@@ -44,9 +48,9 @@ def read_predictions(path: Path, read: Callable[[Mapping[str, Any]], tuple[str, 
     return found
 
 
-def _entries(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _entries(path: Path, id_key: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Place and content of each prediction."""
-    objects = ((item.place, content_of(item)) for item in _json_items(path))
+    objects = ((item.place, content_of(item)) for item in _json_items(path, id_key))
     for place, entry in objects if first_character(path) in ("", "[", "{") else _rows(path):
         for key, value in entry.items():
             for number in value if isinstance(value, list) else [value]:
@@ -55,7 +59,11 @@ def _entries(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield place, entry
 
 
-def _json_items(path: Path) -> Iterator[JsonItem]:
+def _json_items(path: Path, id_key: str) -> Iterator[JsonItem]:
+    if id_key and first_character(path) == "{" and _is_by_id(path):
+        for name, item in read_members(path):
+            yield JsonItem(item.place, {id_key: name, **item.content})
+        return
     holder = _holder(path) if first_character(path) == "{" else None
     if holder is None:
         yield from read_items(path)
@@ -77,6 +85,15 @@ def _holder(path: Path) -> str | None:
         if _on_lines(path):
             return None
     return holder  # what is damaged is told where it is read
+
+
+def _is_by_id(path: Path) -> bool:
+    """Whether the whole file is one object whose members are objects."""
+    try:
+        members = read_members(path)
+        return all(isinstance(item.content, dict) and not _in_list(path, name, item) for name, item in members)
+    except DataError:
+        return False  # what is damaged is told where it is read
 
 
 def _on_lines(path: Path) -> bool:

@@ -5,6 +5,7 @@ Shapes: Q questions, C numbers that a metric keeps of each.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -89,7 +90,7 @@ def score_files(
     assert benchmark.read_prediction is not None, f"{name} reads no predictions"
     files = _files(annotations)
     part = _part(name, benchmark, split, files)
-    given = read_predictions(predictions, benchmark.read_prediction)
+    given = read_predictions(predictions, benchmark.read_prediction, benchmark.id_key)
     count, asked = len(given), _Asked(benchmark)
     questions = _questions(import_module(FORMATS[benchmark.form or OWN]).annotations(files, part), asked.left_out)
     while block := list(islice(questions, BLOCK)):
@@ -117,7 +118,7 @@ def score_files(
         official={metric.name: asked.told(metric, _value) for metric in benchmark.official},
         authors={metric.name: asked.told(metric, _value) for metric in benchmark.authors} or None,
         ci95=ends,
-        notes=[*_on_questions(asked, part, expected), *_on_metrics(benchmark, asked, ends)],
+        notes=[*_on_questions(asked, part, expected), *_on_kin(asked), *_on_metrics(benchmark, asked, ends)],
     )
 
 
@@ -130,6 +131,11 @@ class _Asked:
         self.left_out: dict[str, str] = {}
         self.scored = 0
         """Predictions that have a score."""
+        self.kin = Counter[str]()
+        """Name of another benchmark → questions that are of it by their fields."""
+        self.lacking = Counter[str]()
+        """Name of an official metric → predictions that leave out what it counts."""
+        self._benchmark = benchmark
         self._kept = KeptColumns(self.metrics)
         self._images: dict[object, int] = {}
         self._image_Q: list[int] = []
@@ -151,6 +157,9 @@ class _Asked:
                 self.missing.append(annotation.id)
             elif found.score is not None:
                 self.scored += 1
+            if found is not None:
+                self.lacking.update(m.name for m in self._benchmark.official if m.lacks and m.lacks(found))
+            self.kin[self._benchmark.kin(annotation.truth)] += 1
             predictions.append(found or Prediction())
         self._kept.add([annotation.truth for annotation in block], predictions)
 
@@ -234,9 +243,20 @@ def _on_questions(asked: _Asked, part: str, expected: int | None) -> Iterator[st
         yield f"{len(told):,} questions of the annotations are left out: {some(told)}"
 
 
+def _on_kin(asked: _Asked) -> Iterator[str]:
+    for name, count in asked.kin.items():
+        if name:
+            told = f"{count:,} of {asked.n:,} questions are of {benchmark_of(name).title} by their fields"
+            yield f"{told}; `tinygptv score {name}` counts them"
+
+
 def _on_metrics(benchmark: Benchmark, asked: _Asked, ends: Mapping[str, Any]) -> Iterator[str]:
     """What numbers are, beyond the field ``variant``, and which questions they leave out."""
     named = [(metric.name, metric) for metric in benchmark.official]
+    answered = asked.n - len(asked.missing)
+    for name, count in asked.lacking.items():
+        if count < answered:
+            yield f"{name}: {count:,} of {answered:,} predictions leave it out, and count as wrong"
     for name, metric in [*named, *((f"the authors' {metric.name}", metric) for metric in benchmark.authors)]:
         if metric.variant != benchmark.official[0].variant:
             yield f"{name}: {metric.variant}"

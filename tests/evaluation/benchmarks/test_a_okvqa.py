@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.data.formats.vqa_files import write
@@ -66,10 +68,31 @@ def test_choices_alone(scored):
 
 def test_what_is_left_out_is_wrong(scored):
     right = {"direct_answer": "ride", "multiple_choice": "cab"}
-    assert scored(right, {"direct_answer": "ride"}).official == {"direct_answer": 1.0, "multiple_choice": 0.5}
+    found = scored(right, {"direct_answer": "ride"})
+    assert found.official == {"direct_answer": 1.0, "multiple_choice": 0.5}
+    assert "multiple_choice: 1 of 2 predictions leave it out, and count as wrong" in found.notes
+    assert not any("leave it out" in note for note in scored({"direct_answer": "ride"}, {"direct_answer": "x"}).notes)
     found = scored(right, None, allow_missing=True)
     assert found.official == {"direct_answer": 0.5, "multiple_choice": 0.5}
     assert scored({"direct_answer": "ride"}, None, allow_missing=True).official["multiple_choice"] is None
+
+
+def test_the_leaderboard_s_object_is_read(scored, tmp_path):
+    entries = [{"direct_answer": "ride", "multiple_choice": "cab"}, {"direct_answer": "x", "multiple_choice": "train"}]
+    expected = scored(*entries)
+    (annotations,) = tmp_path.glob("aokvqa*")
+    for text in (json.dumps(dict(zip(("q0", "q1"), entries, strict=True)), indent=n) for n in (None, 2)):
+        (tmp_path / "leaderboard.json").write_text(text)
+        assert score_files("a_okvqa", [annotations], tmp_path / "leaderboard.json") == expected
+    for text, words in {
+        '{"q0": {"direct_answer": "ride"}, "q0": {"direct_answer": "x"}}': "q0 has a prediction already; keep one",
+        '{"q0": {}}': "leaderboard.json, q0 has no `direct_answer`",
+        '{"q0": {"direct_answer": 3}}': "leaderboard.json, q0: `direct_answer` must be text, not 3",
+        '{"q0": {"direct_answer": "x"}, "q1"': "not valid JSON",
+    }.items():
+        (tmp_path / "leaderboard.json").write_text(text)
+        with pytest.raises(DataError, match=words):
+            score_files("a_okvqa", [annotations], tmp_path / "leaderboard.json")
 
 
 def test_an_entry_with_neither_is_one_line(scored):

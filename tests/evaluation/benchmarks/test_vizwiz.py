@@ -83,7 +83,10 @@ def test_answerability_ranks_as_in_scikit_learn(scored):
 def test_what_is_left_out_is_wrong(scored):
     both, alone = {"answer": "soup", "answerability": 0.9}, {"answerability": 0.9}
     people = ["soup"] * 10
-    assert scored((people, 1, both), (people, 1, alone)).official["accuracy"] == 0.5
+    found = scored((people, 1, both), (people, 1, alone))
+    assert found.official["accuracy"] == 0.5
+    assert "accuracy: 1 of 2 predictions leave it out, and count as wrong" in found.notes
+    assert not any("leave it out" in note for note in scored((people, 1, alone), (NONE, 0, alone)).notes)
     found = scored((people, 1, both), (people, 1, None), (NONE, 0, None), allow_missing=True)
     assert found.official == {"accuracy": pytest.approx(1 / 3), "unanswerable_ap": pytest.approx(1 / 3)}
 

@@ -48,6 +48,13 @@ def test_goldens(scored, people, said, vqa, textvqa):
         assert found.official["per_answer_type"] == {"other": expected}
 
 
+def test_files_of_vqa_v2_are_told_to_be_no_files_of_ok_vqa(scored):
+    told = "1 of 1 questions are of VQA v2 by their fields; `tinygptv score vqa_v2` counts them"
+    assert told in scored("ok_vqa", (YES, "yes")).notes
+    for name, kind in (("vqa_v2", "what is"), ("ok_vqa", "five"), ("ok_vqa", "other")):
+        assert not any("by their fields" in note for note in scored(name, (YES, "yes"), question_type=kind).notes)
+
+
 def test_the_variant_is_named():
     variants = {name: benchmark_of(name).official[0].variant for name in ("vqa_v2", "ok_vqa", "textvqa")}
     assert variants["vqa_v2"].startswith("VQA accuracy B: both normalised, unless all people agree")

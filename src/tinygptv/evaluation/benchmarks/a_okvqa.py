@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tinygptv.evaluation.benchmarks.seam import Numbers, Truth
     from tinygptv.model.answerer import Response
 
-DIRECT, CHOSEN = "direct_answer", "multiple_choice"
+ID, DIRECT, CHOSEN = "question_id", "direct_answer", "multiple_choice"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +39,13 @@ def _read(entry: Mapping[str, Any]) -> tuple[str, Prediction]:
     if DIRECT not in entry and CHOSEN not in entry:
         raise KeyError(DIRECT)
     direct, chosen = (submissions.text(entry, key) if key in entry else None for key in (DIRECT, CHOSEN))
-    question = submissions.name(entry, "question_id")
+    question = submissions.name(entry, ID)
     return question, AokvqaPrediction(answer=direct or "", direct_answer=direct, multiple_choice=chosen)
 
 
 def _write(question: str, prediction: Prediction, _truth: Truth) -> dict[str, Any]:
     said = {DIRECT: getattr(prediction, DIRECT, None), CHOSEN: getattr(prediction, CHOSEN, None)}
-    return {"question_id": question} | {key: text for key, text in said.items() if text is not None}
+    return {ID: question} | {key: text for key, text in said.items() if text is not None}
 
 
 def _direct(truths: Sequence[Truth], predictions: Sequence[Prediction]) -> Numbers:
@@ -81,6 +81,7 @@ BENCHMARK = replace(
             value=mean,
             whole=True,
             undefined="the file has no direct answers, or all questions are marked as difficult",
+            lacks=lambda prediction: getattr(prediction, DIRECT, None) is None,
         ),
         Metric(
             name=CHOSEN,
@@ -89,6 +90,7 @@ BENCHMARK = replace(
             value=mean,
             whole=True,
             undefined="the file has no choices",
+            lacks=lambda prediction: getattr(prediction, CHOSEN, None) is None,
         ),
     ),
     form="a_okvqa",
@@ -97,5 +99,6 @@ BENCHMARK = replace(
     predict=_predict,
     read_prediction=_read,
     write_prediction=_write,
+    id_key=ID,
     images_may_train=True,
 )

@@ -41,6 +41,11 @@ def _type_of(_content: str, truth: Truth) -> str:
     return f"ok_vqa-{CATEGORIES[kind]}" if kind in CATEGORIES else ""
 
 
+def _kin(truth: Truth) -> str:
+    """Question types of VQA v2 are the words that a question begins with."""
+    return "vqa_v2" if truth.get("question_type", "other") not in CATEGORIES else ""
+
+
 ACCURACY = accuracy_of("B")
 AUTHORS = Metric(
     name="accuracy",
@@ -59,4 +64,5 @@ BENCHMARK = replace(
     parts={"val": 5_046, "train": 9_009},
     types=tuple(f"ok_vqa-{name}" for name in CATEGORIES.values()),
     type_of=_type_of,
+    kin=_kin,
 )

@@ -63,6 +63,8 @@ class Metric:
     """Kind of question: the metric is then told of each kind by itself."""
     undefined: str = ""
     """When it is NaN, in words."""
+    lacks: Callable[[Prediction], bool] | None = None
+    """Whether a prediction leaves out what is counted, as all of a file may; beside others it is wrong, and told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +96,10 @@ class Benchmark:
     (``submissions.py``)."""
     write_prediction: Callable[[str, Prediction, Truth], dict[str, Any]] | None = None
     """The same the other way."""
+    id_key: str = ""
+    """What an entry calls its id, where a file may also be one object, id → entry."""
+    kin: Callable[[Truth], str] = lambda _: ""
+    """Name of another benchmark of the same form that a question is of, by its fields; empty: they do not say so."""
     guess: Callable[[Truth], str] = lambda truth: str(truth["answer"])
     """The answer that baselines count: the most frequent one, of all questions and of those with the same words, is
     what a model without eyes would say."""

@@ -107,6 +107,7 @@ BENCHMARK = replace(
             columns=_of_answers(lambda truth, answer: worth(answer, truth, "E")),
             whole=True,
             undefined="the file has no answers",
+            lacks=_says_no_answer,
         ),
         Metric(
             name="unanswerable_ap",
