@@ -20,6 +20,7 @@ from tinygptv.config.profiles import read_config
 from tinygptv.ground import file_names
 from tinygptv.ground.graph import entries_of, inputs_of
 from tinygptv.ground.names import STAGES, STEPS
+from tinygptv.ground.score_code import SCORE_CODE
 from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.steps.features import ROW_CODE
 from tinygptv.steps.shards import TAR_CODE
@@ -42,6 +43,7 @@ NOT_REACHED = {
     ("model.processing", "data.data_urls"): {"backbones", "features", *STAGES},  # only users hand in such pictures
     ("model.authors.names", "model.adapters"): {"backbones"},  # for checkpoints of stages, not for published weights
     ("model.stage_checkpoint", "model.adapters"): {"backbones"},  # where a stage's file is handed on as it is
+    ("steps.train", "evaluation.held_out"): {*STAGES},  # in the view of a stage that asks: ground/score_code.py
     ("model.int8", "model.folders"): {*STAGES},  # only `quantize` writes a package
 }
 """Importer and imported module → steps that never come to that import, whatever they call of the importer."""
@@ -68,6 +70,16 @@ MAKES_NO_BLOCK = {
 }
 """Step → modules that its block function imports and that decide no byte of a block, with the reason."""
 
+COUNTS_NOTHING = {
+    "data/data_urls": "pictures of users",
+    "data/manifest": "raw files",
+    "data/samples": "tars without an index",
+    "data/source": "raw files",
+    "data/tar_index": "tars without an index",
+    "data/tar_rows": "tars without an index",
+    "model/package": "models in folders",
+}
+"""Modules that the counting of answers imports and that decide no score while a stage trains, with the reason."""
 
 PICKLE_READERS = {
     "src/tinygptv/model/authors/unpickle.py": "torch.load(",
@@ -218,6 +230,17 @@ def test_a_block_is_kept_by_the_code_that_makes_it_and_by_no_other(step, begin, 
     assert set(listed) <= found
     files = {ROOT / dep for dep in GRAPH[step]["deps"]}
     assert {SOURCE / "tinygptv" / f"{name}.py" for name in listed} <= files, "a file without a digest"
+
+
+def test_the_code_that_counts_while_a_stage_trains_is_named_and_no_other():
+    graph, begin = results_graph(), {"tinygptv.evaluation.held_out", *BENCHMARKS.values()}
+    found = begin.union(*(graph.find_upstream_modules(module) for module in begin))
+    needed = {SOURCE / name.replace(".", "/") for name in found} - {path.with_suffix("") for path in code_of("stage1")}
+    needed = {path for path in needed if not path.is_dir()}  # a package's own file only says what it is
+    listed = {SOURCE / "tinygptv" / name for name in SCORE_CODE}
+    missing = {path for path in needed if listed.isdisjoint((path, *path.parents))}
+    assert {path.relative_to(SOURCE / "tinygptv").as_posix() for path in missing} == set(COUNTS_NOTHING)
+    assert [path for path in listed if not any(path in (of, *of.parents) for of in needed)] == []
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -26,12 +26,14 @@ def progress(count: int):
     return lambda path: stage_progress(held_out, {name: name for name in entries}, path)
 
 
-LOOKS = {
-    "stage4": [p | ({"validation_loss": 3 / p["step"]} if p["step"] % 10 == 9 else {}) for p in HISTORIES["stage4"]]
-}
+LOOKED = [p | ({"validation_loss": 3 / p["step"]} if p["step"] % 10 == 9 else {}) for p in HISTORIES["stage4"]]
+BEST = max(p["step"] for p in LOOKED if "validation_loss" in p)
+LOOKS = {"stage4": [p | ({"best": True} if p["step"] == BEST else {}) for p in LOOKED]}
+SCORES = {"stage4": [p | ({"validation_score": 0.5} if "validation_loss" in p else {}) for p in LOOKS["stage4"]]}
 DRAWINGS = {
     "loss": (lambda path: loss_curves(HISTORIES, path), (1200, 348)),
-    "held out": (lambda path: loss_curves(LOOKS, path), (1200, 348)),
+    "held out": (lambda path: loss_curves(LOOKS, path), (1200, 444)),
+    "scored": (lambda path: loss_curves(SCORES, path), (1200, 444)),
     "unfinished": (lambda path: loss_curves({"stage1": HISTORIES["stage1"][:1]}, path), (1200, 348)),
     "nothing trained": (lambda path: loss_curves(dict.fromkeys(STAGES, ()), path), (1200, 348)),
     "progress": (progress(1), (840, 432)),

@@ -69,13 +69,15 @@ def test_hours_follow_from_the_assumed_share_of_the_peak(paper):
 def test_looks_at_held_out_records_cost_their_forward_passes(small):
     steps = {"steps_per_epoch": 10, "epochs": 1, "repeats": 1, "batch_size": 8, "micro_batch_size": 4}
     without = planned(small(**steps, validation=None))
-    looking = planned(small(**steps, validation=Validation(every=4, batches=3, patience=None)))
+    looking = planned(
+        small(**steps, validation=Validation(every=4, batches=3, questions=5, keep="loss", patience=None))
+    )
     assert without.looked_at == 0
-    assert looking.looked_at == 3 * 3 * 4  # after steps 4, 8 and 10
+    assert looking.looked_at == 3 * (3 * 4 + 5)  # after steps 4, 8 and 10
     added = (looking.hours(1.0) - without.hours(1.0)) * 3600 * 1e12 * UTILISATION
-    assert added == pytest.approx(36 * looking.forward)
+    assert added == pytest.approx(51 * looking.forward)
 
 
 def test_a_stage_without_epochs_looks_at_nothing(small):
-    validation = Validation(every=4, batches=3, patience=None)
+    validation = Validation(every=4, batches=3, questions=None, keep="loss", patience=None)
     assert planned(small(epochs=0, validation=validation)).looked_at == 0

@@ -11,7 +11,7 @@ from tests.steps.test_train import stop_after
 from tinygptv.data.views import write_views
 from tinygptv.ground.files import read_json
 
-LOOKS = "validation: {every: 3, batches: 2, patience: null}"
+LOOKS = "validation: {every: 3, batches: 2, questions: null, keep: loss, patience: null}"
 FILES = ("trained.safetensors", "trace.jsonl", "history.json", "cuts.json")
 
 
@@ -90,10 +90,10 @@ def test_a_stage_without_patience_ends_early_and_the_next_one_goes_on(looking, r
     from tinygptv.training import loop
 
     looking.edit("patience: null", "patience: 2")
-    monkeypatch.setattr(loop, "best_look", lambda trace: next((p for p in trace if "validation_loss" in p), None))
+    monkeypatch.setattr(loop, "best_look", lambda trace, _: next((p for p in trace if "validation_loss" in p), None))
     assert run(looking, "stage1") == 0
     assert len(trace(looking.data / "stage1")) == 9  # the first look is the best one, two come after it
-    assert "stage1: ended after step 9 of 12: no lower loss on the held-out part" in capfd.readouterr().out
+    assert "stage1: ended after step 9 of 12: none of its last 2 looks was better" in capfd.readouterr().out
     assert not (looking.state / "stage1").exists()
     assert run(looking, "stage2") == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -24,8 +25,15 @@ class KilledError(Exception):
     """The process ends here."""
 
 
-def looking(stage: Stage, every: int = 2, patience: int | None = None, **changes: object) -> Stage:
-    validation = Validation(every=every, batches=2, patience=patience)
+def looking(
+    stage: Stage,
+    every: int = 2,
+    patience: int | None = None,
+    keep: Literal["loss", "score"] = "loss",
+    **changes: object,
+) -> Stage:
+    questions = 4 if keep == "score" else None
+    validation = Validation(every=every, batches=2, questions=questions, keep=keep, patience=patience)
     return stage.model_copy(update={"validation": validation, **changes})
 
 
@@ -34,7 +42,11 @@ def weights(state: TrainingState) -> Weights:
 
 
 def run(
-    state: TrainingState, make_batch: MakeBatch, stage: Stage, on_step: Callable[[TrainingState], None] = lambda _: None
+    state: TrainingState,
+    make_batch: MakeBatch,
+    stage: Stage,
+    on_step: Callable[[TrainingState], None] = lambda _: None,
+    score: Callable[..., float] | None = None,
 ) -> dict[int, Weights]:
     """Train to the end; the weights after each step."""
     after: dict[int, Weights] = {}
@@ -45,7 +57,7 @@ def run(
 
     batches = ([make_batch(step, slice(4)), make_batch(step, slice(4, 8))] for step in range(state.step, stage.steps))
     held_out = [make_batch(100), make_batch(101, slice(3))] if stage.validation else []
-    loop.train(state, batches, stage, on_step=each, held_out=held_out)
+    loop.train(state, batches, stage, on_step=each, held_out=held_out, score=score)
     return after
 
 
@@ -54,11 +66,11 @@ def losses(monkeypatch: pytest.MonkeyPatch, *found: float) -> None:
     left = iter(found)
     look = loop.look
 
-    def told(state: TrainingState, held_out: list[Batch], stage: Stage) -> None:
+    def told(state: TrainingState, held_out: list[Batch], stage: Stage, score: Callable[..., float] | None) -> None:
         value = torch.tensor(next(left) * sum(batch.target_tokens for batch in held_out) / len(held_out))
         with monkeypatch.context() as patch:
             patch.setattr(loop, "batch_loss", lambda *_, **__: value)
-            look(state, held_out, stage)
+            look(state, held_out, stage, score)
 
     monkeypatch.setattr(loop, "look", told)
 
@@ -99,7 +111,7 @@ def test_the_weights_of_the_best_look_are_left(
     losses(monkeypatch, 3.0, 1.0, 2.0, 1.0, 4.0)
     state = new_training()
     after = run(state, make_batch, looking(stage))
-    best = loop.best_look(state.trace)
+    best = loop.best_look(state.trace, looking(stage))
     assert best is not None and best["step"] == 4  # the first of equals
     loop.leave_best(state)
     for name, parameter in state.parameters.items():
@@ -169,7 +181,7 @@ def test_a_killed_stage_leaves_the_same_weights_and_trace(
     eager = looking(stage, learning_rate=rates)
     straight = new_training()
     run(straight, make_batch, eager)
-    best = loop.best_look(straight.trace)
+    best = loop.best_look(straight.trace, eager)
     assert best is not None and best["step"] < 9
     points = ResumePoints(tmp_path, {"stage": "stage4"})
 
@@ -221,6 +233,7 @@ def test_the_curve_has_a_point_for_every_look(stage: Stage) -> None:
     assert [point["step"] for point in curve] == [3, 4, 6, 8, 9, 10]
     assert [point["loss"] for point in curve] == [2.0, 4.0, 5.5, 7.5, 9.0, 10.0]
     assert [point.get("validation_loss") for point in curve] == [None, 0.4, None, 0.8, None, 1.0]
+    assert [point["step"] for point in curve if "best" in point] == [4]
 
 
 def shares(stage: Stage) -> dict[str, float]:

@@ -27,6 +27,7 @@ from tinygptv.config.init import Init
 from tinygptv.config.model import Lora, Model, QFormer, Runtime, Text, Vision
 from tinygptv.config.training import Prompt, Schedule, Stage, Validation
 from tinygptv.ground.names import STAGES
+from tinygptv.ground.score_code import score_code
 
 __all__ = [
     "Backbones",
@@ -177,6 +178,13 @@ class Config(Section):
             "cached": {stage: list(self.cached_sets(stage)) for stage in STAGES},
         }
         return {**uses, "held_out": looked_at} if looked_at else uses
+
+    @property
+    def scored(self) -> dict[str, str]:
+        """Stage whose looks ask questions → digest of the code that says what the answers count."""
+        looks = {name: self.stage(name).validation for name in STAGES if self.stage(name).steps}
+        asking = [name for name, validation in looks.items() if validation is not None and validation.questions]
+        return dict.fromkeys(asking, score_code()) if asking else {}
 
     def cached_sets(self, name: str) -> tuple[str, ...]:
         """The data sets of which a stage reads cached features, sorted; none where it trains nothing."""

@@ -47,16 +47,30 @@ class Prompt(Section):
 class Validation(Section):
     """Looks at the held-out part (`val`) of a stage's data sets while it trains; training does not notice them.
 
-    The stage leaves the weights of the look with the lowest loss. `null`: no looks, and the weights of the last step.
+    The stage leaves the weights of the best look. `null`: no looks, and the weights of the last step.
     """
 
     every: Count = Field(description="Steps between two looks; there is one after the last step, too.")
     batches: Count = Field(
         description="Micro-batches of a look, always the same ones; fewer where all records fit into fewer."
     )
-    patience: Count | None = Field(
-        description="Looks in a row without a lower loss after which the stage ends; null: it goes on to its last step."
+    questions: Count | None = Field(
+        description="Held-out questions that are answered at a look, always the same ones, evenly spread over the "
+        "benchmarks of the sets: their mean number is the score; null: none."
     )
+    keep: Literal["loss", "score"] = Field(
+        description="Which look is the best: that with the lowest loss, or with the highest score, and of equals the "
+        "lowest loss."
+    )
+    patience: Count | None = Field(
+        description="Looks in a row without a better one after which the stage ends; null: it goes on to its last step."
+    )
+
+    @model_validator(mode="after")
+    def _what_is_kept_is_asked(self) -> Self:
+        if self.keep == "score" and self.questions is None:
+            raise ValueError("keep: `score` needs a number of `questions`; without them `keep: loss`")
+        return self
 
 
 class Stage(Section):

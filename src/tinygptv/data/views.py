@@ -1,7 +1,8 @@
 """What each step after ``shards`` uses of the data sets. It depends on its view alone, and DVC compares nothing else.
 
 A view is JSON: data set → split → ``index``, SHA-256 of the split's index, and ``blocks``, those of its tars by name;
-for a stage also ``templates``, the instructions that the profile gives the set.
+for a stage also ``templates``, the instructions that the profile gives the set, and, where its looks ask questions,
+``scored``: what decides what the answers count.
 A change in a set that a step does not use leaves its view, and so the step, as it is.
 """
 
@@ -30,7 +31,7 @@ def write_views(shards: Path, config: Config) -> None:
         shards: such as ``data/tiny/shards``, with a folder for each set.
         config: the profile.
     """
-    folders, held_out = sets(shards), config.uses.get("held_out", {})
+    folders, held_out, scored = sets(shards), config.uses.get("held_out", {}), config.scored
     (shards / "views").mkdir(exist_ok=True)
     for step, names in config.uses["sets"].items():
         looked_at = held_out.get(step, ())
@@ -41,7 +42,11 @@ def write_views(shards: Path, config: Config) -> None:
         }
         if step in STAGES:  # how records are asked is a part of what is trained on
             for name in view:
-                view[name] |= {"templates": config.data[name].templates} if config.data[name].templates else {}
+                settings = config.data[name]
+                view[name] |= {"templates": settings.templates} if settings.templates else {}
+                if step in scored:
+                    asked = {"format": settings.format, "benchmark": settings.benchmark, "part": settings.part}
+                    view[name] |= {"scored": {**asked, "code": scored[step]}}
         write_json(shards / view_of(step), view)
     write_json(shards / view_of("evaluate"), {name: _parts(folder, SPLITS) for name, folder in folders.items()})
 

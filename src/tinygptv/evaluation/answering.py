@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tinygptv.evaluation.presets import Asking
     from tinygptv.evaluation.questions import Question, Questions
-    from tinygptv.model.answerer import Response
+    from tinygptv.model.answerer import PromptRequest, Response
     from tinygptv.model.inference import VisionLanguageModel
     from tinygptv.model.processing import TinyGPTVProcessor
 
@@ -95,26 +95,10 @@ class BlockAnswerer:
             DataError: an image cannot be decoded, or an end mark is several tokens for the model's tokenizer.
             NotFiniteError: the model computes infinities or NaN.
         """
-        from tinygptv.model.answerer import PromptRequest
-
-        processor, how = self._model.processor, self._how
         images = [question.image for _, question in _first_of_each(listed)]
-        places = {image: place for place, image in enumerate(images)}
-        requests, marks = [], []
-        for number, question in enumerate(listed):
-            asked, choices = questions.words(number, question, how.preset), questions.choices(number, question)
-            mark = processor.end_mark if how.prompts is None else how.prompts[question.task].end_mark
-            marks.append(mark)
-            requests.append(
-                PromptRequest(
-                    image=places[question.image],
-                    prompt_ids=prompt_ids(processor, question, asked, how),
-                    choices=[encode_answer(processor.tokenizer, choice, mark) for choice in choices],
-                    end_mark=mark,
-                )
-            )
+        requests = block_requests(self._model.processor, questions, listed, self._how)
         answers = self._answerer.answer(self._features(images), requests)
-        return [replace(answer, text=cut_at(answer.text, mark)) for answer, mark in zip(answers, marks, strict=True)]
+        return [ended(answer, request) for answer, request in zip(answers, requests, strict=True)]
 
     def _features(self, images: Sequence[bytes]) -> torch.Tensor:
         """Q-Former outputs [N, Q, D] of a block's images."""
@@ -135,9 +119,39 @@ class BlockAnswerer:
         return features_NQD
 
 
-def cut_at(text: str, end_mark: str) -> str:
+def block_requests(
+    processor: TinyGPTVProcessor, questions: Questions, listed: Sequence[Question], how: Asking
+) -> list[PromptRequest]:
+    """What is asked of a model, question by question; images are numbered in the order in which they come first.
+
+    Args:
+        processor: the model's.
+        questions: the block.
+        listed: the same, read.
+        how: how they are asked.
+    """
+    from tinygptv.model.answerer import PromptRequest
+
+    places = {question.image: place for place, (_, question) in enumerate(_first_of_each(listed))}
+    requests = []
+    for number, question in enumerate(listed):
+        asked, choices = questions.words(number, question, how.preset), questions.choices(number, question)
+        mark = processor.end_mark if how.prompts is None else how.prompts[question.task].end_mark
+        requests.append(
+            PromptRequest(
+                image=places[question.image],
+                prompt_ids=prompt_ids(processor, question, asked, how),
+                choices=[encode_answer(processor.tokenizer, choice, mark) for choice in choices],
+                end_mark=mark,
+            )
+        )
+    return requests
+
+
+def ended(answer: Response, request: PromptRequest) -> Response:
     """An answer up to where its end mark is written out: in other tokens than the mark's own it did not end it."""
-    return text.partition(end_mark)[0].strip()
+    assert request.end_mark is not None
+    return replace(answer, text=answer.text.partition(request.end_mark)[0].strip())
 
 
 def prompt_ids(processor: TinyGPTVProcessor, question: Question, asked: str, how: Asking) -> list[int]:

@@ -29,11 +29,13 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Pa
     """Loss over steps, one small plot a stage, on one common scale.
 
     Args:
-        histories: stage → points with ``step`` and ``loss``, and ``validation_loss`` where held-out records were looked
-            at; without points its plot says why it is empty.
+        histories: stage → points with ``step`` and ``loss``; where held-out records were looked at also
+            ``validation_loss``, ``validation_score``, and at one of these looks ``best``. Without points its plot says
+            why it is empty.
         path: the PNG to write.
     """
-    with figure(10, 2.9, path) as drawing:
+    looked = any("validation_loss" in point for points in histories.values() for point in points)
+    with figure(10, 3.7 if looked else 2.9, path) as drawing:
         axes_row = drawing.subplots(1, len(STAGE_TITLES), sharey=True)
         for axes, (stage, title) in zip(axes_row, STAGE_TITLES.items(), strict=True):
             points = histories.get(stage, ())
@@ -45,13 +47,17 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Pa
                 axes.text(0.5, 0.5, told, transform=axes.transAxes, ha="center", color=QUIET)
                 axes.set_xticks([])
                 continue
-            axes.plot(steps, losses, color=BLUE, linewidth=1.2, marker="." if len(points) == 1 else "")
-            _held_out_curve(axes, points)
+            course = f"{losses[0]:.3g} → {losses[-1]:.3g}"
+            (line,) = axes.plot(steps, losses, color=BLUE, linewidth=1.2, marker="." if len(points) == 1 else "")
+            line.set_label(f"training: {course}")
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter("{x:g}")
             axes.locator_params(axis="x", nbins=4)
+            if any("validation_loss" in point for point in points):
+                _held_out_curves(axes, points)
+                continue
             axes.annotate(
-                f"{losses[0]:.3g} → {losses[-1]:.3g}",
+                course,
                 (0.97, 0.95),
                 xycoords="axes fraction",
                 ha="right",
@@ -63,15 +69,26 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Pa
         drawing.tight_layout()
 
 
-def _held_out_curve(axes: Axes, points: Sequence[Mapping[str, float]]) -> None:
-    """The loss on held-out records beside that of the training, and the look whose weights stay."""
-    looks = [(point["step"], point["validation_loss"]) for point in points if "validation_loss" in point]
-    if not looks:
-        return
-    axes.plot(*zip(*looks, strict=True), color=ORANGE, linewidth=1.2, marker=".", markersize=3, label="held out")
-    step, loss = min(looks, key=lambda point: point[1])  # the first of equals
-    axes.plot([step], [loss], color=VERMILLION, marker="*", markersize=9, linestyle="", label=f"best: {loss:.3g}")
-    axes.legend(loc="upper right", bbox_to_anchor=(1.0, 0.88), fontsize=8, handlelength=1.2)
+def _held_out_curves(axes: Axes, points: Sequence[Mapping[str, float]]) -> None:
+    """The loss on held-out records beside that of the training, their score, and the look whose weights stay."""
+    looks = [point for point in points if "validation_loss" in point]
+    steps, losses = [point["step"] for point in looks], [point["validation_loss"] for point in looks]
+    axes.plot(steps, losses, color=ORANGE, linewidth=1.2, marker=".", markersize=3, label="held out")
+    best = next(point for point in looks if point.get("best"))
+    lines, kept = axes.get_lines(), f"kept: loss {best['validation_loss']:.3g}"
+    if "validation_score" in best:
+        right, scores = axes.twinx(), [point["validation_score"] for point in looks]
+        right.plot(steps, scores, color=GREEN, linewidth=1.2, linestyle="--", label="held-out score (right)")
+        right.set_ylim(0, max(1.0, *scores) * 1.05)
+        right.tick_params(axis="y", colors=GREEN)
+        right.grid(visible=False)
+        lines, kept = [*lines, *right.get_lines()], f"{kept}, score {best['validation_score']:.3g}"
+    axes.plot([best["step"]], [best["validation_loss"]], color=VERMILLION, marker="*", markersize=9, linestyle="")
+    star = axes.get_lines()[-1]
+    star.set_label(kept)
+    axes.legend(
+        handles=[*lines, star], loc="upper center", bbox_to_anchor=(0.5, -0.24), fontsize=8, handlelength=1.5, ncols=1
+    )
 
 
 def empty_picture(text: str, path: Path) -> None:

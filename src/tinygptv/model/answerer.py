@@ -109,6 +109,7 @@ class Answerer:
             max_new_tokens: longest answer; None: what the model's generation configuration says.
         """
         self._model, self._processor, self._positions = model.model, model.processor, model.positions
+        self._device = model.model.language_model.device  # a model that trains has no image encoder anywhere
         self._batch_size = batch_size
         self._limit = model.max_new_tokens if max_new_tokens is None else max_new_tokens
         self._bos: int = model.processor.tokenizer.bos_token_id
@@ -166,9 +167,7 @@ class Answerer:
         images = list(dict.fromkeys(request.image for request in requests))
         visual = dict(zip(images, self._model.projector(features_NQD[images]), strict=True))
         prompts_TD = [
-            self._model.embed(
-                torch.tensor([request.prompt_ids], device=self._model.device), visual[request.image][None]
-            )[0]
+            self._model.embed(torch.tensor([request.prompt_ids], device=self._device), visual[request.image][None])[0]
             for request in requests
         ]
         heads = [(request.image, tuple(request.prompt_ids[: self._head(request)])) for request in requests]
@@ -274,7 +273,7 @@ class Answerer:
         """Of choices, each with the number of its row, and of the end mark after it, whose token stands behind it."""
         import torch
 
-        table, device = self._model.get_input_embeddings(), self._model.device
+        table, device = self._model.get_input_embeddings(), self._device
         before = seen.rows([row for row, _, _ in asked])
         last_BD = before.hidden_BSD[:, -1]
         parts = [last_BD[place, None] for place in range(len(asked))]

@@ -16,21 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygptv.config import parse_entry
-from tinygptv.data import rows
 from tinygptv.data.pool import run_blocks
 from tinygptv.data.rows import SetRows
 from tinygptv.data.shard_blocks import block_bits
-from tinygptv.data.source import open_source, read_source
 from tinygptv.data.summary import SPLITS
-from tinygptv.ground.digests import DigestMemory
 from tinygptv.ground.errors import PassingError, UserError
 from tinygptv.ground.names import STAGES
 from tinygptv.ground.progress import Progress
 from tinygptv.own_data.checked import DataCheck, SetCheck
 from tinygptv.own_data.counting import CountJob, Use, UseCount, prepare
+from tinygptv.own_data.reading import rows_of
 from tinygptv.own_data.scratch import scratch_folder
 from tinygptv.own_data.tokens import tokenizer_folder
-from tinygptv.steps.download import look
 from tinygptv.steps.shards import budget, over_budget
 
 if TYPE_CHECKING:
@@ -66,7 +63,7 @@ def check(root: Path, name: str, config: Config, sets: Mapping[str, DataSet], mo
             uses = uses_of(config, dataset, settings)
             found.uses |= {use.label: use for use in uses}
             try:
-                read = read_rows(root, dataset, settings, scratch)
+                read = rows_of(dataset, settings, root, scratch)
                 opened[dataset] = held.enter_context(closing(read))
                 _count(of_set, dataset, read, scratch / f"{dataset}.sqlite", uses, tokenizer)
             except UserError as error:
@@ -91,22 +88,6 @@ def uses_of(config: Config, dataset: str, settings: DataSet) -> tuple[Use, ...]:
             if entry.dataset == dataset:
                 uses.append(Use.of(f"{name}: {text}", stage, entry.family, settings.templates, sizes))
     return tuple(uses)
-
-
-def read_rows(root: Path, dataset: str, settings: DataSet, scratch: Path) -> SetRows:
-    """The rows of a data set, as ``download`` and ``shards`` would come to them, in a folder for the time being.
-
-    Raises:
-        ConfigError: no module reads its form.
-        DataError: a file is missing or cannot be read.
-        OSError: the disk is full.
-    """
-    manifest, table = scratch / f"{dataset}.json-lines", scratch / f"{dataset}.sqlite"
-    with DigestMemory.opened() as memory:
-        look(manifest, dataset, settings, root, memory)
-    source = open_source(dataset, settings, root, manifest)
-    rows.collect(table, dataset, read_source(source), settings.split, "")
-    return SetRows(table)
 
 
 def _count(

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 REJECTED = 0.01
 """Share of rejected records that is let pass beside those that are known."""
 AGREEMENT = 0.9
-LOOKS, LOOK_BATCHES = 10, 8
-"""How often a stage looks at what is held out, and how much of it."""
+LOOKS, LOOK_BATCHES, LOOK_QUESTIONS, PATIENCE = 10, 8, 64, 4
+"""How often a stage looks at what is held out, at how much of it, and after how many looks in vain it ends."""
+FEW_PICTURES = 10
+"""So many are expected among the held-out records before questions about them are asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,7 @@ def profile_of(
         content[stage] = _stage(start, stage if stage in trained else LAST_STAGE, dataset, reading, limits)
         if stage in trained:
             chosen[stage] = _amounts(content, stage, records)
-            content[stage] |= _as_keys(content[stage], chosen[stage], looks=reading.images["val"] > 0)
+            content[stage] |= _as_keys(content[stage], chosen[stage]) | _looks(reading, shares, chosen[stage].steps)
     for stage in STAGES:
         if stage not in trained:  # it hands on what it begins with, and is asked as the last one is
             content[stage] = {**content[LAST_STAGE], "epochs": 0}
@@ -196,10 +198,25 @@ def _amounts(content: Mapping[str, Any], stage: str, records: int) -> Amounts:
     )
 
 
-def _as_keys(section: Mapping[str, Any], chosen: Amounts, *, looks: bool) -> dict[str, Any]:
-    every = max(1, chosen.steps // LOOKS)
+def _looks(reading: Reading, shares: Mapping[str, float], steps: int) -> dict[str, Any]:
+    """How a stage looks at what is held out; records without a picture are not asked."""
+    if not reading.images["val"]:
+        return {"validation": None}
+    pictures = sum(reading.images.values()) - reading.texts
+    asked = not reading.texts or pictures * shares["val"] >= FEW_PICTURES
     return {
-        "validation": {"every": every, "batches": LOOK_BATCHES, "patience": None} if looks else None,
+        "validation": {
+            "every": max(1, steps // LOOKS),
+            "batches": LOOK_BATCHES,
+            "questions": LOOK_QUESTIONS if asked else None,
+            "keep": "score" if asked else "loss",
+            "patience": PATIENCE,
+        }
+    }
+
+
+def _as_keys(section: Mapping[str, Any], chosen: Amounts) -> dict[str, Any]:
+    return {
         "learning_rate": {**section["learning_rate"], "warmup_steps": chosen.warmup_steps},
         "steps_per_epoch": chosen.steps,
         "batch_size": chosen.batch_size,

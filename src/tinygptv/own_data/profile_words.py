@@ -45,7 +45,7 @@ def comments(
     }
     for stage, settings in chosen.items():
         found |= {
-            f"{stage}.validation": "the weights of the best look stay; `patience: 3` ends training after 3 worse ones",
+            f"{stage}.validation": "the weights of the best look stay; `patience` looks without a better one end it",
             f"{stage}.steps_per_epoch": f"a record is met about {settings.passes:.0f} times",
             f"{stage}.max_answer_tokens": "holds the longest answer that was looked at",
         }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinygptv.data import rows
 from tinygptv.data.images import ImageError, read_image
 from tinygptv.data.rejections import Rejections
+from tinygptv.data.rows import SetRows, collect
 from tinygptv.data.source import Found, ImageFile, Rejection, open_source, read_source
 from tinygptv.ground.digests import DigestMemory
 from tinygptv.steps.download import look
@@ -72,13 +72,8 @@ def read_set(name: str, settings: DataSet, root: Path) -> Reading:
         NoSpaceError: the temporary folder's disk is full.
     """
     with TemporaryDirectory(prefix="tinygptv-") as scratch:
-        manifest, table = Path(scratch) / "manifest", Path(scratch) / "rows.sqlite"
-        with DigestMemory.opened() as memory:
-            look(manifest, name, settings, root, memory)
-        source = open_source(name, settings, root, manifest)
         watch = _Watch()
-        rows.collect(table, name, watch.passing(read_source(source)), settings.split, "")
-        with closing(rows.SetRows(table)) as finished:
+        with closing(rows_of(name, settings, root, Path(scratch), watch.passing)) as finished:
             rejections = finished.rejections
             refused = {rejection["id"] for rejection in rejections.first}
             rejections.add(watch.damaged.values())
@@ -91,6 +86,35 @@ def read_set(name: str, settings: DataSet, root: Path) -> Reading:
                 rejections=rejections,
                 sample=[record for record in watch.kept if record.id not in refused | watch.damaged.keys()],
             )
+
+
+def rows_of(
+    name: str,
+    settings: DataSet,
+    root: Path,
+    scratch: Path,
+    passing: Callable[[Iterable[Found | Rejection]], Iterator[Found | Rejection]] = iter,
+) -> SetRows:
+    """The rows of a data set, as ``download`` and ``shards`` would come to them.
+
+    Args:
+        name: the data set's.
+        settings: its section of a profile.
+        root: the checkout, from which names of files begin.
+        scratch: a folder for the time being; they lie in it.
+        passing: hands on what its form gives.
+
+    Raises:
+        ConfigError: no module reads its form.
+        DataError: a file is missing or cannot be read.
+        NoSpaceError: the disk is full.
+    """
+    manifest, table = scratch / f"{name}.json-lines", scratch / f"{name}.sqlite"
+    with DigestMemory.opened() as memory:
+        look(manifest, name, settings, root, memory)
+    source = open_source(name, settings, root, manifest)
+    collect(table, name, passing(read_source(source)), settings.split, "")
+    return SetRows(table)
 
 
 class _Watch:

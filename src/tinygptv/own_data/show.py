@@ -15,7 +15,8 @@ from tinygptv.data.images import ImageError
 from tinygptv.data.shard_blocks import block_bits, look_at
 from tinygptv.ground.errors import DataError, UserError
 from tinygptv.ground.names import STAGES
-from tinygptv.own_data.check import BLOCK, read_rows, uses_of
+from tinygptv.own_data.check import BLOCK, uses_of
+from tinygptv.own_data.reading import rows_of
 from tinygptv.own_data.sample_rows import SampleRows
 from tinygptv.own_data.scratch import scratch_folder
 from tinygptv.own_data.tokens import tokenizer_folder
@@ -72,7 +73,7 @@ def show(root: Path, profile: Profile, count: int, path: Path) -> str:
         folder = held.enter_context(tokenizer_folder(root, profile.name, config.init))
         left, unit = len(stage.mixture), "tokens" if folder is not None else "bytes"
         for dataset, settings in sets.items():
-            rows = held.enter_context(closing(read_rows(root, dataset, settings, scratch)))
+            rows = held.enter_context(closing(rows_of(dataset, settings, root, scratch)))
             for use in _taken(config, dataset, name):
                 wanted = max(1, -(-(count - sum(map(len, parts))) // left))
                 left -= 1

@@ -75,12 +75,12 @@ def stage_compute(config: Config, stage: Stage, *, matrices: int, lora: int) -> 
 
 
 def held_out_samples(stage: Stage) -> int:
-    """Samples of all looks of a stage at its held-out part, at most."""
+    """Samples and questions of all looks of a stage at its held-out part, at most: an answer is about as long."""
     if stage.validation is None or not stage.steps:
         return 0
     looks = -(-stage.steps // stage.validation.every)
     whole = stage.batch_size if isinstance(stage.batch_size, int) else max(stage.batch_size.values())
-    return looks * stage.validation.batches * min(stage.micro_batch_size, whole)
+    return looks * (stage.validation.batches * min(stage.micro_batch_size, whole) + (stage.validation.questions or 0))
 
 
 def mean_batch(stage: Stage) -> float:

@@ -32,7 +32,8 @@ def same_as_before(context: StepContext) -> bool:
     with DigestMemory.opened() as memory:
         for name, settings in context.config.data.items():
             look(manifest_path(context.out, name), name, settings, context.root, memory)
-    write_json(context.out / USES, context.config.uses)
+    scored = context.config.scored  # where a stage asks questions, other code that counts makes it train again
+    write_json(context.out / USES, context.config.uses | ({"scored": scored} if scored else {}))
     write_json(context.out / INIT, init_digest(context.root, context.config.init))
     return context.published.is_dir() and _equal(context.out, context.published)
 

@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
     from tinygptv.model.stage_checkpoint import Manifest
     from tinygptv.steps.harness import StepContext
-    from tinygptv.training.loop import TrainingState
+    from tinygptv.training.loop import Look, Score, TrainingState
+
+LOOKS_SHOWN: dict[Look, str] = {"validation_loss": "held_out", "validation_score": "score"}
+"""Value of a look → what the progress calls it."""
+KEPT: dict[str, tuple[str, Look]] = {
+    "loss": ("lowest loss", "validation_loss"),
+    "score": ("highest score", "validation_score"),
+}
+"""``validation.keep`` → what it keeps in words, and where it stands."""
 
 
 def run(context: StepContext) -> None:
@@ -33,6 +41,7 @@ def run(context: StepContext) -> None:
     Raises:
         UserError: the device is too small, an input is missing or does not fit, or the loss is not finite.
     """
+    from tinygptv.evaluation.held_out import held_out_questions
     from tinygptv.ground import runtime
     from tinygptv.model import adapters, weights
     from tinygptv.model.stage_checkpoint import init_of, save_stage
@@ -80,18 +89,21 @@ def run(context: StepContext) -> None:
 
     encode = encoder_beside(config, name, backbones, device)
     held_out: list[Batch] = []
+    score: Score | None = None
     if stage.validation:
         held_out = held_out_batches(config, name, context.seed, **folders, encode=encode)
-        records = sum(len(batch.record_ids) for batch in held_out)
-        print(f"{name}: {records} held-out samples are looked at every {stage.validation.every} steps")
+        looked_at = f"{sum(len(batch.record_ids) for batch in held_out)} held-out samples"
+        if stage.validation.questions:
+            questions = held_out_questions(config, name, **folders, encode=encode)
+            score, looked_at = questions.score, f"{looked_at} and {len(questions)} questions"
+        print(f"{name}: {looked_at} are looked at every {stage.validation.every} steps")
     progress = Progress(name, stage.steps, state.step)
 
     looks: dict[str, float] = {}
 
     def on_step(state: TrainingState) -> None:
         last = state.trace[-1]
-        if "validation_loss" in last:
-            looks["held_out"] = last["validation_loss"]
+        looks.update((shown, last[key]) for key, shown in LOOKS_SHOWN.items() if key in last)
         progress.update(state.step, loss=last["loss"], lr=last["lr"], **looks)
         if loop.is_curve_point(state.step, stage):
             point = loop.curve_point(state.trace, state.step, stage)
@@ -102,7 +114,7 @@ def run(context: StepContext) -> None:
 
     steps = steps_of(config, name, batches, state.step, encode)
     with context.stop.safe_points(), progress:
-        loop.train(state, steps, stage, on_step=on_step, held_out=held_out)
+        loop.train(state, steps, stage, on_step=on_step, held_out=held_out, score=score)
     tell_best(context, state, stage)
     loop.leave_best(state)
     manifest["changes"] = points.changes
@@ -192,17 +204,21 @@ def tell_best(context: StepContext, state: TrainingState, stage: Stage) -> None:
     """Say which step's weights a stage leaves that has looked at its held-out part, and why it ended early."""
     from tinygptv.training import loop
 
-    best = loop.best_look(state.trace)
-    if best is None:
+    best, last = loop.best_look(state.trace, stage), state.trace[-1]
+    if best is None or stage.validation is None:
         return
+    kept, key = KEPT[stage.validation.keep]
     if state.step < stage.steps:
-        print(f"{context.step}: ended after step {state.step} of {stage.steps}: no lower loss on the held-out part")
-    last = state.trace[-1]
+        looks = stage.validation.patience
+        print(
+            f"{context.step}: ended after step {state.step} of {stage.steps}: none of its last {looks} looks was better"
+        )
     print(
-        f"{context.step}: the weights of step {best['step']}, with the lowest loss on the held-out part: "
-        f"{best['validation_loss']:.4g}; after the last step it was {last['validation_loss']:.4g}"
+        f"{context.step}: the weights of step {best['step']}, with the {kept} on the held-out part: "
+        f"{best[key]:.4g}; after the last step it was {last[key]:.4g}"
     )
-    context.run.metrics({"best_step": best["step"], "best_validation_loss": best["validation_loss"]})
+    values = {f"best_{look}": best[look] for look in loop.LOOKS if look in best}
+    context.run.metrics({"best_step": best["step"], **values})
 
 
 def load_model(

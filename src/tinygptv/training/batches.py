@@ -49,7 +49,7 @@ def stage_batches(
     """
     stage, indexes = config.stage(name), open_view(shards, name)
     entries = entries_of(name, stage, config.data, indexes)
-    images = _images(stage, name, "train", indexes, features)
+    images = images_of(stage, name, "train", indexes, features)
     return _batches(config, name, stage, entries, images, backbones, seed)
 
 
@@ -81,7 +81,7 @@ def held_out_batches(
         )
     looking = validating(stage, {entry: len(rows) for entry, rows in entries.items()})
     drawn_from = {entry: entries[entry] for entry in looking.mixture}
-    images = _images(stage, name, "val", indexes, features)
+    images = images_of(stage, name, "val", indexes, features)
     batches = _batches(config, f"{name}/validation", looking, drawn_from, images, backbones, seed)
     made = [batches.batch(number) for number in range(looking.steps)]
     found = made if encode is None else encoded(made, encode, config.features.batch_size)
@@ -172,10 +172,14 @@ def _batches(
     )
 
 
-def _images(
+def images_of(
     stage: Stage, name: str, split: str, indexes: Mapping[str, Mapping[str, RecordIndex]], features: Path
 ) -> FeatureReader | PixelReader:
-    """Features of a split's images, or their pixels."""
+    """What gives a stage the images of a split: their features, or their pixels.
+
+    Raises:
+        DataError: there is no view of its features.
+    """
     if stage.features == "cached":
         return FeatureReader(features, name, split)
     pixels = Pixels(build_image_processor(stage.image_size))

@@ -3,8 +3,9 @@
 The loss of a step is the sum over its target tokens divided once by their number, so that the size of micro-batches
 does not change it. A loss or gradient that is not finite stops the run before the optimizer sees it.
 
-A stage may look at held-out records every so many steps. Nothing is drawn for that, no gradient is taken and dropout is
-off, so that it trains bit for bit as it would without looking; the weights of the best look are kept beside.
+A stage may look at held-out records every so many steps: at their loss, and at what its answers to them count. Nothing
+is drawn for that, no gradient is taken and dropout is off, so that it trains bit for bit as it would without looking;
+the weights of the best look are kept beside.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict
 
 from tinygptv.data.batches import batch_digest
 from tinygptv.ground.errors import UserError
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
     from tinygptv.data.batches import Batch
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
 
+    Score = Callable[[TinyGPTVForConditionalGeneration], float]
+
+Look = Literal["validation_loss", "validation_score"]
+LOOKS: tuple[Look, ...] = ("validation_loss", "validation_score")
+"""What a point has of a look, where there was one."""
+
 
 class Point(TypedDict):
     """A step of the trace, or a point of the loss curve."""
@@ -44,6 +51,8 @@ class Point(TypedDict):
     """Digest of the batch's record ids (``data/batches.py``)."""
     validation_loss: NotRequired[float]
     """Mean per target token of the held-out micro-batches, where they were looked at after this step."""
+    validation_score: NotRequired[float]
+    """What the answers to held-out questions count, where a look asks any."""
 
 
 class DivergedError(UserError):
@@ -61,7 +70,7 @@ class TrainingState:
     trace: list[Point] = field(default_factory=list)
     """Every step so far."""
     best: dict[str, torch.Tensor] = field(default_factory=dict)
-    """The parameters after the look with the lowest loss, on the CPU; empty before the first look."""
+    """The parameters after the best look, on the CPU; empty before the first look."""
 
     @property
     def step(self) -> int:
@@ -84,6 +93,7 @@ def train(
     *,
     on_step: Callable[[TrainingState], None],
     held_out: Sequence[Batch] = (),
+    score: Score | None = None,
 ) -> None:
     """Train from ``state.step`` to the end of the stage, or until its patience is.
 
@@ -93,6 +103,7 @@ def train(
         stage: the stage's section of the configuration.
         on_step: called after every step; it logs, saves, and may raise to stop.
         held_out: what a stage with ``validation`` looks at.
+        score: what the model's answers to held-out questions count, where a look asks any.
 
     Raises:
         DivergedError: names the step, the records of its batch and the tensor.
@@ -110,7 +121,7 @@ def train(
         digest = batch_digest(micro_batches)
         state.trace.append({"step": state.step + 1, "loss": loss, "lr": rate, "grad_norm": norm, "batch": digest})
         if is_look(state.step, stage):
-            look(state, held_out, stage)
+            look(state, held_out, stage, score)
         on_step(state)
     whole = state.step == stage.steps or is_out_of_patience(state.trace, stage)
     assert whole, f"{state.step} of {stage.steps} steps were made"
@@ -121,40 +132,47 @@ def is_look(step: int, stage: Stage) -> bool:
     return stage.validation is not None and (step % stage.validation.every == 0 or step == stage.steps)
 
 
-def look(state: TrainingState, held_out: Sequence[Batch], stage: Stage) -> None:
-    """Put the loss on held-out micro-batches beside the last step, and keep the weights if none was lower.
+def look(state: TrainingState, held_out: Sequence[Batch], stage: Stage, score: Score | None = None) -> None:
+    """Put the loss on held-out micro-batches, and the score, beside the last step; keep the weights if none are better.
 
     Raises:
         DivergedError: the loss is not finite.
     """
     import torch
 
-    device = next(iter(state.parameters.values())).device
+    device, here = next(iter(state.parameters.values())).device, state.trace[-1]
     state.model.eval()
     with torch.no_grad():
         total = sum(
             batch_loss(state.model, batch, device, label_only=stage.label_only_logits).item() for batch in held_out
         )
+        loss = total / sum(batch.target_tokens for batch in held_out)
+        if not math.isfinite(loss):
+            raise DivergedError(f"step {state.step}: the loss on the held-out part ({loss}) is not finite")
+        here["validation_loss"] = loss
+        if score is not None:
+            with autocast(state.model.language_model):
+                here["validation_score"] = score(state.model)
     state.model.train()
-    loss = total / sum(batch.target_tokens for batch in held_out)
-    if not math.isfinite(loss):
-        raise DivergedError(f"step {state.step}: the loss on the held-out part ({loss}) is not finite")
-    before = best_look(state.trace)
-    if before is None or loss < before["validation_loss"]:
+    if best_look(state.trace, stage) is here:
         state.best = {name: p.detach().to("cpu", copy=True) for name, p in state.parameters.items()}
-    state.trace[-1]["validation_loss"] = loss
 
 
-def best_look(trace: Sequence[Point]) -> Point | None:
-    """The step after which the held-out part had the lowest loss, the first of equals; None before the first look."""
-    return min((p for p in trace if "validation_loss" in p), key=lambda p: p["validation_loss"], default=None)
+def best_look(trace: Sequence[Point], stage: Stage) -> Point | None:
+    """The step with the best look (``validation.keep``), the first of equals; None before the first look."""
+    by_score = stage.validation is not None and stage.validation.keep == "score"
+
+    def worse(point: Point) -> tuple[float, float]:
+        return -point["validation_score"] if by_score else 0.0, point["validation_loss"]
+
+    return min((point for point in trace if "validation_loss" in point), key=worse, default=None)
 
 
 def is_out_of_patience(trace: Sequence[Point], stage: Stage) -> bool:
-    """Whether a stage ends, because its last ``validation.patience`` looks brought no lower loss than one before."""
+    """Whether a stage ends, because none of its last ``validation.patience`` looks was better than one before."""
     if stage.validation is None or stage.validation.patience is None or not is_look(len(trace), stage):
         return False
-    best = best_look(trace)
+    best = best_look(trace, stage)
     looks = sum("validation_loss" in point for point in trace[best["step"] :]) if best else 0
     return looks >= stage.validation.patience
 
@@ -180,12 +198,14 @@ def curve_point(trace: Sequence[Point], end: int, stage: Stage) -> dict[str, flo
     losses = [point["loss"] for point in trace[start:end]]
     last = trace[end - 1]
     point = {"step": end, "loss": sum(losses) / len(losses), "lr": last["lr"], "grad_norm": last["grad_norm"]}
-    return {**point, "validation_loss": last["validation_loss"]} if "validation_loss" in last else point
+    return point | {look: last[look] for look in LOOKS if look in last}
 
 
 def loss_curve(trace: Sequence[Point], stage: Stage) -> list[dict[str, float]]:
-    """A point for every ``log_every``-th step and the last one."""
-    return [curve_point(trace, end, stage) for end in range(1, len(trace) + 1) if is_curve_point(end, stage)]
+    """A point for every ``log_every``-th step, every look and the last step; ``best`` marks the look that is kept."""
+    points = [curve_point(trace, end, stage) for end in range(1, len(trace) + 1) if is_curve_point(end, stage)]
+    best = best_look(trace, stage)
+    return [point | {"best": True} if best and point["step"] == best["step"] else point for point in points]
 
 
 def optimizer_step(state: TrainingState, micro_batches: Sequence[Batch], stage: Stage) -> tuple[float, float]:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from tinygptv.ground.differences import changed_keys
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import canonical, replace_folder, sha256_file, write_bytes
+from tinygptv.training.loop import LOOKS
 from tinygptv.training.randomness import random_state, set_random_state
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 KEPT = 2
 TENSORS, STATE = "tensors.safetensors", "state.json"
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
-LOOKS = "validation_loss"
-"""A column of the trace, where a stage has looked at its held-out part; NaN at the steps without a look."""
 
 
 @dataclass(slots=True)
@@ -207,8 +206,11 @@ def _trace_tensors(trace: Sequence[Point]) -> dict[str, torch.Tensor]:
         "grad_norm": torch.tensor([point["grad_norm"] for point in trace], dtype=torch.float64),
         "batch": torch.tensor([int.from_bytes(bytes.fromhex(p["batch"]), "big", signed=True) for p in trace]),
     }
-    looks = [point.get("validation_loss", math.nan) for point in trace]
-    return columns if all(map(math.isnan, looks)) else {**columns, LOOKS: torch.tensor(looks, dtype=torch.float64)}
+    for name in LOOKS:  # where a stage has looked at its held-out part; NaN at the steps without a look
+        looks = [point.get(name, math.nan) for point in trace]
+        if not all(math.isnan(value) for value in looks):
+            columns[name] = torch.tensor(looks, dtype=torch.float64)
+    return columns
 
 
 def _trace(columns: Mapping[str, torch.Tensor]) -> list[Point]:
@@ -217,8 +219,8 @@ def _trace(columns: Mapping[str, torch.Tensor]) -> list[Point]:
         {"step": i, "loss": loss, "lr": lr, "grad_norm": norm, "batch": batch.to_bytes(8, "big", signed=True).hex()}
         for i, (loss, lr, norm, batch) in enumerate(rows, start=1)
     ]
-    if LOOKS in columns:
-        for point, loss in zip(trace, columns[LOOKS].tolist(), strict=True):
-            if not math.isnan(loss):
-                point["validation_loss"] = loss
+    for name in LOOKS:
+        for point, value in zip(trace, columns[name].tolist() if name in columns else (), strict=False):
+            if not math.isnan(value):
+                point[name] = value
     return trace

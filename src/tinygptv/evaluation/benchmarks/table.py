@@ -53,7 +53,7 @@ def asks_of(config: Config) -> tuple[Ask, ...]:
     """
     found: dict[str, Ask] = {}
     for dataset in config.evaluate.benchmarks:
-        for ask in _asks(dataset, config.data[dataset]):
+        for ask in asks_of_set(dataset, config.data[dataset]):
             if ask.name in found:
                 raise ConfigError(f"evaluate.benchmarks: {ask.name} would be asked twice; rename a data set")
             found[ask.name] = ask
@@ -70,7 +70,12 @@ def labels(asks: Iterable[Ask]) -> dict[str, str]:
     }
 
 
-def _asks(dataset: str, settings: DataSet) -> Iterator[Ask]:
+def asks_of_set(dataset: str, settings: DataSet) -> Iterator[Ask]:
+    """What is asked of a data set: all by the benchmark that it names, or each task by its own.
+
+    Raises:
+        ConfigError: its files are not of its benchmark's form, or its part is none of the benchmark's.
+    """
     if settings.benchmark is not None:
         benchmark = benchmark_of(settings.benchmark)
         if benchmark.form and settings.format != benchmark.form and not benchmark.own_data:
