@@ -15,6 +15,8 @@ from tinygptv.data.json_items import JsonItem, read_members
 from tinygptv.ground.errors import DataError
 
 T = TypeVar("T", str, int, dict[str, Any], list[Any])
+LARGEST_SIDE = 1_000_000
+"""Pixels; no picture that can be read has as many."""
 _KINDS: dict[type, str] = {str: "text", int: "a whole number", dict: "an object", list: "a list"}
 
 
@@ -67,6 +69,18 @@ def label_of(content: dict[str, Any], key: str, place: str) -> int:
     if value not in (0, 1):
         raise DataError(f"{place}: `{key}` must be 0 or 1, not {value}")
     return value
+
+
+def size_of(content: dict[str, Any], place: str) -> tuple[int, int]:
+    """The `width` and `height` of an image in pixels.
+
+    Raises:
+        DataError: it has none that an image may have.
+    """
+    width, height = (value_of(content, side, int, place) for side in ("width", "height"))
+    if not (1 <= width <= LARGEST_SIDE and 1 <= height <= LARGEST_SIDE):
+        raise DataError(f"{place} is {str(width)[:20]} x {str(height)[:20]} pixels; write the size of the picture")
+    return width, height
 
 
 class Ids:

@@ -178,7 +178,7 @@ def test_files_of_several_splits(read, tmp_path):
         ([image(1), image(1)], PERSONS, None, "images 2: the id 1 stands twice"),
         ([{"id": 1, "file_name": "1.png"}], PERSONS, None, "images 1 has no `width`"),
         ([image(1, width=0)], PERSONS, None, "images 1 is 0 x 100 pixels"),
-        ([image(1, width=1 << 70)], PERSONS, None, "a number that is too large"),
+        ([image(1, width=1 << 70)], PERSONS, None, "x 100 pixels; write the size of the picture"),
         ([image(1, "\ud83d")], PERSONS, None, "images 1 has half a character"),
         (None, PERSONS, [{"id": 1, "name": " "}], "categories 1: `name` is empty"),
         (None, PERSONS, [*CATEGORIES, {"id": 1, "name": "man"}], "categories 4: the id 1 has two names"),

@@ -85,6 +85,7 @@ def test_a_picture_may_lie_in_the_folder_itself(read, tmp_path):
         ({**CLOCK, "image_id": 7}, "its picture 7 is not in image_data.json"),
         ({**CLOCK, "x": "421"}, "of `x`, `y`, `width`, `height`: bbox must be four numbers"),
         ({**CLOCK, "width": -82}, "bbox has a negative width or height"),
+        ({**CLOCK, "width": 10**400, "height": 1.5}, "bbox has a number that is not finite"),
         ({**CLOCK, "width": 0}, "nothing of it lies in its picture of 800 x 600 pixels"),
         ({**CLOCK, "x": 900}, "nothing of it lies in its picture of 800 x 600 pixels"),
         ({**CLOCK, "phrase": None}, "`phrase` must be text"),
@@ -125,8 +126,9 @@ def test_a_picture_that_is_missing_is_counted_for_each_region(read, tmp_path):
         ({"pictures": [{**PICTURES[0], "width": "800"}]}, "image_data.json, entry 1: `width` must be a whole number"),
         (
             {"pictures": [{**PICTURES[0], "height": 0}]},
-            "image_data.json, entry 1 is 800 x 0 pixels; take the",
+            "image_data.json, entry 1 is 800 x 0 pixels; write the size",
         ),
+        ({"pictures": [{**PICTURES[0], "width": 10**400}]}, "image_data.json, entry 1 is 10000000000000000000 x 600 p"),
         ({"pictures": [{"url": "x"}]}, "image_data.json, entry 1: `id` must be an id"),
     ],
 )

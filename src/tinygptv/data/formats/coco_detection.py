@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from tinygptv.data.boxes import Box, PixelBox, box_within, format_box, pixel_box
 from tinygptv.data.coco import names_of_file, recognised
 from tinygptv.data.conversations import rejection
-from tinygptv.data.entries import content_of, id_of, value_of
+from tinygptv.data.entries import content_of, id_of, size_of, value_of
 from tinygptv.data.images import ImageError, size_as_seen
 from tinygptv.data.json_items import JsonItem, read_members
 from tinygptv.data.named_splits import NamedSplits
@@ -101,8 +101,8 @@ def _add_file(base: sqlite3.Connection, path: Path, split: str) -> None:
             seen.add(member)
             try:
                 add[member](base, item, split)
-            except (UnicodeEncodeError, OverflowError):
-                raise DataError(f"{item.place} has half a character or a number that is too large") from None
+            except UnicodeEncodeError:
+                raise DataError(f"{item.place} has half a character; save the file as UTF-8") from None
     base.execute("COMMIT")
     if lacking := [member for member in add if member not in seen]:
         raise DataError(f"{path} has no `{lacking[0]}`, or nothing in it; name a file of boxes in COCO's form")
@@ -110,10 +110,8 @@ def _add_file(base: sqlite3.Connection, path: Path, split: str) -> None:
 
 def _add_image(base: sqlite3.Connection, item: JsonItem, split: str) -> None:
     content, place = content_of(item), item.place
-    width, height = (value_of(content, side, int, place) for side in ("width", "height"))
-    if width < 1 or height < 1:
-        raise DataError(f"{place} is {width} x {height} pixels; write the size of the picture")
-    row = (id_of(content, "id", place), value_of(content, "file_name", str, place), width, height, split)
+    size = size_of(content, place)
+    row = (id_of(content, "id", place), value_of(content, "file_name", str, place), *size, split)
     added = base.execute("INSERT OR IGNORE INTO images (id, file, width, height, split) VALUES (?, ?, ?, ?, ?)", row)
     if not added.rowcount:
         raise DataError(f"{place}: the id {row[0]} stands twice")

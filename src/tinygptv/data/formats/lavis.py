@@ -39,11 +39,11 @@ def _entries(source: Source) -> Iterator[JsonItem]:
     part, folders = source.settings.part, Counter[str | None]()
     for path in record_files(source, JSON_FILES):
         for item in _items(path):
-            folder = _folder(item)
+            folder = _folder(item) if part else None
             folders[folder] += 1
-            if part is None or folder in (part, None):
+            if folder in (part, None):
                 yield item
-    others = folders.keys() - {part, None} if part else set()
+    others = folders.keys() - {part, None}
     if others and not folders[part]:
         there = some(sorted(name or "no folder" for name in others if name is not None))
         raise DataError(f"data set {source.name}: no image of its files is in {part}, but in {there}; correct `part`")

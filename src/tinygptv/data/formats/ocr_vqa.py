@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import PurePosixPath
-from urllib.parse import urlsplit
 
 from tinygptv.data.annotations import Annotation, found, left_out
 from tinygptv.data.entries import content_of, part_of, value_of
@@ -70,4 +69,4 @@ def _book(name: str, item: JsonItem) -> tuple[str, list[Annotation]]:
 
 def _images(name: str, address: str) -> tuple[str, ...]:
     """The cover's file: the book's name with the ending of its address, or with ``.jpg``, as some save all of them."""
-    return tuple(dict.fromkeys((f"{name}{PurePosixPath(urlsplit(address).path).suffix}", f"{name}.jpg")))
+    return tuple(dict.fromkeys((f"{name}{PurePosixPath(address.partition('?')[0]).suffix}", f"{name}.jpg")))

@@ -19,7 +19,7 @@ from tinygptv.data import unpickle_refs
 from tinygptv.data.annotations import Annotation, annotated, found
 from tinygptv.data.boxes import box_within, format_box, pixel_box
 from tinygptv.data.coco import names_of_file
-from tinygptv.data.entries import Ids, content_of, file_of, id_of, is_trained, value_of
+from tinygptv.data.entries import Ids, content_of, file_of, id_of, is_trained, size_of, value_of
 from tinygptv.data.json_items import JsonItem, read_items, read_members
 from tinygptv.data.source import Found, Rejection, Source
 from tinygptv.data.tasks import is_blank
@@ -199,7 +199,7 @@ def _placed_of_list(content: dict[str, Any], place: str) -> tuple[Annotation, li
 
 def _placed(names: tuple[str, ...], bbox: Any, place: str, image: dict[str, Any], of_image: str) -> Annotation:
     """What is asked for, without an id and the words to ask with."""
-    width, height = (value_of(image, side, int, of_image) for side in ("width", "height"))
+    width, height = size_of(image, of_image)
     try:
         known = pixel_box(bbox)
     except ValueError as error:

@@ -13,11 +13,10 @@ from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from tinygptv.data.annotations import Annotation, annotated, found, left_out
 from tinygptv.data.boxes import box_within, format_box, pixel_box
-from tinygptv.data.entries import content_of, id_of, value_of
+from tinygptv.data.entries import content_of, id_of, size_of, value_of
 from tinygptv.data.json_items import JsonItem, read_items
 from tinygptv.data.record_rules import MAX_NAME
 from tinygptv.data.source import Found, Rejection, Source
@@ -69,10 +68,8 @@ def _pictures(path: Path) -> dict[str, str]:
     for item in read_items(path):
         content, place = content_of(item), item.place
         name = id_of(content, "image_id" if "image_id" in content else "id", place)
-        width, height = (value_of(content, side, int, place) for side in ("width", "height"))
-        if width < 1 or height < 1:
-            raise DataError(f"{place} is {width} x {height} pixels; take the published file")
-        address = PurePosixPath(urlsplit(value_of(content, "url", str, place)).path)
+        width, height = size_of(content, place)
+        address = PurePosixPath(value_of(content, "url", str, place))
         known[name] = f"{width} {height} {address.parent.name}/{address.name}"
     return known
 
@@ -96,8 +93,11 @@ def _regions(path: Path, dataset: str) -> Iterator[JsonItem]:
 
 
 def _is_large(region: Any) -> bool:
-    width, height = (region.get(side) for side in ("width", "height")) if isinstance(region, dict) else (None, None)
-    return isinstance(width, int | float) and isinstance(height, int | float) and width * height >= LARGEST
+    try:
+        _, _, width, height = pixel_box([region.get(side) for side in SIDES] if isinstance(region, dict) else None)
+    except ValueError:
+        return False  # what is wrong with it is told where it is read
+    return width * height >= LARGEST
 
 
 def _region(pictures: dict[str, str], told: str, task: Task, region: dict[str, Any], place: str) -> Annotation:
