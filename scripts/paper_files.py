@@ -26,12 +26,14 @@ FIRST = 33_471
 """Number of the first picture; no benchmark's picture has one as high."""
 SIZE = 160
 """Pixels of a side, so that Visual Genome's regions can be of 16,384 pixels and more."""
+ASKED = 60
+"""Pictures of each benchmark."""
 SHARES = {"coco": 500, "laion": 400, "cc_sbu": 100, "cc_sbu_align": 120, "flickr30k": 150, "textcaps": 100, "gqa": 150,
           "ocr_vqa": 80, "vg": 100}  # fmt: skip
 """Pictures of each kind; COCO's are shared by LLaVA's files, REFER's, the captions and the questions."""
 
 
-def write(folder: Path, shares: dict[str, int] = SHARES, asked: int = benchmark_files.IMAGES) -> None:
+def write(folder: Path, shares: dict[str, int] = SHARES, asked: int = ASKED) -> None:
     """Write every layout below a folder.
 
     Args:

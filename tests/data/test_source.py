@@ -10,7 +10,7 @@ from tinygptv.config import DataSet
 from tinygptv.data.formats import easy_vqa
 from tinygptv.data.manifest import RawFile, write_manifest
 from tinygptv.data.source import open_source, raw_files
-from tinygptv.ground.errors import ConfigError, DataError
+from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import sha256_file
 
 
@@ -105,11 +105,6 @@ def test_a_package_is_found_without_its_code(monkeypatch):
     monkeypatch.setattr(easy_vqa, "MODULE", "easy_vqa_that_is_not_installed")
     with pytest.raises(DataError, match=r"pip install --force-reinstall easy-vqa==1\.0"):
         easy_vqa.folder()
-
-
-def test_a_format_that_nobody_reads_is_told(root):
-    with pytest.raises(ConfigError, match="no module reads data sets of the format paper"):
-        names(root, DataSet(format="paper", licence="MIT"))
 
 
 def test_names_that_are_no_unicode_do_no_harm(root):

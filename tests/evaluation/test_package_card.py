@@ -47,7 +47,7 @@ def test_a_number_that_is_undefined_is_said():
 
 
 def test_the_sets_of_the_card_are_those_that_something_trains_on(smoke):
-    other = DataSet(format="paper", licence="x")
+    other = DataSet(format="pairs", licence="x")
     data = {"cats": other, "birds": other, "dogs": other, **smoke.data}
     idle = smoke.stage1.model_copy(update={"mixture": {"dogs": 1.0}, "epochs": 0})
     stage = smoke.stage4.model_copy(update={"mixture": {"cats": 1.0, "easy_vqa/vqa": 1.0}})

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from tinygptv.config.base import Count, Family, Fraction, Rate, Section, Task
 from tinygptv.config.benchmarks import BENCHMARKS
-from tinygptv.config.formats import FORMATS, UNREAD
+from tinygptv.config.formats import FORMATS
 
 SET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
@@ -68,7 +68,7 @@ class DataSet(Section):
     def _can_be_read(self) -> Self:
         if self.benchmark is not None and self.benchmark not in BENCHMARKS:
             raise ValueError(f"benchmark: {self.benchmark!r} is not known; known are {', '.join(BENCHMARKS)}")
-        if self.format not in (*FORMATS, *UNREAD):
+        if self.format not in FORMATS:
             raise ValueError(f"format: {self.format!r} is not known; known are {', '.join(FORMATS)}")
         if sum(self.split.values()) > 1:
             raise ValueError("split: the shares held out are more than the whole")

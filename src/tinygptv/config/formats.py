@@ -35,5 +35,3 @@ FORMATS = {
     "vsr": "tinygptv.data.formats.vsr",
     "webdataset": "tinygptv.data.formats.webdataset",
 }
-UNREAD = ("paper",)
-"""Forms that a profile may name, so that it can be planned with, and that no module reads yet."""

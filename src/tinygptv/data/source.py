@@ -16,7 +16,7 @@ from tinygptv.config.formats import FORMATS
 from tinygptv.data.blip_caption import processed
 from tinygptv.data.manifest import RawFile, RawManifest
 from tinygptv.ground.digests import DigestMemory
-from tinygptv.ground.errors import ConfigError, DataError
+from tinygptv.ground.errors import DataError
 from tinygptv.ground.worktree import main_of
 
 if TYPE_CHECKING:
@@ -82,16 +82,7 @@ class Source:
 
 
 def form(settings: DataSet) -> ModuleType:
-    """The module that reads a data set.
-
-    Raises:
-        ConfigError: none does.
-    """
-    if settings.format not in FORMATS:
-        raise ConfigError(
-            f"no module reads data sets of the format {settings.format} yet; docs/data.md says which are read, and how "
-            "your own records become a data set"
-        )
+    """The module that reads a data set."""
     return import_module(FORMATS[settings.format])
 
 
@@ -116,7 +107,6 @@ def raw_files(settings: DataSet, root: Path) -> Iterator[tuple[str, Path]]:
         root: the checkout.
 
     Raises:
-        ConfigError: no module reads its format.
         DataError: a file, the folder of images or the package is missing.
     """
     if (base := _packaged(settings, root)) is not None:

@@ -67,7 +67,6 @@ def read_set(name: str, settings: DataSet, root: Path) -> Reading:
         root: the checkout, from which names of files begin.
 
     Raises:
-        ConfigError: no module reads its form.
         DataError: a file is missing or cannot be read.
         NoSpaceError: the temporary folder's disk is full.
     """
@@ -105,7 +104,6 @@ def rows_of(
         passing: hands on what its form gives.
 
     Raises:
-        ConfigError: no module reads its form.
         DataError: a file is missing or cannot be read.
         NoSpaceError: the disk is full.
     """

@@ -26,7 +26,6 @@ def same_as_before(context: StepContext) -> bool:
     """Write the manifests, and say whether they are those that are there already.
 
     Raises:
-        ConfigError: no module reads a data set's format.
         DataError: a file is missing, or the data are not those of the recorded digest.
     """
     with DigestMemory.opened() as memory:
@@ -60,7 +59,6 @@ def look(out: Path, name: str, settings: DataSet, root: Path, memory: DigestMemo
     """Write the manifest of a data set.
 
     Raises:
-        ConfigError: no module reads its format.
         DataError: a file is missing, there is none, or they are not those of the recorded digest.
     """
     whole = write_manifest(out, seen(name, settings, root, memory))
