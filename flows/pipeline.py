@@ -13,7 +13,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from flows import experiments
 from flows.environment import isolated, server_address
@@ -153,6 +153,8 @@ def make_plan(
         own = worktree.profile_path(profile) if not (nightly or settings) else ""
         if changed := [name for name in worktree.changed_files(root) if name != own]:
             say(f"it holds the last commit: {len(changed)} changed files of the checkout are not in it")
+        for name in _raw_files(root / worktree.profile_path(profile), changed):
+            say(f"{name} is a file of the data and is read as it was committed; commit it to train on what it is now")
     return RunPlan(
         root=where,
         profile=profile,
@@ -162,6 +164,15 @@ def make_plan(
         tracked=tracked,
         experiment=experiment,
     )
+
+
+def _raw_files(profile: Path, names: Sequence[str]) -> list[str]:
+    """Those of some files of the checkout that a profile's data sets name, or that lie in a folder that they name."""
+    content = read_yaml(profile) if profile.is_file() else None
+    sets = content.get("data") if isinstance(content, dict) else None
+    settings = [of_set for of_set in sets.values() if isinstance(of_set, dict)] if isinstance(sets, dict) else []
+    named = [str(name) for of_set in settings for name in (*(of_set.get("files") or ()), of_set.get("images") or "")]
+    return [name for name in names if any(one and PurePosixPath(name).is_relative_to(one) for one in named)]
 
 
 def _close_in_prefect(plan: RunPlan, environment: Mapping[str, str]) -> None:

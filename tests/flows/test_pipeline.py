@@ -80,6 +80,25 @@ def test_a_profile_runs_before_it_is_committed(project):
     assert states(mine.stdout)["zebra"] == "Completed"
 
 
+def test_data_that_git_has_otherwise_are_told_for_the_worktree_reads_those_of_the_commit(project):
+    from flows.pipeline import make_plan
+
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@t"]
+    mine = {"data": {"mine": {"files": ["mine/cats.json", "/elsewhere.json"], "images": "my pictures"}}, "width": 3}
+    (project / "configs" / "mine.yaml").write_text(json.dumps(mine))
+    for name in ("mine/cats.json", "mine/dogs.json", "my pictures/1.txt"):
+        (project / name).parent.mkdir(exist_ok=True)
+        (project / name).write_text("old")
+    subprocess.run([*git, "add", "mine", "my pictures"], cwd=project, check=True)
+    subprocess.run([*git, "commit", "-qm", "data"], cwd=project, check=True)
+    for name in ("mine/cats.json", "mine/dogs.json", "my pictures/1.txt"):
+        (project / name).write_text("new")
+    told: list[str] = []
+    make_plan(project, "mine", None, None, [], say=told.append)
+    named = [line.partition(" is a file of the data and is read as it was committed;")[0] for line in told[-2:]]
+    assert named == ["mine/cats.json", "my pictures/1.txt"], told
+
+
 @pytest.mark.pipeline
 @pytest.mark.parametrize(("how", "times"), [("exit 75", 2), ("kill -9 $$", 2), ("exit 2", 1), ("exit 1", 1)])
 def test_a_step_is_tried_again_as_its_meta_says(project, how, times):

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
     from tinygptv.model.stage_checkpoint import Manifest
     from tinygptv.steps.harness import StepContext
-    from tinygptv.training.loop import Look, Score, TrainingState
+    from tinygptv.training.loop import LookValue, Score, TrainingState
 
-LOOKS_SHOWN: dict[Look, str] = {"validation_loss": "held_out", "validation_score": "score"}
+LOOKS_SHOWN: dict[LookValue, str] = {"validation_loss": "held_out", "validation_score": "score"}
 """Value of a look → what the progress calls it."""
-KEPT: dict[str, tuple[str, Look]] = {
+KEPT: dict[str, tuple[str, LookValue]] = {
     "loss": ("lowest loss", "validation_loss"),
     "score": ("highest score", "validation_score"),
 }

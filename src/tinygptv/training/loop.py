@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     Score = Callable[[TinyGPTVForConditionalGeneration], float]
 
-Look = Literal["validation_loss", "validation_score"]
-LOOKS: tuple[Look, ...] = ("validation_loss", "validation_score")
+LookValue = Literal["validation_loss", "validation_score"]
+LOOKS: tuple[LookValue, ...] = ("validation_loss", "validation_score")
 """What a point has of a look, where there was one."""
 
 
