@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tinygptv.fetching.fetch import fetch_files
+from tinygptv.fetching.address_lists import fetch_list
+from tinygptv.fetching.fetch import fetch_files, lock_of
 from tinygptv.fetching.network import Network
 from tinygptv.fetching.pinning import pin_files
 from tinygptv.fetching.plan import FetchPlan, make_plan, needed_by, render
 from tinygptv.fetching.sources import SOURCES, chosen, read_sources
 from tinygptv.ground.errors import DataError
+from tinygptv.ground.locks import only_one
 from tinygptv.ground.tables import say, some
 from tinygptv.ground.worktree import main_of
 
@@ -58,6 +60,13 @@ def fetch_plan(plan: FetchPlan, network: Network, *, offline: bool) -> None:
     fetch_files([one for one in plan.files if one.file.locked], network, offline=offline)
     left = [f"{name} is not pinned (`tinygptv data lock {name}`)" for name in plan.unlocked]
     left += [f"{path} is got by hand" for path in plan.by_hand]
+    for name, addresses in plan.pictures.items():
+        if offline or not (plan.home / addresses.file).is_file():
+            continue  # the list is one of what is left
+        with only_one(lock_of(plan.home, name), f"fetching {name}"):
+            found = fetch_list(plan.home, addresses, network)
+        counted = ", ".join(f"{kind}: {count:,}" for kind, count in found.most_common())
+        say(f"{name}: {counted}")
     if left:
         raise DataError(f"what could be fetched is there; {some(left)}")
     say("everything is there")

@@ -78,5 +78,5 @@ def told(url: str) -> Iterator[None]:
                 f"{url} answers {status}; its publishers may have moved it: get the file in another way, and name its "
                 "folder with --from"
             ) from None
-        said = f"answers {status}" if status is not None else f"cannot be reached ({brief(error)})"
+        said = f"answers {status}" if status is not None else f"gives nothing just now ({brief(error)})"
         raise PassingError(f"{url} {said}; run the command again later, it goes on where it was") from None

@@ -11,8 +11,10 @@ import asyncio
 import ipaddress
 import re
 import socket
+import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import httpcore2
@@ -40,19 +42,17 @@ class Network:
 
     def client(self, seconds: float) -> httpx2.Client:
         """A client for files; ``seconds`` is for each answer and each part of one."""
-        transport = httpx2.HTTPTransport()
+        transport = httpx2.HTTPTransport(verify=_certificates())
         # The one place for a backend of one's own: httpx hands none on to the pool that it makes.
-        transport._pool = httpcore2.ConnectionPool(
-            network_backend=_Guarded(self), ssl_context=httpx2.create_ssl_context()
-        )
+        transport._pool = httpcore2.ConnectionPool(network_backend=_Guarded(self), ssl_context=_certificates())
         return httpx2.Client(transport=transport, **_settings(seconds))
 
     def async_client(self, seconds: float, connections: int) -> httpx2.AsyncClient:
         """A client for many small files."""
-        transport = httpx2.AsyncHTTPTransport()
+        transport = httpx2.AsyncHTTPTransport(verify=_certificates())
         transport._pool = httpcore2.AsyncConnectionPool(
             network_backend=_AsyncGuarded(self),
-            ssl_context=httpx2.create_ssl_context(),
+            ssl_context=_certificates(),
             max_connections=connections,
             max_keepalive_connections=connections // 2,
             keepalive_expiry=5.0,
@@ -138,6 +138,12 @@ def refusal(error: BaseException) -> RefusedAddressError | None:
     if behind is None and isinstance(error, httpx2.UnsupportedProtocol):
         return RefusedAddressError("it leads to something that is neither http nor https")
     return behind
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Who is trusted; read once, for it takes a third of a second."""
+    return httpx2.create_ssl_context()
 
 
 def _settings(seconds: float) -> dict[str, Any]:

@@ -138,7 +138,11 @@ def read_sources(path: Path) -> Sources:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
-        said = f"unknown key `{key}`" if first["type"] == "extra_forbidden" else f"{key}: {first['msg']}"
+        said = (
+            f"unknown key `{key}`"
+            if first["type"] == "extra_forbidden"
+            else ": ".join(filter(None, (key, first["msg"])))
+        )
         raise DataError(f"{path}: {said}; correct it, or restore the file with git") from None
     for name, source in sources.items():
         for other in source.images:

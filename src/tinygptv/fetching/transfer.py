@@ -58,7 +58,11 @@ class Expected:
 
 
 class CutOffError(Exception):
-    """A transfer ended early, or came to a standstill."""
+    """A transfer ended early."""
+
+
+class TooSlowError(CutOffError):
+    """A transfer came almost to a standstill."""
 
 
 def download(
@@ -164,7 +168,7 @@ class _Transfer:
                     done = self._ask(done, bar)
                 except (httpx2.HTTPError, CutOffError) as error:
                     done = self._content.tell()
-                    failures = 0 if done > before else failures + 1
+                    failures = 0 if done > before and not isinstance(error, TooSlowError) else failures + 1
                     if failures >= ATTEMPTS or not may_pass(error):
                         raise
                     time.sleep(_pause(error, failures))
@@ -220,7 +224,7 @@ class _Transfer:
                     self._expected.refuse("size", self._expected.size, f"more than {done - 1}", self._giver)
                 if (spent := time.monotonic() - since) > SLOW_S:
                     if done - had < SLOWEST * spent:
-                        raise CutOffError(f"{done - had} bytes came in {spent:.0f} s")
+                        raise TooSlowError(f"{done - had} bytes came in {spent:.0f} s")
                     since, had = time.monotonic(), done
         self._content.flush()
         if self._expected.size is not None and done < self._expected.size:
