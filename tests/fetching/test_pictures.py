@@ -269,6 +269,8 @@ fetch_list(Path(sys.argv[1]), AddressList.model_validate_json(sys.argv[2]), Netw
 """
 
 
+@pytest.mark.drills
+@pytest.mark.drill(19, "SIGKILL while pictures come: those that came are kept")
 def test_a_killed_run_keeps_the_pictures_that_came(captions, tmp_path, here, files):
     files.routes["/7.jpg"].waits_after = 10
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), captions.model_dump_json()]
