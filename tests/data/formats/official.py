@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from importlib import import_module
 
 from PIL import Image
 
 from tinygptv.config import DataSet
-from tinygptv.config.formats import FORMATS
 from tinygptv.data.manifest import RawFile, write_manifest
 from tinygptv.data.record_rules import check_record
-from tinygptv.data.source import open_source, raw_files
+from tinygptv.data.source import open_source, raw_files, read_source
 from tinygptv.ground.files import sha256_file
 
 
@@ -46,7 +44,7 @@ def open_set(root, form, files, **settings):
 
 def read_set(root, form, files, checked=True, **settings):
     """Its records, checked unless told, and its rejections."""
-    items = list(import_module(FORMATS[form]).read(open_set(root, form, files, **settings)))
+    items = list(read_source(open_set(root, form, files, **settings)))
     found = [item for item in items if not isinstance(item, dict)]
     for item in found if checked else ():
         check_record(replace(item.record, dataset="asked"), "key")

@@ -110,6 +110,14 @@ def test_pictures_of_the_same_shape_are_not_told(read, size, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_a_side_that_no_picture_has_is_not_looked_at(tmp_path, out, capsys):
+    sizes = {"original_width": 10**400, "original_height": 1}
+    members = {name: content for key in KEYS for name, content in files_of(key, **sizes).items()}
+    write_tar(out("tar") / "00000.tar", members)
+    found, _ = read_set(tmp_path, "img2dataset", ("out",), images="")
+    assert (len(found), capsys.readouterr().err) == (2, "")
+
+
 def test_a_picture_that_was_downloaded_and_is_gone(tmp_path, out):
     folder = out("files")
     (folder / "00000" / "000000002.jpg").unlink()

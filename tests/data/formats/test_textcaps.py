@@ -48,6 +48,11 @@ def test_it_is_asked_for_with_the_templates_of_captions(read, build, tokenizer, 
     assert len(asked) == 17 and all("[caption] " in prompt for prompt in asked)
 
 
+def test_the_paper_trains_on_the_caption_as_blip_has_it(read, build, tokenizer, smoke):
+    found, _ = read([caption(0)], blip_caption=("answer",))
+    assert {answer for _, answer in trained(build, tokenizer, smoke.stage4, found)} == {"a sign that says 3 5###"}
+
+
 @pytest.mark.parametrize(
     ("entry", "reason"),
     [

@@ -62,6 +62,13 @@ def test_no_image_is_put_around_an_instruction(read, build, tokenizer, smoke):
     }
 
 
+def test_the_paper_trains_on_both_texts_as_blip_has_them(read, build, tokenizer, smoke):
+    found, _ = read([instance(instruction_with_input="Name it.  Input: a cat")], blip_caption=("question", "answer"))
+    assert trained(build, tokenizer, smoke.stage4, found) == {
+        ("###Human: name it input a cat one word ###Assistant: ", "cat###")
+    }
+
+
 @pytest.mark.parametrize(
     ("entry", "reason"),
     [

@@ -37,6 +37,8 @@ METADATA = frozenset({"url", "key", "status"})
 _ASKED = ("key", "status", "error_message", "caption", "width", "height", "original_width", "original_height")
 _LOOKED_AT = 3
 """JSON files that are looked at to recognise the form."""
+_LARGEST_SIDE = 1 << 31
+"""Pixels; what a file says beyond that is no side of a picture."""
 _STATS = re.compile(r"(.*/)?\d+_stats\.json")
 
 
@@ -177,7 +179,7 @@ class _Sizes:
         if self._said:
             return
         sides = [content.get(side) for side in ("width", "height", "original_width", "original_height")]
-        if not all(isinstance(side, int) and side > 0 for side in sides):
+        if not all(isinstance(side, int) and 0 < side < _LARGEST_SIDE for side in sides):
             return
         width, height, old_width, old_height = (float(side) for side in sides if side is not None)
         if abs(width * old_height - height * old_width) <= max(old_width, old_height):  # less than a pixel
