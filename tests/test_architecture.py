@@ -32,8 +32,8 @@ GRAPH = entries_of(ROOT)
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 NO_RESULT = (
-    r"tinygptv\.(config|fetching|planning|tracking|data\.(recognise|first_entries)|ground\.(?!runtime).*|"
-    r"steps\.(harness|__main__))"
+    r"tinygptv\.(config|fetching|planning|tracking|remotes(\..*)?|data\.(recognise|first_entries)|"
+    r"ground\.(?!runtime).*|steps\.(harness|__main__))"
 )
 """Modules that decide how a step is run, checked, shown or recorded, and not what comes out: no step depends on them.
 (What a step needs of ``config/`` are values, which are among its ``params``; what is fetched is compared with digests.)

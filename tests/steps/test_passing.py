@@ -13,7 +13,7 @@ import threading
 import pytest
 
 from tests.drills.faulty_proxy import FaultyProxy
-from tests.model.upstream.conftest import hub as hub
+from tests.hub import hub as hub
 from tests.steps.test_backbones import PUBLISHED, configure
 from tests.steps.test_backbones import published as published
 from tests.steps.test_backbones import weights as weights

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tinygptv.commands.options import PATH, ProfileOption, RootOption, checkout, require_folder
+from tinygptv.commands.options import PATH, PLACE, ProfileOption, RootOption, checkout, require_folder
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,9 +21,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 def check(
-    data: Annotated[str, typer.Argument(metavar="NAME_OR_PATH", help="A profile, or a file or folder with records.")],
+    data: Annotated[
+        str, typer.Argument(metavar="NAME_OR_PATH", help="A profile; a file or folder with records; its address.")
+    ],
     images: Annotated[
-        Path | None, typer.Option(help="Of a path: the folder that names of pictures are relative to.", **PATH)
+        str | None, typer.Option(help="Of a path: the folder that names of pictures are relative to.", **PLACE)
     ] = None,
     form: Annotated[
         str | None, typer.Option("--format", help="Of a path: the form of its files (default: what they look like).")

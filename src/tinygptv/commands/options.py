@@ -25,6 +25,11 @@ def path(text: str) -> Path:
     return Path(text)
 
 
+def place(text: str) -> str:
+    """The path or address of an argument (docs/own_data.md)."""
+    return text if "://" in text else str(path(text))
+
+
 def finite(value: float | None) -> float | None:
     """A number that can be counted with."""
     if value is not None and not math.isfinite(value):
@@ -52,6 +57,8 @@ def known_device(name: str) -> str:
 
 PATH: dict[str, Any] = {"parser": path}
 """Of every argument and option with a path."""
+PLACE: dict[str, Any] = {"parser": place}
+"""Of those that may lie elsewhere, too."""
 RootOption = Annotated[
     Path | None, typer.Option("--root", help="The checkout (default: the one around this folder).", **PATH)
 ]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tinygptv.commands.options import PATH, RootOption, checkout
+from tinygptv.commands.options import PLACE, RootOption, checkout
 
 
 def add_to(app: typer.Typer) -> None:
@@ -17,8 +16,8 @@ def add_to(app: typer.Typer) -> None:
 
 def new(
     name: Annotated[str, typer.Argument(help="Of the profile: configs/NAME.yaml.")],
-    data: Annotated[Path, typer.Option("--data", help="The file or folder with your records.", **PATH)],
-    images: Annotated[Path | None, typer.Option(help="Folder that names of pictures are relative to.", **PATH)] = None,
+    data: Annotated[str, typer.Option("--data", help="The file or folder with your records, or its address.", **PLACE)],
+    images: Annotated[str | None, typer.Option(help="Folder that names of pictures are relative to.", **PLACE)] = None,
     form: Annotated[
         str | None, typer.Option("--format", help="Form of the files (default: what they look like; docs/data.md).")
     ] = None,

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from tinygptv.config.base import Count, Family, Fraction, Rate, Section, Task
 from tinygptv.config.benchmarks import BENCHMARKS
 from tinygptv.config.formats import FORMATS
+from tinygptv.remotes.places import is_address, parse
 
 SET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
@@ -19,10 +20,12 @@ class DataSet(Section):
     """A data set: its files, what they are, and what of them is held out. `NAME` is what mixtures call it."""
 
     format: str = Field(description="Form of the files; docs/data.md has a section on each.")
-    files: tuple[str, ...] = Field(default=(), description="Files that hold the records, from the checkout on.")
+    files: tuple[str, ...] = Field(
+        default=(), description="Files that hold the records, from the checkout on, or addresses."
+    )
     images: str = Field(
         default="",
-        description="Folder that names of images are relative to; of a data set in a package: a copy of it.",
+        description="Folder that names of images are relative to, or its address; of a data set in a package: a copy.",
     )
     sha256: str = Field(default="", description="Digest of all raw files; where it is given, others stop `download`.")
     split: dict[Literal["val", "test"], Fraction] = Field(
@@ -70,6 +73,8 @@ class DataSet(Section):
             raise ValueError(f"benchmark: {self.benchmark!r} is not known; known are {', '.join(BENCHMARKS)}")
         if self.format not in FORMATS:
             raise ValueError(f"format: {self.format!r} is not known; known are {', '.join(FORMATS)}")
+        for name in filter(is_address, (*self.files, self.images)):
+            parse(name)
         if sum(self.split.values()) > 1:
             raise ValueError("split: the shares held out are more than the whole")
         return self

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from heapq import merge
 from importlib import import_module
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from tinygptv.data.manifest import RawFile, RawManifest
 from tinygptv.ground.digests import DigestMemory
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.worktree import main_of
+from tinygptv.remotes.places import is_address, local_place
 
 if TYPE_CHECKING:
     from tinygptv.config import DataSet
@@ -208,21 +209,34 @@ def _record_files(settings: DataSet, root: Path) -> Iterator[tuple[str, Path]]:
             yield name, path
             for other in getattr(form(settings), "BESIDE", ()):
                 if (beside := path.with_name(other)).is_file():
-                    yield str(PurePosixPath(name).with_name(other)), beside
+                    yield name.removesuffix(path.name) + other, beside
         else:
-            raise DataError(f"{path} is missing; correct `files` of the data set")
+            raise DataError(f"{_told(name, path)} is missing; {_fix(name, 'files')}")
 
 
 def _place(name: str, root: Path) -> Path:
-    """Where a raw file or folder is. It need not be in git, so that a worktree finds it in the main checkout."""
+    """Where a raw file or folder is. It need not be in git, so that a worktree finds it in the main checkout.
+
+    What lies elsewhere has been fetched (``remotes.fetch``).
+    """
+    if is_address(name):
+        return local_place(name, root)
     own = root / name
     return own if own.exists() or main_of(root) == root else main_of(root) / name
 
 
 def _folder(settings: DataSet, root: Path) -> Path:
     if not (folder := _place(settings.images, root)).is_dir():
-        raise DataError(f"{folder} is no folder; correct `images` of the data set")
+        raise DataError(f"{_told(settings.images, folder)} is no folder; {_fix(settings.images, 'images')}")
     return folder
+
+
+def _told(name: str, place: Path) -> str:
+    return f"{name} (fetched to {place})" if is_address(name) else str(place)
+
+
+def _fix(name: str, key: str) -> str:
+    return f"correct `{key}` of the data set{', or run `dvc repro download`' if is_address(name) else ''}"
 
 
 def _prefix(settings: DataSet) -> str:

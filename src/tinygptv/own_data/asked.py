@@ -12,7 +12,7 @@ from tinygptv.config.profiles import read_profile
 from tinygptv.ground.errors import UserError, meant
 from tinygptv.ground.names import LAST_STAGE, STAGES
 from tinygptv.ground.yaml_files import active_profile, profile_names
-from tinygptv.own_data.files import check_options, data_set_of, form_at
+from tinygptv.own_data.files import check_options, data_set_of, exists, form_at, place_of
 
 if TYPE_CHECKING:
     from tinygptv.config import Config, DataSet
@@ -35,12 +35,12 @@ class DataToCheck:
     """What to say of them first."""
 
 
-def find(root: Path, given: str, images: Path | None, form: str | None) -> DataToCheck:
+def find(root: Path, given: str, images: str | Path | None, form: str | None) -> DataToCheck:
     """Find what a user names.
 
     Args:
         root: the checkout.
-        given: a profile, or the path of a file or folder.
+        given: a profile, or the path or address of a file or folder.
         images: of a path: the folder of its pictures.
         form: of a path: the form of its files.
 
@@ -53,14 +53,13 @@ def find(root: Path, given: str, images: Path | None, form: str | None) -> DataT
             raise UserError(f"{given} is a profile, which says `images` and `format` itself; leave the option out")
         config = read_profile(root, given).config
         return DataToCheck(given, config, config.data, config.shards.max_rejected)
-    path = Path(given)
-    if not given or not path.exists():
+    if not given or not exists(given):
         raise UserError(
             f"{given or 'an empty name'} is neither a profile ({', '.join(names)}) nor a file or folder"
             f"{meant(given, names)}"
         )
     check_options(images, form)
-    return _files(root, path.absolute(), images.absolute() if images is not None else None, form)
+    return _files(root, place_of(given, root), place_of(images, root) if images is not None else None, form)
 
 
 def _files(root: Path, path: Path, images: Path | None, form: str | None) -> DataToCheck:

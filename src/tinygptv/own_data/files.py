@@ -9,19 +9,48 @@ from tinygptv.config.formats import FORMATS
 from tinygptv.data.recognise import Recognised, recognise
 from tinygptv.ground.errors import UserError, meant
 from tinygptv.own_data.amounts import held_out
+from tinygptv.remotes.fetch import fetch
+from tinygptv.remotes.places import address_at, is_address, parse
 
 
-def check_options(images: Path | None, wanted: str | None) -> None:
+def check_options(images: str | Path | None, wanted: str | None) -> None:
     """Check what ``--images`` and ``--format`` name.
 
     Raises:
-        UserError: a folder that is none, or a form that is not known.
+        UserError: a folder that is none, or a form that is not known; of an address only its form is looked at.
     """
-    if images is not None and not images.is_dir():
-        what = "is a file" if images.exists() else "does not exist"
+    if images is not None and not exists(images, folder=True):
+        what = "is a file" if Path(images).exists() else "does not exist"
         raise UserError(f"--images {images} {what}; name the folder that holds the pictures")
     if wanted is not None and wanted not in FORMATS:
         raise UserError(f"--format {wanted}: no such form; known are {', '.join(FORMATS)}{meant(wanted, FORMATS)}")
+
+
+def exists(given: str | Path, *, folder: bool = False) -> bool:
+    """Whether there is a file or folder of a name; an address may have one.
+
+    Args:
+        given: what a user typed.
+        folder: whether it must be a folder.
+
+    Raises:
+        UserError: it begins as an address, and is none.
+    """
+    if not is_address(given):
+        return Path(given).is_dir() if folder else Path(given).exists()
+    try:
+        return bool(parse(str(given)))
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def place_of(given: str | Path, root: Path) -> Path:
+    """Where a file or folder lies; what lies elsewhere is fetched first.
+
+    Raises:
+        UserError: as of ``remotes.fetch``.
+    """
+    return fetch(str(given), root) if is_address(given) else Path(given).absolute()
 
 
 def form_at(data: Path, images: Path | None, wanted: str | None) -> tuple[str, Recognised]:
@@ -59,9 +88,10 @@ def data_set_of(root: Path, form: str, found: Recognised, licence: str | None) -
 
 
 def _place(path: Path, root: Path) -> str:
-    """A file as profiles name it: from the checkout on, or absolute where it lies outside."""
+    """A file as profiles name it: from the checkout on, or absolute where it lies outside; its address."""
     path = path.absolute()
-    name = str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+    near = path.relative_to(root) if path.is_relative_to(root) else path
+    name = address_at(path, root) or str(near)
     try:
         name.encode()
     except UnicodeEncodeError:

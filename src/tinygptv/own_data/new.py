@@ -14,7 +14,7 @@ from tinygptv.ground.errors import DataError, UserError, meant
 from tinygptv.ground.files import write_text
 from tinygptv.ground.names import STAGES
 from tinygptv.own_data import start as starts
-from tinygptv.own_data.files import check_options, data_set_of, form_at
+from tinygptv.own_data.files import check_options, data_set_of, exists, form_at, place_of
 from tinygptv.own_data.profile import Told, profile_of
 from tinygptv.own_data.reading import Reading, read_set
 
@@ -31,9 +31,9 @@ SHOWN = 5
 def new(
     root: Path,
     name: str,
-    data: Path,
+    data: str | Path,
     *,
-    images: Path | None = None,
+    images: str | Path | None = None,
     format_: str | None = None,
     model: str | None = None,
     licence: str | None = None,
@@ -45,7 +45,7 @@ def new(
     Args:
         root: the checkout.
         name: of the profile, and of its data set.
-        data: the file or folder.
+        data: the file or folder, or its address.
         images: the folder that names of pictures are relative to; None: where the files say, or they hold them.
         format_: form of the files; None: what they look like.
         model: what training starts from; None: ``start.DEFAULT``.
@@ -62,7 +62,7 @@ def new(
     path = _free(root, name)
     _check(data, images, format_, licence, stages)
     start = starts.find(root, model)
-    form, found = form_at(data.absolute(), images.absolute() if images is not None else None, format_)
+    form, found = form_at(place_of(data, root), place_of(images, root) if images is not None else None, format_)
     say(f"{data}: {form}, for {found.why}")
     settings = data_set_of(root, form, found, licence)
     of_set = name.replace("-", "_")
@@ -99,9 +99,11 @@ def _free(root: Path, name: str) -> Path:
     return path
 
 
-def _check(data: Path, images: Path | None, wanted: str | None, licence: str | None, stages: Sequence[str]) -> None:
+def _check(
+    data: str | Path, images: str | Path | None, wanted: str | None, licence: str | None, stages: Sequence[str]
+) -> None:
     """What is wrong with the command line, before anything is read."""
-    if not data.exists():
+    if not exists(data):
         raise UserError(f"--data {data} does not exist; name the file or folder with the records")
     check_options(images, wanted)
     if licence is not None and not licence.strip():

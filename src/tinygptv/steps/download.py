@@ -12,12 +12,15 @@ from pathlib import Path
 
 from tinygptv.config import DataSet
 from tinygptv.data.manifest import RawFile, RawManifest, manifest_path, write_manifest
-from tinygptv.data.source import raw_files
+from tinygptv.data.source import form, raw_files
 from tinygptv.ground.digests import DigestMemory
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import INIT, USES
 from tinygptv.ground.files import write_json
 from tinygptv.ground.progress import Progress
+from tinygptv.remotes.fetch import fetch
+from tinygptv.remotes.places import is_address
+from tinygptv.remotes.store import NothingThereError
 from tinygptv.steps.harness import StepContext
 from tinygptv.steps.init_from import init_digest
 
@@ -56,11 +59,14 @@ def run(context: StepContext) -> None:
 
 
 def look(out: Path, name: str, settings: DataSet, root: Path, memory: DigestMemory) -> None:
-    """Write the manifest of a data set.
+    """Write the manifest of a data set, and fetch before what of it lies elsewhere.
 
     Raises:
         DataError: a file is missing, there is none, or they are not those of the recorded digest.
+        PassingError: what lies elsewhere cannot be reached just now.
+        NoSpaceError: there is no room for it.
     """
+    _fetch(settings, root)
     whole = write_manifest(out, seen(name, settings, root, memory))
     if not out.stat().st_size:
         raise DataError(f"data.{name} has no files; name them in `files`, or their folder in `images`")
@@ -69,6 +75,17 @@ def look(out: Path, name: str, settings: DataSet, root: Path, memory: DigestMemo
             f"data.{name}.sha256 expects {settings.sha256}, found {whole}; get the files again, or record "
             "the digest of data you trust in the profile"
         )
+
+
+def _fetch(settings: DataSet, root: Path) -> None:
+    """Fetch what lies elsewhere; of some forms also what describes a file beside it."""
+    for address in filter(is_address, (*settings.files, settings.images)):
+        place = fetch(address, root)
+        for other in getattr(form(settings), "BESIDE", ()) if place.is_file() else ():
+            try:
+                fetch(address.removesuffix(place.name) + other, root)
+            except NothingThereError:
+                place.with_name(other).unlink(missing_ok=True)
 
 
 def seen(dataset: str, settings: DataSet, root: Path, memory: DigestMemory) -> Iterator[RawFile]:

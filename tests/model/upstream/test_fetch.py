@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from tests.model.upstream.conftest import use
+from tests.hub import use
 from tinygptv.ground.errors import BusyError, DataError, PassingError
 from tinygptv.model.upstream import fetch
 from tinygptv.model.upstream.pins import Pin, Repository

@@ -6,28 +6,20 @@ that ``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HUB_OFFLINE`` and ``HF_HOME`` mean what
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tinygptv.fetching import transfer
 from tinygptv.fetching.transfer import CutOffError, Expected
-from tinygptv.ground.errors import DataError, PassingError, UserError, passes
+from tinygptv.ground.errors import DataError, PassingError
 from tinygptv.ground.files import sha256_file
 from tinygptv.model.upstream.pins import PINS, Pin, Pins
+from tinygptv.remotes.hub_errors import NoNetworkError, hub_errors
 
 TIMEOUT_S = 15.0
 """For the hub's first answer."""
 HUB = "the hub"
-
-
-class NoNetworkError(Exception):
-    """The hub cannot be reached; ``kind`` says whether that may pass."""
-
-    def __init__(self, message: str, kind: type[UserError]) -> None:
-        super().__init__(message)
-        self.kind = kind
 
 
 def gather(pins: Pins, *, folder: Path | None, downloads: Path) -> dict[str, dict[str, Path]]:
@@ -134,7 +126,7 @@ def download(repository: str, revision: str, file: str, pin: Pin, target: Path) 
     what = f"{file} of {repository} at revision {revision}"
     url = hf_hub_url(repository, file, revision=revision)
     headers = {**build_hf_headers(library_name="tinygptv"), "Accept-Encoding": "identity"}
-    with hub_errors(what):
+    with _whole(what), hub_errors(what, str(PINS)):
         offered = get_hf_file_metadata(url, timeout=TIMEOUT_S, headers=headers)
         # The digest of a large file is the hub's own name for it: a change shows before gigabytes are moved.
         compare(what, "sha256", pin.sha256, offered.etag if offered.etag and len(offered.etag) == 64 else None)
@@ -161,46 +153,8 @@ def compare(what: str, kind: str, expected: object, found: object) -> None:
 
 
 @contextmanager
-def hub_errors(what: str) -> Iterator[None]:
-    """Turn huggingface_hub's errors, which are many lines long, into one.
-
-    Raises:
-        DataError: the hub refuses.
-        PassingError: it fails just now, or the transfer ended early.
-        NoNetworkError: it cannot be reached.
-    """
-    import httpx2
-    from huggingface_hub import constants, errors
-
-    hub = constants.ENDPOINT
+def _whole(what: str) -> Iterator[None]:
     try:
         yield
-    except errors.OfflineModeIsEnabled:
-        raise NoNetworkError(f"{what}: {hub} cannot be reached (HF_HUB_OFFLINE is set)", DataError) from None
-    except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
-        raise DataError(f"{what}: {hub} is no address ({first_line(error)}); check HF_ENDPOINT") from None
-    except httpx2.TransportError as error:
-        lasting = passes(error) is False or re.match(r"4\d\d ", str(error))  # a certificate, a proxy that refuses
-        kind = DataError if lasting else PassingError
-        raise NoNetworkError(f"{what}: {hub} cannot be reached ({first_line(error)})", kind) from None
-    except errors.RevisionNotFoundError:
-        raise DataError(f"{what}: {hub} has no such revision; check {PINS}") from None
-    except errors.RemoteEntryNotFoundError:
-        raise DataError(f"{what}: {hub} has no such file; check {PINS}") from None
-    except errors.RepositoryNotFoundError:
-        raise DataError(
-            f"{what}: {hub} has no such repository, or it is private; check its name, or set HF_TOKEN"
-        ) from None
-    except (errors.HfHubHTTPError, errors.HFValidationError, errors.FileMetadataError, httpx2.RequestError) as error:
-        if passes(error):
-            raise PassingError(f"{what}: {hub}: {first_line(error)}; try again later") from None
-        raise DataError(f"{what}: {hub}: {first_line(error)}; check HF_ENDPOINT and HF_TOKEN") from None
-    except ValueError as error:  # a page of HTML where JSON was due
-        raise DataError(f"{what}: {hub} answers as no hub does ({first_line(error)}); check HF_ENDPOINT") from None
     except CutOffError as error:
         raise PassingError(f"{what}: the transfer ended early ({error}); run the step again") from None
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error that has words."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

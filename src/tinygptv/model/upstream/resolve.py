@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import TOKENIZER, WEIGHTS
 from tinygptv.ground.files import read_json, sha256_file
-from tinygptv.model.upstream.fetch import TIMEOUT_S, NoNetworkError, compare, download, hub_errors
+from tinygptv.model.upstream.fetch import TIMEOUT_S, compare, download
 from tinygptv.model.upstream.pins import (
     IMAGE_ENCODER_TENSORS,
     INDEX,
     LANGUAGE_MODEL_TENSORS,
+    PINS,
     Pin,
     Pins,
     Repository,
@@ -25,6 +26,7 @@ from tinygptv.model.upstream.pins import (
     read_pins,
     write_pins,
 )
+from tinygptv.remotes.hub_errors import NoNetworkError, hub_errors
 
 if TYPE_CHECKING:
     from tinygptv.config import Published
@@ -63,7 +65,7 @@ def resolve(name: str, prefixes: tuple[str, ...], others: tuple[str, ...], known
     """
     from huggingface_hub import HfApi
 
-    with hub_errors(name):
+    with hub_errors(name, str(PINS)):
         info = HfApi().model_info(name, revision=known.revision, timeout=TIMEOUT_S, files_metadata=True)
     revision, offered = info.sha, {sibling.rfilename: sibling for sibling in info.siblings or []}
     if revision is None:
