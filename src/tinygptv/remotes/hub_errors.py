@@ -27,7 +27,7 @@ def hub_errors(what: str, named: str) -> Iterator[None]:
 
     Raises:
         DataError: the hub refuses.
-        PassingError: it fails just now, or the transfer ended early.
+        PassingError: it fails just now.
         NoNetworkError: it cannot be reached.
     """
     import httpx2
@@ -58,10 +58,6 @@ def hub_errors(what: str, named: str) -> Iterator[None]:
         raise DataError(f"{what}: {hub}: {first_line(error)}; check HF_ENDPOINT and HF_TOKEN") from None
     except ValueError as error:  # a page of HTML where JSON was due
         raise DataError(f"{what}: {hub} answers as no hub does ({first_line(error)}); check HF_ENDPOINT") from None
-    except OSError as error:
-        if error.errno is not None:  # of this machine's disk
-            raise
-        raise PassingError(f"{what}: the transfer ended early ({first_line(error)}); run the step again") from None
 
 
 def first_line(error: Exception) -> str:
