@@ -23,6 +23,7 @@ RIGHT = {
     "import-checkpoint": f"new {IMPORT}",
     "export-checkpoint": "docs new --form folder",
     "import-stage": "docs stage4",
+    "reproduce": "--checkpoints docs",
     "verify": "",
     "diff": "stage1 stage2",
     "replay": "stage1 --step 1",
@@ -54,6 +55,7 @@ NEEDED = {  # a command without its arguments, and with what is needed missing i
     "import-checkpoint": "Missing argument 'out'",
     "export-checkpoint": "Missing argument 'folder'",
     "import-stage": "Missing argument 'folder'",
+    "reproduce": "Missing option '--checkpoints'",
     "diff": "Missing argument 'RUN_A'",
     "replay": "Missing argument 'stage'",
     "results": "reports/tiny has no results yet; run `make demo`",
@@ -219,6 +221,14 @@ VALUES: dict[str, list[tuple[str, str]]] = {
         ("nosuch stage4", "nosuch does not exist"),
         ("dvc.yaml stage4", "dvc.yaml is a file"),
         ("'' stage4", "'folder': it is empty"),
+    ],
+    "reproduce": [
+        ("--checkpoints nosuch", "nosuch does not exist; name the folder with the authors' files"),
+        (
+            "--checkpoints docs",
+            "docs lacks phi-2; eva_vit_g.pth; blip2_pretrained_flant5xxl.pth; all of TinyGPT-V_for_",
+        ),
+        ("--checkpoints ''", "'--checkpoints': it is empty"),
     ],
     "evaluate": [
         ("stage1", "data/tiny/shards is missing; run `dvc repro shards`"),

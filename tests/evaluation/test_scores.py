@@ -46,6 +46,7 @@ def test_a_report_has_benchmarks_and_types():
         "variant": EXACT_MATCH.variant,
         "official": {"exact match": 1.0},
         "authors": None,
+        "authors_ci95": None,
         "chance": None,
         "expected": None,
         "excluded": 0,

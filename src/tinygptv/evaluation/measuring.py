@@ -84,7 +84,7 @@ def questions_asked(root: Path, profile: Profile, names: Sequence[str]) -> Quest
 
 
 def measure(
-    root: Path, profile: Profile, subject: Subject, questions: Questions, presets: Sequence[Preset]
+    root: Path, profile: Profile, subject: Subject, questions: Questions, presets: Sequence[Preset], asker: str = ASKER
 ) -> dict[str, Any]:
     """What a model reaches on test questions; answers that the steps have kept are used.
 
@@ -94,6 +94,7 @@ def measure(
         subject: the model.
         questions: of ``questions_asked``.
         presets: how they are put; none: as the profile says.
+        asker: by which the store knows whose answers these are.
 
     Returns:
         As in a report: ``benchmarks`` and ``by_type`` of the first preset, ``presets`` for the others.
@@ -108,7 +109,7 @@ def measure(
     runtime.prepare(config.runtime, profile.seed)
     _, baselines = read_baselines(shards, questions.asks, questions[:0], questions)
     with (
-        AnswerStore.opened(answers_folder(root, profile.name), ASKER, config.runtime) as store,
+        AnswerStore.opened(answers_folder(root, profile.name), asker, config.runtime) as store,
         subject.kept_open() as model,
     ):
         first, *others = presets or config.evaluate.presets

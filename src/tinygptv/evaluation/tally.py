@@ -87,6 +87,7 @@ class Tally:
             "variant": benchmark.official[0].variant,
             "official": {metric.name: self._told(metric) for metric in benchmark.official},
             "authors": {metric.name: self._told(metric) for metric in benchmark.authors} or None,
+            "authors_ci95": self._authors_ends(),
             "chance": rounded(float(chances.mean())) if len(chances) else None,
             "expected": self.ask.expected,
             "excluded": len(self) - int(counted(self._kept.columns(self._first)).sum()),
@@ -117,6 +118,12 @@ class Tally:
             "blind": rounded(blind),
             "trivial": None if self._asks_words else rounded(constant),
         }
+
+    def _authors_ends(self) -> list[float] | None:
+        """The interval of the first number of the authors' count; None where it has none."""
+        metric = next((metric for metric in self.ask.benchmark.authors if metric.by is None), None)
+        ends = None if metric is None else interval(metric, self._kept.columns(metric), np.asarray(self._images))
+        return None if ends is None else [round(end, 6) for end in ends]
 
     def _told(self, metric: Metric) -> Any:
         """The number, or with kinds the number of each."""

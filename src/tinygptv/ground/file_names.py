@@ -41,6 +41,9 @@ LOSS = "loss.png"
 PROGRESS, ANSWERS, WORST = "stages.png", "answers.png", "worst.png"
 """What each stage brought, some answers, and wrong answers of which the model was most certain."""
 
+REPRODUCTION, REPRODUCTION_TABLE = "reproduction.json", "reproduction.md"
+"""Beside them: what the authors' own checkpoints reach, for programs and for people (``tinygptv reproduce``)."""
+
 PACKAGE_FOLDER = "model"
 """Below ``data/<profile>/quantize``: what is registered."""
 MODEL_CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"

@@ -56,6 +56,7 @@ BENCHMARK = Benchmark(
     ),
     form="gqa",
     parts={"testdev_balanced": 12_578, "val_balanced": 132_062, "train_balanced": 943_000},
+    paper={"testdev_balanced": 0.389},
     instruction=task_instruction,
     predict=_predict,
     read_prediction=_read,

@@ -43,6 +43,7 @@ BENCHMARK = replace(
         **{"fill_in_blank_test": 3_638, "fill_in_blank_val": 3_638, "fill_in_blank_train": 10_913},
         **{"choose_img_test": 11_535, "choose_img_val": 11_535, "choose_img_train": 34_603},
     },
+    paper={"choose_txt_val": 0.447},
     instruction=_instruction,
     read_prediction=choice.read_by("pid"),
     write_prediction=choice.write_by("pid"),

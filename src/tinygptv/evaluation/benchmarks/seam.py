@@ -85,6 +85,10 @@ class Benchmark:
     """Whether it also asks files of other forms, of which it needs no more than ``question_truth`` knows."""
     parts: Mapping[str, int | None] = field(default_factory=dict)
     """Official split → its published number of questions, None where that is not known; the first is the default."""
+    paper: Mapping[str, float] = field(default_factory=dict)
+    """Official split → what the paper's table 2 has for its model, as its authors count."""
+    authors_log: Mapping[str, float] = field(default_factory=dict)
+    """The same of the log of their own runs, of what the table leaves out."""
     instruction: Callable[[Preset, Task, str, Truth], str]
     """The words of a question: preset, task, content and truth → instruction."""
     choices: Callable[[Truth], tuple[str, ...]] = lambda _: ()

@@ -130,6 +130,7 @@ BENCHMARK = replace(
     ),
     form="vizwiz",
     parts={"val": 4_319, "train": 20_523},
+    paper={"val": 0.378},
     instruction=_instruction,
     predict=_predict,
     read_prediction=_read,

@@ -101,6 +101,7 @@ BENCHMARK = Benchmark(
     ),
     form="vsr",
     parts={"test": 1_222, "dev": 340, "train": 3_489},
+    paper={"test": 0.547},
     instruction=_instruction,
     choices=lambda _: WORDS,
     predict=likelier_of(WORDS),
