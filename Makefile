@@ -1,7 +1,8 @@
 # Everything a person types. Needs Python 3.11, git and make; the rest is installed into .venv.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install demo repro test test-pipeline services-test team-test test-gpu drills lmms-eval lint types ui clean
+.PHONY: help install demo repro test test-pipeline services-test team-test test-gpu drills lmms-eval reproduce-paper lint \
+        types ui clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,6 +11,9 @@ LMMS := integrations/lmms_eval
 LMMS_BIN := $(LMMS)/.venv/bin
 LMMS_STAMP := $(LMMS)/.venv/.installed
 PROFILE ?= $(shell sed -n 's/^profile: *//p' params.yaml)
+# Of reproduce-paper: the profile whose benchmarks are asked, and the folder with the authors' files.
+REPRODUCED ?= reproduce-paper
+CHECKPOINTS ?= checkpoints
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # An active environment of the caller must not decide which interpreter runs a step.
@@ -83,6 +87,13 @@ $(LMMS_STAMP): $(LMMS)/pyproject.toml $(LMMS)/constraints.txt $(STAMP)
 	@$(LMMS_BIN)/pip uninstall -qq -y torchvision
 	@$(LMMS_BIN)/pip install -qq --no-deps -e .
 	@touch $@
+
+# The shards are made again where the raw files were changed: `download` leaves its folder alone where they were not.
+reproduce-paper: $(STAMP)  ## the authors' checkpoints on their paper's benchmarks, CHECKPOINTS=folder (GPU: hours)
+	@$(BIN)/python -m tinygptv.steps download --profile $(REPRODUCED)
+	@[ data/$(REPRODUCED)/shards/summary.json -nt data/$(REPRODUCED)/download/init.json ] || \
+	  $(BIN)/python -m tinygptv.steps shards --profile $(REPRODUCED)
+	@$(BIN)/tinygptv reproduce --profile $(REPRODUCED) --checkpoints $(CHECKPOINTS)
 
 lint: $(STAMP)  ## style (ruff), and imports that run one way (import-linter, pyproject.toml)
 	@$(BIN)/ruff check .

@@ -91,7 +91,7 @@ REASONS = {
     r"tinygptv score ": "needs files of benchmarks",
     r"tinygptv data ": "needs data of one's own; tests/own_data does it",
     r"tinygptv (new|results --profile) ": "needs files of the reader's; tests/pipeline/test_own_data.py has some",
-    r"tinygptv (export-checkpoint|import-checkpoint(?! --help))": "needs weights of gigabytes",
+    r"tinygptv (export-checkpoint|import-checkpoint(?! --help)|reproduce)": "needs weights of gigabytes",
     r"tinygptv (serve|web|up|down|status|team)\b": "starts or asks servers; tests/services does",
     r"(mlflow|docker|curl|eval) ": "starts or asks servers; tests/services does what comes without containers",
     r"(pip install|hf download) |python -m tinygptv\.model\.upstream": "needs a network",

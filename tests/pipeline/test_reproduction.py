@@ -1,4 +1,4 @@
-"""The authors' checkpoints beside their paper, from files to table: golden weights, small benchmark files, real steps."""
+"""The authors' checkpoints beside their paper, from files to table: golden weights, small benchmark files."""
 
 from __future__ import annotations
 

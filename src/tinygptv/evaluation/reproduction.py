@@ -22,7 +22,7 @@ from tinygptv.ground.tables import plain_table
 if TYPE_CHECKING:
     from tinygptv.config import Config
     from tinygptv.config.profiles import Profile
-    from tinygptv.model.authors.published import PublishedFiles
+    from tinygptv.model.authors.published import AuthorsFiles
 
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 TABLE, LOG = "table 2", "their log"
@@ -37,7 +37,7 @@ FIRST_NUMBER = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
+class PaperNumber:
     """The number that was published of the paper's model on what is asked."""
 
     value: float
@@ -46,17 +46,17 @@ class Published:
     """Of the published split; None where that is not known."""
 
 
-def published_of(config: Config, ask: Ask) -> Published | None:
+def published_of(config: Config, ask: Ask) -> PaperNumber | None:
     """What was published of the part that a data set reads; None where nothing was."""
     benchmark = ask.benchmark
     part = config.data[ask.dataset].part or next(iter(benchmark.parts), "")
     for where, numbers in ((TABLE, benchmark.paper), (LOG, benchmark.authors_log)):
         if part in numbers:
-            return Published(value=numbers[part], where=where, questions=benchmark.parts[part])
+            return PaperNumber(value=numbers[part], where=where, questions=benchmark.parts[part])
     return None
 
 
-def reproduce(root: Path, profile: Profile, files: PublishedFiles) -> dict[str, Any]:
+def reproduce(root: Path, profile: Profile, files: AuthorsFiles) -> dict[str, Any]:
     """Ask every checkpoint that is there, in both presets; what was answered before is not asked again.
 
     Args:
@@ -70,7 +70,7 @@ def reproduce(root: Path, profile: Profile, files: PublishedFiles) -> dict[str, 
     Raises:
         UserError: the profile asks none of them or has no shards, or a file is damaged or of another model.
     """
-    from tinygptv.model.authors.published import open_published, published_digests, published_identity
+    from tinygptv.model.authors.published import published_digests
 
     config = profile.config
     found = {ask.name: one for ask in asks_of(config) if (one := published_of(config, ask)) is not None}
@@ -82,11 +82,7 @@ def reproduce(root: Path, profile: Profile, files: PublishedFiles) -> dict[str, 
     stages: dict[str, Any] = {}
     for stage, checkpoint in files.checkpoints.items():
         print(f"{stage}: {checkpoint.name}")
-        subject = Subject(
-            identity=published_identity(config, stage, files, digests),
-            open=lambda stage=stage: open_published(config, stage, files),
-            how=lambda preset, stage=stage: stage_asking(config, stage, preset),
-        )
+        subject = _subject(config, stage, files, digests)
         report = measure(root, profile, subject, questions, PRESETS, asker=f"tinygptv reproduce {stage}")
         by_preset = {PRESETS[0]: report["benchmarks"], **report["presets"]}
         stages[stage] = {
@@ -98,7 +94,18 @@ def reproduce(root: Path, profile: Profile, files: PublishedFiles) -> dict[str, 
     return {"source": SOURCE, "files": digests, "missing": list(files.missing), "stages": stages}
 
 
-def _beside(entries: Mapping[str, Any], found: Mapping[str, Published]) -> dict[str, Any]:
+def _subject(config: Config, stage: str, files: AuthorsFiles, digests: Mapping[str, str]) -> Subject:
+    """A checkpoint as a model that can be asked, in the same ways as a stage of the profile."""
+    from tinygptv.model.authors.published import open_published, published_identity
+
+    return Subject(
+        identity=published_identity(config, stage, files, digests),
+        open=lambda: open_published(config, stage, files),
+        how=lambda preset: stage_asking(config, stage, preset),
+    )
+
+
+def _beside(entries: Mapping[str, Any], found: Mapping[str, PaperNumber]) -> dict[str, Any]:
     """Entries of a report with what was published, and the averages over what table 2 averages."""
     rows = {}
     for name, entry in entries.items():

@@ -30,7 +30,7 @@ SAFE = ".safetensors"
 
 
 @dataclass(frozen=True, slots=True)
-class PublishedFiles:
+class AuthorsFiles:
     """What a folder has of them."""
 
     base: Mapping[str, Path]
@@ -44,7 +44,7 @@ class PublishedFiles:
         return tuple(name for stage, name in CHECKPOINTS.items() if stage not in self.checkpoints)
 
 
-def find_published(folder: Path) -> PublishedFiles:
+def find_published(folder: Path) -> AuthorsFiles:
     """The files of a folder.
 
     Raises:
@@ -60,14 +60,14 @@ def find_published(folder: Path) -> PublishedFiles:
             f"{folder} lacks {'; '.join(missing)}; put them there under these names (docs/checkpoints.md says from "
             "where), or name their folder by --checkpoints"
         )
-    return PublishedFiles(base, checkpoints)
+    return AuthorsFiles(base, checkpoints)
 
 
 def _there(path: Path) -> Path | None:
     return next((found for found in (path, path.with_suffix(SAFE)) if found.exists()), None)
 
 
-def published_digests(files: PublishedFiles) -> dict[str, str]:
+def published_digests(files: AuthorsFiles) -> dict[str, str]:
     """File, from the folder on → its SHA-256; files that stayed as they were are read once."""
     paths = dict.fromkeys((*files.base.values(), *files.checkpoints.values()))
     every = [(path.parent, one) for path in paths for one in (sorted(path.rglob("*")) if path.is_dir() else [path])]
@@ -75,7 +75,7 @@ def published_digests(files: PublishedFiles) -> dict[str, str]:
         return {one.relative_to(home).as_posix(): memory.sha256(one)[1] for home, one in every if one.is_file()}
 
 
-def published_identity(config: Config, stage: str, files: PublishedFiles, digests: Mapping[str, str]) -> str:
+def published_identity(config: Config, stage: str, files: AuthorsFiles, digests: Mapping[str, str]) -> str:
     """Digest of all that makes the model that ``open_published`` opens, but for the section `runtime`."""
     names = {path.name for path in (*files.base.values(), files.checkpoints[stage])}
     settings = config.stage(stage)
@@ -89,7 +89,7 @@ def published_identity(config: Config, stage: str, files: PublishedFiles, digest
     return sha256(canonical(told).encode()).hexdigest()
 
 
-def open_published(config: Config, stage: str, files: PublishedFiles) -> VisionLanguageModel:
+def open_published(config: Config, stage: str, files: AuthorsFiles) -> VisionLanguageModel:
     """A stage's model, adapters apart, in ``runtime.dtype`` as the profile's own models answer.
 
     Raises:
@@ -104,9 +104,12 @@ def open_published(config: Config, stage: str, files: PublishedFiles) -> VisionL
     from tinygptv.model.backbones import formats_of
     from tinygptv.model.inference import VisionLanguageModel
 
-    settings, sizes = config.stage(stage), config.model
+    settings, sizes, base = config.stage(stage), config.model, files.base
     model, processor, _ = import_authors(
-        **files.base,
+        phi=base["phi"],
+        vision=base["vision"],
+        qformer=base["qformer"],
+        tokenizer=base["tokenizer"],
         checkpoint=files.checkpoints[stage],
         image_size=settings.image_size,
         heads={
