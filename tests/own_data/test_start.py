@@ -17,6 +17,11 @@ def test_the_default_is_what_tiny_has_learned(with_tiny):
     assert start.find(with_tiny, "tiny").init == "tiny"
 
 
+def test_another_profile_that_cannot_be_read_is_in_nobody_s_way(with_tiny):
+    (with_tiny / "configs" / "half.yaml").write_text("data: {}\n")
+    assert start.find(with_tiny, None).profile == "tiny"
+
+
 @pytest.mark.parametrize(("named", "told"), [(None, "tiny/stage4"), ("tiny", "tiny")])
 def test_tiny_must_have_been_made(with_tiny, named, told):
     shutil.rmtree(with_tiny / "data" / "tiny")

@@ -99,7 +99,10 @@ def _published(root: Path, named: str) -> str | None:
     if "/" not in named or Path(named).expanduser().exists():
         return None
     for profile in profile_names(root / "configs"):
-        backbones = read_config(profile_file(root, profile)).backbones
+        try:
+            backbones = read_config(profile_file(root, profile)).backbones
+        except ConfigError:  # of another profile: told where it is used
+            continue
         if isinstance(backbones, Published) and named in (backbones.language_model, backbones.image_encoder):
             return profile
     return None
