@@ -16,12 +16,14 @@ def figures(value: float | None, ci95: list[float] | None, n: int = 1000, cut: i
     return {"value": value, "ci95": ci95, "n": n, "cut": cut, **none, **baselines}
 
 
-def training(losses: list[float], looks: list[float] | None = None, cut: int = 0, records: int = 5000) -> LastTraining:
+def training(
+    losses: list[float], looks: list[float] | None = None, cut: int = 0, records: int = 5000, passes: float = 3.0
+) -> LastTraining:
     history = [{"step": step, "loss": loss} for step, loss in enumerate(losses, 1)]
     for point, look in zip(history, looks or [], strict=False):
         point["validation_loss"] = look
     counts = {"answers": 1000, "cut_answers": cut, "left_out_turns": 0, "unseen": 0}
-    return LastTraining(stage="stage4", history=history, cuts={"cats": counts}, records=records)
+    return LastTraining(stage="stage4", history=history, cuts={"cats": counts}, records=records, passes=passes)
 
 
 NOTHING = {"cats": figures(0.50, [0.47, 0.53], majority=0.4, blind=0.55)}
@@ -59,6 +61,10 @@ CAUSES = {
     "400 of 1000 cut": (training(FALLEN, cut=400), ("40% of the training answers are cut", "stage4.max_answer_tokens")),
     "by heart": (training(FALLEN, [2.0, 1.0, 1.2, 1.6], records=80), ("too few records (80)", "rose from 1 to 1.6")),
     "hardly fell": (training([4.0, 3.9, 3.9, 3.8]), ("a wrong start", "hardly fell (4 to 3.8)", "`init`")),
+    "hardly met": (
+        training([4.0, 3.9], passes=0.15),
+        ("too short: of 5,000 records each was met 0.15 times", "stage4.steps_per_epoch"),
+    ),
     "falling": (training([4.0, 3.0, 2.5, 2.0, 1.5]), ("too short", "(4 to 1.5)", "stage4.steps_per_epoch")),
     "held out falls": (training(FALLEN, [4.0, 3.5, 3.0, 2.0]), ("too short", "(4 to 2)")),
     "few": (training(FALLEN, records=60), ("too few records: it trained on 60",)),

@@ -32,6 +32,8 @@ HARDLY = 0.9
 RISEN = 1.02
 """A held-out loss that has risen by this since its best: the records are learned by heart."""
 FEW_RECORDS, FEW_QUESTIONS = 300, 200
+ONCE = 1.0
+"""Times that a record must be met before its loss says anything of the start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,8 @@ class LastTraining:
     """Entry of the mixture → its counts (``cuts.json``)."""
     records: int
     """Training records of its data sets."""
+    passes: float
+    """How often each was met, on average."""
 
 
 def verdict(benchmarks: Mapping[str, Figures], training: LastTraining | None) -> str:
@@ -109,6 +113,11 @@ def cause(training: LastTraining | None, unended: float) -> str:
         )
     losses = looks if len(looks) > 2 else [point["loss"] for point in training.history]
     course = f"({losses[0]:.3g} to {losses[-1]:.3g})"
+    if training.passes < ONCE:
+        return (
+            f"Likely cause: too short: of {records} records each was met {training.passes:.2g} times; raise "
+            f"{stage}.steps_per_epoch."
+        )
     if losses[-1] > HARDLY * losses[0]:
         return (
             f"Likely cause: a wrong start: the loss hardly fell {course}; begin from a model trained on pictures like "

@@ -138,6 +138,7 @@ def last_training(context: StepContext, shards: Path) -> LastTraining | None:
     from tinygptv.config import parse_entry
     from tinygptv.data.summary import read_summary, sets
     from tinygptv.evaluation.verdict import LastTraining
+    from tinygptv.planning.compute import mean_batch
 
     trained = [stage for stage in STAGES if context.config.stage(stage).steps]
     if not trained:
@@ -145,11 +146,15 @@ def last_training(context: StepContext, shards: Path) -> LastTraining | None:
     folder, used = context.input(trained[-1]), context.config.stage(trained[-1]).mixture
     names, folders = {parse_entry(entry).dataset for entry in used}, sets(shards)
     counted = [read_summary(folders[name])["splits"] for name in sorted(names) if name in folders]
+    records = sum(splits["train"]["records"] for splits in counted if "train" in splits)
+    history = read_json(folder / HISTORY)
+    drawn = history[-1]["step"] * mean_batch(context.config.stage(trained[-1])) if history else 0.0
     return LastTraining(
         stage=trained[-1],
-        history=read_json(folder / HISTORY),
+        history=history,
         cuts=cuts_of(folder),
-        records=sum(splits["train"]["records"] for splits in counted if "train" in splits),
+        records=records,
+        passes=drawn / max(1, records),
     )
 
 

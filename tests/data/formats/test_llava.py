@@ -295,7 +295,9 @@ def test_ids_of_any_characters_do_no_harm(read_all):
         assert len(rejection["id"]) <= 200
 
 
-@pytest.mark.parametrize("text", ['[{"id": 1},', '[{"id": "a"},]', '[{"id": "a"}, ...]', "id,image\n", "", '[{"a": NaN}]x'])
+@pytest.mark.parametrize(
+    "text", ['[{"id": 1},', '[{"id": "a"},]', '[{"id": "a"}, ...]', "id,image\n", "", '[{"a": NaN}]x']
+)
 def test_a_file_that_is_no_json_is_one_line(read_all, text):
     with pytest.raises(DataError, match=r"cats\.json"):
         read_all([], text=text)
