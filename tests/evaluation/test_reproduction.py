@@ -9,10 +9,10 @@ import pytest
 
 from tinygptv.config.profiles import Profile, read_config
 from tinygptv.evaluation import reproduction
+from tinygptv.evaluation.authors_files import AuthorsFiles
 from tinygptv.evaluation.benchmarks.table import asks_of
 from tinygptv.ground.errors import UserError
 from tinygptv.ground.names import STAGES
-from tinygptv.model.authors.published import AuthorsFiles
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 REPRODUCED, PAPER = (read_config(CONFIGS / f"{name}.yaml") for name in ("reproduce-paper", "paper"))

@@ -36,10 +36,11 @@ def reproduce(
     home = checkout(root)
     chosen = read_profile(home, profile)
     require_folder(checkpoints, "the folder with the authors' files (docs/checkpoints.md)")
-    from tinygptv.evaluation import reproduction
-    from tinygptv.model.authors.published import find_published
+    from tinygptv.evaluation.authors_files import find_published
 
     files = find_published(checkpoints)
+    from tinygptv.evaluation import reproduction
+
     with redirect_stdout(sys.stderr):  # how far it is, beside the result
         found = reproduction.reproduce(home, chosen, files)
     folder = reports_folder(home, chosen.name)

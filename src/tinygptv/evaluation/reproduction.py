@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from tinygptv.config.base import Preset
+from tinygptv.evaluation.authors_files import open_published, published_digests, published_identity
 from tinygptv.evaluation.benchmarks.table import Ask, asks_of
 from tinygptv.evaluation.measuring import measure, questions_asked
 from tinygptv.evaluation.presets import stage_asking
@@ -22,7 +23,7 @@ from tinygptv.ground.tables import plain_table
 if TYPE_CHECKING:
     from tinygptv.config import Config
     from tinygptv.config.profiles import Profile
-    from tinygptv.model.authors.published import AuthorsFiles
+    from tinygptv.evaluation.authors_files import AuthorsFiles
 
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 TABLE, LOG = "table 2", "their log"
@@ -70,8 +71,6 @@ def reproduce(root: Path, profile: Profile, files: AuthorsFiles) -> dict[str, An
     Raises:
         UserError: the profile asks none of them or has no shards, or a file is damaged or of another model.
     """
-    from tinygptv.model.authors.published import published_digests
-
     config = profile.config
     found = {ask.name: one for ask in asks_of(config) if (one := published_of(config, ask)) is not None}
     if not found:
@@ -96,8 +95,6 @@ def reproduce(root: Path, profile: Profile, files: AuthorsFiles) -> dict[str, An
 
 def _subject(config: Config, stage: str, files: AuthorsFiles, digests: Mapping[str, str]) -> Subject:
     """A checkpoint as a model that can be asked, in the same ways as a stage of the profile."""
-    from tinygptv.model.authors.published import open_published, published_identity
-
     return Subject(
         identity=published_identity(config, stage, files, digests),
         open=lambda: open_published(config, stage, files),

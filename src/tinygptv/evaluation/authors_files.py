@@ -27,6 +27,8 @@ BASE = {"phi": PHI, "vision": "eva_vit_g.pth", "qformer": "blip2_pretrained_flan
 CHECKPOINTS = {stage: f"TinyGPT-V_for_Stage{number}.pth" for number, stage in enumerate(STAGES, start=1)}
 SAFE = ".safetensors"
 """An ending that any of the files may have instead."""
+IMPORT = Path(__file__).parents[1] / "model" / "authors"
+"""The code between their files and the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def published_identity(config: Config, stage: str, files: AuthorsFiles, digests:
         config.model.model_dump(mode="json"),
         settings.image_size,
         settings.prompt.model_dump(),
-        {path.name: sha256_file(path) for path in sorted(Path(__file__).parent.glob("*.py"))},
+        {path.name: sha256_file(path) for path in sorted(IMPORT.glob("*.py"))},
     ]
     return sha256(canonical(told).encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""The authors' files under their published names: found, told apart, opened in the profile's sizes and prompts."""
+"""The authors' files under their published names (``evaluation/authors_files.py``), here beside the golden files."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from tests.model.conftest import GOLDEN
-from tinygptv.ground.errors import CheckpointError
-from tinygptv.model.authors.published import (
+from tinygptv.evaluation.authors_files import (
     CHECKPOINTS,
     find_published,
     open_published,
     published_digests,
     published_identity,
 )
+from tinygptv.ground.errors import CheckpointError
 
 NAMES = {
     "phi": "phi-2/model.safetensors",
