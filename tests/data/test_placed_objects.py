@@ -53,7 +53,7 @@ BOX = [0, 0, 8, 16]
         ({"bbox": [[0, 0, 9, 8]]}, "box 1 [0, 0, 9, 8] lies outside of its picture of 8x16 pixels"),
         ({"bbox": [[0, 0, 2, 1]], "bbox_type": "norm1"}, "lies outside of its picture of 0 to 1"),
         ({"bbox": [[4, 0, 2, 1]]}, "must be left, top, right, bottom"),
-        ({"bbox": [[1, 2, 3]]}, "box 1 must be four numbers, two of a point, not [1, 2, 3]"),
+        ({"bbox": [[1, 2, 3]]}, "box 1 must be four numbers, two of a point, not '[1, 2, 3]'"),
         ({"bbox": [["1", 2, 3, 4]]}, "box 1 must be four numbers"),
         ({"bbox": [7]}, "box 1 must be four numbers"),
         ({"bbox": [[0, 0, 1, float("nan")]]}, "lies outside"),

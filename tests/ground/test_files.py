@@ -43,7 +43,7 @@ def test_a_write_that_fails_before_its_end(tmp_path, monkeypatch):
     assert listed(tmp_path) == {"x": b"former"}
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b"9" * 5000])
 def test_json_that_is_none(tmp_path, content):
     path = tmp_path / "x.json"
     path.write_bytes(content)

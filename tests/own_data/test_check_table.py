@@ -6,7 +6,7 @@ import pytest
 
 from tests.own_data.conftest import talk
 from tinygptv.cli import main
-from tinygptv.own_data.check_table import WIDTH, advice, visible
+from tinygptv.own_data.check_table import WIDTH, advice
 
 
 def test_a_table_and_the_first_problems(checkout, capsys):
@@ -46,7 +46,3 @@ def test_what_cannot_be_trained_on_ends_in_one_line(checkout, capsys):
 )
 def test_each_problem_says_what_to_do(reason, told):
     assert advice(reason) == told
-
-
-def test_what_cannot_be_seen_is_written_out():
-    assert visible("a\u202eb\tc\x1b é…") == "a\\u202eb\\tc\\x1b é…"

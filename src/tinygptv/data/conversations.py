@@ -102,9 +102,16 @@ def boxes_in(turns: tuple[Turn, ...]) -> tuple[Any, ...]:
 
 
 def rejection(name: str, reason: str) -> Rejection:
-    """A record that is left out, under a name that can be printed."""
+    """A record that is left out, with a name and a reason that can be printed."""
     shown = name[:MAX_NAME] if name.isprintable() else ascii(name)[:MAX_NAME]
-    return {"id": shown, "reason": reason}
+    return {"id": shown, "reason": visible(reason)}
+
+
+def visible(text: str) -> str:
+    """A text for a terminal: what cannot be seen, such as a mark that reorders text, as Python writes it."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def kind(value: Any) -> str:

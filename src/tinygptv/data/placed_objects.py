@@ -82,7 +82,7 @@ def _box(box: Any, told: str, size: tuple[int, int]) -> Box:
     """A box in hundredths; a point of two numbers is one of a hundredth."""
     numbers = box if isinstance(box, list) and all(type(number) in (int, float) for number in box) else []
     if len(numbers) not in (2, 4):
-        raise RecordError(f"{told} must be four numbers, two of a point, not {str(box)[:50]}", "")
+        raise RecordError(f"{told} must be four numbers, two of a point, not {str(box)[:50]!r}", "")
     numbers = numbers if len(numbers) == 4 else [*numbers, *numbers]
     try:
         shares = [float(number) / size[place % 2] for place, number in enumerate(numbers)]

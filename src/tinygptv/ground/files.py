@@ -105,7 +105,7 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path} is missing; run the step that makes it") from None
     except IsADirectoryError:
         raise DataError(f"{path} is a folder; name a file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid JSON ({error}); make it again") from None
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 
+from tinygptv.data.conversations import visible
 from tinygptv.data.rows import TWICE
 from tinygptv.data.summary import SPLITS
 from tinygptv.ground.tables import plain_table
@@ -39,11 +40,6 @@ def table(found: DataCheck) -> str:
     """All of it, some screens at most."""
     parts = [_sets(found), _lengths(found), *_remarks(found), _kinds(found), _problems(found)]
     return "\n\n".join(part for part in parts if part)
-
-
-def visible(text: str) -> str:
-    """A text for a terminal: what cannot be seen, such as a mark that reorders text, as Python writes it."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def advice(reason: str) -> str:
