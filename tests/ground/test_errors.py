@@ -23,6 +23,7 @@ from tinygptv.ground.errors import (
     DataError,
     PassingError,
     RefusedError,
+    UserError,
     from_os_error,
     from_write_error,
     system_error,
@@ -182,3 +183,16 @@ def test_reading_and_writing_are_told_apart(tmp_path):
             with pytest.raises(OSError, match=str(path)) as caught:
                 path.open(mode)
             assert words in str(from_os_error(caught.value, "working"))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("a\nb\x1b[31m", "a\\nb\\x1b[31m"),
+        ("a\u202eb", "a\\u202eb"),
+        ("\ud83d", "\\ud83d"),
+        ("é\u00a0\U0001f600", "é\u00a0\U0001f600"),
+    ],
+)
+def test_what_a_user_reads_is_one_line_in_its_order(given, told):
+    assert str(UserError(given)) == told

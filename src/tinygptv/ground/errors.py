@@ -23,7 +23,8 @@ EXIT_MACHINE = 74
 EXIT_PASSING = 75
 """``EX_TEMPFAIL`` of sysexits.h."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What moves a cursor, ends a line, reorders text, or is half a character."""
 PASSING = frozenset(
     getattr(errno, name)
     for name in (
@@ -89,7 +90,7 @@ def plain(error: UserError) -> UserError:
 
 
 def one_line(text: str) -> str:
-    """A text for a terminal or a record: without secrets of addresses, control characters as Python writes them."""
+    """A text for a terminal or a record: without secrets of addresses, controls as Python writes them."""
     return _CONTROL.sub(lambda found: repr(found[0])[1:-1], without_secrets(text))
 
 
