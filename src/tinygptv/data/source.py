@@ -144,14 +144,14 @@ def open_source(name: str, settings: DataSet, root: Path, manifest: Path) -> Sou
             found = seen.find(file)
             if found is None or found.sha256 != memory.sha256(path)[1]:
                 raise DataError(f"data set {name}: {path} was changed since `download`; run `dvc repro download`")
-    return Source(name, settings, tuple(files.values()), _place(settings.images, root), seen, _prefix(settings))
+    return Source(name, settings, tuple(files.values()), place_of(settings.images, root), seen, _prefix(settings))
 
 
 class _OnDisk(RawManifest):
     """Stands for a manifest before there is one: pictures are looked for on the disk, those outside are noted there."""
 
     def __init__(self, settings: DataSet, root: Path) -> None:
-        self._prefix, self._folder = _prefix(settings), _place(settings.images, root)
+        self._prefix, self._folder = _prefix(settings), place_of(settings.images, root)
         self._base = sqlite3.connect("", isolation_level=None)
         self._base.execute("PRAGMA journal_mode = OFF")
         self._base.execute("CREATE TABLE outside (name BLOB PRIMARY KEY) WITHOUT ROWID")
@@ -184,7 +184,7 @@ def _outside(settings: DataSet, root: Path) -> Iterator[tuple[str, Path]]:
     """The pictures out of the folder of images that records name, sorted by name: all records are read for them."""
     files = tuple(dict(_record_files(settings, root)).values())
     seen = _OnDisk(settings, root)
-    source = Source("", settings, files, _place(settings.images, root), seen, _prefix(settings))
+    source = Source("", settings, files, place_of(settings.images, root), seen, _prefix(settings))
     for _ in read_source(source):
         pass
     yield from seen.outside()
@@ -202,7 +202,7 @@ def _packaged(settings: DataSet, root: Path) -> Path | None:
 def _record_files(settings: DataSet, root: Path) -> Iterator[tuple[str, Path]]:
     """What ``files`` names: files, or all below a folder; and, of some forms, what describes a file beside it."""
     for name in settings.files:
-        path = _place(name, root)
+        path = place_of(name, root)
         if path.is_dir():
             yield from _below(path, f"{name.rstrip('/')}/")
         elif path.is_file():
@@ -214,7 +214,7 @@ def _record_files(settings: DataSet, root: Path) -> Iterator[tuple[str, Path]]:
             raise DataError(f"{_told(name, path)} is missing; {_fix(name, 'files')}")
 
 
-def _place(name: str, root: Path) -> Path:
+def place_of(name: str, root: Path) -> Path:
     """Where a raw file or folder is. It need not be in git, so that a worktree finds it in the main checkout.
 
     What lies elsewhere has been fetched (``remotes.fetch``).
@@ -226,7 +226,7 @@ def _place(name: str, root: Path) -> Path:
 
 
 def _folder(settings: DataSet, root: Path) -> Path:
-    if not (folder := _place(settings.images, root)).is_dir():
+    if not (folder := place_of(settings.images, root)).is_dir():
         raise DataError(f"{_told(settings.images, folder)} is no folder; {_fix(settings.images, 'images')}")
     return folder
 

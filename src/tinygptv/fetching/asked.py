@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from tinygptv.fetching.address_lists import fetch_list
@@ -9,7 +10,7 @@ from tinygptv.fetching.fetch import fetch_files, lock_of
 from tinygptv.fetching.network import Network
 from tinygptv.fetching.pinning import pin_files
 from tinygptv.fetching.plan import FetchPlan, make_plan, needed_by, render
-from tinygptv.fetching.sources import SOURCES, chosen, read_sources
+from tinygptv.fetching.sources import SOURCES, chosen, giving, read_sources
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.locks import only_one
 from tinygptv.ground.tables import say, some
@@ -43,7 +44,7 @@ def fetch(
         from tinygptv.config.profiles import read_profile
 
         names = (*names, *needed_by(dict(read_profile(root, profile).config.data), sources))
-    plan = make_plan(home, sources, names, folder)
+    plan = make_plan(home, chosen(sources, names), folder)
     say(render(plan))
     if not yes:
         say("\nNothing was fetched; add --yes to go on.")
@@ -70,6 +71,40 @@ def fetch_plan(plan: FetchPlan, network: Network, *, offline: bool) -> None:
     if left:
         raise DataError(f"what could be fetched is there; {some(left)}")
     say("everything is there")
+
+
+def get_missing(root: Path, paths: Iterable[str]) -> None:
+    """Fetch what a step misses, where the lock file says all of it; after the same plan, and into the same places.
+
+    Args:
+        root: the checkout.
+        paths: what is not there, from the checkout on; what no entry gives is left to whoever misses it.
+
+    Raises:
+        DataError: something of it is not pinned, is got by hand, or one by one at the addresses of a list.
+        PassingError: an address cannot be reached just now.
+        NoSpaceError: the disk has no room for it; nothing was begun.
+    """
+    sources = read_sources(root / SOURCES)
+    needed = {name: sources[name] for path in paths for name in giving(sources, path)}
+    if not needed:
+        return
+    plan, names = make_plan(main_of(root), needed), " ".join(needed)
+    if plan.unlocked:
+        raise DataError(
+            f"files of {some(list(plan.unlocked))} are missing, and nobody has pinned what they must be; run `tinygptv "
+            f"data lock {' '.join(plan.unlocked)}`, then `tinygptv data fetch {names} --yes`"
+        )
+    if plan.by_hand:
+        path, how = next(iter(plan.by_hand.items()))
+        more = f" (and {len(plan.by_hand) - 1} more: `tinygptv data fetch {names}`)" if len(plan.by_hand) > 1 else ""
+        raise DataError(f"{path} is missing: {how}{more}")
+    if plan.pictures:
+        raise DataError(
+            f"pictures of {names} are missing; run `tinygptv data fetch {names}`, which says what they take"
+        )
+    say(render(plan))
+    fetch_files(plan.files, Network(), offline=False)
 
 
 def pin(root: Path, names: tuple[str, ...], folder: Path | None, network: Network | None = None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tinygptv.config import DataSet
 from tinygptv.fetching.fetch import MissingFile, by_hand, missing_files, room_needed
-from tinygptv.fetching.sources import SOURCES, AddressList, Sources, chosen, giving
+from tinygptv.fetching.sources import SOURCES, AddressList, Sources, giving
 from tinygptv.ground.errors import free_bytes
 from tinygptv.ground.tables import plain_table, some
 
@@ -24,7 +24,7 @@ class FetchPlan:
 
     home: Path
     sources: Sources
-    """Those that are asked for, and those that hold their pictures."""
+    """Those that are asked for."""
     files: list[MissingFile]
     by_hand: dict[str, str]
     """Path → how a person gets what lies there."""
@@ -51,20 +51,17 @@ class FetchPlan:
         return not (self.files or self.by_hand)
 
 
-def make_plan(home: Path, sources: Sources, names: tuple[str, ...], folder: Path | None = None) -> FetchPlan:
+def make_plan(home: Path, asked: Sources, folder: Path | None = None) -> FetchPlan:
     """Look at what is there.
 
     Args:
         home: the checkout that has ``data/raw``.
-        sources: all entries.
-        names: those that are asked for.
+        asked: the entries that are asked for.
         folder: has files already.
 
     Raises:
-        UserError: a name is no entry.
         DataError: a file that is there is another one.
     """
-    asked = chosen(sources, names)
     hand: dict[str, str] = {}
     for source in asked.values():
         hand |= by_hand(home, source)

@@ -1,18 +1,20 @@
 """``download``: look at the raw files of every data set and at what ``init`` names, and write down which they are.
 
 DVC cannot know that a file that only a profile names was changed, so it looks each time. Files that stayed as they were
-are not read again, and where nothing is new, nothing is recorded.
+are not read again, and where nothing is new, nothing is recorded. What is missing and pinned in
+``configs/datasets.lock.json`` is fetched first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from filecmp import cmp
 from pathlib import Path
 
 from tinygptv.config import DataSet
 from tinygptv.data.manifest import RawFile, RawManifest, manifest_path, write_manifest
-from tinygptv.data.source import form, raw_files
+from tinygptv.data.source import form, place_of, raw_files
+from tinygptv.fetching.sources import SOURCES
 from tinygptv.ground.digests import DigestMemory
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import INIT, USES
@@ -30,7 +32,9 @@ def same_as_before(context: StepContext) -> bool:
 
     Raises:
         DataError: a file is missing, or the data are not those of the recorded digest.
+        PassingError: a missing file cannot be fetched just now.
     """
+    fetch_missing(context.root, context.config.data)
     with DigestMemory.opened() as memory:
         for name, settings in context.config.data.items():
             look(manifest_path(context.out, name), name, settings, context.root, memory)
@@ -38,6 +42,16 @@ def same_as_before(context: StepContext) -> bool:
     write_json(context.out / USES, context.config.uses | ({"scored": scored} if scored else {}))
     write_json(context.out / INIT, init_digest(context.root, context.config.init))
     return context.published.is_dir() and _equal(context.out, context.published)
+
+
+def fetch_missing(root: Path, sets: Mapping[str, DataSet]) -> None:
+    """Fetch what data sets name and is not there, if it is pinned; what the lock file does not know stays missing."""
+    named = dict.fromkeys(path for of_set in sets.values() for path in (*of_set.files, of_set.images) if path)
+    missing = [path for path in named if not place_of(path, root).exists()]
+    if missing and (root / SOURCES).is_file():
+        from tinygptv.fetching.asked import get_missing
+
+        get_missing(root, missing)
 
 
 def _equal(first: Path, second: Path) -> bool:
