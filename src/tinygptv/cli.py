@@ -111,11 +111,13 @@ def plan(
     from tinygptv.config.profiles import read_profile
     from tinygptv.planning import plan, table
     from tinygptv.planning.data import count_sets
+    from tinygptv.planning.published import published
 
     folder = checkout(root)
     chosen = read_profile(folder, profile)
-    counted = count_sets(data_folder(folder, chosen.name) / "shards")
-    made = plan.make_plan(chosen.config, chosen.name, *plan.device_of(gpu, chosen.config.runtime), counted)
+    told, to_fetch = published(folder, chosen.config.data)
+    counted = told | count_sets(data_folder(folder, chosen.name) / "shards")
+    made = plan.make_plan(chosen.config, chosen.name, *plan.device_of(gpu, chosen.config.runtime), counted, to_fetch)
     print(json.dumps(table.as_json(made), indent=2) if as_json else table.render(made))
     if not made.fits:
         raise typer.Exit(1)

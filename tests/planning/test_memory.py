@@ -91,7 +91,7 @@ def test_other_steps_hold_their_weights_and_a_batch(paper):
     assert evaluate.peak > quantize.peak
     tokens = paper.stage4.max_sequence_tokens + paper.evaluate.max_new_tokens
     one = paper.model_copy(update={"evaluate": paper.evaluate.model_copy(update={"batch_size": 1})})
-    assert evaluate.peak - other_steps(one, sizes)[1].peak == 7 * tokens * 327_680  # the cache of keys and values
+    assert evaluate.peak - other_steps(one, sizes)[1].peak == 2 * 7 * tokens * 327_680  # keys and values, twice
     assert [step.change for step in (features, evaluate, quantize)] == [
         "features.batch_size",
         "evaluate.batch_size",

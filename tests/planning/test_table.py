@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tinygptv.cli import main
+from tinygptv.fetching.sources import SOURCES
 from tinygptv.planning.plan import GB, make_plan
+from tinygptv.planning.published import published
 from tinygptv.planning.table import as_json, render
 
 ROOT = Path(__file__).parents[2]
@@ -29,9 +32,13 @@ def test_the_table_fits_a_terminal(paper, capacity):
     assert bool(named) == (not made.fits)
 
 
-def test_the_documentation_shows_the_present_plan(paper):
+def test_the_documentation_shows_the_present_plan(paper, tmp_path):
+    """Of a checkout that has no data yet."""
+    (tmp_path / "configs").mkdir()
+    shutil.copy(ROOT / SOURCES, tmp_path / SOURCES)
     shown = (ROOT / "docs" / "memory.md").read_text()
-    assert f"```text\n{render(make_plan(paper, 'paper', 'cuda', 24 * GB, {}))}\n```" in shown
+    made = make_plan(paper, "paper", "cuda", 24 * GB, *published(tmp_path, paper.data))
+    assert f"```text\n{render(made)}\n```" in shown
 
 
 def test_exit_code_0_where_all_fit_and_1_where_not(capsys):
@@ -49,7 +56,7 @@ def test_without_a_gpu_it_is_the_machine_of_the_profile(capsys):
 def test_json_holds_bytes_and_what_is_assumed(capsys, paper):
     assert run("--profile", "paper", "--gpu", "24", "--json") == 0
     content = json.loads(capsys.readouterr().out)
-    made = make_plan(paper, "paper", "cuda", 24 * GB, {})
+    made = make_plan(paper, "paper", "cuda", 24 * GB, *published(ROOT, paper.data))
     assert content == json.loads(json.dumps(as_json(made)))
     assert content["fits"] is True
     assert [stage["memory"]["peak"] for stage in content["stages"]] == [stage.memory.peak for stage in made.stages]

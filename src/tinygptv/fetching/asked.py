@@ -12,6 +12,7 @@ from tinygptv.fetching.pinning import pin_files
 from tinygptv.fetching.plan import FetchPlan, make_plan, needed_by, render
 from tinygptv.fetching.sources import SOURCES, chosen, giving, read_sources
 from tinygptv.ground.errors import DataError
+from tinygptv.ground.files import require_room
 from tinygptv.ground.locks import only_one
 from tinygptv.ground.tables import say, some
 from tinygptv.ground.worktree import main_of
@@ -64,6 +65,7 @@ def fetch_plan(plan: FetchPlan, network: Network, *, offline: bool) -> None:
     for name, addresses in plan.pictures.items():
         if offline or not (plan.home / addresses.file).is_file():
             continue  # the list is one of what is left
+        require_room(plan.home / addresses.to, plan.picture_bytes(name))
         with only_one(lock_of(plan.home, name), f"fetching {name}"):
             found = fetch_list(plan.home, addresses, network)
         counted = ", ".join(f"{kind}: {count:,}" for kind, count in found.most_common())

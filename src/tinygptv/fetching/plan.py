@@ -9,6 +9,7 @@ from tinygptv.config import DataSet
 from tinygptv.fetching.fetch import MissingFile, by_hand, missing_files, room_needed
 from tinygptv.fetching.sources import SOURCES, AddressList, Sources, giving
 from tinygptv.ground.errors import free_bytes
+from tinygptv.ground.files import tree_size
 from tinygptv.ground.tables import plain_table, some
 
 RATE = 10_000_000
@@ -45,10 +46,10 @@ class FetchPlan:
         """Bytes that are still to come, as far as they are known."""
         return sum(one.left for one in self.files)
 
-    @property
-    def done(self) -> bool:
-        """Whether nothing is missing, but for pictures of lists, which only asking would tell."""
-        return not (self.files or self.by_hand)
+    def picture_bytes(self, name: str) -> int:
+        """Bytes that the pictures of an entry's list will still take; 0 where nobody says how many they are."""
+        size, to = self.sources[name].counts.bytes or 0, self.home / self.pictures[name].to
+        return max(0, size - (tree_size(to) if size and to.is_dir() else 0))
 
 
 def make_plan(home: Path, asked: Sources, folder: Path | None = None) -> FetchPlan:
@@ -116,8 +117,10 @@ def _sum(plan: FetchPlan) -> str:
     pictures = sum(plan.sources[name].counts.images or 0 for name in plan.pictures)
     if pictures:
         hours = pictures / PICTURES_RATE / 3600
+        room = f"{sum(plan.picture_bytes(name) for name in plan.pictures) / GB:,.0f} GB or more"
         lines.append(
-            f"By address: some {pictures:,} pictures, {hours:,.0f} hours at {PICTURES_RATE} a second; many are gone."
+            f"By address: some {pictures:,} pictures, {room}, {hours:,.0f} hours at {PICTURES_RATE} a second; "
+            "many are gone."
         )
     for place, size in room_needed(plan.files):
         lines.append(f"Room on the disk of {place}: {size / GB:,.1f} GB needed, {free_bytes(place) / GB:,.1f} GB free.")

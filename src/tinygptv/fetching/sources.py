@@ -90,6 +90,7 @@ class SetCounts(Section):
 
     images: Count | None = None
     records: Count | None = None
+    bytes: Count | None = Field(default=None, description="Of pictures that are asked for by address.")
     rounded: bool = Field(default=False, description="The publishers' numbers are round ones.")
     source: str = Field(description="Who says so.")
 

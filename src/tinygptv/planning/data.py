@@ -23,15 +23,19 @@ if TYPE_CHECKING:
 ROW_OVERHEAD = 32 + 4
 """Bytes beside an image's features: its SHA-256 and the checksum of the row (``data/features.py``)."""
 Way = Literal["cached", "in_loop"]
+CountSource = Literal["shards", "published", "rounded", "at most"]
+"""Who has counted: the step ``shards``; the publishers, in round numbers or not; or nobody: a set has at most as many
+images as the pictures that it is about (``planning/published.py``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
-    """What the shards of a data set hold of its training split."""
+    """What the shards of a data set hold of its training split; before there are any, what is published of it."""
 
     images: int
-    size: int
-    """Bytes of the tars."""
+    size: int | None
+    """Bytes of the tars, or of the published images; None where nobody says."""
+    source: CountSource = "shards"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +49,9 @@ class SetPlan:
     samples: float
     """Draws of these stages."""
     images: int | None
-    """Training images; None before the step ``shards`` has counted them."""
+    """Training images; None where neither the step ``shards`` nor the publishers have counted them."""
+    source: CountSource | None
+    """Who has."""
     shards: int | None
     """Bytes of its training shards."""
     row: int
@@ -65,8 +71,8 @@ class SetPlan:
 
     @property
     def in_loop(self) -> float:
-        """Operations that encode an image at every draw."""
-        return self.samples * self.operations
+        """Operations that encode an image at every draw; a set of texts has none."""
+        return 0.0 if self.images == 0 else self.samples * self.operations
 
     @property
     def cheaper(self) -> Way | None:
@@ -81,7 +87,7 @@ def set_plans(config: Config, counted: Mapping[str, Counted]) -> tuple[SetPlan, 
 
     Args:
         config: the profile.
-        counted: data set → what its shards hold, for those that have some.
+        counted: data set → what its shards hold or is published of it, where that is known.
     """
     draws: dict[tuple[str, int], dict[str, float]] = {}
     for name in STAGES:
@@ -97,6 +103,7 @@ def set_plans(config: Config, counted: Mapping[str, Counted]) -> tuple[SetPlan, 
             stages=tuple(of_stage),
             samples=sum(of_stage.values()),
             images=counted[dataset].images if dataset in counted else None,
+            source=counted[dataset].source if dataset in counted else None,
             shards=counted[dataset].size if dataset in counted else None,
             row=row + ROW_OVERHEAD,
             operations=encoder_forward(config, size),
@@ -131,7 +138,7 @@ def cheaper_way(config: Config, name: str, sets: tuple[SetPlan, ...]) -> Way | N
         if plan.once is None:
             return None
         once += plan.once * samples / plan.samples
-        in_loop += samples * plan.operations
+        in_loop += plan.in_loop * samples / plan.samples
     return "cached" if once < in_loop else "in_loop"
 
 

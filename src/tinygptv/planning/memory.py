@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 RESERVE = 2**30
 """Bytes for the CUDA context, the workspace of cuBLAS and the gaps of the allocator; on the CPU, for Python and its
 libraries. An assumption."""
+CACHES = 2
+"""Of keys and values: that of the questions, and a copy of it for their choices (``model/answerer.py``)."""
 POINTS = 3
 """Resume points of a running stage: the two that are kept (``training/resume.py``), and the one being written."""
 
@@ -120,7 +122,7 @@ def other_steps(config: Config, sizes: Sizes) -> tuple[StepMemory, ...]:
             StepMemory(
                 step=step,
                 what=f"{batch} questions of up to {tokens} tokens" + (", in 8 bits" if step == "quantize" else ""),
-                peak=max(opened, weights + batch * max(cached, image)) + RESERVE,
+                peak=max(opened, weights + batch * max(CACHES * cached, image)) + RESERVE,
                 change=f"{step}.batch_size",
             )
         )

@@ -30,6 +30,7 @@ from tinygptv.planning.sizes import Sizes, measure
 
 if TYPE_CHECKING:
     from tinygptv.model.language.training_pass import Device
+    from tinygptv.planning.published import ToFetch
 
 GB = 10**9
 """Decimal, as the makers of devices count: a card of 24 GB has a little more, so a plan that fits, fits."""
@@ -88,6 +89,8 @@ class Plan:
     steps: tuple[StepMemory, ...]
     sets: tuple[SetPlan, ...]
     disk: tuple[DiskUse, ...]
+    to_fetch: ToFetch | None
+    """Published data that are not there yet; None where the profile has none."""
     encoder_forward: dict[int, float]
     """Image size to the operations of image tower and Q-Former for one image."""
 
@@ -97,7 +100,14 @@ class Plan:
         return all(stage.fits for stage in self.stages)
 
 
-def make_plan(config: Config, profile: str, device: Device, capacity: int, counted: Mapping[str, Counted]) -> Plan:
+def make_plan(
+    config: Config,
+    profile: str,
+    device: Device,
+    capacity: int,
+    counted: Mapping[str, Counted],
+    to_fetch: ToFetch | None = None,
+) -> Plan:
     """Plan all steps of a profile.
 
     Args:
@@ -105,7 +115,8 @@ def make_plan(config: Config, profile: str, device: Device, capacity: int, count
         profile: its name.
         device: ``cuda`` or ``cpu``; they keep different things.
         capacity: bytes of the device.
-        counted: data set → what its shards hold, for those that have some.
+        counted: data set → what its shards hold or is published of it, where that is known.
+        to_fetch: published data that are not there yet.
     """
     sizes = measure(config)
     sets = set_plans(config, counted)
@@ -125,6 +136,7 @@ def make_plan(config: Config, profile: str, device: Device, capacity: int, count
         steps=other_steps(config, sizes),
         sets=sets,
         disk=disk(config, sizes),
+        to_fetch=to_fetch,
         encoder_forward={size: encoder_forward(config, size) for size in config.image_sizes},
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from tinygptv.fetching.plan import PICTURES_RATE, RATE
 from tinygptv.ground.tables import plain_table
 from tinygptv.planning.compute import PEAK_TFLOPS, UTILISATION
 from tinygptv.planning.data import SetPlan, encoding_hours
@@ -13,6 +14,8 @@ from tinygptv.planning.memory import RESERVE
 from tinygptv.planning.plan import GB, Plan, StagePlan, gigabytes
 
 IN_LOOP = "  encoding in the loop *"
+MARKS = {"shards": "", "published": "", "rounded": "~", "at most": "<", None: ""}
+"""Who has counted images → how their number is marked."""
 SLOWEST = min(PEAK_TFLOPS, key=lambda gpu: PEAK_TFLOPS[gpu])
 """The device on which hours of encoding are told."""
 MEMORY: dict[str, Callable[[StagePlan], int]] = {
@@ -38,7 +41,8 @@ def render(plan: Plan) -> str:
         _too_large(plan),
         plain_table(("other steps", "", "peak, GB", ""), _step_rows(plan), right=(2,)),
         _data(plan),
-        plain_table(("disk", "GB"), [(use.what, _number(use.size)) for use in plan.disk], right=(1,)),
+        _to_fetch(plan),
+        plain_table(("disk", "GB"), _disk_rows(plan), right=(1,)),
         _notes(plan),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -128,12 +132,38 @@ def _data(plan: Plan) -> str:
             for work in (of_set.in_loop, of_set.once)
         )
         sizes = ("?" if size is None else _number(size) for size in (of_set.shards, of_set.features))
-        images = "?" if of_set.images is None else f"{of_set.images:,}"
+        images = "?" if of_set.images is None else f"{MARKS[of_set.source]}{of_set.images:,}"
         name, samples = f"{of_set.dataset}, {of_set.image_size}", f"{of_set.samples:,.0f}"
         rows.append((name, images, samples, *sizes, once, in_loop, of_set.cheaper or "?"))
     first = f"data set, pixels; GB, {'hours' if gpu else '10^15'}"
     head = (first, "images", "samples", "shards", "features", "once", "in loop", "cheaper")
     return plain_table(head, rows, right=range(1, 7))
+
+
+def _to_fetch(plan: Plan) -> str:
+    """Published data that are not there: bytes, images, hours."""
+    found = plan.to_fetch
+    if found is None:
+        return ""
+    unknown = f", and {found.unknown} files of unknown size" if found.unknown else ""
+    lines = [
+        f"Data to fetch: {found.files} files, {found.size / GB:,.1f} GB{unknown}; {found.by_hand} things by hand.",
+        f"By address: {found.pictures:,} images, some {found.picture_bytes / GB:,.0f} GB." if found.pictures else "",
+        f"Hours: {found.hours:,.1f}, at {RATE / 1e6:.0f} MB and {PICTURES_RATE} images a second. "
+        "`tinygptv data fetch` has it by set.",
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def _disk_rows(plan: Plan) -> list[tuple[str, str]]:
+    rows = [(use.what, _number(use.size)) for use in plan.disk]
+    if plan.to_fetch is not None:
+        rows.append(("raw data to come, at least", _number(plan.to_fetch.kept + plan.to_fetch.picture_bytes)))
+    largest: dict[str, SetPlan] = {of_set.dataset: of_set for of_set in plan.sets}
+    rows.append(("shards, as far as counted", _number(sum(of_set.shards or 0 for of_set in largest.values()))))
+    cached = [of_set.features or 0 for of_set in plan.sets if of_set.cheaper == "cached"]
+    rows.append(("features of sets for which caching pays", _number(sum(cached))))
+    return rows
 
 
 def _encoding(of_set: SetPlan, gpu: str) -> dict[str, float | None]:
@@ -151,7 +181,9 @@ def _notes(plan: Plan) -> str:
         "Sequences are as long as max_sequence_tokens allows; real ones are shorter.",
         f"Tower and Q-Former take {encoder} (10^9 operations an image):",
         "once an image of the set where its features are cached, else at every sample. So caching pays for",
-        f"sets with fewer images than samples. {on}`?`: shards has not counted them.",
+        f"sets with fewer images than samples. {on}`?`: nobody has counted them.",
+        "Images: `~` a round number of the publishers, `<` at most the set's pictures or records, both until",
+        "the step shards has counted them; configs/datasets.lock.json names who says so.",
         f"Hours assume {UTILISATION:.0%} of the makers' peak for bfloat16. They are no measurement."
         if plan.stages[0].hours
         else "Hours are estimated for runtime.dtype bfloat16 only.",
@@ -160,6 +192,8 @@ def _notes(plan: Plan) -> str:
 
 
 def _number(size: int) -> str:
+    if size >= 1000 * GB:
+        return f"{size / GB:,.0f}"
     return f"{size / GB:.2f}" if size >= GB / 100 else f"{size / GB:.4f}"
 
 
