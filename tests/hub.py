@@ -8,17 +8,14 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from tests.hub_pushes import LARGE, REVISION, Pushes, sha256
 from tinygptv.model.upstream.pins import Pin, Repository
-
-REVISION = "a" * 40
-LARGE = 1000
-"""From this many bytes on a file is stored as a large one: under its SHA-256, on another route."""
 
 
 class Hub:
@@ -30,7 +27,9 @@ class Hub:
         self.commits: dict[str, dict[str, dict[str, bytes]]] = {}
         """Repository → commit → the files then."""
         self.private: dict[str, bool] = {}
-        """What was made with ``create_repo``."""
+        """Of what was made with ``create_repo``."""
+        self.uploads: dict[str, bytes] = {}
+        """SHA-256 → what was sent, to be named in a commit."""
         self.requests: list[tuple[str, str, str | None]] = []
         """Method, route, range."""
         self.tokens: list[tuple[str, str | None]] = []
@@ -78,11 +77,7 @@ def entry_of(path: str, data: bytes) -> dict[str, Any]:
     return entry
 
 
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-class Handler(BaseHTTPRequestHandler):
+class Handler(Pushes):
     hub: Hub
 
     def log_message(self, *_) -> None:
@@ -116,7 +111,7 @@ class Handler(BaseHTTPRequestHandler):
             if parts[4:5] == ["tree"]:
                 self.send_tree(name, parts[5], unquote("/".join(parts[6:])))
             else:
-                self.send_info(name, parts[5] if len(parts) > 4 else REVISION)
+                self.send_info(name, parts[5] if len(parts) > 4 else "main")
         else:
             of_set = int(parts[0] == "datasets")
             name, (_, revision, *file) = "/".join(parts[: 2 + of_set]), parts[2 + of_set :]
@@ -131,15 +126,17 @@ class Handler(BaseHTTPRequestHandler):
     def send_info(self, name: str, revision: str) -> None:
         if name not in self.hub.files:
             return self.refuse(404, "RepoNotFound")
-        if revision != REVISION:
+        if (files := self.hub.at(name, revision)) is None:
             return self.refuse(404, "RevisionNotFound")
+        head = self.hub.head(name) if revision == "main" else revision
         siblings = []
-        for file, data in self.hub.files[name].items():
+        for file, data in files.items():
             sibling = {"rfilename": file, "size": len(data), "blobId": "b" * 40}
             if len(data) >= LARGE:
                 sibling["lfs"] = {"size": len(data), "sha256": sha256(data), "pointerSize": 134}
             siblings.append(sibling)
-        content = json.dumps({"id": name, "sha": REVISION, "siblings": siblings}).encode()
+        told = {"id": name, "sha": head, "siblings": siblings, "private": self.hub.private.get(name, False)}
+        content = json.dumps(told).encode()
         content = self.hub.substitute or content
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -147,9 +144,9 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         return self.wfile.write(content)
 
-    def send_json(self, content: object) -> None:
+    def send_json(self, content: object, status: int = 200) -> None:
         body = json.dumps(content).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -180,6 +177,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.hub.faults:
             return self.refuse(int(self.hub.faults.pop(0)), "")
         parts = route.strip("/").split("/")
+        if parts[0] != "api" or len(parts) < 3 or parts[1] == "repos" or parts[4:5] in (["preupload"], ["commit"]):
+            return self.take(parts, body)
         name = "/".join(parts[1:4] if parts[1] == "datasets" else parts[2:4])
         if parts[4:5] == ["paths-info"]:
             if (files := self.found(name, parts[5])) is None:
@@ -196,9 +195,9 @@ class Handler(BaseHTTPRequestHandler):
         if file not in files:
             return self.refuse(404, "EntryNotFound")
         data = files[file]
-        headers = {"x-repo-commit": REVISION}
+        headers = {"x-repo-commit": self.hub.head(name) if revision == "main" else revision}
         if len(data) < LARGE:
-            return self.send_content(data, with_body=with_body, **headers, ETag=f'"{"c" * 40}"')
+            return self.send_content(data, with_body=with_body, **headers, ETag=f'"{entry_of(file, data)["oid"]}"')
         self.send_response(302)
         headers |= {"x-linked-etag": f'"{sha256(data)}"', "x-linked-size": str(len(data)), "Content-Length": "0"}
         headers |= {"Location": f"{self.hub.store}/cdn/{sha256(data)}"}
@@ -247,6 +246,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactor
     use(made.address, monkeypatch)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # a protocol of its own, which this hub has not
     monkeypatch.setattr(file_download.time, "sleep", lambda seconds: None)  # between its retries
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()

@@ -19,7 +19,8 @@ def load(source: str, device: str = "cpu") -> VisionLanguageModel:
 
     Args:
         source: a folder with weights and processor, such as ``data/tiny/quantize/model``, or a registry address,
-            such as ``models:/tinygptv@champion``. Only weights are read: no code of a registry is ever run.
+            such as ``models:/tinygptv@champion``, or one of the hub, ``hf://OWNER/NAME@REVISION``. Only weights are
+            read: no code of a registry or hub is ever run.
         device: a torch device, such as ``cpu`` or ``cuda``.
 
     Returns:
@@ -27,7 +28,7 @@ def load(source: str, device: str = "cpu") -> VisionLanguageModel:
 
     Raises:
         UserError: the folder or the model version does not exist or is incomplete, or cannot be read.
-        PassingError: the registry cannot be reached just now.
+        PassingError: the registry or the hub cannot be reached just now.
     """
     from tinygptv.tracking import local_folder
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.hub import REVISION
+from tests.hub_pushes import REVISION
 from tinygptv.ground.errors import DataError, PassingError
 from tinygptv.remotes.fetch import fetch
 

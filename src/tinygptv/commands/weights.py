@@ -87,30 +87,58 @@ def import_checkpoint(
 
 
 def export_checkpoint(
-    folder: Annotated[
-        Path, typer.Argument(help="A folder of import-checkpoint, or of a model that is not in 8 bits.", **PATH)
-    ],
-    out: Annotated[Path, typer.Argument(help="The folder to make.", **PATH)],
+    folder: Annotated[Path, typer.Argument(help="A folder of import-checkpoint, or of a model.", **PATH)],
+    out: Annotated[Path | None, typer.Argument(help="The folder to make, of a model not in 8 bits.", **PATH)] = None,
     form: Annotated[
-        str,
+        str | None,
         typer.Option(
             callback=one_of("authors", "folder", "8bit"),
             help="authors: their files and names; folder: Hugging Face's form; 8bit.",
         ),
-    ],
+    ] = None,
     outlier_threshold: Annotated[
         float, typer.Option(min=0.0, callback=finite, help="Of 8bit; 6 as published, 0: no outliers.")
     ] = 6.0,
+    push: Annotated[
+        str | None,
+        typer.Option(help="Put the model there: hf://OWNER/NAME, remote://REMOTE/PATH or s3://BUCKET/PATH."),
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Of --push: in the place of another model.")] = False,
+    root: RootOption = None,
 ) -> None:
-    """Write a model as the authors do, or in 8 bits.
+    """Write a model as the authors do, or in 8 bits; or share it.
 
-    With the authors' names, bit for bit; as a standard Hugging Face folder; or in 8 bits.
+    With the authors' names, bit for bit; as a standard Hugging Face folder; or in 8 bits. --push puts a model that has
+    its card, such as data/PROFILE/quantize/model, where others load it from.
     """
     require_folder(folder, "a folder of import-checkpoint, or of a model")
+    if push is not None:
+        if out is not None or form is not None:
+            raise UserError("--push puts a folder there as it is; leave OUT and --form out")
+        share(folder, push, root, replace=replace)
+        return
+    if replace:
+        raise UserError("--replace belongs to --push; add that, or leave it out")
+    if out is None or form is None:
+        raise UserError("name the folder to make and its --form (authors, folder, 8bit), or an address to --push to")
     require_new(out)
     from tinygptv.model.authors.folder import export
 
     export(folder, out, form, outlier_threshold)
+
+
+def share(folder: Path, push: str, root: Path | None, *, replace: bool) -> None:
+    """What ``export-checkpoint --push`` does."""
+    from tinygptv.evaluation.package_card import CARD, check_licences
+    from tinygptv.remotes.push import push as send
+    from tinygptv.remotes.push import target_of
+
+    target = target_of(push)
+    check_licences(folder / CARD, folder)
+    from tinygptv.model.package import check_files
+
+    check_files(folder)
+    print(send(folder, target, None if target.scheme == "hf" else checkout(root), replace=replace))
 
 
 def import_stage(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygptv.config import Config
+from tinygptv.evaluation.package_card import CARD
 from tinygptv.evaluation.presets import asking_of
 from tinygptv.evaluation.subjects import Subject
 from tinygptv.ground import digests
@@ -114,9 +115,7 @@ def answers_of(job: PackageJob) -> Iterator[tuple[Question, Response]]:
 
 def package_identity(package: Path) -> str:
     """Digest of all files of a package that decide an answer: of all but its card and the list of their digests."""
-    files = sorted(
-        path for path in package.iterdir() if path.is_file() and path.name not in ("README.md", digests.LIST)
-    )
+    files = sorted(path for path in package.iterdir() if path.is_file() and path.name not in (CARD, digests.LIST))
     return sha256(canonical({path.name: digests.sha256(path) for path in files}).encode()).hexdigest()
 
 

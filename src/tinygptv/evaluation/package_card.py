@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.config.data import parse_entry
 from tinygptv.evaluation.predictions import agreed
+from tinygptv.ground.errors import DataError
 from tinygptv.ground.names import STAGES
 
 if TYPE_CHECKING:
     from tinygptv.config import Config, DataSet
+
+
+CARD = "README.md"
+TRAINED_ON = ("| trained on | format | licence |", "|---|---|---|")
+_ROW = re.compile(r"\| (?P<name>\w+) \| \w+ \| (?P<licence>.*) \|")
+UNKNOWN = ("", "unknown")
+"""What a profile says of data whose licence nobody looked for (`tinygptv new`)."""
+
+
+def check_licences(card: Path, folder: Path) -> None:
+    """A model that is given to others says what it was trained on, and under which licence.
+
+    Args:
+        card: the model card.
+        folder: the model's, for the message.
+
+    Raises:
+        DataError: there is no card, it names no data, or a licence is not known.
+    """
+    lines = card.read_text().splitlines() if card.is_file() else []
+    if TRAINED_ON[0] not in lines:
+        raise DataError(f"{folder} has no model card that names its data and their licences; push what `quantize` made")
+    rows = [row for line in lines[lines.index(TRAINED_ON[0]) :] if (row := _ROW.fullmatch(line))]
+    if unknown := [row["name"] for row in rows if row["licence"].strip().lower() in UNKNOWN]:
+        raise DataError(
+            f"{folder}: the licence of {', '.join(unknown)} is unknown; say it in the profile, as "
+            f"data.{unknown[0]}.licence, and run the pipeline again, which writes the card"
+        )
 
 
 def trained_on(config: Config) -> dict[str, DataSet]:
@@ -49,7 +80,7 @@ def model_card(profile: str, report: Mapping[str, Any], made_of: Mapping[str, st
             "",
             "```python",
             "import tinygptv",
-            'model = tinygptv.load("path/to/this/folder")',
+            'model = tinygptv.load("path/to/this/folder")  # or, of a hub, "hf://OWNER/NAME@REVISION"',
             'model.answer(["image.png"], ["what color is the shape?"])',
             "```",
             "",
@@ -59,8 +90,7 @@ def model_card(profile: str, report: Mapping[str, Any], made_of: Mapping[str, st
             "",
             agreed(report["agreement"]),
             "",
-            "| trained on | format | licence |",
-            "|---|---|---|",
+            *TRAINED_ON,
             *(
                 f"| {name} | {settings.format} | {settings.licence.replace('|', '/')} |"
                 for name, settings in data.items()

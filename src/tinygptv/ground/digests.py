@@ -190,9 +190,14 @@ def _read(folder: Path) -> dict[str, str]:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """All files below a folder by their relative names, but for the list."""
+    """All files below a folder by their relative names, but for the list and hidden ones."""
     paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    return {name: path for name, path in paths.items() if name != LIST}
+    return {name: path for name, path in paths.items() if name != LIST and not is_hidden(name)}
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file is none of a package's: what a hub or a system puts beside them, such as ``.gitattributes``."""
+    return any(part.startswith(".") for part in name.split("/"))
 
 
 def _dates(found: os.stat_result) -> Dates:

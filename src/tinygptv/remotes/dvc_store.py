@@ -41,7 +41,7 @@ class DvcStore(FileStore):
             config = Config(str(main_of(root) / ".dvc"))
             named = {"name": address.store} if address.scheme == "remote" else _settings_for(config["remote"], address)
             kind, settings, base = get_cloud_fs(config, **named)
-            self.files_system = kind(**settings)
+            self._system = kind(**settings)
         self._base = base.rstrip("/") if address.scheme == "remote" else address.store
         self._of_s3 = kind.protocol == "s3"
         self._listable = bool(kind.CAN_TRAVERSE)
@@ -58,14 +58,24 @@ class DvcStore(FileStore):
     def read(self, path: str, start: int, stop: int) -> bytes:
         """Bytes of a file."""
         with dvc_errors(self._address):
-            return bytes(self.files_system.cat_file(self.at(path), start=start, end=stop))
+            return bytes(self._system.cat_file(self.at(path), start=start, end=stop))
+
+    def put(self, source: Path, path: str) -> None:
+        """Write a file, whole or not at all."""
+        with dvc_errors(self._address):
+            self._system.put_file(str(source), self.at(path))
+
+    def remove(self, path: str) -> None:
+        """Remove a file."""
+        with dvc_errors(self._address):
+            self._system.rm_file(self.at(path))
 
     def state(self, path: str) -> str:
         """The state of one file now."""
         with dvc_errors(self._address):
             if self._of_s3:
                 return str(self._head(path)["ETag"]).strip('"')
-            return _state(self.files_system.info(self.at(path)))
+            return _state(self._system.info(self.at(path)))
 
     def disagrees(self, path: str, file: RemoteFile) -> str:
         """As of ``FileStore``; the ETag of what a server encrypted with a key of its own is no MD5."""
@@ -78,7 +88,7 @@ class DvcStore(FileStore):
 
     def _head(self, path: str) -> Mapping[str, Any]:
         bucket, key = self._of_bucket(path)
-        told: Mapping[str, Any] = self.files_system.fs.call_s3("head_object", Bucket=bucket, Key=key)
+        told: Mapping[str, Any] = self._system.fs.call_s3("head_object", Bucket=bucket, Key=key)
         return told
 
     def _of_bucket(self, path: str) -> tuple[str, str]:
@@ -101,7 +111,7 @@ class DvcStore(FileStore):
     def _pages(self, bucket: str, prefix: str, size: int) -> Iterator[dict[str, Any]]:
         more: dict[str, str] = {}
         while True:
-            page = self.files_system.fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=size, **more)
+            page = self._system.fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=size, **more)
             yield from page.get("Contents", ())
             if not page.get("IsTruncated"):
                 return
@@ -109,7 +119,7 @@ class DvcStore(FileStore):
 
     def _walked(self, path: str) -> Iterator[RemoteFile]:
         """The files of another file system, a folder at a time."""
-        found = self.files_system.info(self.at(path))
+        found = self._system.info(self.at(path))
         if found["type"] != "directory":
             yield _file("", found)
         elif self._listable:
@@ -118,13 +128,13 @@ class DvcStore(FileStore):
             raise DataError(f"{self._address} cannot be listed; name each file in `files`, or pack them in a tar")
 
     def _below(self, folder: str, above: str) -> Iterator[RemoteFile]:
-        for entry in self.files_system.ls(folder, detail=True):
+        for entry in self._system.ls(folder, detail=True):
             name = entry["name"].rstrip("/").rpartition("/")[2]
             if entry.get("islink"):
                 target = Path(entry["name"]).resolve()
                 if not target.exists() or Path(folder).resolve().is_relative_to(target):
                     continue  # to nothing, or to a folder that it lies in
-                entry = {**self.files_system.info(str(target)), "name": entry["name"]}
+                entry = {**self._system.info(str(target)), "name": entry["name"]}
             if entry["type"] == "directory":
                 yield from self._below(entry["name"], f"{above}{name}/")
             else:

@@ -28,17 +28,17 @@ class HubStore(FileStore):
         from huggingface_hub.hf_api import RepoFile
 
         api, at = HfApi(), {"revision": self._revision, "repo_type": self._kind}
-        with self._errors():
+        with asking(self._address):
             if path:
                 found = api.get_paths_info(self._repository, [path], **at)
                 if not found:
                     raise NothingThereError(f"{self._address}: nothing is there; check its name")
                 if isinstance(found[0], RepoFile):
-                    yield _file("", found[0])
+                    yield listed_file("", found[0])
                     return
             for entry in api.list_repo_tree(self._repository, path or None, recursive=True, **at):
                 if isinstance(entry, RepoFile):
-                    yield _file(entry.path.removeprefix(f"{path}/" if path else ""), entry)
+                    yield listed_file(entry.path.removeprefix(f"{path}/" if path else ""), entry)
 
     def read(self, path: str, start: int, stop: int) -> bytes:
         """Bytes of a file."""
@@ -51,7 +51,7 @@ class HubStore(FileStore):
             "Accept-Encoding": "identity",
             "Range": f"bytes={start}-{stop - 1}",
         }
-        with self._errors():
+        with asking(self._address):
             answer = http_backoff("GET", url, headers=headers, follow_redirects=True)
             hf_raise_for_status(answer)
             content: bytes = answer.content
@@ -61,16 +61,29 @@ class HubStore(FileStore):
         """Always the same."""
         return path
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            with hub_errors(str(self._address), "the address"):
-                yield
-        except NoNetworkError as error:
-            raise error.kind(f"{error}; try again later, or set HF_ENDPOINT to a hub that can be") from None
+
+@contextmanager
+def asking(address: Address) -> Iterator[None]:
+    """Turn the errors of the hub into one line.
+
+    Raises:
+        DataError: it refuses.
+        PassingError: it cannot be reached just now.
+    """
+    try:
+        with hub_errors(str(address), "the address"):
+            yield
+    except NoNetworkError as error:
+        raise error.kind(f"{error}; try again later, or set HF_ENDPOINT to a hub that can be") from None
 
 
-def _file(name: str, found: Any) -> RemoteFile:
+def listed_file(name: str, found: Any) -> RemoteFile:
+    """A file as the hub lists it.
+
+    Args:
+        name: from an address on.
+        found: huggingface_hub's ``RepoFile``.
+    """
     if found.lfs is not None:
         return RemoteFile(name, found.lfs.size, found.lfs.sha256, f"sha256:{found.lfs.sha256}")
     return RemoteFile(name, found.size, found.blob_id, f"git:{found.blob_id}")

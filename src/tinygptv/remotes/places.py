@@ -23,6 +23,7 @@ _STORE = {
     "remote": re.compile(r"(?P<store>\w[\w.-]*)(?:/(?P<path>.*))?"),
     "hf": re.compile(r"(?P<store>datasets/\w[\w.-]*/\w[\w.-]*@[^/]+)(?:/(?P<path>.*))?"),
 }
+_MODEL = re.compile(r"hf://(?!datasets/)(?P<store>\w[\w.-]*/\w[\w.-]*(?:@(?P<revision>[^/@]+))?)")
 
 
 class Address(NamedTuple):
@@ -41,7 +42,8 @@ class Address(NamedTuple):
         return repository, revision, kind.removesuffix("s")
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{self.store}{'/' if self.path else ''}{self.path}"
+        store = self.store.removeprefix("models/") if self.scheme == "hf" else self.store
+        return f"{self.scheme}://{store}{'/' if self.path else ''}{self.path}"
 
 
 def is_address(name: str | Path) -> bool:
@@ -72,6 +74,32 @@ def parse(text: str) -> Address:
     if not is_below(address.path) and address.path:
         raise ValueError(f"{text} has an empty, a `.` or a `..` part; name the file or folder itself")
     return address
+
+
+def parse_model(text: str) -> Address:
+    """Take the address of a model of the hub apart, ``hf://OWNER/NAME@REVISION``.
+
+    Raises:
+        ValueError: it is none, or its revision changes.
+    """
+    found = _MODEL.fullmatch(text)
+    if found is None or not COMMIT.fullmatch(found["revision"] or ""):
+        raise ValueError(f"{text}: a model of the hub is hf://OWNER/NAME@REVISION, with the 40 digits of a commit")
+    return Address("hf", f"models/{found['store']}", "")
+
+
+def parse_target(text: str) -> Address:
+    """Take the address of a place for a model apart.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = _MODEL.fullmatch(text)
+    if found is not None and found["revision"] is None:
+        return Address("hf", f"models/{found['store']}", "")
+    if text.startswith(("s3://", "remote://")) and (address := parse(text)).path:
+        return address
+    raise ValueError(f"{text}: a place for a model is hf://OWNER/NAME, remote://REMOTE/PATH or s3://BUCKET/PATH")
 
 
 def is_below(path: str) -> bool:

@@ -39,7 +39,7 @@ def run(context: StepContext) -> None:
     from tinygptv.evaluation.benchmarks.table import asks_of
     from tinygptv.evaluation.coverage import check_counts
     from tinygptv.evaluation.measuring import judged
-    from tinygptv.evaluation.package_card import model_card, trained_on
+    from tinygptv.evaluation.package_card import CARD, model_card, trained_on
     from tinygptv.evaluation.predictions import Agreement, agreed, kept
     from tinygptv.evaluation.questions import open_questions
     from tinygptv.ground import runtime
@@ -90,7 +90,7 @@ def run(context: StepContext) -> None:
         made_of[f"init ({init['from']})"] = init["sha256"]
         context.run.params({f"init.{key}": value for key, value in init.items()})
     with digests.sealed(package):
-        write_text(package / "README.md", model_card(context.profile.name, report, made_of, trained_on(config)))
+        write_text(package / CARD, model_card(context.profile.name, report, made_of, trained_on(config)))
     context.run.metrics(scores.for_run(reached["benchmarks"]))
     for preset, found in beside.items():
         context.run.metrics(scores.for_run(found, f"{preset}."))

@@ -21,9 +21,10 @@ def check_source(source: str) -> None:
         source: as of ``local_folder``.
 
     Raises:
-        UserError: there is no such folder, the address is of another form, or there is no store to ask.
+        UserError: there is no such folder, an address is of another form, or there is no store to ask.
     """
     from tinygptv.ground.errors import DataError, UserError
+    from tinygptv.remotes.places import is_address, parse_model
 
     if source.startswith(REGISTRY_SCHEME):
         from tinygptv.tracking.client import require_store, store_root
@@ -31,6 +32,11 @@ def check_source(source: str) -> None:
         if ADDRESS.fullmatch(source) is None:
             raise UserError(f"{source}: an address is models:/<name>@<alias> or models:/<name>/<version>")
         require_store(store_root(), source)
+    elif is_address(source):
+        try:
+            parse_model(source)
+        except ValueError as error:
+            raise UserError(str(error)) from None
     elif not source or not Path(source).expanduser().is_dir():
         what = source or "an empty name"
         raise DataError(f"{what} is not a folder; run `dvc repro quantize`, or name a folder with weights")
@@ -42,13 +48,15 @@ def local_folder(source: str) -> Iterator[Path]:
 
     Args:
         source: a folder, or ``models:/<name>@<alias>`` or ``models:/<name>/<version>``, whose weights are used in place
-            where the store is on this disk, else copied for the block, without running any code.
+            where the store is on this disk, else copied for the block, without running any code; or
+            ``hf://OWNER/NAME@REVISION``, which stays in the hub's cache.
 
     Raises:
         UserError: the folder or the model version does not exist, or this machine does not let it be read.
-        PassingError: the registry cannot be reached just now.
+        PassingError: the registry or the hub cannot be reached just now.
     """
     from tinygptv.ground.errors import from_os_error
+    from tinygptv.remotes.places import is_address
 
     check_source(source)
     try:
@@ -57,6 +65,11 @@ def local_folder(source: str) -> Iterator[Path]:
 
             with opened_package(source) as folder:
                 yield folder
+            return
+        if is_address(source):
+            from tinygptv.remotes.hub_models import model_folder
+
+            yield model_folder(source)
             return
         yield Path(source).expanduser()
     except OSError as error:
