@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.services import s3
+from tests.services.test_remotes import Checkout
+from tinygptv.ground import digests
 from tinygptv.ground.errors import DataError, PassingError, UserError
 from tinygptv.remotes import fetch as fetching
 from tinygptv.remotes.dvc_store import DvcStore
 from tinygptv.remotes.fetch import fetch
+from tinygptv.remotes.push import push, target_of
 
 pytestmark = pytest.mark.services
 
@@ -139,3 +142,52 @@ def test_a_large_object_goes_on_and_is_verified(root, server, bucket, monkeypatc
         fetch("remote://store/large", root)
     monkeypatch.setattr(DvcStore, "read", read)
     assert fetch("remote://store/large", root).read_bytes() == content
+
+
+def test_a_model_goes_to_a_bucket_once_and_comes_back_by_dvc(root, server, tmp_path):
+    log_in(root)
+    package = tmp_path / "package"
+    package.mkdir()
+    with digests.sealed(package):
+        (package / "model.safetensors").write_bytes(os.urandom(200_000))
+        (package / "README.md").write_text("# a model")
+    target = target_of("remote://store/models/cats")
+    assert "`dvc get-url remote://store/models/cats FOLDER` gets it" in push(package, target, root, replace=False)
+    stored = server.files().ls(f"{s3.BUCKET}/{tmp_path.name}/models/cats", detail=True)
+    assert push(package, target, root, replace=False).startswith("remote://store/models/cats has it already")
+    assert server.files().ls(f"{s3.BUCKET}/{tmp_path.name}/models/cats", detail=True) == stored
+    pushed = {name: (package / name).read_bytes() for name in names(package)}
+    back = fetch("remote://store/models/cats", root)
+    assert {name: (back / name).read_bytes() for name in names(back)} == pushed
+    digests.check(back)
+
+    first = Checkout(root)
+    first.git("init", "-q", "-b", "main")
+    (root / ".gitignore").write_text("/.state/\n/model\n/.dvc/config.local\n/.dvc/tmp\n/.dvc/cache\n")
+    first.ok("import-url", "remote://store/models/cats", "model")
+    first.git("add", "-A")
+    first.git("commit", "-q", "-m", "model")
+    second = first.clone("second")
+    log_in(second.root)
+    second.ok("pull")
+    assert {name: (second.root / "model" / name).read_bytes() for name in names(second.root / "model")} == pushed
+    digests.check(second.root / "model")
+
+    with digests.sealed(package):
+        (package / "model.safetensors").write_bytes(os.urandom(200_000))
+    with pytest.raises(DataError, match="another model is at remote://store/models/cats; add --replace"):
+        push(package, target, root, replace=False)
+    push(package, target, root, replace=True)
+    assert (fetch("remote://store/models/cats", root) / "model.safetensors").read_bytes() == (
+        package / "model.safetensors"
+    ).read_bytes()
+
+
+def test_a_push_without_credentials_writes_nothing(root, server, tmp_path):
+    package = tmp_path / "package"
+    package.mkdir()
+    with digests.sealed(package):
+        (package / "config.json").write_text("{}")
+    with pytest.raises(DataError, match="no credentials"):
+        push(package, target_of(f"s3://{s3.BUCKET}/{tmp_path.name}/models/cats"), root, replace=False)
+    assert not server.files().exists(f"{s3.BUCKET}/{tmp_path.name}/models")

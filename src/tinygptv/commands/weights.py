@@ -112,6 +112,8 @@ def export_checkpoint(
     its card, such as data/PROFILE/quantize/model, where others load it from.
     """
     require_folder(folder, "a folder of import-checkpoint, or of a model")
+    if root is not None:
+        checkout(root)
     if push is not None:
         if out is not None or form is not None:
             raise UserError("--push puts a folder there as it is; leave OUT and --form out")
