@@ -54,12 +54,14 @@ MAKES_NO_BLOCK = {
         "data/index": "a block's name",
         "data/marks": "of texts",
         "data/prompts": "of texts",
+        "data/record_json": "of records",
         "data/record_rules": "which format a name promises: another one is refused",
         "data/records": "an image's name by its digest: another one is refused",
         "data/summary": "texts of errors",
         "data/tasks": "of texts",
     },
     "shards": {
+        "data/blip_caption": "texts of records, which are handed in",
         "data/blocks": "keeps them",
         "data/manifest": "raw files, whose digests are compared",
         "data/samples": "reads tars",
@@ -71,6 +73,7 @@ MAKES_NO_BLOCK = {
 """Step → modules that its block function imports and that decide no byte of a block, with the reason."""
 
 COUNTS_NOTHING = {
+    "data/blip_caption": "raw files",
     "data/data_urls": "pictures of users",
     "data/manifest": "raw files",
     "data/samples": "tars without an index",

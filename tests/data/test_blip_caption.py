@@ -59,9 +59,10 @@ def test_one_answer_that_is_left_is_no_choice() -> None:
     assert processed(Turn("", "Yes", (("Yes", 1.0), ("yes.", 1.0))), ("answer",)) == Turn("", "yes")
 
 
-def test_wordings_that_become_equal_are_one() -> None:
-    turn = Turn("The Dog", "{<1><2><3><4>}", (), ("The Dog", "the dog.", "A dog"))
-    assert processed(turn, ("question",)) == Turn("the dog", "{<1><2><3><4>}", (), ("the dog", "a dog"))
+def test_wordings_that_become_equal_are_drawn_as_often_as_before() -> None:
+    turn = Turn("The Dog", "{<1><2><3><4>}", (), ("The Dog", "the dog.", "A dog", "..."))
+    expected = Turn("the dog", "{<1><2><3><4>}", (), ("the dog", "the dog", "a dog"))
+    assert processed(turn, ("question",)) == expected
 
 
 def test_what_is_not_named_stays() -> None:

@@ -12,7 +12,8 @@ from PIL import Image
 from tests.data.texts import HARMLESS
 from tinygptv.data import images
 from tinygptv.data.images import ImageError, read_image
-from tinygptv.data.record_rules import RecordError, parse_alone, parse_record, parse_sample
+from tinygptv.data.record_json import parse_alone, parse_record, parse_sample
+from tinygptv.data.record_rules import RecordError
 
 
 def encode(image, kind="PNG", **options):

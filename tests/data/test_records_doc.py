@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tinygptv.data.record_rules import parse_record
+from tinygptv.data.record_json import parse_record
 from tinygptv.data.records import TASKS
 from tinygptv.data.shards import read_records, read_samples
 

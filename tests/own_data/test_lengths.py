@@ -18,7 +18,7 @@ def record(question: str, *answers: str) -> Record:
 
 
 def test_limits_hold_what_a_stage_makes_of_the_longest(smoke, tokenizer):
-    from tinygptv.data.batches import RecordEncoder
+    from tinygptv.data.record_encoder import RecordEncoder
 
     records = [record("what is it?", "a cat"), record("what is it on the very left?", "a red circle", "blue", "a box")]
     found = of(smoke, records, tokenizer)

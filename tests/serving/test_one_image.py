@@ -14,7 +14,7 @@ from transformers import pipeline
 from tests.data.test_images import encoded, exif, lying, png_of_16_bits, swapped_profile, upright
 from tests.serving.helpers import data_url, post_all, question, said, talk
 from tinygptv.data.images import read_image
-from tinygptv.data.record_rules import parse_sample
+from tinygptv.data.record_json import parse_sample
 from tinygptv.model.processing import build_image_processor
 
 QUESTION = "[vqa] what colour is the circle?"

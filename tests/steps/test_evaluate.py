@@ -12,7 +12,7 @@ import pytest
 from tests.checkouts import Checkout, run_step
 from tests.evaluation.asked import NAMES
 from tinygptv.cli import main
-from tinygptv.data.record_rules import parse_sample
+from tinygptv.data.record_json import parse_sample
 from tinygptv.data.records import Turn
 from tinygptv.data.shards import read_samples, write_shards
 from tinygptv.data.summary import tars

@@ -28,10 +28,11 @@ def blip_caption(text: str) -> str:
 def processed(turn: Turn, what: Collection[str]) -> Turn:
     """A turn with its question, its answer or both processed.
 
-    Answers and wordings that become equal are one, and those of which nothing is left are none.
+    Answers that become equal count together; wordings that do are drawn as often as before. Those of which nothing is
+    left are none.
     """
     if "question" in what:
-        wordings = tuple(dict.fromkeys(filter(None, map(blip_caption, turn.wordings))))
+        wordings = tuple(filter(None, map(blip_caption, turn.wordings)))
         question = wordings[0] if wordings else blip_caption(turn.question)
         turn = replace(turn, question=question, wordings=wordings if len(wordings) > 1 else ())
     if "answer" in what:

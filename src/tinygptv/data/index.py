@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygptv.config import Task
-from tinygptv.data.record_rules import RecordError, parse_alone
+from tinygptv.data.record_json import parse_alone
+from tinygptv.data.record_rules import RecordError
 from tinygptv.data.records import Record
 from tinygptv.data.summary import mend
 from tinygptv.ground.errors import DataError

@@ -10,19 +10,16 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from PIL import Image
 
 from tinygptv.config.data import SET_NAME
 from tinygptv.data.boxes import find_boxes, format_box, widened
 from tinygptv.data.images import ImageError, read_image
-from tinygptv.data.records import TASKS, VERSION, ImageInfo, ImageRecord, ImageSample, Record, Turn
+from tinygptv.data.records import TASKS, ImageRecord, Record, Turn
 from tinygptv.data.tasks import is_blank, takes_question
 from tinygptv.ground.errors import DataError
 
-FIRST_SET = "easy_vqa"
-"""The only data set that version 1, which names none, was written of."""
 BOX_TASKS = frozenset({"grounding", "refer", "identify", "detection"})
 IMAGE_FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}
 MAX_NAME = 200
@@ -50,65 +47,6 @@ class RecordError(DataError):
         super().__init__(f"{record}: {reason}")
         self.reason = reason
         self.record = record
-
-
-def parse_sample(key: str, json_bytes: bytes, image_bytes: bytes) -> ImageSample:
-    """Check a sample's files and decode its image; a sample without one has no bytes of it.
-
-    Raises:
-        RecordError: the first broken rule.
-    """
-    record = parse_record(key, json_bytes)
-    image = None if record.image is None else check_image(record, image_bytes)
-    return ImageSample(record, image, image_bytes)
-
-
-def parse_record(key: str, json_bytes: bytes) -> ImageRecord:
-    """Check a sample's JSON without its image.
-
-    Raises:
-        RecordError: the first broken rule.
-    """
-    content = _content(json_bytes, key)
-    if not isinstance(content, dict):
-        raise RecordError(f"the sample must be an object, not {type(content).__name__}", key)
-    if "version" not in content:
-        content = {**content, "version": VERSION, "dataset": FIRST_SET}
-    if content["version"] != VERSION:
-        raise RecordError(f"is of version {content['version']!r}, and {VERSION} is the newest known here", key)
-    _fields(content, {"version", "dataset", "image", "source", "licence", "records"}, "the sample", key)
-    image = None
-    if content["image"] is not None:
-        _fields(content["image"], {"file", "width", "height", "sha256"}, "image", key)
-        image = ImageInfo(**content["image"])
-    if not isinstance(content["records"], list) or not 1 <= len(content["records"]) <= MAX_RECORDS:
-        raise RecordError(f"records must be a list of 1 to {MAX_RECORDS}", key)
-    records = tuple(_record(item, content["dataset"], key) for item in content["records"])
-    record = ImageRecord(key, image, content["source"], content["licence"], records)
-    check_header(record)
-    seen: set[str] = set()
-    for item in records:
-        check_record(item, key)
-        if item.id in seen:
-            raise RecordError("the id appears twice", item.id)
-        seen.add(item.id)
-    return record
-
-
-def parse_alone(json_bytes: bytes, dataset: str, name: str) -> Record:
-    """Check one record's own part of a sample's JSON.
-
-    Args:
-        json_bytes: as ``Record.to_json`` gives it.
-        dataset: its data set.
-        name: what to call it if it has no id.
-
-    Raises:
-        RecordError: the first broken rule.
-    """
-    record = _record(_content(json_bytes, name), dataset, name)
-    check_record(record, name)
-    return record
 
 
 def check_header(record: ImageRecord) -> None:
@@ -252,50 +190,6 @@ def check_image(record: ImageRecord, image_bytes: bytes) -> Image.Image:
     return image
 
 
-def _content(json_bytes: bytes, name: str) -> Any:
-    try:
-        return _JSON.decode(json_bytes.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise RecordError("is not valid UTF-8", name) from None
-    except (ValueError, RecursionError) as error:
-        raise RecordError(f"is not valid JSON ({error})", name) from None
-
-
-def _record(content: Any, dataset: str, key: str) -> Record:
-    """Types of one record's JSON; ``check_record`` checks the values."""
-    annotation = content.get("annotation", {}) if isinstance(content, dict) else {}
-    _fields(content, {"id", "task", "turns", "boxes"} | ({"annotation"} if annotation else set()), "a record", key)
-    name = content["id"] if isinstance(content["id"], str) else key
-    if not isinstance(content["turns"], list) or not isinstance(content["boxes"], list):
-        raise RecordError("turns and boxes must be lists", name)
-    turns = tuple(_turn(turn, name) for turn in content["turns"])
-    boxes = tuple(widened(tuple(box)) if isinstance(box, list) else box for box in content["boxes"])
-    return Record(content["id"], content["task"], turns, boxes, dataset, annotation)
-
-
-def _turn(content: Any, record: str) -> Turn:
-    told: dict[str, Any] = content if isinstance(content, dict) else {}
-    there = {name for name in ("accepted", "wordings") if told.get(name) is not None}
-    _fields(content, {"question", "answer"} | there, "a turn", record)
-    accepted, wordings = content.get("accepted") or [], content.get("wordings") or []
-    if not isinstance(accepted, list) or not all(isinstance(item, list) and len(item) == 2 for item in accepted):
-        raise RecordError("accepted must be a list of [text, weight]", record)
-    if not isinstance(wordings, list):
-        raise RecordError("wordings must be a list of texts", record)
-    votes = tuple((text, weight) for text, weight in accepted)
-    return Turn(content["question"], content["answer"], votes, tuple(wordings))
-
-
-def _fields(content: Any, names: set[str], what: str, record: str) -> None:
-    """An object with exactly these fields."""
-    if not isinstance(content, dict):
-        raise RecordError(f"{what} must be an object, not {type(content).__name__}", record)
-    if missing := sorted(names - content.keys()):
-        raise RecordError(f"{what} lacks {', '.join(missing)}", record)
-    if unknown := sorted(content.keys() - names):
-        raise RecordError(f"{what} has the unknown field {unknown[0]!r}", record)
-
-
 def _check_box(box: object, record: str) -> None:
     if not isinstance(box, tuple) or len(box) != 4 or any(type(n) is not int or not 0 <= n <= 100 for n in box):
         raise RecordError(f"a box is four whole numbers of 0 to 100, not {box!r}", record)
@@ -306,10 +200,3 @@ def _check_box(box: object, record: str) -> None:
     ):
         if first > last:
             raise RecordError(f"box {list(box)}: its {problem} edge; write [x1, y1, x2, y2]", record)
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
-
-
-_JSON = json.JSONDecoder(parse_constant=_no_constant)

@@ -17,6 +17,8 @@ from tinygptv.config import Task
 from tinygptv.data.boxes import Box
 
 VERSION = 2
+FIRST_SET = "easy_vqa"
+"""The only data set that version 1, which names none, was written of."""
 TASKS: tuple[Task, ...] = get_args(Task)
 KEY_DIGITS = 32
 

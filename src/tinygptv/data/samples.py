@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from tinygptv.data.record_rules import RecordError, parse_record, parse_sample
+from tinygptv.data.record_json import parse_record, parse_sample
+from tinygptv.data.record_rules import RecordError
 from tinygptv.data.records import ImageRecord, ImageSample
 from tinygptv.data.tar_index import damaged, tar_index
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from tinygptv.data.blocks import Block, BlockStore, inputs_digest
 from tinygptv.data.images import ImageError, read_image
 from tinygptv.data.index import block_name
-from tinygptv.data.record_rules import MAX_RECORDS, check_header, parse_alone
+from tinygptv.data.record_json import parse_alone
+from tinygptv.data.record_rules import MAX_RECORDS, check_header
 from tinygptv.data.records import ImageInfo, ImageRecord
 from tinygptv.data.rejections import Rejections
 from tinygptv.data.rows import Sample, SetRows

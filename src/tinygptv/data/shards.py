@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 
 from tinygptv.data.index import block_name
 from tinygptv.data.index_writer import IndexPart, IndexRow, rows_of, write_index, write_part
-from tinygptv.data.record_rules import RecordError, parse_sample
+from tinygptv.data.record_json import parse_sample
+from tinygptv.data.record_rules import RecordError
 from tinygptv.data.records import TASKS, ImageRecord, ImageSample
 from tinygptv.data.samples import Members, read_record, same_file, tar_members
 from tinygptv.data.summary import read_summary, replace_split

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tinygptv.data.record_rules import FIRST_SET
+from tinygptv.data.records import FIRST_SET
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import SUMMARY
 from tinygptv.ground.files import read_json, write_json

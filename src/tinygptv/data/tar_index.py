@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
-from tinygptv.data.record_rules import IMAGE_FORMATS, RecordError, parse_sample
+from tinygptv.data.record_json import parse_sample
+from tinygptv.data.record_rules import IMAGE_FORMATS, RecordError
 from tinygptv.data.summary import mend, read_digests
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import SUMMARY

@@ -12,10 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinygptv.data.batches import RecordEncoder
 from tinygptv.data.fit import QuestionTooLongError
 from tinygptv.data.images import ImageError
 from tinygptv.data.prompts import IGNORE_INDEX
+from tinygptv.data.record_encoder import RecordEncoder
 from tinygptv.data.rejections import Rejections
 from tinygptv.data.rows import SetRows
 from tinygptv.data.shard_blocks import look_at

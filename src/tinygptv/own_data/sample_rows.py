@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinygptv.data.batches import RecordEncoder, Texts
 from tinygptv.data.fit import QuestionTooLongError
 from tinygptv.data.images import read_image
 from tinygptv.data.prompts import end_mark_id
+from tinygptv.data.record_encoder import RecordEncoder, Texts
 from tinygptv.evaluation.drawing import BLUE, GREEN, ORANGE, PURPLE, VERMILLION
 from tinygptv.own_data.counting import ENDLESS, Use
 from tinygptv.own_data.tokens import FIRST_SPECIAL, tokenizer_of

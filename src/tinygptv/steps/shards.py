@@ -38,6 +38,7 @@ TAR_CODE = (
     "data/index",
     "data/index_writer",
     "data/marks",
+    "data/record_json",
     "data/record_rules",
     "data/records",
     "data/rejections",

@@ -219,8 +219,8 @@ def _trace(columns: Mapping[str, torch.Tensor]) -> list[Point]:
         {"step": i, "loss": loss, "lr": lr, "grad_norm": norm, "batch": batch.to_bytes(8, "big", signed=True).hex()}
         for i, (loss, lr, norm, batch) in enumerate(rows, start=1)
     ]
-    for name in LOOKS:
-        for point, value in zip(trace, columns[name].tolist() if name in columns else (), strict=False):
+    for name in (look for look in LOOKS if look in columns):
+        for point, value in zip(trace, columns[name].tolist(), strict=True):
             if not math.isnan(value):
                 point[name] = value
     return trace
