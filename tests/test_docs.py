@@ -107,6 +107,7 @@ SHOWN = {
     "README.md": ("configs/ ",),
     "docs/checkpoints.md": ("init: {from: ",),
     "docs/data.md": ("data:", "stage4: data set", "["),
+    "docs/fetching.md": ('{"cats"',),
     "docs/evaluation.md": ("--- a/src", "--- /dev/null"),
     "docs/lineage.md": ("registry version <-", "<- quantize"),
     "docs/lmms_eval.md": ("tinygptv (pretrained",),
