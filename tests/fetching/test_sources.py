@@ -37,8 +37,9 @@ def test_it_is_written_as_it_is_read(sources, tmp_path):
     assert (tmp_path / "lock.json").read_text() == (ROOT / SOURCES).read_text()
 
 
-def test_every_file_of_the_paper_is_given_by_an_entry(sources):
-    sets = read_config(ROOT / "configs" / "paper.yaml").data
+@pytest.mark.parametrize("profile", ["paper", "paper-mini", "eval-mini"])
+def test_every_file_of_a_profile_is_given_by_an_entry(sources, profile):
+    sets = read_config(ROOT / "configs" / f"{profile}.yaml").data
     for name, of_set in sets.items():
         for path in (*of_set.files, *([of_set.images] if of_set.images else [])):
             assert list(giving(sources, path)), (name, path)
