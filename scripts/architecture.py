@@ -42,7 +42,7 @@ PICTURE = ROOT / "docs" / "architecture.svg"
 PACKAGE, FLOWS = "tinygptv", "flows"
 COLOURS = {FLOWS: ORANGE, "steps": VERMILLION, "tracking": PURPLE}
 """Who calls it, as in docs/pipeline.png: Prefect, DVC, MLflow."""
-BASE = ("config", "ground")
+BASE = ("config", "remotes", "ground")
 """What every package may use: drawn under all others, without lines."""
 WIDTH, GAP, AISLE = 9.4, 0.42, 0.2
 """Inches: what is drawn, between two rows, between what stands in a row."""
