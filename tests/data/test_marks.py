@@ -6,16 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygptv.data.marks import IMAGE_MARK, defuse, growth, most_bytes
+from tinygptv.data.marks import BOS_MARK, IMAGE_MARK, defuse, growth, most_bytes
 
 
 @pytest.mark.drill(17, "no text makes an image slot or ends a turn")
 @given(st.text(alphabet="#<>ImageHr ab\n", max_size=30), st.sampled_from(["###", "##", "#ab#", "</s>"]))
 def test_no_text_keeps_a_mark(text: str, end_mark: str) -> None:
-    for hostile in (text, text.replace("a", IMAGE_MARK), text.replace("b", end_mark), end_mark * 3 + text):
+    marked = [text.replace("a", mark) for mark in (IMAGE_MARK, BOS_MARK, end_mark)]
+    for hostile in (text, *marked, end_mark * 3 + text):
         safe = defuse(hostile, end_mark)
         assert end_mark not in safe
-        assert IMAGE_MARK not in safe
+        assert IMAGE_MARK not in safe and BOS_MARK not in safe
         assert safe.replace(" ", "") == hostile.replace(" ", ""), "only spaces may come in"
 
 
@@ -30,7 +31,8 @@ def test_a_mark_of_one_character_beside_spaces_cannot_be_taken_apart(end_mark: s
     st.sampled_from(["###", "##", "<|>", "#ab#", "</s>", "_#_", "END", "\n", "#"]),
 )
 def test_the_bound_holds_whatever_is_taken_apart(text: str, end_mark: str) -> None:
-    for hostile in (text, end_mark * 5 + text, text.replace("a", IMAGE_MARK), IMAGE_MARK + end_mark * 3):
+    marked = text.replace("a", IMAGE_MARK), text.replace("a", BOS_MARK), BOS_MARK + end_mark + IMAGE_MARK
+    for hostile in (text, end_mark * 5 + text, *marked, IMAGE_MARK + end_mark * 3):
         assert len(defuse(hostile, end_mark).encode()) <= growth(end_mark) * most_bytes(hostile)
 
 
