@@ -10,7 +10,15 @@ import zipfile
 import pytest
 
 from tinygptv.fetching import asked, fetch, transfer
-from tinygptv.fetching.sources import SOURCES, DataSource, PublishedFile, SetCounts, read_sources, write_sources
+from tinygptv.fetching.sources import (
+    SOURCES,
+    AddressList,
+    DataSource,
+    PublishedFile,
+    SetCounts,
+    read_sources,
+    write_sources,
+)
 from tinygptv.ground.errors import BusyError, DataError, NoSpaceError, PassingError
 from tinygptv.ground.locks import only_one
 
@@ -191,6 +199,24 @@ def test_another_file_in_its_place_is_named(get, root):
     (root / PLACES[0]).parent.mkdir(parents=True)
     (root / PLACES[0]).write_bytes(b"mine")
     refused(lambda: get("texts"), PLACES[0], "has 4 bytes", "remove it")
+
+
+def test_pictures_of_a_list_come_after_it(get, root, files, capsys):
+    urls = [files.add(f"/{number}.jpg", b"\xff\xd8\xff" + bytes(20)) for number in range(3)]
+    rows = json.dumps([{"url": url, "caption": "a picture"} for url in [*urls, f"{files.address}/gone"]]).encode()
+    url = files.add("/list.json", rows)
+    sources = read_sources(root / SOURCES)
+    sources["web"] = sources["asked"].model_copy(
+        update={
+            "by_hand": {},
+            "files": (PublishedFile(url=url, size=len(rows), sha256=digest(rows), to="data/raw/lists/web.json"),),
+            "pictures": AddressList(file="data/raw/lists/web.json", form="captions", to="data/raw/web/", max_dead=0.3),
+        }
+    )
+    write_sources(root / SOURCES, sources)
+    get("web")
+    assert "web: success: 3, HTTP 404: 1" in capsys.readouterr().out
+    assert there(root)[-3:] == [f"data/raw/web/00000{ending}" for ending in (".parquet", ".tar", "_stats.json")]
 
 
 def test_one_process_at_a_time(get, root):

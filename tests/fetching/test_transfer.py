@@ -91,6 +91,11 @@ def test_another_size_is_refused_before_anything_is_moved(get, files, tmp_path, 
     assert not (tmp_path / "file.zip.part").exists() or not (tmp_path / "file.zip.part").read_bytes()
 
 
+def test_a_body_without_end_whose_size_nobody_knows(get, files, monkeypatch):
+    monkeypatch.setattr(transfer, "MOST_UNTOLD", 1 << 20)
+    refused(lambda: get(files.add("/file.zip", endless=True), None, None), "it has no size")
+
+
 def test_a_body_without_end_is_cut_at_the_size_that_is_expected(get, files, tmp_path):
     refused(lambda: get(files.add("/file.zip", endless=True)), "more than", str(len(CONTENT)))
 
@@ -116,6 +121,19 @@ def test_a_part_knows_which_version_it_is_of(get, files, tmp_path):
     assert left(tmp_path) == ["file.zip"]
 
 
+def test_a_date_stands_for_a_version(get, files, tmp_path):
+    date = "Wed, 21 Oct 2015 07:28:00 GMT"
+    url = files.add("/file.zip", CONTENT, headers={"Last-Modified": date}, cuts=[100_000] + [0] * transfer.ATTEMPTS)
+    refused(lambda: get(url), error=PassingError)
+    assert (tmp_path / "file.zip.part.version").read_text() == date
+
+
+def test_a_part_of_no_known_version_is_not_added_to_where_no_digest_would_tell(get, files, tmp_path):
+    part_of(tmp_path, b"?" * 100_000)
+    assert get(files.add("/file.zip", CONTENT), None, None)[1] == DIGEST
+    assert files.ranges() == [None]
+
+
 def test_a_part_that_is_too_long_begins_anew(get, files, tmp_path):
     part_of(tmp_path, CONTENT + b"more")
     get(files.add("/file.zip", CONTENT))
@@ -123,8 +141,9 @@ def test_a_part_that_is_too_long_begins_anew(get, files, tmp_path):
 
 
 def test_a_whole_part_of_unknown_size_is_fetched_again(get, files, tmp_path):
-    part_of(tmp_path, CONTENT)
-    assert get(files.add("/file.zip", CONTENT), None, None)[1] == DIGEST
+    part_of(tmp_path, CONTENT, '"one"')
+    assert get(files.add("/file.zip", CONTENT, etag='"one"'), None, None)[1] == DIGEST
+    assert files.ranges() == [f"bytes={SIZE}-", None]
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])

@@ -66,11 +66,7 @@ class MissingFile:
 
 
 def missing_files(home: Path, sources: Sources, folder: Path | None = None) -> list[MissingFile]:
-    """The files of these entries of which something is not there, each with its copy in a folder.
-
-    Raises:
-        DataError: the file that is there, or the one in the folder, is another one.
-    """
+    """The files of these entries of which something is not there, each with its copy in a folder."""
     return [
         MissingFile(name, file, home, copy_in(folder, file))
         for name, source in sources.items()
@@ -108,6 +104,11 @@ def fetch_files(wanted: list[MissingFile], network: Network, *, offline: bool) -
             raise DataError(
                 f"{SOURCES} does not say what {one.file.name} of {one.entry} must be; run `tinygptv data lock "
                 f"{one.entry}` once, which takes what its address has now on trust"
+            )
+        if one.file.to is not None and one.places[0].is_file():
+            raise DataError(
+                f"{one.places[0]} has {one.places[0].stat().st_size:,} bytes, {SOURCES} says {one.file.size:,}; "
+                "remove it to fetch the other one"
             )
         if offline and one.copy is None:
             raise DataError(f"the folder has no {one.file.name} for {one.entry}; leave --from out to download it")
@@ -171,19 +172,9 @@ def _place(source: Path, place: Path, *, keep: bool) -> None:
 
 
 def _is_there(home: Path, file: PublishedFile) -> bool:
-    """Whether everything that a file gives is there.
-
-    Raises:
-        DataError: a file of another size lies in its place.
-    """
+    """Whether everything that a file gives is there; a file of another size is not it."""
     there = all(has_content(home / place) for place in file.places)
-    if there and file.to is not None and file.size is not None:
-        found = (home / file.to).stat().st_size
-        if found != file.size:
-            raise DataError(
-                f"{home / file.to} has {found:,} bytes, {SOURCES} says {file.size:,}; remove it to fetch the other one"
-            )
-    return there
+    return there and (file.to is None or file.size in (None, (home / file.to).stat().st_size))
 
 
 def copy_in(folder: Path | None, file: PublishedFile) -> Path | None:

@@ -59,9 +59,6 @@ def make_plan(home: Path, asked: Sources, folder: Path | None = None) -> FetchPl
         home: the checkout that has ``data/raw``.
         asked: the entries that are asked for.
         folder: has files already.
-
-    Raises:
-        DataError: a file that is there is another one.
     """
     hand: dict[str, str] = {}
     for source in asked.values():

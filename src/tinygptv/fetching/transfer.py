@@ -31,6 +31,8 @@ LONGEST_WAIT_S = 60.0
 SLOWEST = 1000
 """Bytes a second, over ``SLOW_S``; a server that gives less is asked again, as one that gives nothing."""
 SLOW_S = 60.0
+MOST_UNTOLD = 4 << 30
+"""Of a file whose size neither its server says nor anybody else."""
 _MEGABYTE = 1_000_000
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)
 _NOT_THERE = 416
@@ -175,11 +177,13 @@ class _Transfer:
 
     def _ask(self, done: int, bar: Progress) -> int:
         """One request, for what is missing; gives back how many bytes are there then."""
-        headers = dict(self._headers)
+        headers, version = dict(self._headers), version_file(self._part)
+        if done and self._expected.sha256 is None and not version.is_file():
+            done = self._anew()  # nothing would tell that two files were put together
         if done:
             headers["Range"] = f"bytes={done}-"
             with suppress(FileNotFoundError):
-                headers["If-Range"] = version_file(self._part).read_text()
+                headers["If-Range"] = version.read_text()
         with self._client.stream("GET", self._url, headers=headers, timeout=PATIENCE_S) as answer:
             if answer.status_code == _NOT_THERE and done:  # it is whole and of unknown size, or has become shorter
                 return self._anew()
@@ -207,13 +211,14 @@ class _Transfer:
             require_room(self._part, int(left))
 
     def _remember(self, answer: httpx2.Response) -> None:
-        """Write down which version comes; a weak ETag and a date say less, and the digest is there for those."""
-        tag = answer.headers.get("ETag", "")
-        if tag and not tag.startswith("W/"):
-            write_text(version_file(self._part), tag)
+        """Write down which version comes: its ETag, unless that is a weak one, or its date."""
+        tag = answer.headers.get("ETag", "W/")
+        if version := answer.headers.get("Last-Modified", "") if tag.startswith("W/") else tag:
+            write_text(version_file(self._part), version)
 
     def _take(self, answer: httpx2.Response, done: int, bar: Progress) -> int:
         since, had = time.monotonic(), done
+        told = self._expected.size is not None or "Content-Length" in answer.headers
         with needing(self._part, CHUNK):
             for chunk in answer.iter_raw():
                 self._content.write(chunk)
@@ -222,6 +227,8 @@ class _Transfer:
                 if self._expected.size is not None and done > self._expected.size:
                     self._anew()
                     self._expected.refuse("size", self._expected.size, f"more than {done - 1}", self._giver)
+                if not told and done > MOST_UNTOLD:
+                    raise DataError(f"{self._expected.what}: it has no size, and more than {MOST_UNTOLD:,} bytes")
                 if (spent := time.monotonic() - since) > SLOW_S:
                     if done - had < SLOWEST * spent:
                         raise TooSlowError(f"{done - had} bytes came in {spent:.0f} s")

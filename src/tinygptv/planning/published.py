@@ -44,7 +44,7 @@ def published(root: Path, sets: Mapping[str, DataSet]) -> tuple[dict[str, Counte
     """Data set → what is published of it, and what of all of them is to be fetched; None where nothing is known.
 
     Raises:
-        DataError: the lock file is not of its form, or a file that is there is another one.
+        DataError: the lock file is not of its form.
     """
     if not (root / SOURCES).is_file():
         return {}, None
