@@ -175,6 +175,15 @@ def test_room_for_all_is_asked_before_the_first_byte(get, files, monkeypatch):
     get("pictures")
 
 
+def test_what_came_before_another_digest_was_pinned_is_fetched_again(get, root, files):
+    stale = root / "data/raw/pictures/.downloads/pictures-images.zip"
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"stale")
+    get("pictures")
+    assert len(there(root)) == 40
+    assert not stale.parent.exists()
+
+
 def test_a_folder_that_has_the_files_is_asked_in_the_place_of_the_network(get, root, files, tmp_path):
     folder = tmp_path / "mine" / "deep"
     folder.mkdir(parents=True)

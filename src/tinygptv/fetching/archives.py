@@ -14,7 +14,7 @@ import tarfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -84,11 +84,12 @@ def unpack(archive: Path, wanted: Mapping[str, Path]) -> int:
     return written
 
 
-def unpacked_size(archive: Path) -> int | None:
-    """Bytes of all members, as a zip or a plain tar tells them; None where nothing but reading it would tell."""
+def unpacked_size(archive: Path, wanted: Iterable[str]) -> int | None:
+    """Bytes of the members that are asked for, as a zip tells them, or of a whole tar; None where only reading tells."""
     if zipfile.is_zipfile(archive):
         with _refusing(archive), _open_zip(archive) as file:
-            return sum(info.file_size for info in file.infolist())
+            listed = [(PurePosixPath(info.filename).parts, info.file_size) for info in file.infolist()]
+        return sum(size for parts, size in listed if parts and any(_asks(rule, parts) for rule in wanted))
     return None if archive.name.lower().endswith((".gz", ".tgz")) else archive.stat().st_size
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,22 +142,20 @@ def room_needed(wanted: list[MissingFile]) -> Iterator[tuple[Path, int]]:
 
 def _get(one: MissingFile, network: Network) -> None:
     """Bring a file to its place."""
-    file, source = one.file, one.copy
-    if source is None:
-        source = one.download
-        if not source.is_file():
-            fetch_file(file.url, source, by=str(SOURCES), size=file.size, sha256=file.sha256, network=network)
-        else:
-            _verify(source, file)
-    else:
+    file, source = one.file, one.copy or one.download
+    if one.copy is not None:
         _verify(source, file)
+    elif not source.is_file() or sha256_file(source) != file.sha256:  # what came once and was not put in its place
+        fetch_file(file.url, source, by=str(SOURCES), size=file.size, sha256=file.sha256, network=network)
     if file.unpack:
-        require_room(one.places[0].parent, unpacked_size(source) or one.kept)
+        require_room(one.places[0].parent, unpacked_size(source, file.unpack) or one.kept)
         unpack(source, {member: one.home / place for member, place in file.unpack.items()})
     else:
         _place(source, one.places[0], keep=one.copy is not None)
     if one.copy is None:
         source.unlink(missing_ok=True)
+        with suppress(OSError):  # not empty
+            source.parent.rmdir()
     print(f"{one.entry}: {file.name} is in {', '.join(file.places)}", flush=True)
 
 
