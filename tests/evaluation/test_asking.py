@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections import OrderedDict
 from dataclasses import replace
 
 import pytest
@@ -18,6 +19,7 @@ from tinygptv.evaluation.presets import stage_asking
 from tinygptv.evaluation.questions import evenly_spaced, open_questions
 from tinygptv.ground.errors import DataError
 from tinygptv.model.answerer import Answerer, Response
+from tinygptv.model.inference import VisionLanguageModel
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,24 @@ def test_how_many_images_are_held_changes_no_bit(model, questions, how, monkeypa
         monkeypatch.setattr(answering, "HELD_IMAGES", held)
         monkeypatch.setattr(asking, "AHEAD", ahead)
         assert list(ask(lambda: model, "", questions, how, None)) == whole
+
+
+def test_models_with_one_image_encoder_encode_an_image_once_a_size(
+    model, make_model, processor, questions, how, monkeypatch
+):
+    other = strong_model(make_model(seed=4), processor, seed=9)
+    other.model.image_encoder = model.model.image_encoder
+    whole = list(ask(lambda: other, "", questions, how, None))
+    encoded = OrderedDict()
+    first = list(ask(lambda: model, "", questions, how, None, encoded=encoded))
+    assert texts(first) != texts(whole), "alike, they would prove nothing"
+    with monkeypatch.context() as patch:
+        patch.delattr(VisionLanguageModel, "encode_images")
+        assert list(ask(lambda: other, "", questions, how, None, encoded=encoded)) == whole
+    at_size = {size for size, _ in encoded}
+    monkeypatch.setattr(processor.image_processor, "size", {"height": 32, "width": 32})
+    list(ask(lambda: other, "", questions, how, None, encoded=encoded))
+    assert {size for size, _ in encoded} == at_size | {32}
 
 
 @pytest.fixture

@@ -32,6 +32,9 @@ HELD_IMAGES = 1024
 THREADS = 4
 """That decode images."""
 
+Encoded = OrderedDict[tuple[int, bytes], "torch.Tensor"]
+"""Q-Former outputs by image size and image, those used last behind: of models with one image encoder, asked alike."""
+
 
 class BlockAnswerer:
     """An open model that answers blocks of questions.
@@ -40,13 +43,13 @@ class BlockAnswerer:
     last one filled up: neither what is asked beside an image nor what is held changes a bit of its features.
     """
 
-    def __init__(self, model: VisionLanguageModel, how: Asking) -> None:
-        """Let a model answer."""
+    def __init__(self, model: VisionLanguageModel, how: Asking, encoded: Encoded) -> None:
+        """Let a model answer; it uses what is ``encoded``, and adds to it."""
         from tinygptv.model.answerer import Answerer
 
         self._model, self._how = model, how
         self._answerer = Answerer(model, how.batch_size, max_new_tokens=how.max_new_tokens)
-        self._held: OrderedDict[bytes, torch.Tensor] = OrderedDict()
+        self._held, self._size = encoded, int(model.processor.image_processor.size["height"])
         self._decoded: dict[bytes, Future[Image]] = {}
         self._wanted: Counter[bytes] = Counter()
         self._threads = ThreadPoolExecutor(THREADS, "decode")
@@ -80,7 +83,7 @@ class BlockAnswerer:
         for number, question in _first_of_each(listed):
             image = question.image
             self._wanted[image] += 1
-            if image not in self._held and image not in self._decoded:
+            if (self._size, image) not in self._held and image not in self._decoded:
                 # Read here, for an index is of one thread; decoding is the work.
                 self._decoded[image] = self._threads.submit(self._model.picture, questions.image_file(number))
 
@@ -104,18 +107,20 @@ class BlockAnswerer:
         """Q-Former outputs [N, Q, D] of a block's images."""
         import torch
 
-        while any(image not in self._held for image in images):
+        keys = [(self._size, image) for image in images]
+        while any(key not in self._held for key in keys):
             batch = list(self._decoded)[: self._how.batch_size]
             pictures = [self._decoded.pop(image).result() for image in batch]
             features_NQD = self._model.encode_images(pictures, self._how.batch_size, filled=True)
-            self._held |= {image: query_QD.clone() for image, query_QD in zip(batch, features_NQD, strict=True)}
-        for image in images:
-            self._held.move_to_end(image)
+            for image, query_QD in zip(batch, features_NQD, strict=True):
+                self._held[self._size, image] = query_QD.clone()
+        for key in keys:
+            self._held.move_to_end(key)
         self._wanted -= Counter(images)
-        spare = [image for image in self._held if image not in self._wanted]
-        features_NQD = torch.stack([self._held[image] for image in images])
-        for image in spare[: max(len(self._held) - HELD_IMAGES, 0)]:
-            del self._held[image]
+        features_NQD = torch.stack([self._held[key] for key in keys])
+        spare = [key for key in self._held if key[0] != self._size or key[1] not in self._wanted]
+        for key in spare[: max(len(self._held) - HELD_IMAGES, 0)]:
+            del self._held[key]
         return features_NQD
 
 

@@ -7,7 +7,7 @@ stored changes an answer; the model is opened when a block is missing, and let g
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from tinygptv.ground.progress import Progress
 
 if TYPE_CHECKING:
     from tinygptv.evaluation.answer_store import AnswerStore
+    from tinygptv.evaluation.answering import Encoded
     from tinygptv.evaluation.presets import Asking
     from tinygptv.evaluation.questions import Question, Questions
     from tinygptv.model.answerer import Response
@@ -64,6 +65,7 @@ def ask(
     store: AnswerStore | None,
     shown: str = "",
     speed: Speed | None = None,
+    encoded: Encoded | None = None,
 ) -> Iterator[tuple[Question, Response]]:
     """Questions in their order, each with the model's answer; a few blocks of them are in memory.
 
@@ -75,13 +77,15 @@ def ask(
         store: where answers are kept; None: nowhere.
         shown: what the progress is shown as; nothing is shown without.
         speed: counts what is not stored.
+        encoded: of other models with the same image encoder, whose images need not be encoded again.
 
     Raises:
         DataError: a question is too long for the model (before one is asked), or a record or an image is damaged.
         NotFiniteError: the model computes infinities or NaN.
     """
     try:
-        yield from _ask(open_model, model, questions, how, store, shown, Speed() if speed is None else speed)
+        speed, encoded = Speed() if speed is None else speed, OrderedDict() if encoded is None else encoded
+        yield from _ask(open_model, model, questions, how, store, shown, speed, encoded)
     finally:
         runtime.free_memory()  # of the model, which nothing holds any more
 
@@ -94,6 +98,7 @@ def _ask(
     store: AnswerStore | None,
     shown: str,
     speed: Speed,
+    encoded: Encoded,
 ) -> Iterator[tuple[Question, Response]]:
     key = "" if store is None else store.key(model, questions.digest, how.to_json() | {"block": BLOCK})
     blocks, ahead = _blocks(questions, how, store, key), deque[_Block]()
@@ -109,7 +114,7 @@ def _ask(
                     break
                 if block.stored is None:
                     if answerer is None:
-                        answerer = stack.enter_context(BlockAnswerer(open_model(), how))
+                        answerer = stack.enter_context(BlockAnswerer(open_model(), how, encoded))
                         answerer.check_room(questions)
                     answerer.announce(block.questions, block.listed)
                 ahead.append(block)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tinygptv.config import Preset
     from tinygptv.config.profiles import Profile
     from tinygptv.evaluation.answer_store import AnswerStore
+    from tinygptv.evaluation.answering import Encoded
     from tinygptv.evaluation.asking import Speed
     from tinygptv.evaluation.baselines import Baselines
     from tinygptv.evaluation.benchmarks.table import Ask
@@ -43,6 +44,7 @@ def judged(
     keeps: Sequence[Keep] = (),
     shown: str = "",
     speed: Speed | None = None,
+    encoded: Encoded | None = None,
 ) -> dict[str, dict[str, Figures]]:
     """What a model reaches, as a report has it: ``benchmarks`` and ``by_type``.
 
@@ -55,9 +57,10 @@ def judged(
         keeps: who gets every question with its answer, too, in their order.
         shown: what the progress is shown as; nothing is shown without.
         speed: counts what was not stored.
+        encoded: images that models with the same image encoder have seen.
     """
-    judge = Judge(questions.asks, baselines, preset)
-    for question, response in ask(subject.open, subject.identity, questions, subject.how(preset), store, shown, speed):
+    judge, how = Judge(questions.asks, baselines, preset), subject.how(preset)
+    for question, response in ask(subject.open, subject.identity, questions, how, store, shown, speed, encoded):
         for keep in (judge.add, *keeps):
             keep(question, response)
     return judge.result()

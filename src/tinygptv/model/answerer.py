@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from tinygptv.data.prompts import attended, check_room, end_mark_id
@@ -114,6 +115,7 @@ class Answerer:
         self._limit = model.max_new_tokens if max_new_tokens is None else max_new_tokens
         self._bos: int = model.processor.tokenizer.bos_token_id
         self._eos: int = model.processor.tokenizer.eos_token_id
+        self._mark_id = cache(partial(end_mark_id, model.processor.tokenizer))
 
     def answer(self, features_NQD: torch.Tensor, block: Sequence[PromptRequest]) -> list[Response]:
         """Greedy answers, cut at the end mark, and the likelihood of each choice; one response for each request.
@@ -155,10 +157,9 @@ class Answerer:
 
     def _end(self, request: PromptRequest) -> int:
         """The token that ends a request's answer."""
-        processor = self._processor
         if request.end_mark is None:
-            return processor.end_mark_id
-        return end_mark_id(processor.tokenizer, request.end_mark)
+            return self._processor.end_mark_id
+        return self._mark_id(request.end_mark)
 
     def _read_prompts(self, requests: Sequence[PromptRequest], features_NQD: torch.Tensor) -> _Seen:
         """Go over the prompts: first over what comes up to the end of an image, once for each image."""

@@ -7,6 +7,7 @@ by them.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from tinygptv.ground import runtime
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from tinygptv.evaluation.answering import Encoded
     from tinygptv.evaluation.benchmarks.table import Ask
     from tinygptv.evaluation.gallery import Gallery
     from tinygptv.evaluation.questions import Questions
@@ -76,6 +78,7 @@ def run(context: StepContext) -> None:
 
     gallery = Gallery(asks, test.counts(), settings.grid_images)
     preset, *others = settings.presets
+    encoded: Encoded = OrderedDict()  # the image encoder is that of the backbones in every stage
     with (
         AnswerStore.opened(answers_folder(context.root, context.profile.name), context.step, config.runtime) as store,
         kept(context.out / PREDICTIONS) as keep,
@@ -83,7 +86,7 @@ def run(context: StepContext) -> None:
     ):
 
         def on_the_slice(stage: str, model: Subject) -> dict[str, Figures]:
-            found = judged(model, slice_, on_slice, preset, store)["benchmarks"]
+            found = judged(model, slice_, on_slice, preset, store, encoded=encoded)["benchmarks"]
             tell(context, f"{stage}, held-out slice", found, f"{stage}.")
             return found
 
