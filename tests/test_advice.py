@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def texts(path: Path) -> Iterator[str]:
             yield node.value
 
 
+@cache
 def named() -> list[tuple[str, str]]:
     """File and command of everything that looks like a command line: in backquotes, or a whole text."""
     found = []

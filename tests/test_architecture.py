@@ -1,4 +1,4 @@
-"""Rules on the code that a reader relies on and that no other tool checks."""
+"""What imports what, and what a step depends on: rules that a reader relies on and that no other tool checks."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import re
 import shutil
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
 import grimp
 import pytest
 
+from tests.test_source_files import names, tree
 from tinygptv.config.benchmarks import BENCHMARKS
 from tinygptv.config.formats import FORMATS
 from tinygptv.config.profiles import read_config
-from tinygptv.ground import file_names
 from tinygptv.ground.graph import entries_of, inputs_of
 from tinygptv.ground.names import STAGES, STEPS
 from tinygptv.ground.score_code import SCORE_CODE
@@ -27,7 +26,6 @@ from tinygptv.steps.shards import TAR_CODE
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src"
-FILES = sorted([*(SOURCE / "tinygptv").rglob("*.py"), *(ROOT / "flows").rglob("*.py")])
 GRAPH = entries_of(ROOT)
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
@@ -83,77 +81,6 @@ COUNTS_NOTHING = {
     "model/package": "models in folders",
 }
 """Modules that the counting of answers imports and that decide no score while a stage trains, with the reason."""
-
-PICKLE_READERS = {
-    "src/tinygptv/model/authors/unpickle.py": "torch.load(",
-    "src/tinygptv/data/unpickle_refs.py": "pickle",
-}
-"""The programs that read foreign pickles, each with a restricted unpickler and in a process of its own, and by what."""
-
-
-def names(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
-
-
-@cache
-def tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(), str(path))
-
-
-@cache
-def imported(path: Path) -> set[str]:
-    """Absolute names that a file imports anywhere, functions included, but for those only a type checker reads."""
-    found: set[str] = set()
-    waiting: list[ast.AST] = [tree(path)]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            waiting.extend(node.orelse)
-        elif isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{names(path)}: relative import"
-            found.update(f"{node.module}.{alias.name}" for alias in node.names)
-        else:
-            waiting.extend(ast.iter_child_nodes(node))
-    return found
-
-
-def packages(path: Path) -> set[str]:
-    return {name.split(".")[0] for name in imported(path)}
-
-
-@pytest.mark.parametrize("path", FILES, ids=names)
-def test_a_file_is_short_and_says_what_it_is(path):
-    assert len(path.read_text().splitlines()) <= 300
-    assert ast.get_docstring(tree(path))
-
-
-@pytest.mark.parametrize("path", FILES, ids=names)
-def test_nothing_runs_code_from_data_or_passes_over_what_does_not_fit(path):
-    content, allowed = path.read_text(), PICKLE_READERS.get(names(path))
-    assert not packages(path) & {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "yaml"} - {allowed}
-    for word in ("extractall", "yaml.load(", "strict=False", "torch.load(", "weights_only=False", "trust_remote_code"):
-        assert word not in content or word == allowed, word
-    assert not re.search(r"except( Exception| BaseException)?:\s*\n\s*(pass|\.\.\.)\n", content)
-
-
-FILE_NAMES = {text for text in vars(file_names).values() if isinstance(text, str) and re.fullmatch(r"\w+\.\w+", text)}
-
-
-@pytest.mark.parametrize("path", FILES, ids=names)
-def test_a_file_that_others_read_is_named_in_one_place(path):
-    if names(path) != "src/tinygptv/ground/file_names.py":
-        texts = {node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant)}
-        paths = [text for text in texts if isinstance(text, str) and not re.search(r"\s", text)]
-        assert not [text for text in paths if text.rpartition("/")[2] in FILE_NAMES]
-
-
-@pytest.mark.parametrize("path", FILES, ids=names)
-def test_one_module_knows_how_dvc_lays_out_its_cache(path):
-    if names(path) != "src/tinygptv/ground/dvc.py":
-        texts = {node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant)}
-        assert not texts & {".dir", "files/md5", "??/*"} and '/ "files"' not in path.read_text()
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_a_number_without_an_interval_is_said_to_have_none(scored):
     ]
     found = scored(questions)
     assert found.official["auroc"] == 1.0 and found.ci95["auroc"] is None
-    assert "auroc has no interval: it is undefined in too many resamples" in found.notes
+    assert "auroc has no interval: all are of one image, or it is undefined in too many resamples" in found.notes
 
 
 def test_questions_that_do_not_count_are_counted(scored):

@@ -204,7 +204,18 @@ def test_all_right_or_all_wrong_is_as_sure_as_there_are_images(right):
 def test_one_image_says_little_however_many_questions_are_about_it(worth):
     low, high = interval(metric(), np.asarray(worth)[:, None], [7] * len(worth))
     assert low < 0.15 and high > 0.9
-    assert interval(metric(), np.asarray(worth)[:, None] * 5, [7] * len(worth)) == (np.mean(worth) * 5,) * 2
+    assert interval(metric(), np.asarray(worth)[:, None] * 5, [7] * len(worth)) is None
+
+
+@pytest.mark.parametrize(("of", "columns"), CASES[2:], ids=["f1", "auroc"])
+def test_what_is_no_mean_has_no_interval_by_one_image(of, columns):
+    assert interval(of, columns, [7] * len(columns)) is None
+
+
+def test_answers_that_are_all_worth_the_same_are_as_sure_as_there_are_images():
+    columns, images = np.full((60, 1), 0.6), [place % 20 for place in range(60)]
+    assert interval(metric(), columns, images) == pytest.approx(wilson_interval(12, 20), abs=1e-12)
+    assert interval(metric(), columns * 5, images) == pytest.approx((3.0, 3.0))
 
 
 # Newcombe (1998), "Two-sided confidence intervals for the single proportion", Table I, method 3.

@@ -265,7 +265,7 @@ def _on_metrics(benchmark: Benchmark, asked: _Asked, ends: Mapping[str, Any]) ->
             if value is None:
                 yield f"{of_kind} is undefined: {metric.undefined or 'no question counts'}"
             elif metric in benchmark.official and _kinds(ends[metric.name])[kind] is None:
-                yield f"{of_kind} has no interval: it is undefined in too many resamples"
+                yield f"{of_kind} has no interval: all are of one image, or it is undefined in too many resamples"
         out = asked.uncounted(metric)
         if metric.by is None and 0 < out < asked.n:
             yield f"{name}: {out:,} of {asked.n:,} questions do not count"

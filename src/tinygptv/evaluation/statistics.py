@@ -77,8 +77,9 @@ def interval(
     """The 95 % interval of a metric; None where it, or more than a few resamples of it, are undefined.
 
     It is Wilson's where the metric is a share of questions and no two of them share an image, else the percentile
-    interval of a bootstrap; but where all answers are right, or all wrong, or all are of one image, no resample
-    differs: Wilson's of the images.
+    interval of a bootstrap. Where all answers are worth the same, such as all right, or all are of one image, no
+    resample differs: a mean of values in 0..1, which vary no more than such a share, then has Wilson's of the images;
+    another metric of one image has none.
 
     Args:
         metric: the metric.
@@ -96,12 +97,13 @@ def interval(
     columns_QC, image_Q = columns_QC[counts_Q], _numbered(images_Q, counts_Q)
     if number(metric, columns_QC) is None:
         return None
-    if _is_share(metric, columns_QC):
-        images, right, questions = int(image_Q.max()) + 1, int(columns_QC[:, 0].sum()), len(columns_QC)
-        if images == questions or right in (0, questions):
-            return wilson_interval(min(right, images), images)
-    if metric.value is mean and not image_Q.any() and 0 <= columns_QC[:, 0].min() <= columns_QC[:, 0].max() <= 1:
-        return wilson_interval(float(columns_QC[:, 0].mean()), 1)  # no value in 0..1 varies more than such a share
+    value_Q, questions, images = columns_QC[:, 0], len(columns_QC), int(image_Q.max()) + 1
+    if metric.value is mean and 0 <= (least := value_Q.min()) <= (most := value_Q.max()) <= 1:
+        is_share = images == questions and bool(np.isin(value_Q, (0, 1)).all())
+        if is_share or least == most or images == 1:
+            return wilson_interval(min(float(value_Q.sum()) * images / questions, images), images)
+    if images == 1:
+        return None
     return _ends(_resampled(metric, [columns_QC], image_Q, resamples, seed)[:, 0])
 
 
@@ -214,10 +216,6 @@ def _ends(found_R: Numbers) -> tuple[float, float] | None:
         return None
     low, high = np.quantile(defined, (TAIL, 1 - TAIL))
     return float(low), float(high)
-
-
-def _is_share(metric: Metric, columns_QC: Numbers) -> bool:
-    return metric.value is mean and bool(np.isin(columns_QC[:, 0], (0, 1)).all())
 
 
 def _numbered(images_Q: Images, counts_Q: NDArray[np.bool_]) -> NDArray[np.int64]:

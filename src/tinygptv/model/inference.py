@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,6 @@ from tinygptv.data.prompts import check_room
 from tinygptv.data.tasks import as_instruction
 from tinygptv.ground import runtime
 from tinygptv.ground.errors import UserError
-from tinygptv.model.encoding import Pixels
 from tinygptv.model.package import new_tokens, open_folder
 from tinygptv.model.vision import encode_filled
 
@@ -144,14 +143,10 @@ class VisionLanguageModel:
         parts = []
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
-            pixels_NCHW = torch.stack([self._pixels(image) for image in batch])
+            pixels_NCHW = self.processor.image_processor(batch, return_tensors="pt")["pixel_values"]
             shape = batch_size if filled else len(batch)
             parts.append(encode_filled(self.model.image_encoder, pixels_NCHW, shape))
         return torch.cat(parts)
-
-    @cached_property
-    def _pixels(self) -> Pixels:
-        return Pixels(self.processor.image_processor)
 
     def generate(
         self,

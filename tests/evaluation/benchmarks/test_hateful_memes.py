@@ -36,6 +36,12 @@ def test_without_a_label_the_probability_decides():
     assert official(BENCHMARK, [truth(1), truth(0)], entries) == {"auroc": 1.0, "accuracy": 1.0}
 
 
+def test_without_a_probability_nothing_is_ranked():
+    entries = [{"id": 1, "label": 1}, {"id": 2, "label": 1}]
+    assert official(BENCHMARK, [truth(1), truth(0)], entries) == {"auroc": None, "accuracy": 0.5}
+    assert "no prediction has a `proba`" in BENCHMARK.official[0].undefined
+
+
 def test_one_class_has_no_area():
     assert official(BENCHMARK, [truth(0)] * 2, [entry(0.2), entry(0.9)]) == {"auroc": None, "accuracy": 0.5}
 
@@ -84,7 +90,8 @@ def test_responses_and_their_file_have_the_same_numbers():
 @pytest.mark.parametrize(
     ("broken", "error"),
     [
-        ({"id": 1, "label": 1}, KeyError),
+        ({"id": 1}, KeyError),
+        ({"id": 1, "label": 2}, ValueError),
         ({"proba": 0.5}, KeyError),
         (entry(math.nan), ValueError),
         (entry(-0.1), ValueError),

@@ -26,9 +26,10 @@ def _instruction(preset: Preset, task: Task, content: str, truth: Truth) -> str:
 
 
 def _read(entry: Mapping[str, Any]) -> tuple[str, Prediction]:
-    """Without a ``label``, ``proba`` decides. ``answer`` is the text that was generated."""
-    score = probability(entry, "proba")
-    choice = place(entry, "label") if "label" in entry else int(score >= 0.5)
+    """Without a ``label``, ``proba`` decides; without a ``proba`` nothing is ranked. ``answer`` is the text that was
+    generated."""
+    score = probability(entry, "proba") if "proba" in entry or "label" not in entry else None
+    choice = place(entry, "label") if score is None or "label" in entry else int(score >= 0.5)
     if choice > 1:
         raise ValueError(f"`label` must be 0 or 1, not {choice}")
     answer = text(entry, "answer") if "answer" in entry else OF_LABEL[choice]
@@ -53,7 +54,7 @@ BENCHMARK = Benchmark(
         score_auroc(
             WORDS[0],
             "P(hateful): of a model P(yes) of yes and no, both with their end marks; equal scores count half",
-            "the truth has one class alone",
+            "the truth has one class alone, or no prediction has a `proba`",
         ),
         choice_accuracy(WORDS[0], "label, of a model the likelier of yes and no"),
     ),
