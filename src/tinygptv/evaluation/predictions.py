@@ -97,7 +97,10 @@ class Agreement:
         }
 
     def _other(self) -> DataError:
-        return DataError(f"{self._path} answers other questions than the test set has; run `dvc repro evaluate`")
+        return DataError(
+            f"{self._path} answers other questions than the test set has, or in another order, as earlier code did; "
+            "run `dvc repro`, which answers them anew and registers a new version"
+        )
 
 
 def agreed(found: Mapping[str, Any]) -> str:
