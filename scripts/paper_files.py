@@ -28,6 +28,8 @@ SIZE = 160
 """Pixels of a side, so that Visual Genome's regions can be of 16,384 pixels and more."""
 ASKED = 60
 """Pictures of each benchmark."""
+LONG = 20
+"""Times that a question is asked where a conversation is too long for the tiny model: every fiftieth one."""
 SHARES = {"coco": 500, "laion": 400, "cc_sbu": 100, "cc_sbu_align": 120, "flickr30k": 150, "textcaps": 100, "gqa": 150,
           "ocr_vqa": 80, "vg": 100}  # fmt: skip
 """Pictures of each kind; COCO's are shared by LLaVA's files, REFER's, the captions and the questions."""
@@ -82,9 +84,10 @@ def llava(folder: Path, shown: Sequence[Picture]) -> None:
         shown_there, other = f"{picture.colour} {picture.shape}", picture.other_shape
         asked = f"What color is the {picture.shape}?"
         first = f"{asked}\n<image>" if picture.number % 2 else f"<image>\n{asked}"
+        more = ("What shape is present?", f"It is a {picture.shape}.") * (LONG if picture.number % 50 == 0 else 1)
         conversations.append(
             talk(picture, first, f"The {picture.shape} is {picture.colour}.", f"Is there a {other} in the image?",
-                 f"No, there is no {other} in the image.", "What shape is present?", f"It is a {picture.shape}.")
+                 f"No, there is no {other} in the image.", *more)
         )  # fmt: skip
         text = f"The image features a {shown_there}. It is alone in the picture: there is no {other}."
         details.append(talk(picture, "What do you see happening in this image?\n<image>", text))
