@@ -96,6 +96,7 @@ def test_hidden_names_and_links_that_lead_round_are_no_data(checkout, store):
     (store / "pictures" / "up").symlink_to("..")
     (store / "pictures" / "gone").symlink_to("nowhere")
     (store / "linked").symlink_to("pictures")
+    os.mkfifo(store / "pipe")
     assert files(fetch("remote://store", checkout)) == sorted(
         ["cats.json", "linked/1.png", "linked/more/2.png", "pictures/1.png", "pictures/more/2.png", "pictures2.txt"]
     )
@@ -185,6 +186,16 @@ def test_a_remote_whose_package_is_not_installed(checkout):
 
 def test_another_process_that_fetches_is_waited_for_by_its_user(checkout, store):
     with only_one(checkout / ".state/locks/raw.lock", "x"), pytest.raises(BusyError, match="fetching into"):
+        fetch("remote://store", checkout)
+
+
+def test_a_ledger_that_breaks_meanwhile_is_one_line(checkout, store):
+    for number in range(300):
+        (store / f"{number}.txt").write_text("x")
+    fetch("remote://store", checkout)
+    ledger = checkout / ".state/raw/.fetched.sqlite"
+    ledger.write_bytes(ledger.read_bytes()[:4096] + b"x" * (ledger.stat().st_size - 4096))
+    with pytest.raises(DataError, match=r"\.fetched\.sqlite cannot be used .*; remove it"):
         fetch("remote://store", checkout)
 
 

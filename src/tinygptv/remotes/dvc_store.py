@@ -36,7 +36,7 @@ class DvcStore(FileStore):
         from dvc.config import Config
         from dvc.fs import get_cloud_fs
 
-        self._address, self._root = address, root
+        self._address = address
         with dvc_errors(address):
             config = Config(str(main_of(root) / ".dvc"))
             named = {"name": address.store} if address.scheme == "remote" else _settings_for(config["remote"], address)
@@ -137,7 +137,7 @@ class DvcStore(FileStore):
                 entry = {**self._system.info(str(target)), "name": entry["name"]}
             if entry["type"] == "directory":
                 yield from self._below(entry["name"], f"{above}{name}/")
-            else:
+            elif entry["type"] == "file":
                 yield _file(f"{above}{name}", entry)
 
 

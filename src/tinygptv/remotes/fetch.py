@@ -10,12 +10,12 @@ import hashlib
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 
 from tinygptv.ground.errors import DataError, PassingError
 from tinygptv.ground.files import needing, require_room, sync_folder
@@ -96,7 +96,7 @@ class _Transfer:
     parts: Path
 
     def __post_init__(self) -> None:
-        self._stop = Event()
+        self._stop, self._lock, self._moved = Event(), Lock(), 0
 
     def run(self, ledger: Ledger) -> None:
         """Fetch what is missing."""
@@ -109,13 +109,24 @@ class _Transfer:
         waiting: deque[tuple[str, RemoteFile, Future[None]]] = deque()
         with Progress(f"{self.name}: files", count, unit="file") as progress, ThreadPoolExecutor(AT_ONCE) as pool:
             done = 0
+
+            def finish(most: int) -> None:
+                """Take files down, the oldest first, until so many are on their way."""
+                nonlocal done
+                while len(waiting) > most:
+                    place, file, future = waiting.popleft()
+                    while not wait([future], timeout=1).done:
+                        progress.update(done, MB=self._moved / 1e6)
+                    future.result()
+                    ledger.add(place, file)
+                    done += 1
+                    progress.update(done, MB=self._moved / 1e6)
+
             try:
                 for place, file in ledger.missing():
                     waiting.append((place, file, pool.submit(self._bring, place, file)))
-                    while len(waiting) > AHEAD:
-                        done = _finish(waiting, ledger, done, progress.update)
-                while waiting:
-                    done = _finish(waiting, ledger, done, progress.update)
+                    finish(AHEAD)
+                finish(0)
             except BaseException:
                 self._stop.set()
                 pool.shutdown(cancel_futures=True)
@@ -158,6 +169,8 @@ class _Transfer:
                 content.write(read)
                 content.flush()
                 os.fsync(content.fileno())
+                with self._lock:
+                    self._moved += len(read)
                 start, pieces = stop, pieces + 1
         if pieces > 1 and not self.store.fixed and self.store.state(path) != file.state:
             part.unlink()
@@ -166,17 +179,6 @@ class _Transfer:
 
     def _part(self, place: str, file: RemoteFile) -> Path:
         return self.parts / hashlib.sha256(f"{place}\0{file.state}".encode()).hexdigest()[:32]
-
-
-def _finish(
-    waiting: deque[tuple[str, RemoteFile, Future[None]]], ledger: Ledger, done: int, tell: Callable[[int], None]
-) -> int:
-    """Wait for the oldest file and take it down."""
-    place, file, future = waiting.popleft()
-    future.result()
-    ledger.add(place, file)
-    tell(done + 1)
-    return done + 1
 
 
 def digest_of(path: Path, file: RemoteFile) -> str:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from tinygptv.ground.errors import DataError
+from tinygptv.ground.errors import DataError, NoSpaceError
 from tinygptv.remotes.places import is_below
 from tinygptv.remotes.store import RemoteFile
 
@@ -28,6 +28,8 @@ class Ledger:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             self._base = _opened(folder / NAME)
+        except sqlite3.OperationalError as error:
+            raise _told(error, folder / NAME) from None
         except sqlite3.DatabaseError:
             for path in folder.glob(f"{NAME}*"):
                 path.unlink()
@@ -36,8 +38,10 @@ class Ledger:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         self._base.close()
+        if isinstance(error, sqlite3.Error):
+            raise _told(error, self._folder / NAME) from None
 
     def is_whole(self, place: str) -> bool:
         """Whether all of an address that never changes was fetched, and is still as it was."""
@@ -117,6 +121,12 @@ class Ledger:
         except OSError:
             return False
         return (found.st_size, found.st_mtime_ns) == (size, changed)
+
+
+def _told(error: sqlite3.Error, path: Path) -> Exception:
+    if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+        return NoSpaceError(path, 1)
+    return DataError(f"{path} cannot be used ({error}); remove it, and what it lists is fetched again")
 
 
 def _below(place: str) -> tuple[str, str, str]:
