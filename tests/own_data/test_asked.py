@@ -36,6 +36,9 @@ def test_a_name_that_is_both_is_the_profile(usual):
     assert asked.find(usual.root, "cats", None, None).profile == "cats"
     with pytest.raises(UserError, match="is of no form"):
         asked.find(usual.root, "./cats", None, None)
+    (usual.root / "cats" / "00000.tar").write_bytes(b"cut off")
+    with pytest.raises(UserError, match=r"; 00000\.tar may be damaged: --format webdataset says so; name one"):
+        asked.find(usual.root, "./cats", None, None)
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,7 @@ def test_processes_find_what_this_one_finds(checkout, told, monkeypatch):
     checkout.records(*(talk(f"c{n}", f"{n}.png") for n in range(12)))
     checkout.profile({"cats": checkout.set(split={"val": 0.4})})
     alone = told("cats")
+    assert reasons(alone[1], "c5")[0].startswith("its picture '5.png': the image cannot be decoded")
     monkeypatch.setattr(module, "ALONE", 0)
     monkeypatch.setattr(module, "BLOCK", 2)
     assert told("cats") == alone
@@ -120,6 +121,10 @@ def test_without_a_tokenizer_bytes_are_counted_and_refuse_nothing(checkout, told
     code, found, _ = told("cats")
     assert (code, found["lengths"]["unit"]) == (0, "bytes")
     assert found["lengths"]["stages"]["stage4: cats"]["sequence"]["longest"] > 480
+
+    checkout.records(talk("long", "0.png", ("<image>what?", "w x y z " * 20)))
+    _, found, _ = told("cats")
+    assert "bytes may be cut; raise max_answer_tokens (48)" in reasons(found, "long")[0]
 
 
 def test_pictures_that_are_there_twice_and_those_on_both_sides(checkout, told):

@@ -48,6 +48,13 @@ def test_a_profile_that_is_whole_and_says_where_things_are(with_tiny, tmp_path):
     assert sha256_tree(path.parent) == raw
 
 
+def test_who_has_so_few_pictures_that_none_is_held_out_is_told(with_tiny, tmp_path):
+    few = write(with_tiny, "few", write_llava(tmp_path / "few", 2), images=tmp_path / "few" / "my pictures")
+    more = write(with_tiny, "more", write_llava(tmp_path / "more", 40), images=tmp_path / "more" / "my pictures")
+    told = "no picture is held out to be asked at the end: add some, or raise `test` in the profile's `split`"
+    assert (told in few, told in more) == (True, False)
+
+
 def test_data_below_the_checkout_are_named_from_there_on(with_tiny):
     path = write_llava(with_tiny / "mine", 40)
     write(with_tiny, "cats", Path("mine/cats.json"), images=Path("mine/my pictures"), licence="CC0-1.0")

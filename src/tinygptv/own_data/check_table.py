@@ -103,7 +103,8 @@ def _remarks(found: DataCheck) -> Iterator[str]:
             told = "held-out pictures that are also trained on, so that scores flatter"
             lines.append(f"{name}: {told}: {of_set.leaks.count:,}")
         if _holds_nothing_out(of_set):
-            lines.append(f"{name}: nothing is held out; `split: {{val: 0.1, test: 0.2}}` would tell what was learned")
+            fix = "more pictures or a larger `split` would tell what was learned"
+            lines.append(f"{name}: nothing is held out; {fix}")
     if lines:
         yield "\n".join(lines)
 

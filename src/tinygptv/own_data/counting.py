@@ -19,6 +19,7 @@ from tinygptv.data.record_encoder import RecordEncoder
 from tinygptv.data.rejections import Rejections
 from tinygptv.data.rows import SetRows
 from tinygptv.data.shard_blocks import look_at
+from tinygptv.data.tables import is_picture
 from tinygptv.data.tasks import TEMPLATES, record_task
 from tinygptv.own_data.tokens import FIRST_SPECIAL, tokenizer_of
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tinygptv.config import Family, Stage
     from tinygptv.data.prompts import Example
     from tinygptv.data.records import Record
+    from tinygptv.data.rows import Sample
 
 ENDLESS = 2**31
 """Tokens that no record has."""
@@ -154,7 +156,8 @@ def count_block(job: CountJob, rows: SetRows, meters: Iterable[Meter]) -> RowsCo
         try:
             looked, _ = look_at(sample, job.dataset, job.licence, rows)
         except ImageError as error:
-            found.damaged.add({"id": name, "reason": error.reason} for name in sample.ids)
+            reason = _of_picture(sample, error.reason)
+            found.damaged.add({"id": name, "reason": reason} for name in sample.ids)
             continue
         found.images += looked.image is not None
         for record in looked.records:
@@ -163,6 +166,12 @@ def count_block(job: CountJob, rows: SetRows, meters: Iterable[Meter]) -> RowsCo
             for meter in meters:
                 meter.measure(record, found.uses[meter.use.label], pictured=looked.image is not None)
     return found
+
+
+def _of_picture(sample: Sample, reason: str) -> str:
+    """A reason with the name of the picture: that of a record may be one that only its content gives."""
+    file = sample.image.path.name if sample.image is not None else ""
+    return f"its picture {file!r}: {reason}" if is_picture(file) else reason
 
 
 class Meter:
@@ -231,13 +240,13 @@ class Meter:
         count.too_long.add([{"id": error.record, "reason": f"{told} {fix}"}])
 
     def _told(self, sequence: int, longest: int, cut: int, left_out: int) -> str:
-        stage, about = self.use.stage, "" if self._exact else "may be "
+        stage, exact = self.use.stage, self._exact
         said, fixes = [], []
         if cut:
-            said.append(f"an answer of {longest} {self._unit} is {about}cut")
+            said.append(f"an answer of {longest} {self._unit} {'is' if exact else 'may be'} cut")
             fixes.append(f"max_answer_tokens ({stage.max_answer_tokens})")
         if left_out:
-            said.append(f"{left_out} later turns are {about}left out of {sequence} {self._unit}")
+            said.append(f"{left_out} later turns {'are' if exact else 'may be'} left out of {sequence} {self._unit}")
         if left_out or longest <= stage.max_answer_tokens or sequence > stage.max_sequence_tokens:
             fixes.append(f"max_sequence_tokens ({stage.max_sequence_tokens})")
         return f"{' and '.join(said)}; raise {' and '.join(fixes)} of {self.use.label.partition(':')[0]}"

@@ -6,11 +6,14 @@ from pathlib import Path
 
 from tinygptv.config import DataSet
 from tinygptv.config.formats import FORMATS
-from tinygptv.data.recognise import Recognised, recognise
+from tinygptv.data.recognise import Look, Recognised, recognise
 from tinygptv.ground.errors import UserError, meant
 from tinygptv.own_data.amounts import held_out
 from tinygptv.remotes.fetch import fetch
 from tinygptv.remotes.places import address_at, is_address, parse
+
+BINARY = {".parquet": "parquet", ".tar": "webdataset", ".gz": "webdataset"}
+"""Endings of files of which a damaged one looks like nothing; the form that says what is wrong."""
 
 
 def check_options(images: str | Path | None, wanted: str | None) -> None:
@@ -64,9 +67,10 @@ def form_at(data: Path, images: Path | None, wanted: str | None) -> tuple[str, R
         named = Recognised(why="--format says so", files=(data,), images=images)
         return wanted, found.get(wanted, named)
     if not found:
-        raise UserError(
-            f"{data} is of no form that is known; name one with --format ({', '.join(FORMATS)}), or see docs/data.md"
-        )
+        held = Look(data, images).named(*BINARY)
+        hint = f"; {held[0]} may be damaged: --format {BINARY[Path(held[0]).suffix.lower()]} says so" if held else ""
+        known = f"name one with --format ({', '.join(FORMATS)}), or see docs/data.md"
+        raise UserError(f"{data} is of no form that is known{hint}; {known}")
     if len(found) > 1:
         fits = "; ".join(f"{form}: {of_form.why}" for form, of_form in found.items())
         raise UserError(f"{data} could be of {len(found)} forms; name one with --format ({fits})")

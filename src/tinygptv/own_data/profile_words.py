@@ -77,6 +77,8 @@ def warnings(reading: Reading, limits: Limits, chosen: Mapping[str, Amounts], st
     """What may spoil the result."""
     if reading.turns < FEW:
         yield f"only {reading.turns} questions: some hundred are needed before a model learns more than to guess"
+    if not reading.images["test"]:
+        yield "no picture is held out to be asked at the end: add some, or raise `test` in the profile's `split`"
     if limits.cut:
         yield (
             f"{limits.cut:,} of {len(reading.sample):,} records are longer than the {limits.sequence:,} tokens of the "

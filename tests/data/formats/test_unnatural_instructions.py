@@ -6,6 +6,7 @@ import pytest
 
 from tests.data.formats.official import read_set, write_json
 from tests.data.formats.trained import trained
+from tinygptv.data.recognise import recognise
 from tinygptv.ground.errors import DataError
 
 FILE = "filtered_unnatural_instruction.json"
@@ -95,3 +96,10 @@ def test_a_damaged_file_and_a_part_are_refused(read, tmp_path):
     (tmp_path / FILE).write_text("[{]")
     with pytest.raises(DataError, match=r"line 1, column 3: not valid JSON"):
         read_set(tmp_path, "unnatural_instructions", (FILE,), images="")
+
+
+def test_the_file_is_recognised_and_is_no_other_form_s(tmp_path):
+    path = write_json(tmp_path / FILE, [instance()])
+    assert list(recognise(path)) == ["unnatural_instructions"]
+    asked = write_json(tmp_path / "asked.json", [{"instruction": "Name it.", "input": "a cat"}])
+    assert recognise(asked) == {}, "nothing answers it"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.data.columns import text_of
-from tinygptv.data.conversations import kind, records_of, rejection, turns_of
+from tinygptv.data.conversations import ANSWERS, kind, records_of, rejection, turns_of
 from tinygptv.data.data_urls import from_data_url, is_data_url
 from tinygptv.data.dataset_info import NAME, EntryNames, described
 from tinygptv.data.formats import llava
@@ -24,6 +24,7 @@ from tinygptv.data.record_names import RecordNames, own_id
 from tinygptv.data.record_rules import RecordError
 from tinygptv.data.source import Found, Rejection, Source
 from tinygptv.data.tables import JSON_FILES, record_files
+from tinygptv.data.tasks import is_blank
 from tinygptv.ground.errors import DataError
 
 if TYPE_CHECKING:
@@ -148,6 +149,6 @@ def _pictures(path: Path, entries: list[dict[str, Any]], info: Path | None) -> l
             continue  # a pair
         with suppress(RecordError):
             said = turns_said(content, of_file.tags)
-            fitting += bool(said)
+            fitting += any(turn.role == ANSWERS and not is_blank(turn.text) for turn in said)
             named += pictures_of(content, said)
     return named if 2 * fitting > len(entries) else None
