@@ -121,6 +121,9 @@ def test_a_full_disk_is_named_with_what_is_needed(tmp_path, monkeypatch):
         line = str(from_write_error(caught.value, "writing"))
         assert line.startswith(f"writing: no space left on the disk of {tmp_path / 'x'}: 5,000 bytes are needed, ")
         assert line.endswith(" are free; free some and run the command again")
+    unknown = str(from_write_error(NoSpaceError(tmp_path), "writing"))
+    assert unknown.startswith(f"writing: no space left on the disk of {tmp_path}: its ")
+    assert unknown.endswith(" free bytes are too few; free some and run the command again")
     with pytest.raises(PermissionError), files.needing(tmp_path / "x", 5000):
         raise PermissionError(13, "no")
     with pytest.raises(NoSpaceError, match="No space") as caught, files.needing(tmp_path, 1):

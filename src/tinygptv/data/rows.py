@@ -215,7 +215,7 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-            raise NoSpaceError(path, 1) from error
+            raise NoSpaceError(path) from error
         if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR:  # the rest of the number says in which call
             if _at_limit(path):
                 raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path)) from error

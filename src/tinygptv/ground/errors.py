@@ -111,9 +111,9 @@ def meant(word: str, known: Iterable[str]) -> str:
 
 
 class NoSpaceError(OSError):
-    """A disk is full; ``needed`` bytes were to be written to ``filename``."""
+    """A disk is full; ``needed`` bytes were to be written to ``filename``, or as many as only its writer knows."""
 
-    def __init__(self, path: Path, needed: int) -> None:
+    def __init__(self, path: Path, needed: int | None = None) -> None:
         super().__init__(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         self.needed = needed
 
@@ -192,7 +192,9 @@ def from_os_error(error: OSError, doing: str) -> UserError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         sizes = ""
         if isinstance(error, NoSpaceError):
-            sizes = f": {error.needed:,} bytes are needed, {free_bytes(where):,} are free"
+            free = f"{free_bytes(where):,}"
+            known = f"{error.needed:,} bytes are needed, {free} are free" if error.needed else ""
+            sizes = f": {known or f'its {free} free bytes are too few'}"
         return RefusedError(
             f"{doing}: no space left on the disk of {where}{sizes}; free some and run the command again"
         )

@@ -125,7 +125,7 @@ class Ledger:
 
 def _told(error: sqlite3.Error, path: Path) -> Exception:
     if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-        return NoSpaceError(path, 1)
+        return NoSpaceError(path)
     return DataError(f"{path} cannot be used ({error}); remove it, and what it lists is fetched again")
 
 
