@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.in_process import dvc
 
 ROOT = Path(__file__).parents[1]
 GRAPH = """
@@ -20,10 +21,6 @@ stages:
 
 def run(folder, *command):
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
-
-
-def dvc(folder, *arguments):
-    run(folder, sys.executable, "-m", "dvc", *arguments)
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from flows.graph import RunPlan, Step, read_graph
+from tests.in_process import dvc
 
 HERE = Path(__file__).resolve()
 ROOT = HERE.parents[2]
@@ -73,8 +73,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "configs" / "other.yaml").write_text("width: 2\n")
     (folder / ".gitignore").write_text("/data/\n/.state/\n/.prefect/\n")
     call_git(folder, "init", "-q", "-b", "main")
-    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(folder.parent / "site")}
-    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=folder, check=True, env=environment)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DVC_NO_ANALYTICS", "1")
+        patch.setenv("DVC_SITE_CACHE_DIR", str(folder.parent / "site"))
+        dvc(folder, "init", "-q")
     call_git(folder, "add", "-A")
     call_git(folder, "commit", "-q", "-m", "start")
     return folder

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 
 from flows.pipeline import make_plan
-
-DVC = (sys.executable, "-m", "dvc")
+from tests.in_process import dvc
 
 
 def test_what_a_night_made_is_found_after_the_next_and_dvc_gives_it_back(project, git):
     def night() -> list[str]:
         said: list[str] = []
         plan = make_plan(project, None, None, None, [], nightly=True, say=said.append)
-        subprocess.run([*DVC, "repro", "-q"], cwd=plan.root, check=True)
+        dvc(plan.root, "repro", "-q")
         return said
 
     night()
@@ -30,5 +27,5 @@ def test_what_a_night_made_is_found_after_the_next_and_dvc_gives_it_back(project
     assert (project / ".state" / "worktrees" / "nightly-tiny" / result).read_text() == "last again\n"
 
     shutil.copy(kept / "dvc.lock", project)
-    subprocess.run([*DVC, "checkout", "-q"], cwd=project, check=True)
+    dvc(project, "checkout", "-q")
     assert (project / result).read_text() == "last\n"

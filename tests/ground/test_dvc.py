@@ -1,11 +1,10 @@
 """Our digests are DVC's: real ``dvc add`` and ``dvc repro`` in a small repository."""
 
-import os
 import subprocess
-import sys
 
 import pytest
 
+from tests.in_process import dvc
 from tinygptv.ground.dvc import (
     Listed,
     cache_folder,
@@ -33,16 +32,12 @@ def repository(tmp_path_factory):
     (root / "dvc.yaml").write_text(
         "stages:\n  one:\n    cmd: mkdir -p data/tiny && cp -r made data/tiny/one\n    outs: [data/tiny/one]\n"
     )
-    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(root / "site")}
-
-    def dvc(*arguments):
-        command = [sys.executable, "-m", "dvc", *arguments]
-        subprocess.run(command, cwd=root, env=environment, check=True, capture_output=True)
-
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
-    dvc("init", "-q")
-    dvc("repro", "-q")
-    dvc("add", "-q", "copied.txt")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DVC_NO_ANALYTICS", "1")
+        patch.setenv("DVC_SITE_CACHE_DIR", str(root / "site"))
+        for command in (["init"], ["repro"], ["add", "copied.txt"]):
+            dvc(root, *command, "-q")
     return root
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.in_process import dvc
 from tests.promotion.worlds import cache_of, put, store
 from tinygptv.ground.dvc import dvc_md5, object_file
 from tinygptv.ground.errors import DataError
@@ -63,14 +62,15 @@ def test_what_the_own_lock_records_can_be_pulled_or_made(root):
 
 def test_what_another_checkout_made_comes_as_the_message_says(tmp_path, monkeypatch):
     """`dvc pull` and `dvc repro` here only know this checkout's own lock; the advice is carried out as it stands."""
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
     there, here = tmp_path / "there", tmp_path / "here"
 
     def run(folder: Path, *command: str) -> None:
-        program = [sys.executable, "-m", "dvc"] if command[0] == "dvc" else ["git", *IDENTITY]
-        subprocess.run(
-            [*program, *command[1:], "-q"], cwd=folder, check=True, env={**os.environ, "DVC_NO_ANALYTICS": "1"}
-        )
+        if command[0] == "dvc":
+            dvc(folder, *command[1:], "-q")
+        else:
+            subprocess.run(["git", *IDENTITY, *command[1:], "-q"], cwd=folder, check=True)
 
     there.mkdir()
     run(there, "git", "init")

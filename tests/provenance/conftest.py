@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.in_process import dvc
 
 STEP = """\
 import json, os, pathlib, struct, sys, time
@@ -123,14 +124,12 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
     call_git(folder.parent, "init", "-q", "-b", "main", str(folder))
-    env = {
-        **os.environ,
-        "DVC_NO_ANALYTICS": "1",
-        "DVC_SITE_CACHE_DIR": str(folder.parent / "site"),
-        "TINYGPTV_PYTHON": sys.executable,
-    }
-    for command in (["init", "-q"], ["repro", "-q"]):
-        subprocess.run([sys.executable, "-m", "dvc", *command], cwd=folder, check=True, env=env)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DVC_NO_ANALYTICS", "1")
+        patch.setenv("DVC_SITE_CACHE_DIR", str(folder.parent / "site"))
+        patch.setenv("TINYGPTV_PYTHON", sys.executable)
+        for command in ("init", "repro"):
+            dvc(folder, command, "-q")
     call_git(folder, "add", "-A")
     call_git(folder, "commit", "-q", "-m", "start")
     return folder

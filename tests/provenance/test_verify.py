@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.in_process import dvc
 from tests.provenance.conftest import HERE
 from tinygptv.ground.errors import UserError
 from tinygptv.ground.yaml_files import read_yaml
@@ -154,13 +155,12 @@ def test_other_environment_code_and_configuration_are_told_before(project, run, 
 
 
 def test_another_profile_s_lock(project, run):
-    dvc = [sys.executable, "-m", "dvc"]
     other = project.parent / "other"
     subprocess.run(["git", "clone", "-q", str(project), str(other)], check=True)
     (other / "dvc.lock").unlink()
     (other / "params.yaml").write_text("profile: other\nseed: 7\n")
-    subprocess.run([*dvc, "cache", "dir", "-q", "--local", str(project / ".dvc" / "cache")], cwd=other, check=True)
-    subprocess.run([*dvc, "repro", "-q", "shards"], cwd=other, check=True)
+    dvc(other, "cache", "dir", "-q", "--local", str(project / ".dvc" / "cache"))
+    dvc(other, "repro", "-q", "shards")
     code, lines = run(lock=other / "dvc.lock")
     assert (code, [line.split()[:2] for line in lines]) == (0, [["shards", "equal"]])
 
@@ -192,7 +192,7 @@ def test_a_dirty_tree_is_refused(project, here, name):
 def test_results_that_were_just_made_here_are_compared_with_their_own_lock(project, run, here, monkeypatch):
     """As after `make demo` on a processor other than that of the committed lock."""
     monkeypatch.setenv("DRIFT", "stage1 evaluate")
-    subprocess.run([sys.executable, "-m", "dvc", "repro", "-q", "-f"], cwd=project, check=True)
+    dvc(project, "repro", "-q", "-f")
     code, lines = run("stage2", "evaluate")
     assert lines[0] == "dvc.lock is not the committed one: compared is with what was made here since"
     assert [line.split()[:2] for line in lines[1:]] == [["stage2", "equal"], ["evaluate", "equal"]]
