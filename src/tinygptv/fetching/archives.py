@@ -85,7 +85,7 @@ def unpack(archive: Path, wanted: Mapping[str, Path]) -> int:
 
 
 def unpacked_size(archive: Path, wanted: Iterable[str]) -> int | None:
-    """Bytes of the members that are asked for, as a zip tells them, or of a whole tar; None where only reading tells."""
+    """Bytes of the wanted members, as a zip tells them, or of a whole tar; None where only reading it would tell."""
     if zipfile.is_zipfile(archive):
         with _refusing(archive), _open_zip(archive) as file:
             listed = [(PurePosixPath(info.filename).parts, info.file_size) for info in file.infolist()]
