@@ -105,6 +105,11 @@ def test_entries_come_with_their_pictures_once(sources):
         chosen(sources, ("llava_detial",))
 
 
+def test_questions_about_pictures_of_2017_come_with_both_splits_of_2014(sources):
+    """COCO's train2017 is train2014 and most of val2014."""
+    assert list(chosen(sources, ("aok_vqa",))) == ["aok_vqa", "coco_train2014", "coco_val2014"]
+
+
 def test_a_path_is_given_by_its_folder_and_by_what_is_in_it(sources):
     assert list(giving(sources, "data/raw/coco/train2014")) == ["coco_train2014"]
     assert list(giving(sources, "data/raw/coco/train2014/COCO_train2014_1.jpg")) == ["coco_train2014"]
