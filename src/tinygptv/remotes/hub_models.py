@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def model_folder(name: str) -> Path:
     except ValueError as error:
         raise DataError(str(error)) from None
     repository, revision, _ = address.hub_parts()
+    _bars_on_terminals()
     with asking(address):
         return Path(snapshot_download(repository, revision=revision, ignore_patterns=[".*"]))
 
@@ -55,6 +57,7 @@ def push_model(files: Mapping[str, Path], target: Address, *, replace: bool) -> 
     from huggingface_hub.hf_api import RepoFile
 
     api, repository = HfApi(), target.hub_parts()[0]
+    _bars_on_terminals()
     with asking(target):
         api.create_repo(repository, private=True, exist_ok=True)
         info = api.model_info(repository)
@@ -73,6 +76,14 @@ def push_model(files: Mapping[str, Path], target: Address, *, replace: bool) -> 
             repository, changes, commit_message="A model with its card", parent_commit=info.sha, num_threads=1
         )
     return f"{len(files)} files are at {target} ({seen}): {_how_to_load(repository, done.oid)}"
+
+
+def _bars_on_terminals() -> None:
+    """huggingface_hub's bars are many lines in a file."""
+    if not sys.stderr.isatty():
+        from huggingface_hub.utils import disable_progress_bars
+
+        disable_progress_bars()
 
 
 def _how_to_load(repository: str, commit: str | None) -> str:
