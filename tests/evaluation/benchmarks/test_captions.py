@@ -51,7 +51,7 @@ def test_true_captions_of_ones_own_are_the_answers_that_are_right():
 
 def test_a_set_of_another_form_may_name_it():
     own = DataSet(format="llava", files=("a.json",), licence="MIT", benchmark="captions")
-    (ask,) = table._asks("mine", own)
+    (ask,) = table.asks_of_set("mine", own)
     assert (ask.name, ask.benchmark, ask.expected) == ("mine", BENCHMARK, None)
 
 
