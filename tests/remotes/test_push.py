@@ -165,6 +165,9 @@ def test_another_person_gets_the_same_answers(checkout, hub, model, capsys, monk
     assert main(["export-checkpoint", str(model), "--push", HUB]) == 0
     address = capsys.readouterr().out.partition('"')[2].partition('"')[0]
     assert asked(address) == answers
+    hub.requests.clear()
+    assert tinygptv.load(address) is not None
+    assert hub.requests == []  # a commit that is here needs no hub
     assert main(["export-checkpoint", str(model), "--push", REMOTE]) == 0
     back = fetch(REMOTE, checkout)
     assert contents(back) == contents(model)

@@ -148,6 +148,11 @@ def check(folder: Path) -> bool:
     return True
 
 
+def has_all(folder: Path) -> bool:
+    """Whether a folder has a list and every file that it names, changed or not."""
+    return (folder / LIST).exists() and all((folder / name).is_file() for name in _read(folder))
+
+
 def check_file(path: Path) -> None:
     """Compare one file with the list of its folder, where there is one that names it.
 

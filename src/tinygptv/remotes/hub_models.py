@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def model_folder(name: str) -> Path:
         PassingError: it cannot be reached just now.
     """
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         address = parse_model(name)
@@ -34,8 +36,13 @@ def model_folder(name: str) -> Path:
         raise DataError(str(error)) from None
     repository, revision, _ = address.hub_parts()
     _bars_on_terminals()
+    wanted: dict[str, Any] = {"repo_id": repository, "revision": revision, "ignore_patterns": [".*"]}
+    with suppress(LocalEntryNotFoundError):  # a commit does not change: where it is whole, the hub is not asked
+        folder = Path(snapshot_download(**wanted, local_files_only=True))
+        if digests.has_all(folder):
+            return folder
     with asking(address):
-        return Path(snapshot_download(repository, revision=revision, ignore_patterns=[".*"]))
+        return Path(snapshot_download(**wanted))
 
 
 def push_model(files: Mapping[str, Path], target: Address, *, replace: bool) -> str:
