@@ -88,7 +88,7 @@ def test_boxes_in_texts_are_boxes_of_the_record():
         ({"image": "", "text": "a cat"}, "vqa", b"x", "has no question, and the task vqa asks one"),
         ({"image": "", "question": "", "text": "a cat"}, "vqa", b"x", "`question` is empty, and the task vqa"),
         ({"image": "", "text": "a cat"}, "caption", None, "has no picture, and the task caption"),
-        ({"image": "", "text": "a cat"}, None, None, "has no question, and the task conversation"),
+        ({"image": "", "text": "a cat"}, None, None, "has no question, and no picture"),
     ],
 )
 def test_a_row_that_is_no_record_is_told_why(row, given, image, words):

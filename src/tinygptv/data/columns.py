@@ -109,7 +109,8 @@ def pair_of(
         turn = Turn("", turn.answer, turn.accepted)
     elif is_blank(question):
         lacks = f"`{columns.question}` is empty" if columns.question else "has no question"
-        raise RecordError(f"{lacks}, and the task {task} asks one", name)
+        why = "no picture" if given is None and image is None else f"the task {task} asks one"
+        raise RecordError(f"{lacks}, and {why}", name)
     said = (turn, *(Turn("", text) for text in turn.answers))
     return Found(Record(name, task, (turn,), boxes_in(said)), image)
 

@@ -118,7 +118,7 @@ def test_a_row_without_a_picture(read):
         rows = ({"image": {"bytes": PNG, "path": None}, "text": "a"}, {"image": empty, "text": "a"})
         found, rejected = read(*rows)
         assert len(found) == 1
-        assert rejected[0]["id"] == "cats.parquet, row 2"
+        assert rejected == [{"id": "cats.parquet, row 2", "reason": "has no question, and no picture"}]
     (_, found), _ = read(
         {"image": PNG, "question": "What?", "answer": "a"}, {"image": None, "question": "Hi?", "answer": "Ho"}
     )
