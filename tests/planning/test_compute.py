@@ -73,9 +73,9 @@ def test_looks_at_held_out_records_cost_their_forward_passes(small):
         small(**steps, validation=Validation(every=4, batches=3, questions=5, keep="loss", patience=None))
     )
     assert without.looked_at == 0
-    assert looking.looked_at == 3 * (3 * 4 + 5)  # after steps 4, 8 and 10
+    assert looking.looked_at == 4 * (3 * 4 + 5)  # before step 1, after steps 4, 8 and 10
     added = (looking.hours(1.0) - without.hours(1.0)) * 3600 * 1e12 * UTILISATION
-    assert added == pytest.approx(51 * looking.forward)
+    assert added == pytest.approx(68 * looking.forward)
 
 
 def test_a_stage_without_epochs_looks_at_nothing(small):

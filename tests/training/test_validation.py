@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -41,6 +41,11 @@ def weights(state: TrainingState) -> Weights:
     return {name: p.detach().clone() for name, p in state.parameters.items()}
 
 
+def without_looks(trace: list[Point]) -> list[dict[str, Any]]:
+    """A trace without what looks put there."""
+    return [{k: v for k, v in point.items() if k not in (*loop.LOOKS, *loop.BEGUN.values())} for point in trace]
+
+
 def run(
     state: TrainingState,
     make_batch: MakeBatch,
@@ -61,18 +66,18 @@ def run(
     return after
 
 
-def losses(monkeypatch: pytest.MonkeyPatch, *found: float) -> None:
-    """What the looks find, one after the other."""
-    left = iter(found)
-    look = loop.look
+def losses(monkeypatch: pytest.MonkeyPatch, *found: float, start: float = 9.0) -> None:
+    """What the looks find, one after the other, after the one before the first step."""
+    left = iter((start, *found))
+    values = loop.held_out_values
 
-    def told(state: TrainingState, held_out: list[Batch], stage: Stage, score: Callable[..., float] | None) -> None:
+    def told(state: TrainingState, held_out: list[Batch], stage: Stage, score: Any) -> dict[loop.LookValue, float]:
         value = torch.tensor(next(left) * sum(batch.target_tokens for batch in held_out) / len(held_out))
         with monkeypatch.context() as patch:
             patch.setattr(loop, "batch_loss", lambda *_, **__: value)
-            look(state, held_out, stage, score)
+            return values(state, held_out, stage, score)
 
-    monkeypatch.setattr(loop, "look", told)
+    monkeypatch.setattr(loop, "held_out_values", told)
 
 
 def test_training_is_the_same_bit_for_bit_whether_held_out_records_are_looked_at(
@@ -83,7 +88,7 @@ def test_training_is_the_same_bit_for_bit_whether_held_out_records_are_looked_at
     plain = run(without, make_batch, stage)
     beside = new_training()
     assert run(beside, make_batch, looking(stage, every=1))
-    assert [{k: v for k, v in point.items() if k != "validation_loss"} for point in beside.trace] == without.trace
+    assert without_looks(beside.trace) == without.trace
     for name, parameter in beside.parameters.items():
         assert torch.equal(parameter, plain[10][name]), name
         assert torch.equal(parameter, without.parameters[name]), name
@@ -96,7 +101,7 @@ def test_a_look_is_the_mean_over_target_tokens_without_dropout(
 ) -> None:
     state, held_out = new_training(), [make_batch(100), make_batch(101, slice(3))]
     state.trace = [{"step": 1, "loss": 1.0, "lr": 0.1, "grad_norm": 1.0, "batch": "0" * 16}]
-    loop.look(state, held_out, looking(stage))
+    loop.look(state, held_out, looking(stage), None)
     assert state.model.training
     state.model.eval()
     total = sum(loop.batch_loss(state.model, batch, torch.device("cpu"), label_only=False).item() for batch in held_out)
@@ -117,6 +122,22 @@ def test_the_weights_of_the_best_look_are_left(
     for name, parameter in state.parameters.items():
         assert torch.equal(parameter, after[4][name]), name
     assert any(not torch.equal(after[4][name], after[10][name]) for name in state.parameters)
+
+
+def test_what_was_better_before_training_stays(
+    new_training: NewTraining, make_batch: MakeBatch, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses(monkeypatch, 3.0, 2.0, 2.0, 1.5, 1.5, start=1.5)
+    state = new_training()
+    before = weights(state)
+    run(state, make_batch, looking(stage))
+    best = loop.best_look(state.trace, looking(stage))
+    assert best is not None and (best["step"], best["validation_loss"]) == (0, 1.5)
+    loop.leave_best(state)
+    for name, parameter in state.parameters.items():
+        assert torch.equal(parameter, before[name]), name
+    curve = loop.loss_curve(state.trace, looking(stage))
+    assert curve[0]["start_loss"] == 1.5 and not [point for point in curve if "best" in point]
 
 
 def test_without_looks_the_weights_of_the_last_step_stay(

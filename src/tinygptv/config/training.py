@@ -50,7 +50,9 @@ class Validation(Section):
     The stage leaves the weights of the best look. `null`: no looks, and the weights of the last step.
     """
 
-    every: Count = Field(description="Steps between two looks; there is one after the last step, too.")
+    every: Count = Field(
+        description="Steps between two looks; there is one before the first and one after the last step, too."
+    )
     batches: Count = Field(
         description="Micro-batches of a look, always the same ones; fewer where all records fit into fewer."
     )

@@ -30,8 +30,9 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Pa
 
     Args:
         histories: stage → points with ``step`` and ``loss``; where held-out records were looked at also
-            ``validation_loss``, ``validation_score``, and at one of these looks ``best``. Without points its plot says
-            why it is empty.
+            ``validation_loss``, ``validation_score``, at one of these looks ``best``, and at the first point what
+            the look before training found, ``start_loss``, ``start_score``. Without points its plot says why it is
+            empty.
         path: the PNG to write.
     """
     looked = any("validation_loss" in point for points in histories.values() for point in points)
@@ -72,9 +73,13 @@ def loss_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Pa
 def _held_out_curves(axes: Axes, points: Sequence[Mapping[str, float]]) -> None:
     """The loss on held-out records beside that of the training, their score, and the look whose weights stay."""
     looks = [point for point in points if "validation_loss" in point]
+    begun = {"step": 0.0, "validation_loss": points[0]["start_loss"]}
+    if "start_score" in points[0]:
+        begun["validation_score"] = points[0]["start_score"]
+    looks = [begun, *looks]
     steps, losses = [point["step"] for point in looks], [point["validation_loss"] for point in looks]
     axes.plot(steps, losses, color=ORANGE, linewidth=1.2, marker=".", markersize=3, label="held out")
-    best = next(point for point in looks if point.get("best"))
+    best = next((point for point in looks if point.get("best")), begun)
     lines, kept = axes.get_lines(), f"kept: loss {best['validation_loss']:.3g}"
     if "validation_score" in best:
         right, scores = axes.twinx(), [point["validation_score"] for point in looks]

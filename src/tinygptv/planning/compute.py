@@ -78,7 +78,7 @@ def held_out_samples(stage: Stage) -> int:
     """Samples and questions of all looks of a stage at its held-out part, at most: an answer is about as long."""
     if stage.validation is None or not stage.steps:
         return 0
-    looks = -(-stage.steps // stage.validation.every)
+    looks = 1 + -(-stage.steps // stage.validation.every)
     whole = stage.batch_size if isinstance(stage.batch_size, int) else max(stage.batch_size.values())
     return looks * (stage.validation.batches * min(stage.micro_batch_size, whole) + (stage.validation.questions or 0))
 

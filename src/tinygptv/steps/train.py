@@ -103,6 +103,8 @@ def run(context: StepContext) -> None:
 
     def on_step(state: TrainingState) -> None:
         last = state.trace[-1]
+        if begun := {str(key): last[name] for key, name in loop.BEGUN.items() if name in last}:
+            context.run.metrics(begun, step=0)
         looks.update((shown, last[key]) for key, shown in LOOKS_SHOWN.items() if key in last)
         progress.update(state.step, loss=last["loss"], lr=last["lr"], **looks)
         if loop.is_curve_point(state.step, stage):
@@ -213,8 +215,9 @@ def tell_best(context: StepContext, state: TrainingState, stage: Stage) -> None:
         print(
             f"{context.step}: ended after step {state.step} of {stage.steps}: none of its last {looks} looks was better"
         )
+    whose = f"of step {best['step']}" if best["step"] else "that it began with"
     print(
-        f"{context.step}: the weights of step {best['step']}, with the {kept} on the held-out part: "
+        f"{context.step}: the weights {whose}, with the {kept} on the held-out part: "
         f"{best[key]:.4g}; after the last step it was {last[key]:.4g}"
     )
     values = {f"best_{look}": best[look] for look in loop.LOOKS if look in best}

@@ -5,7 +5,7 @@ does not change it. A loss or gradient that is not finite stops the run before t
 
 A stage may look at held-out records every so many steps: at their loss, and at what its answers to them count. Nothing
 is drawn for that, no gradient is taken and dropout is off, so that it trains bit for bit as it would without looking;
-the weights of the best look are kept beside.
+the weights of the best look are kept beside. The first look is before the first step: what was better before stays.
 """
 
 from __future__ import annotations
@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 LookValue = Literal["validation_loss", "validation_score"]
 LOOKS: tuple[LookValue, ...] = ("validation_loss", "validation_score")
 """What a point has of a look, where there was one."""
+BEGUN: dict[LookValue, Literal["start_loss", "start_score"]] = {
+    "validation_loss": "start_loss",
+    "validation_score": "start_score",
+}
+"""What the first point has of the look before the first step."""
 
 
 class Point(TypedDict):
@@ -53,6 +58,9 @@ class Point(TypedDict):
     """Mean per target token of the held-out micro-batches, where they were looked at after this step."""
     validation_score: NotRequired[float]
     """What the answers to held-out questions count, where a look asks any."""
+    start_loss: NotRequired[float]
+    """``validation_loss`` of the weights with which the stage begins; at its first step."""
+    start_score: NotRequired[float]
 
 
 class DivergedError(UserError):
@@ -109,6 +117,10 @@ def train(
         DivergedError: names the step, the records of its batch and the tensor.
     """
     state.model.train()
+    begun: dict[LookValue, float] = {}
+    if stage.validation is not None and not state.trace:
+        begun = held_out_values(state, held_out, stage, score)
+        state.best = copied(state)
     for micro_batches in batches:
         if is_out_of_patience(state.trace, stage):
             break
@@ -120,6 +132,8 @@ def train(
         loss, norm = optimizer_step(state, micro_batches, stage)
         digest = batch_digest(micro_batches)
         state.trace.append({"step": state.step + 1, "loss": loss, "lr": rate, "grad_norm": norm, "batch": digest})
+        if state.step == 1:
+            state.trace[0].update({BEGUN[key]: value for key, value in begun.items()})  # type: ignore[typeddict-item]
         if is_look(state.step, stage):
             look(state, held_out, stage, score)
         on_step(state)
@@ -132,40 +146,67 @@ def is_look(step: int, stage: Stage) -> bool:
     return stage.validation is not None and (step % stage.validation.every == 0 or step == stage.steps)
 
 
-def look(state: TrainingState, held_out: Sequence[Batch], stage: Stage, score: Score | None = None) -> None:
+def look(state: TrainingState, held_out: Sequence[Batch], stage: Stage, score: Score | None) -> None:
     """Put the loss on held-out micro-batches, and the score, beside the last step; keep the weights if none are better.
+
+    Raises:
+        DivergedError: the loss is not finite.
+    """
+    here = state.trace[-1]
+    for key, value in held_out_values(state, held_out, stage, score).items():
+        here[key] = value
+    if best_look(state.trace, stage) is here:
+        state.best = copied(state)
+
+
+def held_out_values(
+    state: TrainingState, held_out: Sequence[Batch], stage: Stage, score: Score | None
+) -> dict[LookValue, float]:
+    """The loss on held-out micro-batches, and the score, of the weights as they are.
 
     Raises:
         DivergedError: the loss is not finite.
     """
     import torch
 
-    device, here = next(iter(state.parameters.values())).device, state.trace[-1]
+    device = next(iter(state.parameters.values())).device
     state.model.eval()
     with torch.no_grad():
         total = sum(
             batch_loss(state.model, batch, device, label_only=stage.label_only_logits).item() for batch in held_out
         )
-        loss = total / sum(batch.target_tokens for batch in held_out)
-        if not math.isfinite(loss):
-            raise DivergedError(f"step {state.step}: the loss on the held-out part ({loss}) is not finite")
-        here["validation_loss"] = loss
+        values: dict[LookValue, float] = {"validation_loss": total / sum(batch.target_tokens for batch in held_out)}
+        if not math.isfinite(values["validation_loss"]):
+            raise DivergedError(f"step {state.step}: the loss on the held-out part is not finite ({total})")
         if score is not None:
             with autocast(state.model.language_model):
-                here["validation_score"] = score(state.model)
+                values["validation_score"] = score(state.model)
     state.model.train()
-    if best_look(state.trace, stage) is here:
-        state.best = {name: p.detach().to("cpu", copy=True) for name, p in state.parameters.items()}
+    return values
+
+
+def copied(state: TrainingState) -> dict[str, torch.Tensor]:
+    """The parameters as they are, on the CPU."""
+    return {name: parameter.detach().to("cpu", copy=True) for name, parameter in state.parameters.items()}
 
 
 def best_look(trace: Sequence[Point], stage: Stage) -> Point | None:
-    """The step with the best look (``validation.keep``), the first of equals; None before the first look."""
+    """The step with the best look (``validation.keep``), the first of equals; None before the first look.
+
+    Where nothing was better than the weights with which the stage begins, it is a step 0 with the values of these.
+    """
     by_score = stage.validation is not None and stage.validation.keep == "score"
 
     def worse(point: Point) -> tuple[float, float]:
         return -point["validation_score"] if by_score else 0.0, point["validation_loss"]
 
-    return min((point for point in trace if "validation_loss" in point), key=worse, default=None)
+    looks = [point for point in trace if "validation_loss" in point]
+    if trace and "start_loss" in trace[0]:
+        start: Point = {**trace[0], "step": 0, "validation_loss": trace[0]["start_loss"]}
+        if "start_score" in trace[0]:
+            start["validation_score"] = trace[0]["start_score"]
+        looks = [start, *looks]
+    return min(looks, key=worse, default=None)
 
 
 def is_out_of_patience(trace: Sequence[Point], stage: Stage) -> bool:
@@ -202,10 +243,16 @@ def curve_point(trace: Sequence[Point], end: int, stage: Stage) -> dict[str, flo
 
 
 def loss_curve(trace: Sequence[Point], stage: Stage) -> list[dict[str, float]]:
-    """A point for every ``log_every``-th step, every look and the last step; ``best`` marks the look that is kept."""
+    """A point for every ``log_every``-th step, every look and the last step.
+
+    ``best`` marks the look that is kept, if it is not the one before the first step, whose values the first point has.
+    """
     points = [curve_point(trace, end, stage) for end in range(1, len(trace) + 1) if is_curve_point(end, stage)]
     best = best_look(trace, stage)
-    return [point | {"best": True} if best and point["step"] == best["step"] else point for point in points]
+    for point in points:
+        point |= {"best": True} if best and point["step"] == best["step"] else {}
+    points[0] |= {key: trace[0][key] for key in BEGUN.values() if key in trace[0]}
+    return points
 
 
 def optimizer_step(state: TrainingState, micro_batches: Sequence[Batch], stage: Stage) -> tuple[float, float]:

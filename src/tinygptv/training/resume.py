@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from tinygptv.ground.differences import changed_keys
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import canonical, replace_folder, sha256_file, write_bytes
-from tinygptv.training.loop import LOOKS
+from tinygptv.training.loop import BEGUN, LOOKS
 from tinygptv.training.randomness import random_state, set_random_state
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def _trace_tensors(trace: Sequence[Point]) -> dict[str, torch.Tensor]:
         "grad_norm": torch.tensor([point["grad_norm"] for point in trace], dtype=torch.float64),
         "batch": torch.tensor([int.from_bytes(bytes.fromhex(p["batch"]), "big", signed=True) for p in trace]),
     }
-    for name in LOOKS:  # where a stage has looked at its held-out part; NaN at the steps without a look
+    for name in (*LOOKS, *BEGUN.values()):  # NaN at the steps without a look; without any there is no column
         looks = [point.get(name, math.nan) for point in trace]
         if not all(math.isnan(value) for value in looks):
             columns[name] = torch.tensor(looks, dtype=torch.float64)
@@ -219,7 +219,7 @@ def _trace(columns: Mapping[str, torch.Tensor]) -> list[Point]:
         {"step": i, "loss": loss, "lr": lr, "grad_norm": norm, "batch": batch.to_bytes(8, "big", signed=True).hex()}
         for i, (loss, lr, norm, batch) in enumerate(rows, start=1)
     ]
-    for name in (look for look in LOOKS if look in columns):
+    for name in (look for look in (*LOOKS, *BEGUN.values()) if look in columns):
         for point, value in zip(trace, columns[name].tolist(), strict=True):
             if not math.isnan(value):
                 point[name] = value
