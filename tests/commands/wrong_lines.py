@@ -344,7 +344,7 @@ ROOTS = [
     ("--root", "--root"),
 ]
 PROFILES = [
-    ("--profile nosuch", "configs/nosuch.yaml does not exist; profiles are eval-mini, paper, paper-mini, reproduce-paper"),
+    ("--profile nosuch", "configs/nosuch.yaml does not exist; profiles are eval-mini, paper, paper-mini"),
     ("--profile smoek", "did you mean smoke?"),
     ("--profile ''", "configs/.yaml does not exist"),
     ("--profile ../configs/tiny", "configs/../configs/tiny.yaml does not exist"),
