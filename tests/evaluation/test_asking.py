@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.serving.helpers import strong_model
+from tinygptv.data.records import Turn
 from tinygptv.evaluation import answering, asking
 from tinygptv.evaluation.answering import prompt_ids
 from tinygptv.evaluation.asking import Speed, ask, kept_open
@@ -175,6 +176,36 @@ def test_questions_that_are_too_long_are_found_before_any_is_asked(make_model, p
     assert f"the longest needs {max(tokens) + how.max_new_tokens} of" in str(told.value)
     small.model.config.get_text_config().max_position_embeddings += 1
     next(ask(lambda: small, "", questions, how, None))
+
+
+class Talks(list):
+    """Questions as ``Questions`` gives them."""
+
+    def words(self, number, question, preset):
+        return question.content
+
+    def choices(self, number, question):
+        return ()
+
+
+def test_of_a_conversation_that_is_too_long_the_beginning_is_left_out(model, questions, how):
+    """Not in silence; the image stays, and what one question alone needs is refused."""
+    turns = tuple(Turn(f"what is it? {number}", "a red circle") for number in range(9))
+    last = replace(next(q for q in questions if q.task == "vqa"), earlier=turns, content="and then?")
+    processor, room = model.processor, len(prompt_ids(model.processor, last, last.content, how)) - 1
+    ids = prompt_ids(processor, last, last.content, how, room)
+    assert ids == prompt_ids(processor, replace(last, earlier=turns[1:]), last.content, how)
+    assert ids.count(processor.image_token_id) == processor.num_query_tokens
+    alone = replace(last, earlier=())
+    assert prompt_ids(processor, last, last.content, how, 1) == prompt_ids(processor, alone, last.content, how)
+    limit, asked = how.max_new_tokens, Talks([last, alone])
+    assert answering.check_room(processor, asked, how, room + limit + 1, limit) == 0
+    assert answering.check_room(processor, asked, how, room + limit, limit) == 1
+    with pytest.raises(DataError, match="questions of 1 records are too long"):
+        answering.check_room(processor, asked, how, len(prompt_ids(processor, alone, last.content, how)), limit)
+    small = room + limit
+    (request,) = answering.block_requests(processor, Talks([last]), [last], how, (small, limit))
+    assert request.prompt_ids == ids
 
 
 @pytest.mark.usefixtures("blocks")

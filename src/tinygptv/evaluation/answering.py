@@ -67,8 +67,13 @@ class BlockAnswerer:
 
     def check_room(self, questions: Questions) -> None:
         """Find questions that are too long, as ``check_room`` below."""
+        check_room(self._model.processor, questions, self._how, *self._room)
+
+    @property
+    def _room(self) -> tuple[int, int]:
+        """The model's positions, and how many of them an answer may take."""
         limit = self._model.max_new_tokens if self._how.max_new_tokens is None else self._how.max_new_tokens
-        check_room(self._model.processor, questions, self._how, self._model.positions, limit)
+        return self._model.positions, limit
 
     def announce(self, questions: Questions, listed: Sequence[Question]) -> None:
         """Begin with the images of a block that will be answered.
@@ -99,7 +104,7 @@ class BlockAnswerer:
             NotFiniteError: the model computes infinities or NaN.
         """
         images = [question.image for _, question in _first_of_each(listed)]
-        requests = block_requests(self._model.processor, questions, listed, self._how)
+        requests = block_requests(self._model.processor, questions, listed, self._how, self._room)
         answers = self._answerer.answer(self._features(images), requests)
         return [ended(answer, request) for answer, request in zip(answers, requests, strict=True)]
 
@@ -125,7 +130,11 @@ class BlockAnswerer:
 
 
 def block_requests(
-    processor: TinyGPTVProcessor, questions: Questions, listed: Sequence[Question], how: Asking
+    processor: TinyGPTVProcessor,
+    questions: Questions,
+    listed: Sequence[Question],
+    how: Asking,
+    room: tuple[int, int] | None = None,
 ) -> list[PromptRequest]:
     """What is asked of a model, question by question; images are numbered in the order in which they come first.
 
@@ -134,6 +143,7 @@ def block_requests(
         questions: the block.
         listed: the same, read.
         how: how they are asked.
+        room: the model's positions, and tokens of the longest answer; None: all of every conversation is asked.
     """
     from tinygptv.model.answerer import PromptRequest
 
@@ -145,7 +155,7 @@ def block_requests(
         requests.append(
             PromptRequest(
                 image=places[question.image],
-                prompt_ids=prompt_ids(processor, question, asked, how),
+                prompt_ids=prompt_ids(processor, question, asked, how, room and room[0] - longest(room[1], choices)),
                 choices=[encode_answer(processor.tokenizer, choice, mark) for choice in choices],
                 end_mark=mark,
             )
@@ -159,7 +169,14 @@ def ended(answer: Response, request: PromptRequest) -> Response:
     return replace(answer, text=answer.text.partition(request.end_mark)[0].strip())
 
 
-def prompt_ids(processor: TinyGPTVProcessor, question: Question, asked: str, how: Asking) -> list[int]:
+def longest(max_new_tokens: int, choices: Sequence[str]) -> int:
+    """Tokens of the longest answer: a byte-level tokenizer makes at most one of a byte."""
+    return max([max_new_tokens, *(len(choice.encode()) + 1 for choice in choices)])
+
+
+def prompt_ids(
+    processor: TinyGPTVProcessor, question: Question, asked: str, how: Asking, room: int | None = None
+) -> list[int]:
     """Token ids of a question, those of its conversation before it: as training builds them, with its true answers.
 
     Args:
@@ -167,7 +184,17 @@ def prompt_ids(processor: TinyGPTVProcessor, question: Question, asked: str, how
         question: the question.
         asked: its instruction.
         how: how it is asked.
+        room: tokens at most; of a longer conversation the beginning is left out, turn by turn, until the rest fits, or
+            the question stands alone.
     """
+    ids = _conversation_ids(processor, question, asked, how)
+    while room is not None and len(ids) > room and question.earlier:
+        question = replace(question, earlier=question.earlier[1:])
+        ids = _conversation_ids(processor, question, asked, how)
+    return ids
+
+
+def _conversation_ids(processor: TinyGPTVProcessor, question: Question, asked: str, how: Asking) -> list[int]:
     prompt = None if how.prompts is None else how.prompts[question.task]
     *before, last = _texts(processor, question, asked, how)
     return processor.encode_prompt(
@@ -181,7 +208,7 @@ def prompt_ids(processor: TinyGPTVProcessor, question: Question, asked: str, how
 
 def check_room(
     processor: TinyGPTVProcessor, questions: Questions, how: Asking, positions: int, max_new_tokens: int
-) -> None:
+) -> int:
     """Find the questions that are too long before any is asked.
 
     Args:
@@ -191,28 +218,32 @@ def check_room(
         positions: tokens of prompt and answer together at most.
         max_new_tokens: longest answer that is generated.
 
+    Returns:
+        How many questions are asked without the beginning of their conversation, for which there is no room.
+
     Raises:
         DataError: names their records.
     """
     long: dict[str, int] = {}
+    shortened = 0
     for number, question in enumerate(questions):
         asked = questions.words(number, question, how.preset)
-        choices = questions.choices(number, question)
-        # A byte-level tokenizer makes at most one token of a byte.
-        answer = max([max_new_tokens, *(len(choice.encode()) + 1 for choice in choices)])
+        room = positions - longest(max_new_tokens, questions.choices(number, question))
         times = growth(processor.end_mark)
         most = sum(len(text.encode()) for text in _texts(processor, question, asked, how)) + processor.num_query_tokens
         most += sum(times * most_bytes(turn.answer) + 1 for turn in question.earlier) + 1
-        if most + answer > positions:
-            tokens = len(prompt_ids(processor, question, asked, how)) + answer
-            if tokens > positions:
-                long[question.record] = max(tokens, long.get(question.record, 0))
+        if most > room and len(prompt_ids(processor, question, asked, how)) > room:
+            tokens = len(prompt_ids(processor, question, asked, how, room))
+            if tokens > room:
+                long[question.record] = max(tokens + positions - room, long.get(question.record, 0))
+            shortened += tokens <= room
     if long:
         raise DataError(
             f"the questions of {len(long)} records are too long: {some(list(long))}; with evaluate.max_new_tokens "
             f"{max_new_tokens} the longest needs {max(long.values())} of the model's {positions} positions "
             "(model.text.max_position_embeddings); lower the one, or ask in fewer words"
         )
+    return shortened
 
 
 def _texts(processor: TinyGPTVProcessor, question: Question, asked: str, how: Asking) -> list[str]:

@@ -133,7 +133,9 @@ def check_room(context: StepContext, slice_: Questions, test: Questions) -> None
         asked += [(preset, test) for preset in settings.presets if stage == LAST_STAGE]
         for preset, questions in asked:
             how = stage_asking(config, stage, preset)
-            answering.check_room(processor, questions, how, positions, settings.max_new_tokens)
+            count = answering.check_room(processor, questions, how, positions, settings.max_new_tokens)
+            if count:
+                print(f"{stage}, {preset}: {count:,} questions are asked without the beginning of their conversation")
 
 
 def last_training(context: StepContext, shards: Path) -> LastTraining | None:
