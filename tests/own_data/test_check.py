@@ -82,7 +82,7 @@ def test_processes_find_what_this_one_finds(checkout, told, monkeypatch):
     checkout.records(*(talk(f"c{n}", f"{n}.png") for n in range(12)))
     checkout.profile({"cats": checkout.set(split={"val": 0.4})})
     alone = told("cats")
-    assert reasons(alone[1], "c5")[0].startswith("its picture '5.png': the image cannot be decoded")
+    assert reasons(alone[1], "c5")[0].startswith("'5.png': the image cannot be decoded")
     monkeypatch.setattr(module, "ALONE", 0)
     monkeypatch.setattr(module, "BLOCK", 2)
     assert told("cats") == alone

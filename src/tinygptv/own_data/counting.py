@@ -171,7 +171,7 @@ def count_block(job: CountJob, rows: SetRows, meters: Iterable[Meter]) -> RowsCo
 def _of_picture(sample: Sample, reason: str) -> str:
     """A reason with the name of the picture: that of a record may be one that only its content gives."""
     file = sample.image.path.name if sample.image is not None else ""
-    return f"its picture {file!r}: {reason}" if is_picture(file) else reason
+    return f"{file!r}: {reason}" if is_picture(file) else reason
 
 
 class Meter:
