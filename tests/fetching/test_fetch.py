@@ -145,8 +145,9 @@ def test_a_page_or_a_half_archive_is_none(get, root, files):
     route.content, route.kind, route.cuts = PICTURES, "application/zip", [5000] + [0] * transfer.ATTEMPTS
     refused(lambda: get("pictures"), "goes on where it was", error=PassingError)
     assert not (root / PLACES[1]).exists()
+    had = next(root.rglob("*.part")).stat().st_size  # a broken connection may lose what was on its way
     get("pictures")
-    assert files.ranges()[-1] == "bytes=5000-"
+    assert files.ranges()[-1] == (f"bytes={had}-" if had else None)
 
 
 def test_a_run_that_ended_before_it_unpacked_does_not_fetch_again(get, root, files, monkeypatch):

@@ -47,15 +47,18 @@ def test_the_address_of_a_picture():
     assert artifact_url(page, "abc", "a&b=../c").endswith("?path=a%26b%3D..%2Fc&run_uuid=abc")
 
 
+PROFILES = [None, "eval-mini", "paper", "paper-mini", "reproduce-paper", "smoke", "tiny"]
+
+
 def test_forms_offer_steps_and_profiles_as_choices():
     properties = parameter_schema(nightly).properties
     steps = list(read_yaml(ROOT / "dvc.yaml")["stages"])
-    assert properties["profile"]["enum"] == [None, "eval-mini", "paper", "smoke", "tiny"]
+    assert properties["profile"]["enum"] == PROFILES
     assert properties["from_step"]["enum"] == properties["to_step"]["enum"] == [None, *steps]
     assert properties["force"]["items"]["enum"] == steps
     assert parameter_schema(verify).properties["steps"]["items"]["enum"] == steps
     for flow in (promote, evaluate_champion, verify):
-        assert parameter_schema(flow).properties["profile"]["enum"] == [None, "eval-mini", "paper", "smoke", "tiny"]
+        assert parameter_schema(flow).properties["profile"]["enum"] == PROFILES
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,10 @@ WRONG = {
         ("--from nosuch", "--from nosuch: no such step; the steps are download"),
         ("--to stge1", "did you mean stage1?"),
         ("--force ''", "--force : no such step"),
-        ("--profile nosuch", "no profile `nosuch` in configs/; there are eval-mini, paper, smoke, tiny"),
+        (
+            "--profile nosuch",
+            "no profile `nosuch` in configs/; there are eval-mini, paper, paper-mini",
+        ),
         ("--profile ''", "no profile `` in configs/"),
         ("--profile '../x\ny'", "no profile `../x\\ny` in configs/"),
         ("--set x", "--set x: it must be KEY=VALUE"),

@@ -177,7 +177,7 @@ def test_a_question_that_is_too_long_is_named_before_the_first_answer(trained, r
     record = replace(samples[-1].record, records=(*long, replace(last, id="talk", task="vqa", turns=talk)))
     samples[-1] = parse_sample(record.key, record.to_json(), samples[-1].image_bytes)
     write(trained, "test", samples)
-    refused(trained, "evaluate", f"the questions of 2 records are too long: {first.id}, talk;", "max_new_tokens")
+    refused(trained, "evaluate", f"the questions of 1 records are too long: {first.id};", "max_new_tokens")
 
 
 def test_training_counts_what_it_cuts(trained, run, capfd):

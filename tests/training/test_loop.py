@@ -12,11 +12,11 @@ from torch.testing import assert_close
 
 from tinygptv.config import Stage
 from tinygptv.data.batches import Batch, batch_digest
+from tinygptv.training.curve import loss_curve
 from tinygptv.training.loop import (
     DivergedError,
     TrainingState,
     batch_loss,
-    loss_curve,
     new_state,
     optimizer_step,
     train,

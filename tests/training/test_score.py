@@ -12,6 +12,7 @@ from tests.training.test_validation import KilledError, MakeBatch, NewTraining, 
 from tinygptv.config import Stage
 from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
 from tinygptv.training import loop
+from tinygptv.training.curve import loss_curve as curve_of
 from tinygptv.training.resume import ResumePoints
 
 
@@ -38,7 +39,7 @@ def test_the_weights_of_the_highest_score_are_left_and_of_equals_those_of_the_lo
     loop.leave_best(state)
     for name, parameter in state.parameters.items():
         assert torch.equal(parameter, after[6][name]), name
-    curve = loop.loss_curve(state.trace, scored)
+    curve = curve_of(state.trace, scored)
     assert [point["validation_score"] for point in curve if "validation_score" in point] == [0.2, 0.7, 0.7, 0.7, 0.6]
     assert [point["step"] for point in curve if "best" in point] == [6]
 

@@ -13,6 +13,7 @@ from tinygptv.config import Config, Stage, Validation
 from tinygptv.data.batches import Batch
 from tinygptv.training import loop
 from tinygptv.training.batches import validating
+from tinygptv.training.curve import loss_curve as curve_of
 from tinygptv.training.loop import DivergedError, Point, TrainingState
 from tinygptv.training.resume import ResumePoints
 
@@ -136,7 +137,7 @@ def test_what_was_better_before_training_stays(
     loop.leave_best(state)
     for name, parameter in state.parameters.items():
         assert torch.equal(parameter, before[name]), name
-    curve = loop.loss_curve(state.trace, looking(stage))
+    curve = curve_of(state.trace, looking(stage))
     assert curve[0]["start_loss"] == 1.5 and not [point for point in curve if "best" in point]
 
 
@@ -250,7 +251,7 @@ def test_the_curve_has_a_point_for_every_look(stage: Stage) -> None:
     ]
     for step in (4, 8, 10):
         trace[step - 1]["validation_loss"] = step / 10
-    curve = loop.loss_curve(trace, looking(stage, every=4))  # a point of its own every 3 steps
+    curve = curve_of(trace, looking(stage, every=4))  # a point of its own every 3 steps
     assert [point["step"] for point in curve] == [3, 4, 6, 8, 9, 10]
     assert [point["loss"] for point in curve] == [2.0, 4.0, 5.5, 7.5, 9.0, 10.0]
     assert [point.get("validation_loss") for point in curve] == [None, 0.4, None, 0.8, None, 1.0]

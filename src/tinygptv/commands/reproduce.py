@@ -24,7 +24,7 @@ def reproduce(
     profile: ProfileOption = None,
     root: RootOption = None,
 ) -> None:
-    """Measure the authors' checkpoints on the paper's benchmarks.
+    """Measure the authors' weights on their benchmarks.
 
     Beside the paper's numbers, in reproduction.json and reproduction.md of the profile's reports.
     """

@@ -106,7 +106,7 @@ def export_checkpoint(
     replace: Annotated[bool, typer.Option("--replace", help="Of --push: in the place of another model.")] = False,
     root: RootOption = None,
 ) -> None:
-    """Write a model as the authors do, or in 8 bits; or share it.
+    """Write a model as its authors do or in 8 bits; share it.
 
     With the authors' names, bit for bit; as a standard Hugging Face folder; or in 8 bits. --push puts a model that has
     its card, such as data/PROFILE/quantize/model, where others load it from.

@@ -19,7 +19,7 @@ from tinygptv.data import fit, prompts
 from tinygptv.data.order import Draw, SampleOrder
 from tinygptv.data.prompts import IGNORE_INDEX, Example
 from tinygptv.data.record_encoder import RecordEncoder, Texts
-from tinygptv.data.record_rules import MAX_TURNS
+from tinygptv.data.tasks import MAX_TURNS
 from tinygptv.ground.tables import plain_table
 
 if TYPE_CHECKING:

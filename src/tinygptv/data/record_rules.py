@@ -17,7 +17,7 @@ from tinygptv.config.data import SET_NAME
 from tinygptv.data.boxes import find_boxes, format_box, widened
 from tinygptv.data.images import ImageError, read_image
 from tinygptv.data.records import TASKS, ImageRecord, Record, Turn
-from tinygptv.data.tasks import is_blank, takes_question
+from tinygptv.data.tasks import MAX_TURNS, is_blank, takes_question
 from tinygptv.ground.errors import DataError
 
 BOX_TASKS = frozenset({"grounding", "refer", "identify", "detection"})
@@ -26,7 +26,6 @@ MAX_NAME = 200
 MAX_CHARACTERS = 1_000_000
 """Of a question or an answer; far more than any stage reads of it."""
 MAX_RECORDS = 10_000
-MAX_TURNS = 100
 MAX_BOXES = 100
 MAX_ACCEPTED = 100
 MAX_WORDINGS = 100

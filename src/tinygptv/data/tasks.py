@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _MARK = re.compile(r"\[(\w+)\]")
 MAX_TEXT = 4000
 """Characters of a question or an answer."""
+MAX_TURNS = 100
+"""Questions of a record."""
 
 TEMPLATES: dict[Task | str, tuple[str, ...]] = {
     "vqa": (

@@ -46,7 +46,7 @@ def run(context: StepContext) -> None:
     from tinygptv.model import adapters, weights
     from tinygptv.model.stage_checkpoint import init_of, save_stage
     from tinygptv.planning import plan
-    from tinygptv.training import loop
+    from tinygptv.training import curve, loop
     from tinygptv.training.batches import encoder_beside, held_out_batches, stage_batches, steps_of
     from tinygptv.training.resume import ResumePoints
 
@@ -107,8 +107,8 @@ def run(context: StepContext) -> None:
             context.run.metrics(begun, step=0)
         looks.update((shown, last[key]) for key, shown in LOOKS_SHOWN.items() if key in last)
         progress.update(state.step, loss=last["loss"], lr=last["lr"], **looks)
-        if loop.is_curve_point(state.step, stage):
-            point = loop.curve_point(state.trace, state.step, stage)
+        if curve.is_curve_point(state.step, stage):
+            point = curve.curve_point(state.trace, state.step, stage)
             context.run.metrics({key: value for key, value in point.items() if key != "step"}, step=state.step)
         if context.stop.requested or (state.step % stage.checkpoint_every == 0 and state.step < stage.steps):
             points.save(state)
@@ -121,7 +121,7 @@ def run(context: StepContext) -> None:
     loop.leave_best(state)
     manifest["changes"] = points.changes
     save_stage(model, context.out, manifest, parent.groups if parent else ())
-    write_json(context.out / HISTORY, loop.loss_curve(state.trace, stage))
+    write_json(context.out / HISTORY, curve.loss_curve(state.trace, stage))
     write_text(context.out / TRACE, "".join(f"{json.dumps(point)}\n" for point in state.trace))
     write_json(context.out / CUTS, cuts)
     record_files(context)
