@@ -9,6 +9,7 @@ import zipfile
 
 import pytest
 
+from tests.refusals import refused
 from tinygptv.fetching import asked, fetch, transfer
 from tinygptv.fetching.sources import (
     SOURCES,
@@ -19,7 +20,7 @@ from tinygptv.fetching.sources import (
     read_sources,
     write_sources,
 )
-from tinygptv.ground.errors import BusyError, DataError, NoSpaceError, PassingError
+from tinygptv.ground.errors import BusyError, NoSpaceError, PassingError
 from tinygptv.ground.locks import only_one
 
 
@@ -74,15 +75,6 @@ def root(tmp_path, files):
 @pytest.fixture
 def get(root, here):
     return lambda *names, folder=None, yes=True: asked.fetch(root, names, None, folder, yes=yes, network=here)
-
-
-def refused(call, *words, error=DataError):
-    with pytest.raises(error) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message, (word, message)
 
 
 def there(root):

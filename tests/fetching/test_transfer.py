@@ -13,10 +13,11 @@ import threading
 
 import pytest
 
+from tests.refusals import refused
 from tinygptv.fetching import transfer
 from tinygptv.fetching.http import fetch_file
 from tinygptv.fetching.network import Network
-from tinygptv.ground.errors import BusyError, DataError, NoSpaceError, PassingError
+from tinygptv.ground.errors import BusyError, NoSpaceError, PassingError
 
 CONTENT = random.Random(0).randbytes(300_000)
 SIZE, DIGEST = len(CONTENT), hashlib.sha256(CONTENT).hexdigest()
@@ -41,15 +42,6 @@ def part_of(tmp_path, content: bytes, version: str = ""):
 
 def left(tmp_path) -> list[str]:
     return sorted(path.name for path in tmp_path.iterdir())
-
-
-def refused(call, *words, error=DataError):
-    with pytest.raises(error) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message, (word, message)
 
 
 def test_a_file_comes_whole(get, files, tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.steps.test_train import stop_after
-from tests.steps.test_validation import FILES, trace
+from tests.steps.test_validation import FILES, trace, with_looks
 from tests.training.test_validation import without_looks
 from tinygptv.data.views import write_views
 from tinygptv.evaluation.benchmarks import table
@@ -22,12 +22,7 @@ ASKED = 6
 @pytest.fixture
 def scoring(checkout, run):
     """A checkout whose stages 1 to 3 ask held-out questions, with the views and features that this takes."""
-    checkout.edit("validation: null", LOOKS)
-    write_views(checkout.data / "shards", checkout.config)
-    for step in ("features", "stage1"):
-        shutil.rmtree(checkout.data / step)
-    assert run(checkout, "features") == 0
-    return checkout
+    return with_looks(checkout, run, LOOKS)
 
 
 @pytest.fixture

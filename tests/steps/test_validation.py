@@ -16,15 +16,20 @@ LOOKS = "validation: {every: 3, batches: 2, questions: null, keep: loss, patienc
 FILES = ("trained.safetensors", "trace.jsonl", "history.json", "cuts.json")
 
 
-@pytest.fixture
-def looking(checkout, run):
-    """A checkout whose stages 1 to 3 look at held-out records, with the views and features that this takes."""
-    checkout.edit("validation: null", LOOKS)
+def with_looks(checkout, run, looks):
+    """The checkout with other looks in its first stages, and the views and features that these take."""
+    checkout.edit("validation: null", looks)
     write_views(checkout.data / "shards", checkout.config)
     for step in ("features", "stage1"):
         shutil.rmtree(checkout.data / step)
     assert run(checkout, "features") == 0
     return checkout
+
+
+@pytest.fixture
+def looking(checkout, run):
+    """A checkout whose stages 1 to 3 look at held-out records, with the views and features that this takes."""
+    return with_looks(checkout, run, LOOKS)
 
 
 def trace(folder):

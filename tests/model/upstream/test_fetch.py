@@ -8,6 +8,7 @@ import random
 import pytest
 
 from tests.hub import use
+from tests.refusals import refused
 from tinygptv.ground.errors import BusyError, DataError, PassingError
 from tinygptv.model.upstream import fetch
 from tinygptv.model.upstream.pins import Pin, Repository
@@ -37,15 +38,6 @@ def gather(tmp_path, pins):
 
 def home(tmp_path, name=PHI):
     return tmp_path / "downloads" / name / ("a" * 40)
-
-
-def refused(call, *words, error=DataError):
-    with pytest.raises(error) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message, (word, message)
 
 
 def with_pin(repository, file, **change):
