@@ -38,9 +38,9 @@ HEAD = """\
 
 Written by `python -m tinygptv.docs` from `src/tinygptv/config/`; do not edit.
 
-`params.yaml` names the profile and the seed; `configs/<profile>.yaml` holds every key below. No key has a default, and
-an unknown key or a wrong type is an error that names it. Values that differ between the sections of a heading are
-separated by `/`, in the heading's order.
+`params.yaml` names the profile and the seed; `configs/<profile>.yaml` holds every key below. No key has a default but
+those whose description says what their absence means, and an unknown key or a wrong type is an error that names it.
+Values that differ between the sections of a heading are separated by `/`, in the heading's order.
 """
 
 

@@ -73,11 +73,11 @@ def block(processor):
 
 def generated(model, features_NQD, request):
     """Token ids of transformers' own greedy answer to one prompt, with its end."""
-    ids_BT, bos = torch.tensor([request.prompt_ids]), model.processor.tokenizer.bos_token_id
+    ids_BT, pad = torch.tensor([request.prompt_ids]), model.processor.tokenizer.pad_token_id
     with torch.inference_mode():
         output_BT = model.model.generate(
             input_ids=ids_BT,
-            attention_mask=torch.tensor([attended(request.prompt_ids, bos)]),
+            attention_mask=torch.tensor([attended(request.prompt_ids, pad)]),
             image_features=features_NQD[request.image, None],
             do_sample=False,
             eos_token_id=model.processor.end_ids,
@@ -89,7 +89,7 @@ def generated(model, features_NQD, request):
 def logprob(model, features_NQD, request, answer):
     """Of an answer's tokens, by one forward pass over all of it without a cache."""
     ids = [*request.prompt_ids, *answer]
-    mask_BT = torch.tensor([attended(request.prompt_ids, model.processor.tokenizer.bos_token_id) + [1] * len(answer)])
+    mask_BT = torch.tensor([attended(request.prompt_ids, model.processor.tokenizer.pad_token_id) + [1] * len(answer)])
     with torch.inference_mode():
         logits_TV = model.model(
             input_ids=torch.tensor([ids]),

@@ -70,7 +70,7 @@ def test_turns_follow_one_another_as_in_training(
     assert batch == [expected, prompts.prompt_text(prompt, "one?")]
     assert processor.prompt_of("two?", image=False) == prompts.next_turn_text(prompt, "two?")
     inputs = processor(text=[expected, batch[1]])
-    begins = [prompts.attended(processor.encode_prompt(text), tokenizer.bos_token_id) for text in (expected, batch[1])]
+    begins = [prompts.attended(processor.encode_prompt(text), tokenizer.pad_token_id) for text in (expected, batch[1])]
     assert begins[0].count(0) == bos
     assert inputs["attention_mask"][0].tolist() == begins[0]
     assert inputs["attention_mask"][1].tolist() == [0] * (len(begins[0]) - len(begins[1])) + begins[1]

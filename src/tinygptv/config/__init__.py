@@ -1,6 +1,7 @@
 """The configuration's schema: every key of ``configs/<profile>.yaml``, typed, described and checked at the door.
 
-No key has a default here: a setting that affects results lives in the configuration file, in one place.
+A setting that affects results lives in the configuration file, in one place: no key has a default here but those that
+are younger than manifests, whose absence means what it did.
 ``docs/configuration.md`` is generated from this file.
 """
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from tinygptv.config.base import Count, Fraction, Positive, Rate, Section
 
@@ -41,19 +41,49 @@ class QFormer(Section):
     cross_attention_frequency: Count = Field(description="Every n-th layer looks at the patches.")
 
 
-class Text(Section):
-    """The Phi language model with QK-Norm and RMSNorm."""
+YOUNGER = (("architecture", "phi"), ("num_key_value_heads", None))
+"""Keys of `text`, with the values that mean what their absence does."""
 
+
+class Text(Section):
+    """The language model with QK-Norm and RMSNorm."""
+
+    architecture: Literal["phi", "llama"] = Field(
+        default="phi", description="`phi`: Phi-2, Phi-1.5; `llama`: TinyLLaMA. Absent: `phi`."
+    )
     vocab_size: Count = Field(description="Rows of the embedding; the image slot's id is the next number.")
     hidden_size: Count = Field(description="Width.")
     intermediate_size: Count = Field(description="Width inside the MLP.")
     num_hidden_layers: Count = Field(description="Layers.")
     num_attention_heads: Count = Field(description="Attention heads.")
+    num_key_value_heads: Count | None = Field(
+        default=None, description="Heads of keys and values, which `llama` may share; absent: as many as of attention."
+    )
     partial_rotary_factor: Fraction = Field(description="Share of a head's channels that rotate with the position.")
     max_position_embeddings: Count = Field(description="Longest sequence in tokens, visual tokens included.")
     resid_pdrop: Rate = Field(description="Dropout on the residual branches while training (0.1 in Phi-2).")
     qk_norm: bool = Field(description="LayerNorm on queries and keys, head by head; false is an ablation.")
     rms_norm: bool = Field(description="RMSNorm on the attention's output; false is an ablation.")
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # The two keys are younger than manifests that say what weights were made with: one without them means these.
+        return {key: value for key, value in dump(self).items() if (key, value) not in YOUNGER}
+
+    @model_validator(mode="after")
+    def _keys_fit_the_architecture(self) -> Self:
+        shared = self.num_key_value_heads or self.num_attention_heads
+        if self.num_attention_heads % shared:
+            raise ValueError(
+                f"num_key_value_heads: {shared} do not divide the {self.num_attention_heads} heads of attention"
+            )
+        if self.architecture == "phi" and shared != self.num_attention_heads:
+            raise ValueError("num_key_value_heads: phi has one for every head of attention; leave the key out")
+        if self.architecture == "llama" and self.partial_rotary_factor != 1.0:
+            raise ValueError("partial_rotary_factor: all channels of llama rotate; set it to 1.0")
+        if self.architecture == "llama" and self.resid_pdrop:
+            raise ValueError("resid_pdrop: llama has no dropout there; set it to 0.0")
+        return self
 
 
 class Lora(Section):

@@ -180,7 +180,7 @@ class StageBatches:
         return Batch(
             record_ids=tuple(sample.record_id for sample in samples),
             input_ids=pad((s.input_ids for s in samples), self._tokenizer.pad_token_id),
-            attention_mask=pad((prompts.attended(s.input_ids, self._tokenizer.bos_token_id) for s in samples), 0),
+            attention_mask=pad((prompts.attended(s.input_ids, self._tokenizer.pad_token_id) for s in samples), 0),
             labels=pad((s.labels for s in samples), IGNORE_INDEX),
             image_features=self._features.batch(images) if images else torch.empty(0, *self._query_shape),
         )

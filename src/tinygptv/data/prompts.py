@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tinygptv.config import Prompt
     from tinygptv.data.index import ImagePlace
 
+TEXT_START = "\u2581"
+"""The token that SentencePiece puts before a text which does not begin with a known word."""
 UNFINISHED = "\ufffd"
 """What a tokenizer makes of bytes that are no whole character."""
 IGNORE_INDEX = -100
@@ -108,13 +110,14 @@ def encode_prompt(
     return ids
 
 
-def attended(ids: Sequence[int], bos_token_id: int) -> list[int]:
-    """Of the tokens of a sequence: 1, or 0 for the BOS token before a later question, which no token attends to.
+def attended(ids: Sequence[int], pad_token_id: int) -> list[int]:
+    """Of the tokens of a sequence: 1, or 0 for the padding's token inside it, to which no token attends.
 
-    It has a position all the same, so that all it does is to move what follows by one. The authors' mask is "not the
-    padding", and their padding is the BOS token; at the beginning of a sequence it is attended to.
+    The authors' mask is "not the padding". Phi's padding is also its BOS token: the one before a later question has a
+    position and nothing else, so that all it does is to move what follows by one; at the beginning of a sequence it is
+    attended to. Llama's BOS token is another than its padding, and is attended to everywhere.
     """
-    return [int(place == 0 or token != bos_token_id) for place, token in enumerate(ids)]
+    return [int(place == 0 or token != pad_token_id) for place, token in enumerate(ids)]
 
 
 def encode_question(
@@ -152,7 +155,7 @@ def encode_question(
 
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of plain text; ``<|endoftext|>`` written in it is characters, not the token."""
+    """Token ids of plain text; a special token written in it is characters, not the token."""
     if not text:
         return []
     return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
@@ -199,10 +202,15 @@ def check_room(tokens: int, answer: int, positions: int) -> None:
 def end_mark_id(tokenizer: PreTrainedTokenizerBase, end_mark: str) -> int:
     """The one token of the end mark, at which generation stops.
 
+    Llama's tokenizer begins every text with a mark of its own; where that is a token beside the end mark (``\\n``), it
+    is none of an answer's end.
+
     Raises:
         DataError: the tokenizer cuts the mark into several tokens.
     """
     ids = encode_text(tokenizer, end_mark)
+    if len(ids) == 2 and tokenizer.convert_ids_to_tokens(ids[0]) == TEXT_START:
+        ids = ids[1:]
     if len(ids) != 1:
         raise DataError(f"the end mark {end_mark!r} is {len(ids)} tokens here; choose one that is a single token")
     return ids[0]

@@ -113,7 +113,7 @@ class Answerer:
         self._device = model.model.language_model.device  # a model that trains has no image encoder anywhere
         self._batch_size = batch_size
         self._limit = model.max_new_tokens if max_new_tokens is None else max_new_tokens
-        self._bos: int = model.processor.tokenizer.bos_token_id
+        self._pad: int = model.processor.tokenizer.pad_token_id
         self._eos: int = model.processor.tokenizer.eos_token_id
         self._mark_id = cache(partial(end_mark_id, model.processor.tokenizer))
 
@@ -178,7 +178,7 @@ class Answerer:
         tails, masks = [], []
         for request, prompt_TD, (_, ids) in zip(requests, prompts_TD, heads, strict=True):
             tails.append(prompt_TD[len(ids) :])
-            masks.append(attended(request.prompt_ids, self._bos)[len(ids) :])
+            masks.append(attended(request.prompt_ids, self._pad)[len(ids) :])
         return self._read(tails, before.rows([groups[head] for head in heads]), masks)
 
     def _head(self, request: PromptRequest) -> int:

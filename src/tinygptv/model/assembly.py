@@ -50,7 +50,7 @@ def assemble(config: Config, backbones: Path, *, with_tower: bool) -> TinyGPTVFo
 
     tokenizer = read_tokenizer(backbones)
     check_vocabulary(tokenizer, config.model.text.vocab_size)
-    sizes = from_profile(config.model, tokenizer.eos_token_id)
+    sizes = from_profile(config.model, tokenizer.eos_token_id, tokenizer.bos_token_id)
     architecture_of(sizes.text_config).check_format(sizes.text_config, config.runtime.dtype)
     dtype = getattr(torch, config.runtime.dtype)
     with init_empty_weights(include_buffers=False):

@@ -128,7 +128,7 @@ def take_imported(folder: Path, out: Path, manifest: dict[str, Any], config: Con
     found = open_unmerged(folder)
     tokenizer = read_tokenizer(folder)
     check_vocabulary(tokenizer, config.model.text.vocab_size)
-    sizes = from_profile(config.model, tokenizer.eos_token_id)
+    sizes = from_profile(config.model, tokenizer.eos_token_id, tokenizer.bos_token_id)
     check_configuration(config.model, sizes.to_dict(), read_json(folder / MODEL_CONFIG), str(folder))
     check_adapters(config.model, found.report.lora if found.report else None, str(folder))
     with init_empty_weights(include_buffers=False):

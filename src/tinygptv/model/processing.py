@@ -99,7 +99,7 @@ class TinyGPTVProcessor(SealedFolder, ProcessorMixin):
 
     def pad(self, prompt_ids: Sequence[list[int]], return_tensors: str | None = "pt") -> BatchFeature:
         """Prompts as ``input_ids`` and ``attention_mask`` [B, T], padded on the left."""
-        masks = [prompts.attended(ids, self.tokenizer.bos_token_id) for ids in prompt_ids]
+        masks = [prompts.attended(ids, self.tokenizer.pad_token_id) for ids in prompt_ids]
         inputs = {"input_ids": list(prompt_ids), "attention_mask": masks}
         padded = self.tokenizer.pad(inputs, padding=True, return_tensors=return_tensors)
         return BatchFeature(padded)

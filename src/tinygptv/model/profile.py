@@ -11,14 +11,19 @@ if TYPE_CHECKING:
     from tinygptv.config import Model
 
 
-def from_profile(model: Model, end_of_text_id: int) -> TinyGPTVConfig:
+def from_profile(model: Model, end_of_text_id: int, begin_of_text_id: int | None = None) -> TinyGPTVConfig:
     """The section as a transformers configuration.
 
     Args:
         model: the section.
-        end_of_text_id: the tokenizer's end of text, which serves as BOS, EOS and padding.
+        end_of_text_id: the tokenizer's end of text, which serves as EOS and padding.
+        begin_of_text_id: its BOS; None: the end of text is that too.
     """
     architecture = of_profile(model.text)
-    ends = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), end_of_text_id)
-    text_config = architecture.config(**architecture.sizes(model), **ends)
+    text_config = architecture.config(
+        **architecture.sizes(model),
+        bos_token_id=end_of_text_id if begin_of_text_id is None else begin_of_text_id,
+        eos_token_id=end_of_text_id,
+        pad_token_id=end_of_text_id,
+    )
     return TinyGPTVConfig(**image_parts(model), text_config=text_config)

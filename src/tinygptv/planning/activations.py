@@ -54,7 +54,9 @@ def longest_pass(config: Config, stage: Stage, device: Device, *, adapters: bool
         product=2 if config.runtime.dtype == "bfloat16" else FLOAT32,
         cuda=device == "cuda",
         adapters=adapters,
+        trains_input_norm="input_norm" in stage.trainable,
         trains_rms_norm="rms_norm" in stage.trainable,
+        trains_final_norm="final_norm" in stage.trainable,
         checkpointing=stage.gradient_checkpointing,
     )
 

@@ -153,11 +153,13 @@ def move(box: Box, rng: np.random.Generator) -> Box:
     return new_left, new_top, new_left + width, new_top + height
 
 
-def train_tokenizer(texts: Iterable[str], prompt: Prompt, vocab_size: int, end_of_text: str) -> PreTrainedTokenizerFast:
+def train_tokenizer(
+    texts: Iterable[str], prompt: Prompt, vocab_size: int, end_of_text: str, begin_of_text: str | None = None
+) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer: any text can be written.
 
     Coordinates ``<0>`` to ``<100>``, the end mark and the fixed parts of the prompt become single tokens;
-    ``end_of_text`` begins, ends and pads.
+    ``end_of_text`` ends and pads, and begins where no other is given.
     """
     from transformers import PreTrainedTokenizerFast
 
@@ -171,13 +173,15 @@ def train_tokenizer(texts: Iterable[str], prompt: Prompt, vocab_size: int, end_o
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
+    begin = end_of_text if begin_of_text is None else begin_of_text
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=[end_of_text],
+        special_tokens=list(dict.fromkeys([begin, end_of_text])),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     coordinates = [f"<{mark}>" for mark in range(101)]
     tokenizer.train_from_iterator([*texts, *coordinates * COORDINATE_REPEATS], trainer)
-    ends = dict.fromkeys(("bos_token", "eos_token", "pad_token"), end_of_text)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **ends)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=begin, eos_token=end_of_text, pad_token=end_of_text
+    )

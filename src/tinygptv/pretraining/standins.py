@@ -125,10 +125,12 @@ def pretrain_text(job: StandInJob) -> None:
     settings = job.settings.text
     sampler = Documents(images, settings, job.seed + 1)
     texts = [text for task in settings.mixture for _ in range(TOKENIZER_TEXTS) for text, _ in sampler.draw(task)]
-    end = of_profile(job.config.model.text).end_of_text
-    tokenizer = train_tokenizer(texts, settings.prompt, job.config.model.text.vocab_size, end)
+    ends = of_profile(job.config.model.text)
+    tokenizer = train_tokenizer(
+        texts, settings.prompt, job.config.model.text.vocab_size, ends.end_of_text, ends.begin_of_text
+    )
     tokenizer.save_pretrained(job.out)
-    sizes = from_profile(job.config.model, tokenizer.eos_token_id).text_config
+    sizes = from_profile(job.config.model, tokenizer.eos_token_id, tokenizer.bos_token_id).text_config
     model = architecture_of(sizes).model(sizes)
     curve = Curve("text", settings.steps)
     with curve.progress:

@@ -12,7 +12,7 @@ from tinygptv.config import Config
 from tinygptv.ground.errors import UserError
 from tinygptv.model import TinyGPTVForConditionalGeneration
 from tinygptv.model.adapters import GROUPS, add_lora, freeze, own_name, patterns
-from tinygptv.model.language import ARCHITECTURES, AUTHORS, DEFAULT, Architecture, architecture_of, of_profile
+from tinygptv.model.language import ARCHITECTURES, AUTHORS, BY_NAME, Architecture, architecture_of, of_profile
 from tinygptv.model.profile import from_profile
 from tinygptv.planning.sizes import measure
 
@@ -22,7 +22,7 @@ WITHOUT = {"qk_norm": False, "rms_norm": False}
 @pytest.fixture(params=ARCHITECTURES.values(), ids=ARCHITECTURES)
 def architecture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Architecture:
     """Each of the table, as if profiles asked for it."""
-    monkeypatch.setattr("tinygptv.model.language.DEFAULT", request.param.model_type)
+    monkeypatch.setitem(BY_NAME, "phi", request.param)
     return request.param
 
 
@@ -42,7 +42,10 @@ def laid_out(architecture: Architecture, config: Config, **changes: bool) -> nn.
 
 def test_a_language_model_is_found_by_its_configuration_and_by_a_profile(module, architecture, smoke):
     assert architecture_of(module.config) is of_profile(smoke.model.text) is architecture
-    assert AUTHORS.model_type == DEFAULT, "profiles have the paper's"
+
+
+def test_a_profile_that_names_none_has_the_paper_s(smoke):
+    assert of_profile(smoke.model.text) is AUTHORS
 
 
 def test_every_declared_name_is_a_part_of_the_real_module(module, architecture, smoke):

@@ -21,7 +21,7 @@ from tinygptv.model.authors.building import build, own_state
 from tinygptv.model.authors.exporter import export_authors, export_folder
 from tinygptv.model.backbones import formats_of
 from tinygptv.model.frozen8bit import FrozenLinear8bit
-from tinygptv.model.language import ARCHITECTURES
+from tinygptv.model.language import ARCHITECTURES, BY_NAME
 from tinygptv.model.profile import from_profile
 from tinygptv.model.stage_checkpoint import save_stage
 from tinygptv.model.weights import load_weights, save_weights
@@ -37,7 +37,7 @@ AutoModelForCausalLM.register(ToyConfig, ToyForCausalLM, exist_ok=True)
 def toy(monkeypatch: pytest.MonkeyPatch) -> None:
     """One more row of the table, and profiles that ask for it."""
     monkeypatch.setitem(ARCHITECTURES, TOY.model_type, TOY)
-    monkeypatch.setattr("tinygptv.model.language.DEFAULT", TOY.model_type)
+    monkeypatch.setitem(BY_NAME, "phi", TOY)
 
 
 @pytest.fixture

@@ -126,6 +126,7 @@ SAME = tuple(
     for name in ("house.words", "house.roof", "tongue", *(f"house.floors.{{n}}.{p}" for p in ("before", "between")))
 )
 TOY = Architecture(
+    name="toy",
     model=ToyForCausalLM,
     config=ToyConfig,
     sizes=sizes,
@@ -140,6 +141,7 @@ TOY = Architecture(
     formats=frozenset({"float32"}),
     normed_formats=frozenset({"float32", "bfloat16"}),
     normed=lambda config: config.tanh_norm,
+    begin_of_text="<end>",
     end_of_text="<end>",
     family="Toy",
     files=PublishedFiles(
@@ -157,6 +159,7 @@ TOY = Architecture(
         fused=None,
         inner="up",
         constants={"max_position_embeddings": 64},
+        told=lambda tensors, heads: {},
     ),
     kept=kept,
     cached=lambda text: 2 * text.hidden_size,

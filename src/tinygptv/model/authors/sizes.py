@@ -42,6 +42,7 @@ def text_config(
         num_hidden_layers=_count(origin, tensors, rf"{re.escape(blocks)}\.(\d+)\."),
         num_attention_heads=heads,
         **files.constants,
+        **files.told(tensors, heads),
         bos_token_id=end_of_text_id,
         eos_token_id=end_of_text_id,
         pad_token_id=end_of_text_id,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tinygptv.ground.errors import CheckpointError
 from tinygptv.model.language.interface import Architecture
+from tinygptv.model.language.llama import LLAMA
 from tinygptv.model.language.phi import PHI
 
 if TYPE_CHECKING:
@@ -13,12 +14,12 @@ if TYPE_CHECKING:
 
     from tinygptv.config import Text
 
-ARCHITECTURES: dict[str, Architecture] = {architecture.model_type: architecture for architecture in (PHI,)}
+ARCHITECTURES: dict[str, Architecture] = {architecture.model_type: architecture for architecture in (PHI, LLAMA)}
 """Language models by the ``model_type`` of their configuration."""
 AUTHORS = PHI
 """The one that the authors' files hold."""
-DEFAULT = PHI.model_type
-"""The one of profiles: their section `model.text` names none."""
+BY_NAME: dict[str, Architecture] = {architecture.name: architecture for architecture in ARCHITECTURES.values()}
+"""Language models as profiles name them."""
 
 
 def architecture_of(config: PreTrainedConfig) -> Architecture:
@@ -43,4 +44,4 @@ def check_known(model_type: str, origin: str) -> None:
 
 def of_profile(text: Text) -> Architecture:
     """The description of the language model that a profile's section gives the sizes of."""
-    return ARCHITECTURES[DEFAULT]
+    return BY_NAME[text.architecture]

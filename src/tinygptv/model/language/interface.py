@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tinygptv.ground.errors import UserError
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -51,12 +52,16 @@ class PublishedFiles:
     """A matrix of a block whose rows are the MLP's inner width."""
     constants: Mapping[str, Any]
     """Keys of the configuration that no tensor tells."""
+    told: Callable[[Mapping[str, torch.Tensor], int], dict[str, Any]]
+    """Keys of the configuration that tensors, by our names, tell beside the sizes; the number is that of the heads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
     """One language model."""
 
+    name: str
+    """What `model.text.architecture` of a profile calls it."""
     model: type[PreTrainedModel]
     """With its head; ``get_decoder``, ``get_input_embeddings`` and ``get_output_embeddings`` are transformers'."""
     config: type[PreTrainedConfig]
@@ -88,8 +93,10 @@ class Architecture:
     normed: Callable[[Any], bool]
     """Whether they have it by a configuration."""
 
+    begin_of_text: str
+    """The token that begins texts."""
     end_of_text: str
-    """The token that ends texts, begins them and pads them."""
+    """The token that ends texts and pads them; it may be the same."""
     family: str
     """Whose tokenizer that is, for messages."""
     files: PublishedFiles

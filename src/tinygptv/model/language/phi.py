@@ -184,6 +184,7 @@ def cached(text: "Text") -> int:
 
 
 PHI = Architecture(
+    name="phi",
     model=TinyGPTVPhiForCausalLM,
     config=TinyGPTVTextConfig,
     sizes=sizes,
@@ -198,6 +199,7 @@ PHI = Architecture(
     formats=frozenset({"float32", "bfloat16"}),  # q·k of the published Phi-2 overflows in float16
     normed_formats=frozenset({"float32", "bfloat16", "float16"}),
     normed=normed,
+    begin_of_text="<|endoftext|>",
     end_of_text="<|endoftext|>",
     family="Phi",
     files=FILES,

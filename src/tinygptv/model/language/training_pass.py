@@ -25,7 +25,9 @@ class Pass:
     """Bytes of a number that enters a product: 2 in bfloat16."""
     cuda: bool
     adapters: bool
+    trains_input_norm: bool
     trains_rms_norm: bool
+    trains_final_norm: bool
     checkpointing: bool
 
     @property

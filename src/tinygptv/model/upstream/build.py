@@ -73,7 +73,7 @@ def build(config: Config, language_model: Files, image_encoder: Files, out: Path
 
     architecture = of_profile(config.model.text)
     tokenizer = published_tokenizer(language_model[TOKENIZER], config.model.text.vocab_size, architecture)
-    sizes = from_profile(config.model, tokenizer.eos_token_id)
+    sizes = from_profile(config.model, tokenizer.eos_token_id, tokenizer.bos_token_id)
     with init_empty_weights(include_buffers=False):
         language, encoder = architecture.model(sizes.text_config), TinyGPTVImageEncoder(sizes)
 
@@ -122,7 +122,7 @@ def write(path: Path, module: nn.Module, converted: Converted, dtype: str, origi
 
 
 def published_tokenizer(path: Path, vocab_size: int, architecture: Architecture) -> PreTrainedTokenizerFast:
-    """The language model's tokenizer, of its bare file: no token is added, and one begins, ends and pads.
+    """The language model's tokenizer, of its bare file: no token is added, and what ends a text also pads.
 
     Raises:
         CheckpointError: it has no end of text, or more tokens than the model has embeddings.
@@ -133,10 +133,10 @@ def published_tokenizer(path: Path, vocab_size: int, architecture: Architecture)
 
     read_json(path)  # tokenizers would end in a traceback
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(path))
-    end = architecture.end_of_text
-    if end not in tokenizer.get_vocab():
-        raise CheckpointError(f"{path} has no token {end}; it is not {architecture.family}'s")
-    for kind in ("bos_token", "eos_token", "pad_token"):
-        setattr(tokenizer, kind, end)
+    begin, end = architecture.begin_of_text, architecture.end_of_text
+    for kind, token in (("bos_token", begin), ("eos_token", end), ("pad_token", end)):
+        if token not in tokenizer.get_vocab():
+            raise CheckpointError(f"{path} has no token {token}; it is not {architecture.family}'s")
+        setattr(tokenizer, kind, token)
     check_vocabulary(tokenizer, vocab_size)
     return tokenizer

@@ -1,0 +1,208 @@
+"""Llama (TinyLLaMA-1.1B) as TinyGPT-V uses it: transformers' Llama with the paper's two norms.
+
+Blocks are sequential, with an RMSNorm before attention and MLP, several query heads to a head of keys and values, and
+SwiGLU. The paper names the model (tables 4 and 6) and not where its norms go; here they sit where Phi's do:
+  - queries and keys pass a LayerNorm over a head's channels before the rotary embedding (QK-Norm);
+  - the attention's output passes an RMSNorm before it joins the residual; Llama's own norm before the MLP stays.
+Both can be left out, for the paper's ablation. ``input_norm`` names Llama's own two norms of a block.
+
+Source: paper, section 3.1, equations 1 to 3; transformers' ``modeling_llama.py``.
+Shapes: B batch, T tokens, D width, H heads, C channels of a head.
+"""
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import nn
+from transformers import Cache
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.llama.modeling_llama import (
+    LlamaAttention,
+    LlamaConfig,
+    LlamaDecoderLayer,
+    LlamaForCausalLM,
+    LlamaMLP,
+    LlamaModel,
+    LlamaRMSNorm,
+    LlamaRotaryEmbedding,
+    apply_rotary_pos_emb,
+    eager_attention_forward,
+)
+
+from tinygptv.model.language.interface import Architecture
+from tinygptv.model.language.llama_files import FILES
+from tinygptv.model.language.llama_memory import cached, kept
+
+if TYPE_CHECKING:
+    from tinygptv.config import Model
+
+
+class TinyGPTVLlamaConfig(LlamaConfig):
+    """Llama with LayerNorm on queries and keys and RMSNorm after the attention."""
+
+    model_type = "tinygptv_llama"
+    base_config_key = "text_config"
+    base_model_tp_plan: ClassVar[dict[str, str]] = {}
+
+    qk_layernorm: bool = True
+    rms_norm: bool = True
+    rms_norm_eps: float = 1e-5
+    """Of Llama's own norms."""
+    added_norm_eps: float = 1e-6
+    """Of the RMSNorm after the attention, as in Phi."""
+    layer_norm_eps: float = 1e-5
+    """Of QK-Norm, as in Phi."""
+
+
+class TinyGPTVLlamaAttention(LlamaAttention):
+    """Causal self-attention with QK-Norm."""
+
+    def __init__(self, config: TinyGPTVLlamaConfig, layer_idx: int) -> None:
+        super().__init__(config, layer_idx)
+        self.qk_layernorm = config.qk_layernorm
+        if self.qk_layernorm:
+            self.q_layernorm = nn.LayerNorm(self.head_dim, eps=config.layer_norm_eps)
+            self.k_layernorm = nn.LayerNorm(self.head_dim, eps=config.layer_norm_eps)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
+        attention_mask: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Attend; the arguments and results are those of transformers' ``LlamaAttention``."""
+        batch_time = hidden_states.shape[:-1]
+        query_BTHC, key_BTHC, value_BTHC = (
+            project(hidden_states).view(*batch_time, -1, self.head_dim)
+            for project in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        if self.qk_layernorm:
+            query_BTHC, key_BTHC = self.q_layernorm(query_BTHC), self.k_layernorm(key_BTHC)
+        assert position_embeddings is not None
+        query_BHTC, key_BHTC = apply_rotary_pos_emb(
+            query_BTHC.transpose(1, 2), key_BTHC.transpose(1, 2), *position_embeddings
+        )
+        value_BHTC = value_BTHC.transpose(1, 2)
+        if past_key_values is not None:
+            key_BHTC, value_BHTC = past_key_values.update(key_BHTC, value_BHTC, self.layer_idx)
+
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        context_BTHC, weights = attend(
+            self,
+            query_BHTC,
+            key_BHTC,
+            value_BHTC,
+            attention_mask,
+            dropout=self.attention_dropout if self.training else 0.0,
+            scaling=self.scaling,
+            **kwargs,
+        )
+        return self.o_proj(context_BTHC.reshape(*batch_time, -1)), weights  # BTHC -> BTD
+
+
+class TinyGPTVLlamaDecoderLayer(LlamaDecoderLayer):
+    """y = x + RMSNorm(attention(norm(x))), then y + MLP(norm(y))."""
+
+    def __init__(self, config: TinyGPTVLlamaConfig, layer_idx: int) -> None:
+        super(LlamaDecoderLayer, self).__init__()
+        self.hidden_size = config.hidden_size
+        self.self_attn = TinyGPTVLlamaAttention(config, layer_idx)
+        self.mlp = LlamaMLP(config)
+        self.input_layernorm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        norm = LlamaRMSNorm(config.hidden_size, eps=config.added_norm_eps) if config.rms_norm else nn.Identity()
+        self.post_layernorm: nn.Module = norm
+        self.post_attention_layernorm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def forward(self, hidden_states: torch.Tensor, *_: Any, **kwargs: Any) -> torch.Tensor:
+        """One block on ``hidden_states`` [B, T, D]."""
+        attended_BTD, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **kwargs)
+        hidden_BTD = hidden_states + self.post_layernorm(attended_BTD)
+        return hidden_BTD + self.mlp(self.post_attention_layernorm(hidden_BTD))
+
+
+class TinyGPTVLlamaModel(LlamaModel):
+    """Llama's stack of blocks, made of ours."""
+
+    config: TinyGPTVLlamaConfig
+    _no_split_modules = ["TinyGPTVLlamaDecoderLayer"]  # noqa: RUF012 (the base's form)
+    _can_record_outputs = {  # noqa: RUF012
+        "hidden_states": TinyGPTVLlamaDecoderLayer,
+        "attentions": TinyGPTVLlamaAttention,
+    }
+
+    def __init__(self, config: TinyGPTVLlamaConfig) -> None:
+        super(LlamaModel, self).__init__(config)  # its own constructor would allocate blocks first
+        self.padding_idx = config.pad_token_id
+        self.vocab_size = config.vocab_size
+        # Without `padding_idx`, which would hold back a gradient: the token that pads also ends texts.
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(TinyGPTVLlamaDecoderLayer(config, i) for i in range(config.num_hidden_layers))
+        self.norm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.rotary_emb = LlamaRotaryEmbedding(config=config)
+        self.gradient_checkpointing = False
+        self.post_init()
+
+
+class TinyGPTVLlamaForCausalLM(LlamaForCausalLM):
+    """The language model with its head, usable alone."""
+
+    config: TinyGPTVLlamaConfig
+    _no_split_modules = ["TinyGPTVLlamaDecoderLayer"]  # noqa: RUF012
+    _tied_weights_keys: dict[str, str] = {}  # noqa: RUF012 (TinyLLaMA's head has its own weights)
+
+    def __init__(self, config: TinyGPTVLlamaConfig) -> None:
+        super(LlamaForCausalLM, self).__init__(config)
+        self.model = TinyGPTVLlamaModel(config)
+        self.vocab_size = config.vocab_size
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+
+def sizes(model: "Model") -> dict[str, Any]:
+    """The section ``model`` of a profile as keys of ``TinyGPTVLlamaConfig``."""
+    text = model.text
+    return {
+        "vocab_size": text.vocab_size,
+        "hidden_size": text.hidden_size,
+        "intermediate_size": text.intermediate_size,
+        "num_hidden_layers": text.num_hidden_layers,
+        "num_attention_heads": text.num_attention_heads,
+        "num_key_value_heads": text.num_key_value_heads,
+        "max_position_embeddings": text.max_position_embeddings,
+        "qk_layernorm": text.qk_norm,
+        "rms_norm": text.rms_norm,
+        "initializer_range": model.initializer_range,
+    }
+
+
+def normed(config: TinyGPTVLlamaConfig) -> bool:
+    """Whether queries and keys pass their norm."""
+    return config.qk_layernorm
+
+
+LLAMA = Architecture(
+    name="llama",
+    model=TinyGPTVLlamaForCausalLM,
+    config=TinyGPTVLlamaConfig,
+    sizes=sizes,
+    embedding="model.embed_tokens",
+    blocks="model.layers",
+    head="lm_head",
+    lora_targets=tuple(f"self_attn.{part}_proj" for part in "qkvo"),  # the attention's, as in Phi
+    input_norm=("input_layernorm", "post_attention_layernorm"),
+    qk_norm=("self_attn.q_layernorm", "self_attn.k_layernorm"),
+    rms_norm=("post_layernorm",),
+    final_norm="model.norm",
+    formats=frozenset({"float32", "bfloat16"}),
+    normed_formats=frozenset({"float32", "bfloat16", "float16"}),
+    normed=normed,
+    begin_of_text="<s>",
+    end_of_text="</s>",
+    family="Llama",
+    files=FILES,
+    kept=kept,
+    cached=cached,
+)
+"""The paper's smallest language model."""

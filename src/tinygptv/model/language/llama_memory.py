@@ -1,0 +1,107 @@
+"""Bytes that a training step holds of Llama between forward and backward pass, op by op.
+
+The rules are those of ``phi_memory.py``: autograd keeps an operation's input where the gradient of a trained tensor, or
+of another input, needs it. They follow one block of ``llama.py`` and are checked against torch itself in
+``tests/planning/test_llama_activations.py``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tinygptv.model.language.training_pass import FLOAT32, Kept
+
+if TYPE_CHECKING:
+    from tinygptv.config import Lora, Text
+    from tinygptv.model.language.training_pass import Pass
+
+
+def kept(text: Text, lora: Lora, run: Pass) -> Kept:
+    """What a forward pass keeps."""
+    stream = FLOAT32 if text.rms_norm else run.product  # the added RMSNorm's float32 weight makes the residual float32
+    return Kept(
+        first=_block(text, lora, run, run.product, stream),
+        later=_block(text, lora, run, stream, stream),
+        stream=stream,
+        ends=_ends(text, lora, run, stream),
+        # Gradients of SwiGLU's three numbers, and about four of the residual's width.
+        working=run.all_tokens * (3 * run.product * text.intermediate_size + 4 * FLOAT32 * text.hidden_size),
+    )
+
+
+def cached(text: Text) -> int:
+    """A key and a value of every head that has its own."""
+    return 2 * shared_width(text)
+
+
+def shared_width(text: Text) -> int:
+    """Numbers of a token's keys, or of its values."""
+    own = text.num_key_value_heads or text.num_attention_heads
+    return own * (text.hidden_size // text.num_attention_heads)
+
+
+def _block(text: Text, lora: Lora, run: Pass, before: int, after: int) -> dict[str, int]:
+    """What one decoder block keeps, by part.
+
+    ``before`` and ``after`` are the bytes of a number of the residual stream on both sides of the attention.
+    """
+    width, inner, product = text.hidden_size, text.intermediate_size, run.product
+    narrow, heads = shared_width(text), text.num_attention_heads
+    own_heads = text.num_key_value_heads or heads
+    statistics = 2 * FLOAT32
+
+    norms = _rms_norm(width, before, trained=run.trains_input_norm) + _rms_norm(
+        width, after, trained=run.trains_input_norm
+    )
+    if text.rms_norm:
+        norms += _rms_norm(width, product, trained=run.trains_rms_norm)
+    attention = (width + 2 * narrow) * product  # queries and keys after the rotation, values
+    if text.qk_norm:
+        norms += (width + narrow) * run.normed(product) + (heads + own_heads) * statistics
+    if run.samples > 1:  # with a mask keys and values are repeated for all heads
+        attention += _repeated(text, run) * (width - narrow) * product
+        attention += run.tokens * product  # the mask of the padding, turned into numbers once for every block
+    attention += width * product + heads * FLOAT32  # context, and the logarithm of each row's sum
+    result = {
+        "norms": norms,
+        "attention": attention,
+        "adapters": _adapters(text, lora, run) if run.adapters else 0,
+        "mlp": 3 * inner * product,  # silu keeps its input, the product both factors
+    }
+    return {part: size * run.all_tokens for part, size in result.items()}
+
+
+def _repeated(text: Text, run: Pass) -> int:
+    """How many of keys and values are written out for every head of attention."""
+    own = text.num_key_value_heads or text.num_attention_heads
+    if own == text.num_attention_heads:
+        return 0
+    if own > 1:
+        return 2
+    # Of one head all others are views, unless CUDA's autocast has keys in float32 (the norm's) to turn into 16 bits.
+    return int(text.qk_norm and run.cuda and run.half)
+
+
+def _rms_norm(width: int, size: int, *, trained: bool) -> int:
+    """Bytes a token: the input in float32, its size, and for a trained weight what that multiplies."""
+    return width * FLOAT32 + FLOAT32 + (width * size if trained else 0)
+
+
+def _adapters(text: Text, lora: Lora, run: Pass) -> int:
+    """Bytes a token of the four adapters of a block: inputs of A and B, and dropout's masks."""
+    width, product = text.hidden_size, run.product
+    into_b = 4 * lora.rank * product
+    if lora.dropout:
+        return into_b + 4 * width * (product + run.mask(FLOAT32))
+    if run.half:  # autocast makes a copy for each
+        return into_b + 4 * width * product
+    return into_b + width * product  # one input for queries, keys and values; that of the output is the context itself
+
+
+def _ends(text: Text, lora: Lora, run: Pass, stream: int) -> int:
+    """Bytes kept outside the blocks: rotation, last norm, and autocast's copies of adapters."""
+    width, copies = text.hidden_size, 0
+    if run.half and run.adapters and not run.checkpointing:  # trained matrices whose inputs have gradients
+        copies = run.product * text.num_hidden_layers * lora.rank * (6 * width + 2 * shared_width(text))
+    rotation = 2 * run.tokens * (width // text.num_attention_heads) * run.product
+    return copies + rotation + run.all_tokens * _rms_norm(width, stream, trained=run.trains_final_norm)
