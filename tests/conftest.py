@@ -13,7 +13,7 @@ import pytest
 from tinygptv.config.profiles import read_config
 from tinygptv.data import shards
 from tinygptv.ground import file_names
-from tinygptv.ground.startup import spare_collector
+from tinygptv.ground.startup import spare_collector, wait_asleep
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
     from tinygptv.model.processing import TinyGPTVProcessor
 
+wait_asleep()
 spare_collector()
 pytest_plugins = ["tests.drills.plugin", "tests.checkouts"]
 

@@ -43,6 +43,25 @@ def test_the_end_does_not_look_either() -> None:
     assert counts[0] == 0 and counts[1] > 1000
 
 
+@pytest.mark.parametrize("module", ["tinygptv.steps.__main__", "tinygptv.cli"])
+@pytest.mark.parametrize("given", [None, "ACTIVE"])
+def test_threads_wait_asleep_unless_the_caller_says_otherwise(module: str, given: str | None) -> None:
+    """OpenMP reads the environment when torch is imported, so that must not have happened yet."""
+    program = (
+        f"import os, sys, {module}\nassert 'torch' not in sys.modules\n"
+        "from tinygptv.ground.startup import begin\nbegin()\nprint(os.environ['OMP_WAIT_POLICY'])"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=env | ({"OMP_WAIT_POLICY": given} if given else {}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == (given or "PASSIVE")
+
+
 TALKER = """
 import os, subprocess, sys, time
 from tinygptv.ground import startup

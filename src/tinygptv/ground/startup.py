@@ -26,9 +26,20 @@ NEW_OBJECTS, YOUNG_COLLECTIONS, MIDDLE_COLLECTIONS = 100_000, 20, 100
 
 def begin() -> None:
     """For a program's first line."""
+    wait_asleep()
     spare_collector()
     keep_secrets()
     outlive_readers()
+
+
+def wait_asleep() -> None:
+    """Let threads of OpenMP that wait for one another sleep, unless the caller's environment says how they wait.
+
+    For programs, before torch is imported. A thread that turns in a loop, as OpenMP has it, takes the cores of a busy
+    machine from the very thread that it waits for: beside other programs a step of training takes several times as long
+    (``benchmarks/thread_waiting.py``). No number changes by it.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def spare_collector() -> None:
