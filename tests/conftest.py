@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 wait_asleep()
 spare_collector()
+# Tensors of tests are small: a second thread costs more than it computes, and where another process has the core, it is
+# waited for awake. torch reads this when it is imported, also in the processes that tests start.
+os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
 pytest_plugins = ["tests.drills.plugin", "tests.checkouts"]
 
 
@@ -42,6 +47,21 @@ def unsynced() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _handle: None)
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def spared_modules() -> None:
+    """What was imported is looked through no more: each look of a step that lets a model go would take a second."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """What a step set for itself ends with the test."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

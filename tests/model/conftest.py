@@ -19,12 +19,6 @@ Parts = dict[str, dict[str, torch.Tensor]]
 """Tensors of the four files by the names of ``import_authors``' arguments."""
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """Tensors this small are faster on one thread, and do not wait for the machine's other work."""
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="session")
 def golden_parts() -> Callable[[str], Parts]:
     """``golden_parts(case)``: the tensors of the authors' four files."""

@@ -33,12 +33,6 @@ SMALL = {
 """Wide and long enough that no term of the plan is lost in rounding."""
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """Tensors this small are faster on one thread, and do not wait for the machine's other work."""
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="session")
 def paper() -> Config:
     """The profile of the paper."""

@@ -16,12 +16,6 @@ from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
 from tinygptv.training.loop import TrainingState, new_state
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """Tensors this small are faster on one thread, and do not wait for the machine's other work."""
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="session")
 def stage(smoke: Config) -> Stage:
     """Ten steps of eight samples."""
