@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -13,21 +14,6 @@ import pytest
 from tests.checkouts import bare_clone
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = """
-import runpy, sys
-name, *sys.argv[1:] = sys.argv[1:]
-try:
-    if name.endswith(".py"):
-        sys.argv[0] = name
-        sys.path.insert(0, name.rpartition("/")[0])
-        runpy.run_path(name, run_name="__main__")
-    else:
-        runpy.run_module(name, run_name="__main__", alter_sys=True)
-    code = 0
-except SystemExit as end:
-    code = end.code
-print(code, [heavy for heavy in ("torch", "transformers", "mlflow", "prefect") if heavy in sys.modules])
-"""
 WRONG = {
     "flows.pipeline": [
         ("--nosuch", "unrecognized arguments: --nosuch; see `python -m flows.pipeline --help`"),
@@ -104,6 +90,7 @@ OUTSIDE = {"flows.pipeline": "", "flows.verify": "", "tinygptv.steps": "shards",
     "tinygptv.docs": "--check",
     "flows.deploy": "",
 }
+Row = tuple[str, str, str]
 ROWS = [(program, line, said) for program, lines in WRONG.items() for line, said in lines]
 
 
@@ -115,42 +102,48 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def files(folder: Path) -> set[Path]:
-    """What lies there, but for git's and DVC's own, and the worktree in which an experiment's values are looked at."""
-    return {path for path in folder.rglob("*") if not {".git", ".dvc", ".state"} & {*path.relative_to(folder).parts}}
-
-
-def call(folder: Path, program: str, line: str) -> tuple[str, str]:
-    """Run a program in a folder; gives its code with what it imported, and what it said on stderr."""
+def ended(folder: Path, rows: list[Row], imported: str = "") -> list[dict[str, object]]:
+    """Run programs in a folder, all from one process in which modules are imported; gives how each ended."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "TINYGPTV_", "DVC_"))}
     paths = os.pathsep.join((str(ROOT), str(ROOT / "src")))
-    name = str(ROOT / program) if program.endswith(".py") else program
-    before = files(folder)
+    lines = [
+        [str(ROOT / program) if program.endswith(".py") else program, *shlex.split(line)] for program, line, _ in rows
+    ]
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, name, *shlex.split(line)],
+        [sys.executable, str(Path(__file__).with_name("programs.py")), imported, json.dumps(lines)],
         cwd=folder,
         env=env | {"PYTHONPATH": paths, "DVC_NO_ANALYTICS": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert files(folder) == before
-    return done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def told(checkout) -> dict[tuple[str, str], dict[str, object]]:
+    """Program and command line → how the program ended."""
+    light = [row for row in ROWS if not row[0].startswith(TORCH_FIRST)]
+    late = [row for row in ROWS if row not in light]
+    found = ended(checkout, light, "tinygptv.config.profiles") + ended(checkout, late, "transformers,tinygptv.model")
+    return dict(zip((row[:2] for row in light + late), found, strict=True))
 
 
 @pytest.mark.parametrize(("program", "line", "said"), ROWS, ids=[f"{row[0]} {row[1]!r}" for row in ROWS])
-def test_a_wrong_command_line_is_one_line(checkout, program, line, said):
-    out, err = call(checkout, program, line)
-    assert err.count("\n") == 1 and said in err
-    assert out.startswith("2 [") and out.count("\n") == 1
-    assert out == "2 []\n" or program.startswith(TORCH_FIRST)
+def test_a_wrong_command_line_is_one_line(told, program, line, said):
+    found = told[program, line]
+    assert found["code"] == 2, found
+    assert found["err"].count("\n") == 1 and said in found["err"]
+    assert (found["out"], found["made"]) == ("", [])
+    assert found["heavy"] == [] or program.startswith(TORCH_FIRST)
 
 
 @pytest.mark.parametrize("program", OUTSIDE)
 def test_outside_a_checkout(tmp_path, program):
-    out, err = call(tmp_path, program, OUTSIDE[program])
-    assert err.count("\n") == 1 and f"no dvc.yaml in {tmp_path}" in err
-    assert out.startswith("2 ")
+    (found,) = ended(tmp_path, [(program, OUTSIDE[program], "")])
+    assert found["err"].count("\n") == 1 and f"no dvc.yaml in {tmp_path}" in found["err"]
+    assert (found["code"], found["made"]) == (2, [])
 
 
 def test_every_program_has_its_rows():
