@@ -10,6 +10,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,8 +61,17 @@ class Variant:
     """What it needs besides torch, transformers and peft."""
 
 
+SHORT = {"stage4.max_sequence_tokens": 320, "stage4.gradient_checkpointing": False}
+"""Stage 4 as the authors' step was measured: three sequences of 320 tokens, nothing computed again."""
 VARIANTS = {
     "cached": Variant(what="as the pipeline trains: cached features, deterministic kernels"),
+    "again": Variant(what="the same in a second process, which finds what the first one compiled"),
+    "plain": Variant(
+        what="nothing compiled, at most 16 samples a forward pass",
+        settings={"stage.compile": False, "stage1.micro_batch_size": 16, "stage2.micro_batch_size": 16},
+    ),
+    "short": Variant(what="320 tokens a sequence, no checkpointing", settings=SHORT),
+    "short_plain": Variant(what="the same, nothing compiled", settings=SHORT | {"stage.compile": False}),
     "tower": Variant(what="the image encoder runs in every step", tower=True),
     "free": Variant(what="any kernels", settings={"runtime.deterministic": False}),
     "8gb": Variant(
@@ -186,27 +196,22 @@ class Measurements:
         self.settings = dict(map(setting, arguments.set))
         self.environment: dict[str, Any] = {}
         self._began = time.monotonic()
-        self._done = 0
+        self._cache = tempfile.TemporaryDirectory()
+        """What the processes compiled; the first finds nothing there."""
 
-    def each(self, rounds: int, **amounts: float) -> Iterator[dict[str, Any]]:
-        """A row for every round, stage and variant, in this order: the variants alternate (A B A B).
+    def each(self, rows: Sequence[tuple[str, str]], **amounts: float) -> Iterator[dict[str, Any]]:
+        """A measurement for every stage and variant of ``rows``, in this order.
 
         Args:
-            rounds: times that everything is measured.
+            rows: stages and variants.
             amounts: ``steps``, ``warmup`` and ``seconds`` of a process.
         """
-        given = self.arguments
-        total = rounds * len(given.stages) * len(given.variants)
-        for _ in range(rounds):
-            for stage in given.stages:
-                for variant in given.variants:
-                    row = {"stage": stage, "variant": variant} | self._measure(stage, VARIANTS[variant], amounts)
-                    self._done += 1
-                    self.environment |= row.pop("environment", {})
-                    seconds = time.monotonic() - self._began
-                    text = f"{row['samples_per_s']:.2f} samples/s" if "samples_per_s" in row else row["status"]
-                    print(f"[{self._done}/{total}, {seconds:.0f} s] {stage} {variant}: {text}", flush=True)
-                    yield row
+        for number, (stage, variant) in enumerate(rows, start=1):
+            row = {"stage": stage, "variant": variant} | self._measure(stage, VARIANTS[variant], amounts)
+            self.environment |= row.pop("environment", {})
+            seconds = time.monotonic() - self._began
+            print(f"[{number}/{len(rows)}, {seconds:.0f} s] {stage} {variant}: {told(row)}", flush=True)
+            yield row
 
     def _measure(self, stage: str, variant: Variant, amounts: Mapping[str, float]) -> dict[str, Any]:
         given = self.arguments
@@ -224,6 +229,7 @@ class Measurements:
             "tower": variant.tower,
             "gpu": variant.gpu or given.gpu,
             "plan_only": given.plan,
+            "cache": self._cache.name,
             **amounts,
         }
         command = [sys.executable, str(WORKER), json.dumps(case)]
@@ -236,6 +242,18 @@ class Measurements:
             print(done.stderr, file=sys.stderr)
             return {"status": f"failed: {lines[-1]}"}
         return json.loads(done.stdout.splitlines()[-1])
+
+
+def told(row: Mapping[str, Any]) -> str:
+    """A measurement in a line: its speed, and that it learned."""
+    if "samples_per_s" not in row:
+        return str(row["status"])
+    losses, peak = row["losses"], row["memory"]["peak"]
+    held = "" if peak is None else f", {gigabytes(peak)} GB"
+    return (
+        f"{row['samples_per_s']:.2f} samples/s{held}, first step after {row['start_s']:.1f} s, "
+        f"loss {losses[0]:.4f} to {losses[-1]:.4f}, gradient norm {row['norms'][0]:.3g} to {row['norms'][-1]:.3g}"
+    )
 
 
 def result(arguments: argparse.Namespace, environment: Mapping[str, Any], rows: Sequence[Any]) -> dict[str, Any]:

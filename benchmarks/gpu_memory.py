@@ -38,7 +38,8 @@ def main() -> int:
     check(arguments)
     measurements = Measurements(arguments)
     steps = 2 if arguments.quick else 4
-    rows = [shown(row) for row in measurements.each(1, steps=steps, warmup=0, seconds=20.0)]
+    grid = [(stage, variant) for stage in arguments.stages for variant in arguments.variants]
+    rows = [shown(row) for row in measurements.each(grid, steps=steps, warmup=0, seconds=20.0)]
     print(f"\n{table(rows)}\n")
     return save(arguments, result(arguments, measurements.environment, rows))
 

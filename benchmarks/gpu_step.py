@@ -1,22 +1,27 @@
 """Speed of each training stage on a GPU at the paper's size: samples a second and the share of the device's peak.
 
-    python benchmarks/gpu_step.py                       # four stages, three variants, twice, at most 8 minutes
-    python benchmarks/gpu_step.py --stages stage1 stage4 --variants cached free --quick --out found.json
+    python benchmarks/gpu_step.py                       # the rows below, the most telling first, at most 8 minutes
+    python benchmarks/gpu_step.py --stages stage1 --variants cached again --quick --out found.json
     python benchmarks/gpu_step.py --device cpu --tiny   # a trial of the script without a GPU
 
 It needs a CUDA device, torch, transformers (5.23 or later) and peft; nothing else, and the project need not be
 installed. Random weights of configs/paper.yaml are made on the device; a measurement is a process that makes optimizer
-steps of the paper's batch, every sequence as long as the profile allows, under a hard limit of 24 GB. Variants take
-turns (A B A B), and a variant's time is the median of all its steps but the first two of each process:
+steps of the paper's batch, every sequence as long as the variant allows, under a hard limit of 24 GB. A variant's time
+is the median of its steps but the first two. Variants:
 
-    cached   as the pipeline trains: features are there already, deterministic kernels
-    tower    the image encoder runs in every step
-    free     any kernels (runtime.deterministic: false)
+    cached       as the pipeline trains: features are there already, deterministic kernels, blocks compiled
+    again        the same in a second process with the first one's cache: its start, and whether its bits are the same
+    plain        nothing compiled, at most 16 samples a forward pass: what `ratio` compares with
+    short        stage 4 at 3 x 320 tokens without checkpointing, as the authors' step was measured
+    short_plain  the same, nothing compiled
+    free         any kernels (runtime.deterministic: false)
+    tower        the image encoder runs in every step
 
 MFU counts the operations of forward and backward pass (src/tinygptv/planning/compute.py), HFU also those that gradient
 checkpointing repeats; both are shares of the maker's peak for dense bfloat16, and absent for devices whose peak is not
-known here. Making batches is not part of a step: the pipeline's worker processes do it ahead of time. Results:
-benchmarks/results/gpu_step.json. Exit code 2: no CUDA device.
+known here. Losses and gradient norms stand beside the speed: the steps learn one batch by heart. Making batches is not
+part of a step: the pipeline's worker processes do it ahead of time. Results: benchmarks/results/gpu_step.json. Exit
+code 2: no CUDA device.
 """
 
 from __future__ import annotations
@@ -31,71 +36,87 @@ from gpu_common import Measurements, check, options, peak_operations, result, sa
 from tinygptv.ground.tables import plain_table
 
 NAME = "gpu_step"
-PLAIN = "cached"
-"""The variant that the others are compared with."""
+ROWS = (
+    ("stage1", "cached"),
+    ("stage1", "again"),
+    ("stage4", "short"),
+    ("stage2", "cached"),
+    ("stage1", "plain"),
+    ("stage1", "free"),
+    ("stage4", "short_plain"),
+    ("stage2", "plain"),
+    ("stage2", "free"),
+    ("stage4", "cached"),
+    ("stage3", "cached"),
+    ("stage1", "tower"),
+)
+"""What is measured, the most telling first."""
+PLAIN = {"short": "short_plain", "short_plain": "short_plain"}
+"""The variant that another is compared with, if it is not ``plain``."""
 
 
 def main() -> int:
     """Measure, print the table, write the results."""
-    parser = options(__doc__, NAME, ("cached", "tower", "free"))
-    parser.add_argument("--rounds", type=int, help="times that each variant has its turn (2; with --quick 1)")
+    parser = options(__doc__, NAME, list(dict.fromkeys(variant for _, variant in ROWS)))
     parser.add_argument("--steps", type=int, help="timed steps of a process (10; with --quick 3)")
     arguments = parser.parse_args()
     check(arguments)
     measurements = Measurements(arguments)
-    rounds = arguments.rounds or (1 if arguments.quick or arguments.plan else 2)
     steps = arguments.steps or (3 if arguments.quick else 10)
-    runs = list(measurements.each(rounds, steps=steps, warmup=2, seconds=15.0))
+    asked = [(stage, variant) for stage, variant in ROWS if stage in arguments.stages and variant in arguments.variants]
+    runs = list(measurements.each(asked, steps=steps, warmup=2, seconds=15.0))
     peak = peak_operations(measurements.environment)
-    rows = [
-        summary([run for run in runs if (run["stage"], run["variant"]) == (stage, variant)], peak)
-        for stage in arguments.stages
-        for variant in arguments.variants
-    ]
+    rows = [summary(run, peak) for run in runs]
     compare(rows)
     print(f"\n{table(rows)}\n")
     return save(arguments, result(arguments, measurements.environment, rows))
 
 
-def summary(runs: Sequence[Mapping[str, Any]], peak: float | None) -> dict[str, Any]:
-    """The runs of a stage in one variant as a row.
+def summary(run: Mapping[str, Any], peak: float | None) -> dict[str, Any]:
+    """A measurement as a row.
 
     Args:
-        runs: at least one.
+        run: what the worker found.
         peak: operations a second of the device.
     """
-    good = [run for run in runs if run["status"] == "measured"]
-    row: dict[str, Any] = {key: runs[0][key] for key in ("stage", "variant")}
-    operations = next((run["plan"]["operations"] for run in runs if "plan" in run), None)
-    row |= {"status": (good or runs)[0]["status"], "operations_a_sample": operations}
-    keys = ("samples", "micro_batches", "tokens", "step_s", "samples_per_s", "mfu", "hfu", "ratio")
-    row |= dict.fromkeys((*keys, "runs_step_s", "peak_bytes"))
-    if not good:
+    keys = ("samples", "micro_batches", "tokens", "step_s", "samples_per_s", "mfu", "hfu", "ratio", "same_bits")
+    row: dict[str, Any] = {key: run[key] for key in ("stage", "variant", "status")}
+    row |= {"operations_a_sample": run["plan"]["operations"] if "plan" in run else None}
+    row |= dict.fromkeys((*keys, "steps_s", "start_s", "losses", "norms", "peak_bytes"))
+    if run["status"] != "measured":
         return row
-    row |= {key: good[0][key] for key in ("samples", "micro_batches", "tokens")}
-    seconds = statistics.median(second for run in good for second in run["step_s"])
+    row |= {key: run[key] for key in ("samples", "micro_batches", "tokens", "losses", "norms")}
+    seconds = statistics.median(run["step_s"])
     speed = row["samples"] / seconds
-    row |= {"step_s": round(seconds, 5), "samples_per_s": round(speed, 3)}
-    row["runs_step_s"] = [[round(second, 5) for second in run["step_s"]] for run in good]
+    row |= {"step_s": round(seconds, 5), "samples_per_s": round(speed, 3), "start_s": round(run["start_s"], 2)}
+    row["steps_s"] = [round(second, 5) for second in run["step_s"]]
     if peak:
-        row["mfu"] = round(speed * operations["useful"] / peak, 4)
-        row["hfu"] = round(speed * operations["executed"] / peak, 4)
-    if good[0]["memory"]["peak"] is not None:
-        row["peak_bytes"] = max(run["memory"]["peak"] for run in good)
+        row["mfu"] = round(speed * row["operations_a_sample"]["useful"] / peak, 4)
+        row["hfu"] = round(speed * row["operations_a_sample"]["executed"] / peak, 4)
+    row["peak_bytes"] = run["memory"]["peak"]
     return row
 
 
 def compare(rows: Sequence[dict[str, Any]]) -> None:
-    """Give every row the ratio of its speed to the plain variant's of the same stage; in place."""
-    plain = {row["stage"]: row["samples_per_s"] for row in rows if row["variant"] == PLAIN}
-    for row in rows:
-        if row["samples_per_s"] and plain.get(row["stage"]):
-            row["ratio"] = round(row["samples_per_s"] / plain[row["stage"]], 4)
+    """Give every row the ratio of its speed to that of the same stage when nothing is compiled; in place.
+
+    ``again`` also gets whether all its losses and gradient norms are those of the first process, bit for bit.
+    """
+    found = {(row["stage"], row["variant"]): row for row in rows if row["samples_per_s"]}
+    for (stage, variant), row in found.items():
+        plain = found.get((stage, PLAIN.get(variant, "plain")))
+        if plain:
+            row["ratio"] = round(row["samples_per_s"] / plain["samples_per_s"], 4)
+        first = found.get((stage, "cached"))
+        if variant == "again" and first:
+            most = min(len(first["losses"]), len(row["losses"]))
+            row["same_bits"] = all(row[key][:most] == first[key][:most] for key in ("losses", "norms"))
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows for a terminal."""
-    header = ("stage", "variant", "samples", "s a step", "samples/s", "ratio", "MFU", "HFU", "peak, GB", "status")
+    header = ("stage", "variant", "samples", "s a step", "samples/s", "ratio", "MFU", "HFU", "peak, GB", "start, s")
+    header += ("same bits", "status")
 
     def cell(value: float | None, form: str, scale: float = 1.0) -> str:
         return "-" if value is None else format(value * scale, form)
@@ -111,11 +132,13 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
             cell(row["mfu"], ".1%"),
             cell(row["hfu"], ".1%"),
             cell(row["peak_bytes"], ".2f", 1e-9),
+            cell(row["start_s"], ".1f"),
+            "-" if row["same_bits"] is None else str(row["same_bits"]).lower(),
             row["status"],
         )
         for row in rows
     ]
-    return plain_table(header, lines, right=range(2, 9))
+    return plain_table(header, lines, right=range(2, 10))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -31,7 +32,7 @@ from tinygptv.model.backbones import formats_of
 from tinygptv.model.modeling import TinyGPTVForConditionalGeneration, TinyGPTVProjector
 from tinygptv.model.profile import from_profile
 from tinygptv.planning import compute, memory, sizes
-from tinygptv.training import loop
+from tinygptv.training import compiled, loop
 from tinygptv.training.optimizer import set_learning_rate
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Case:
     seconds: float
     """After so many, and at least three steps, no further step begins."""
     plan_only: bool
+    cache: str
+    """Folder for what is compiled."""
 
 
 def plan(config: Any, case: Case) -> dict[str, Any]:
@@ -156,8 +159,13 @@ def longest_step(config: Any, stage: Any) -> list[Batch]:
 
 
 def train(config: Any, case: Case, model: TinyGPTVForConditionalGeneration, device: torch.device) -> dict[str, Any]:
-    """Make the loop's own optimizer steps; seconds of each but the first ones, and all losses."""
-    stage = config.stage(case.stage)
+    """Make the loop's own optimizer steps; seconds of each but the first ones, all losses and norms.
+
+    ``start_s`` are the seconds to the end of the first step of a model that is on the device, compiling among them.
+    """
+    stage, preparing = config.stage(case.stage), time.perf_counter()
+    if stage.compile:
+        compiled.compile_blocks(model, config, case.stage, Path(case.cache))
     state = loop.new_state(model, adapters.trainable_parameters(model), stage)
     set_learning_rate(state.optimizer, stage.learning_rate.init)
     batches = longest_step(config, stage)
@@ -166,6 +174,8 @@ def train(config: Any, case: Case, model: TinyGPTVForConditionalGeneration, devi
 
     seconds: list[float] = []
     losses: list[float] = []
+    norms: list[float] = []
+    start = 0.0
     began = time.perf_counter()
     for number in range(case.warmup + case.steps):
         started = time.perf_counter()
@@ -173,11 +183,13 @@ def train(config: Any, case: Case, model: TinyGPTVForConditionalGeneration, devi
             began = started
         elif number >= case.warmup + 3 and started - began > case.seconds:
             break
-        loss, _ = loop.optimizer_step(state, with_features(model, batches, pixels, device), stage)
+        loss, norm = loop.optimizer_step(state, with_features(model, batches, pixels, device), stage)
         if device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)
+        start = start or time.perf_counter() - preparing
         losses.append(loss)
+        norms.append(norm)
     del seconds[: case.warmup]
     samples = sum(len(batch.record_ids) for batch in batches)
     return {
@@ -187,6 +199,8 @@ def train(config: Any, case: Case, model: TinyGPTVForConditionalGeneration, devi
         "step_s": seconds,
         "samples_per_s": samples / statistics.median(seconds),
         "losses": losses,
+        "norms": norms,
+        "start_s": start,
     }
 
 

@@ -104,4 +104,4 @@ def test_a_table_of_batch_sizes_gives_its_largest(paper):
     assert longest_pass(paper, paper.stage4, "cuda", adapters=True).samples == 3
     larger = paper.stage4.model_copy(update={"micro_batch_size": 16})
     assert longest_pass(paper, larger, "cuda", adapters=True).samples == 3
-    assert longest_pass(paper, paper.stage1, "cuda", adapters=False).samples == 16
+    assert longest_pass(paper, paper.stage1, "cuda", adapters=False).samples == 64

@@ -112,6 +112,10 @@ class Stage(Section):
     validation: Validation | None
     gradient_checkpointing: bool = Field(description="Blocks are computed again in the backward pass: less memory.")
     label_only_logits: bool = Field(description="The head runs only where a token carries loss: less memory.")
+    compile: bool = Field(
+        description="Blocks are compiled before the first step: faster and less memory on a GPU; part of what decides "
+        "the bits."
+    )
     base_8bit: bool = Field(description="Frozen matrices of the language model in 8 bits (LLM.int8()): less memory.")
     checkpoint_every: Count = Field(description="Steps between resume points in `.state`.")
     log_every: Count = Field(description="Steps between points of the loss curve.")

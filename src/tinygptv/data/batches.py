@@ -53,6 +53,11 @@ class Batch:
         """Tokens that carry loss."""
         return int((self.labels != IGNORE_INDEX).sum())
 
+    @property
+    def needs_mask(self) -> bool:
+        """Whether something before a token is not attended to; padding behind all of them no causal attention sees."""
+        return bool((self.attention_mask.diff(dim=1) > 0).any())
+
 
 def batch_digest(batches: Iterable[Batch]) -> str:
     """16 hexadecimal digits that stand for the records of a step, in their order."""

@@ -57,6 +57,9 @@ def prepare(settings: ComputeSettings, seed: int, threads: int | None = None) ->
     if settings.deterministic:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
         torch.use_deterministic_algorithms(True)
+        # Nothing here reads memory before it is written. By default this mode fills every new tensor first, a kernel
+        # each, which on a GPU is most of what it costs.
+        torch.utils.deterministic.fill_uninitialized_memory = False
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

@@ -132,8 +132,16 @@ class TinyGPTVForConditionalGeneration(TinyGPTVPreTrainedModel, GenerationMixin)
         """
         return self.projector(self.image_encoder(pixel_values))
 
-    def embed(self, input_ids: torch.Tensor, image_NQD: torch.Tensor | None) -> torch.Tensor:
+    def embed(
+        self, input_ids: torch.Tensor, image_NQD: torch.Tensor | None, slots_S: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Token embeddings [B, T, D] with visual tokens in the image slots, in order.
+
+        Args:
+            input_ids: token ids [B, T].
+            image_NQD: visual tokens.
+            slots_S: places of the slots among all tokens, row by row; looked for where absent, which waits for the
+                device.
 
         Raises:
             ValueError: the count of slots is not that of the visual tokens.
@@ -141,12 +149,15 @@ class TinyGPTVForConditionalGeneration(TinyGPTVPreTrainedModel, GenerationMixin)
         slots_BT = input_ids == self.config.image_token_id
         # The slots are masked before the lookup: their id is one past the table.
         embedded_BTD = self.get_input_embeddings()(input_ids.masked_fill(slots_BT, 0))
-        found, given = int(slots_BT.sum()), 0 if image_NQD is None else image_NQD.shape[0] * image_NQD.shape[1]
+        if slots_S is None:
+            slots_S = slots_BT.flatten().nonzero().flatten()
+        found, given = len(slots_S), 0 if image_NQD is None else image_NQD.shape[0] * image_NQD.shape[1]
         if found != given:
             raise ValueError(f"the text has {found} image slots, the images give {given} visual tokens")
         if image_NQD is None:
             return embedded_BTD
-        return embedded_BTD.masked_scatter(slots_BT.unsqueeze(-1), image_NQD.to(embedded_BTD))
+        visual_SD = image_NQD.to(embedded_BTD).flatten(0, 1)
+        return embedded_BTD.flatten(0, 1).index_copy(0, slots_S, visual_SD).view_as(embedded_BTD)
 
     def forward(
         self,
@@ -203,32 +214,25 @@ class TinyGPTVForConditionalGeneration(TinyGPTVPreTrainedModel, GenerationMixin)
         return TinyGPTVOutput(loss=loss, logits=output.logits, past_key_values=output.past_key_values)
 
     def target_logits(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        image_features: torch.Tensor,
-        labels: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What ``forward`` gives at the positions that carry loss, without computing the head anywhere else.
+        self, inputs_embeds: torch.Tensor, attention_mask: torch.Tensor | None, targets_L: torch.Tensor
+    ) -> torch.Tensor:
+        """What ``forward`` gives at some positions, without computing the head anywhere else.
 
         Phi-2's head has 51,200 rows: on a long prompt with a short answer its logits are most of the memory.
 
         Args:
-            input_ids: token ids [B, T]; image slots are ``config.image_token_id``.
-            attention_mask: 1 for tokens, 0 for padding [B, T].
-            image_features: Q-Former outputs [N, Q, D]; N = 0 for texts alone: the projection has a part in the loss all
-                the same, and a gradient, which is nothing.
-            labels: token ids to predict [B, T], ``IGNORE_INDEX`` where none.
+            inputs_embeds: embeddings [B, T, D].
+            attention_mask: 1 for tokens, 0 for padding [B, T]; None: no token has anything before it that it shall
+                not see.
+            targets_L: places among all tokens, row by row, whose next token is to be predicted.
 
         Returns:
-            Logits [L, V] and the token ids they should predict [L], for L labelled tokens.
+            Logits [L, V].
         """
-        embedded_BTD = self.embed(input_ids, self.projector(image_features))
         hidden_BTD = self.language_model.get_decoder()(
-            inputs_embeds=embedded_BTD, attention_mask=attention_mask, use_cache=False
+            inputs_embeds=inputs_embeds, attention_mask=attention_mask, use_cache=False
         ).last_hidden_state
-        learned_BT = labels[:, 1:] != IGNORE_INDEX
-        return self.get_output_embeddings()(hidden_BTD[:, :-1][learned_BT]), labels[:, 1:][learned_BT]
+        return self.get_output_embeddings()(hidden_BTD.flatten(0, 1).index_select(0, targets_L))
 
     def _get_logits_processor(self, *arguments: Any, **named: Any) -> LogitsProcessorList:
         """Those of transformers, after one that stops where there is nothing to choose from."""

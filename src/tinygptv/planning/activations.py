@@ -58,6 +58,7 @@ def longest_pass(config: Config, stage: Stage, device: Device, *, adapters: bool
         trains_rms_norm="rms_norm" in stage.trainable,
         trains_final_norm="final_norm" in stage.trainable,
         checkpointing=stage.gradient_checkpointing,
+        compiled=stage.compile,
     )
 
 
@@ -87,5 +88,5 @@ def _ends(config: Config, run: Pass) -> int:
     projector = visual * run.product * (model.qformer.hidden_size + model.projection_size)
     if run.half:  # autocast's copy of a trained matrix whose input has gradients
         projector += run.product * model.projection_size * model.text.hidden_size
-    gathered = 2 * INT64 * run.predictions if run.label_only else 0
-    return projector + gathered + run.all_tokens
+    gathered = INT64 * run.predictions if run.label_only else 0
+    return projector + gathered + visual * (INT64 + run.product * model.text.hidden_size)

@@ -9,6 +9,7 @@ from tinygptv.data.fit import COUNTS
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import CUTS, HISTORY, IMAGE_ENCODER, INIT_FOLDER, MANIFEST, TRACE, TRAINED, view_of
 from tinygptv.ground.files import read_json, sha256_file, write_json, write_text
+from tinygptv.ground.folders import state_folder
 from tinygptv.ground.progress import Progress
 from tinygptv.ground.tables import some
 
@@ -46,7 +47,7 @@ def run(context: StepContext) -> None:
     from tinygptv.model import adapters, weights
     from tinygptv.model.stage_checkpoint import init_of, save_stage
     from tinygptv.planning import plan
-    from tinygptv.training import curve, loop
+    from tinygptv.training import compiled, curve, loop
     from tinygptv.training.batches import encoder_beside, held_out_batches, stage_batches, steps_of
     from tinygptv.training.resume import ResumePoints
 
@@ -86,6 +87,9 @@ def run(context: StepContext) -> None:
     for line in points.restore(state, context.allowed_changes):
         print(f"{name}: {line}")
     context.run.params({"trainable": table.total_trainable, "frozen": table.frozen})
+    if stage.compile:
+        cache = state_folder(context.root, context.profile.name) / compiled.CACHE
+        compiled.compile_blocks(model, config, name, cache)
 
     encode = encoder_beside(config, name, backbones, device)
     held_out: list[Batch] = []

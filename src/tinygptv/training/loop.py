@@ -19,8 +19,8 @@ from tinygptv.data.batches import batch_digest
 from tinygptv.ground.errors import UserError
 from tinygptv.ground.runtime import autocast
 from tinygptv.ground.tables import some
-from tinygptv.model.modeling import token_loss
-from tinygptv.training.optimizer import adamw, learning_rate, set_learning_rate
+from tinygptv.training.loss import batch_loss
+from tinygptv.training.optimizer import adamw, learning_rate, set_learning_rate, step_if
 
 if TYPE_CHECKING:
     import torch
@@ -179,7 +179,8 @@ def held_out_values(
         if not math.isfinite(values["validation_loss"]):
             raise DivergedError(f"step {state.step}: the loss on the held-out part is not finite ({total})")
         if score is not None:
-            with autocast(state.model.language_model):
+            # Answers look back at a cache of keys and values, which compiled blocks do not know.
+            with autocast(state.model.language_model), torch.compiler.set_stance("force_eager"):
                 values["validation_score"] = score(state.model)
     state.model.train()
     return values
@@ -234,45 +235,32 @@ def optimizer_step(state: TrainingState, micro_batches: Sequence[Batch], stage: 
         The step's mean loss per target token and the gradient's norm before clipping.
 
     Raises:
-        DivergedError: before the optimizer steps.
+        DivergedError: the optimizer has changed nothing.
     """
     import torch
 
     target_tokens = sum(batch.target_tokens for batch in micro_batches)
     device = next(iter(state.parameters.values())).device
-    total = 0.0
+    total = torch.zeros((), dtype=torch.float64, device=device)
     for batch in micro_batches:
         loss = batch_loss(state.model, batch, device, label_only=stage.label_only_logits) / target_tokens
         loss.backward()
-        total += loss.item()
+        total += loss.detach()
     norm = torch.nn.utils.get_total_norm(
         [p.grad for p in state.parameters.values() if p.grad is not None], error_if_nonfinite=False
     )
-    if not (math.isfinite(total) and math.isfinite(norm.item())):
-        raise DivergedError(describe_failure(state, micro_batches, total))
-    torch.nn.utils.clip_grads_with_norm_(state.parameters.values(), stage.max_grad_norm, norm)
-    state.optimizer.step()
+    # Nothing above or below waits for the device but the last line: AdamW itself leaves everything as it is where the
+    # flag is up, and a broken gradient is not scaled, so that it can still be found.
+    finite = total.isfinite() & norm.isfinite()
+    torch.nn.utils.clip_grads_with_norm_(
+        state.parameters.values(), stage.max_grad_norm, torch.where(finite, norm, torch.zeros_like(norm))
+    )
+    step_if(state.optimizer, finite)
+    mean_loss, total_norm = torch.stack((total, norm.double())).tolist()
+    if not (math.isfinite(mean_loss) and math.isfinite(total_norm)):
+        raise DivergedError(describe_failure(state, micro_batches, mean_loss))
     state.optimizer.zero_grad(set_to_none=True)
-    return total, norm.item()
-
-
-def batch_loss(
-    model: TinyGPTVForConditionalGeneration, batch: Batch, device: torch.device, *, label_only: bool
-) -> torch.Tensor:
-    """Summed cross-entropy over the target tokens of a micro-batch; ``label_only`` computes no other logits."""
-    import torch
-
-    inputs = {
-        "input_ids": batch.input_ids.to(device),
-        "attention_mask": batch.attention_mask.to(device),
-        "image_features": batch.image_features.to(device),
-    }
-    labels_BT = batch.labels.to(device)
-    with autocast(model.language_model):
-        if not label_only:
-            return token_loss(model(**inputs, use_cache=False).logits, labels_BT)
-        logits_LV, targets_L = model.target_logits(**inputs, labels=labels_BT)
-        return torch.nn.functional.cross_entropy(logits_LV.float(), targets_L, reduction="sum")
+    return mean_loss, total_norm
 
 
 def describe_failure(state: TrainingState, micro_batches: Sequence[Batch], loss: float) -> str:

@@ -50,3 +50,16 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Give all parameter groups this rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def step_if(optimizer: torch.optim.Optimizer, finite: torch.Tensor) -> None:
+    """A step of ``adamw`` that changes neither parameters nor moments where a flag on their device says so.
+
+    It is the way in which torch's own ``GradScaler`` keeps a fused optimizer from a step, without asking the device.
+
+    Args:
+        optimizer: a fused one.
+        finite: whether gradients and loss are numbers, a scalar.
+    """
+    optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+    optimizer.step()

@@ -105,8 +105,9 @@ def test_it_trains_with_its_blocks_in_8_bits_and_its_checkpoint_goes_to_disk(smo
     assert type(small.tongue) is nn.Linear
     ids_BT = torch.tensor([[3, *[model.config.image_token_id] * smoke.model.qformer.num_query_tokens, 4, 5]])
     features_NQD = torch.randn(1, smoke.model.qformer.num_query_tokens, smoke.model.qformer.hidden_size)
-    logits_LV, targets_L = model.target_logits(ids_BT, torch.ones_like(ids_BT), features_NQD, ids_BT)
-    nn.functional.cross_entropy(logits_LV, targets_L.clamp(max=31)).backward()
+    embedded_BTD = model.embed(ids_BT, model.projector(features_NQD))
+    logits_LV = model.target_logits(embedded_BTD, None, torch.arange(3))
+    nn.functional.cross_entropy(logits_LV, ids_BT[0, 1:4].clamp(max=31)).backward()
     assert all(p.grad is not None for p in model.projector.parameters())
     manifest = {"trainable": {"projection": 1}, "stage": "stage1", "parent": None, "backbones": {}, "features": ""}
     save_stage(model, tmp_path, manifest | {"seed": 1, "config": {}, "environment": {}, "changes": []}, ("lora",))

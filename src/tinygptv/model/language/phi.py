@@ -4,7 +4,8 @@ Differences from transformers' Phi:
   - queries, keys and values come from one matrix, interleaved per head: [head, (q, k, v), channel];
   - queries and keys pass a LayerNorm over a head's channels before the rotary embedding (QK-Norm);
   - the attention's output passes an RMSNorm before it joins the parallel block; the MLP's branch does not.
-Both norms can be left out, for the paper's ablation (table 4).
+Both norms can be left out, for the paper's ablation (table 4). What is computed in fewer operations than there, and
+what that changes in the numbers, is in docs/speed.md.
 
 Source: the authors' ``minigpt4/models/modeling_phi.py``; paper, section 3.1, equations 1 to 3.
 Shapes: B batch, T tokens, D width, H heads, C channels of a head.
@@ -15,6 +16,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import nn
 from transformers import Cache
+from transformers.cache_utils import DynamicCache
+from transformers.masking_utils import create_causal_mask
+from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.phi.modeling_phi import (
@@ -25,9 +29,10 @@ from transformers.models.phi.modeling_phi import (
     PhiMLP,
     PhiModel,
     PhiRotaryEmbedding,
-    apply_rotary_pos_emb,
     eager_attention_forward,
 )
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
 
 from tinygptv.model.language.interface import Architecture
 from tinygptv.model.language.phi_files import FILES
@@ -47,6 +52,35 @@ class TinyGPTVTextConfig(PhiConfig):
     qk_layernorm: bool = True
     rms_norm: bool = True
     rms_norm_eps: float = 1e-6
+
+
+class TinyGPTVRMSNorm(LlamaRMSNorm):
+    """RMSNorm as one operation, in float32 up to its result, which has the format of its gain.
+
+    transformers' own rounds what it has normed to the format of its input before the gain; this rounds once, behind it.
+    """
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Norm the last dimension."""
+        gain_D = self.weight.float()
+        normed = nn.functional.rms_norm(hidden_states.float(), gain_D.shape, gain_D, self.variance_epsilon)
+        return normed.to(self.weight.dtype)
+
+
+def turned(heads_BTHC: torch.Tensor, turns: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """The rotary embedding: pairs of channels turn with the position, channels beyond the turns stay.
+
+    A pair is a channel of the first half of those that turn and its counterpart of the second half.
+
+    Args:
+        heads_BTHC: queries or keys.
+        turns: cosines and sines [1 or B, T, channels that turn], the second half like the first.
+    """
+    half = turns[0].shape[-1] // 2
+    cos, sin = (values[..., :half].unsqueeze(2) for values in turns)
+    first, second = heads_BTHC[..., :half], heads_BTHC[..., half : 2 * half]
+    still = heads_BTHC[..., 2 * half :]
+    return torch.cat((first * cos - second * sin, second * cos + first * sin, still), dim=-1)
 
 
 class TinyGPTVAttention(PhiAttention):
@@ -73,15 +107,9 @@ class TinyGPTVAttention(PhiAttention):
         query_BTHC, key_BTHC, value_BTHC = fused.unbind(dim=-2)
         if self.qk_layernorm:
             query_BTHC, key_BTHC = self.q_layernorm(query_BTHC), self.k_layernorm(key_BTHC)
-        query_BHTC, key_BHTC = query_BTHC.transpose(1, 2), key_BTHC.transpose(1, 2)
+        query_BHTC = turned(query_BTHC, position_embeddings).transpose(1, 2)
+        key_BHTC = turned(key_BTHC, position_embeddings).transpose(1, 2)
         value_BHTC = value_BTHC.transpose(1, 2)
-
-        cos, sin = position_embeddings
-        turned, n = [], self.rotary_ndims
-        rotated = apply_rotary_pos_emb(query_BHTC[..., :n], key_BHTC[..., :n], cos, sin)
-        for rotary, whole in zip(rotated, (query_BHTC, key_BHTC), strict=True):
-            turned.append(torch.cat((rotary, whole[..., n:]), dim=-1))
-        query_BHTC, key_BHTC = turned
         if past_key_values is not None:
             key_BHTC, value_BHTC = past_key_values.update(key_BHTC, value_BHTC, self.layer_idx)
 
@@ -106,8 +134,10 @@ class TinyGPTVDecoderLayer(PhiDecoderLayer):
         super(PhiDecoderLayer, self).__init__()
         self.self_attn = TinyGPTVAttention(config, layer_idx)
         self.mlp = PhiMLP(config)
+        if config.hidden_act == "gelu_new":
+            self.mlp.activation_fn = nn.GELU(approximate="tanh")  # the same function, in one operation instead of seven
         self.input_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        norm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps) if config.rms_norm else nn.Identity()
+        norm = TinyGPTVRMSNorm(config.hidden_size, eps=config.rms_norm_eps) if config.rms_norm else nn.Identity()
         self.post_layernorm: nn.Module = norm
         self.resid_dropout = nn.Dropout(config.resid_pdrop)
 
@@ -138,6 +168,57 @@ class TinyGPTVPhiModel(PhiModel):
         self.embed_dropout = nn.Dropout(config.embd_pdrop)
         self.final_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.post_init()
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPast:
+        """The states behind the last norm; arguments and results are those of transformers' ``PhiModel``.
+
+        Without a mask and a cache there is nothing to look up: causality alone is SDPA's own. transformers would ask
+        the device whether the positions are those of several sequences in one row, and wait for the answer.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give input_ids or inputs_embeds, one of them")
+        hidden_BTD = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache(config=self.config)
+        causal = attention_mask is None and past_key_values is None and self.config._attn_implementation == "sdpa"
+        if position_ids is None:
+            seen = 0 if past_key_values is None else past_key_values.get_seq_length()
+            position_ids = (torch.arange(hidden_BTD.shape[1], device=hidden_BTD.device) + seen).unsqueeze(0)
+        mask = None
+        if not causal:
+            mask = create_causal_mask(
+                config=self.config,
+                inputs_embeds=hidden_BTD,
+                attention_mask=attention_mask,
+                past_key_values=past_key_values,
+                position_ids=position_ids,
+            )
+        hidden_BTD = self.embed_dropout(hidden_BTD)
+        turns = self.rotary_emb(hidden_BTD, position_ids=position_ids)
+        for block in self.layers:
+            hidden_BTD = block(
+                hidden_BTD,
+                attention_mask=mask,
+                position_ids=position_ids,
+                past_key_values=past_key_values,
+                use_cache=use_cache,
+                position_embeddings=turns,
+                **kwargs,
+            )
+        return BaseModelOutputWithPast(
+            last_hidden_state=self.final_layernorm(hidden_BTD), past_key_values=past_key_values
+        )
 
 
 class TinyGPTVPhiForCausalLM(PhiForCausalLM):

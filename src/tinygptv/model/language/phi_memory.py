@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 def kept(text: Text, lora: Lora, run: Pass) -> Kept:
     """What a forward pass keeps."""
     stream = FLOAT32 if text.rms_norm else run.product  # the RMSNorm's float32 weight makes the residual float32
+    block = _compiled_block if run.compiled else _block
     return Kept(
-        first=_block(text, lora, run, run.product),
-        later=_block(text, lora, run, stream),
+        first=block(text, lora, run, run.product),
+        later=block(text, lora, run, stream),
         stream=stream,
         ends=_ends(text, lora, run, stream),
-        # gelu_new is many operations: about four gradients of the MLP's width, and as many of the residual's.
-        working=4 * FLOAT32 * run.all_tokens * (text.intermediate_size + text.hidden_size),
+        # The gradients on both sides of GELU, and about four of the residual's width.
+        working=run.all_tokens * (2 * run.product * text.intermediate_size + 4 * FLOAT32 * text.hidden_size),
     )
 
 
@@ -44,20 +45,37 @@ def _block(text: Text, lora: Lora, run: Pass, stream: int) -> dict[str, int]:
             norms += 2 * width * FLOAT32  # queries and keys are copied to float32 for their norms
     attention += 2 * width * product  # queries and keys after the rotation
     attention += width * product + heads * FLOAT32  # context, and the logarithm of each row's sum
-    if run.samples > 1:
-        attention += run.tokens * product  # the mask of the padding, turned into numbers once for every block
     if text.rms_norm:
         norms += width * FLOAT32 + FLOAT32
-        norms += width * product if run.trains_rms_norm else 0
+        norms += width * FLOAT32 if run.trains_rms_norm else 0
     result = {
         "norms": norms,
         "attention": attention,
         "adapters": _adapter(text, lora, run) if run.adapters else 0,
-        "mlp": inner * _gelu(run),
+        "mlp": inner * product,  # what enters GELU
         "dropout": 0,
     }
     if text.resid_pdrop:
         result["dropout"] = width * (run.mask(FLOAT32 if text.rms_norm else product) + run.mask(product))
+    return {part: size * run.all_tokens for part, size in result.items()}
+
+
+def _compiled_block(text: Text, lora: Lora, run: Pass, stream: int) -> dict[str, int]:
+    """What a compiled block keeps: what enters its matrices and its attention, and what it would draw anew otherwise.
+
+    Norms, GELU and dropout are computed again from what is kept, as the partition of torch's compiler has it: it keeps
+    the inputs of products and random numbers, and of chains of elementwise operations their beginning.
+    """
+    width, inner, heads, product = text.hidden_size, text.intermediate_size, text.num_attention_heads, run.product
+    attention = (3 + 2 + 1) * width * product + heads * FLOAT32  # fused; turned queries and keys; context and its sums
+    statistics = 2 * FLOAT32
+    result = {
+        "norms": width * stream + statistics + (2 * heads * statistics if text.qk_norm else 0),
+        "attention": attention + (width * product + FLOAT32 if text.rms_norm else 0),  # what the RMSNorm norms
+        "adapters": 2 * (lora.rank * product + width * (product + bool(lora.dropout))) if run.adapters else 0,
+        "mlp": inner * product,
+        "dropout": 2 * width if text.resid_pdrop else 0,  # flags
+    }
     return {part: size * run.all_tokens for part, size in result.items()}
 
 
@@ -67,19 +85,8 @@ def _adapter(text: Text, lora: Lora, run: Pass) -> int:
     into_b = 2 * lora.rank * product
     if lora.dropout:
         return into_b + 2 * width * (product + run.mask(FLOAT32))
-    # Without dropout the input of the second A is the context itself, unless something copies it: autocast, or the
-    # CPU's attention, which gives it in another order of dimensions.
-    return into_b + width * product * (1 if run.cuda and not run.half else 2)
-
-
-def _gelu(run: Pass) -> int:
-    """Bytes that gelu_new keeps of a number.
-
-    0.5 x (1 + tanh(c (x + 0.044715 x^3))) keeps x for the cube, the tanh, and both factors of the product.
-    """
-    if run.cuda and run.half:  # autocast: the cube in float32, and all that follows from it
-        return run.product + 3 * FLOAT32
-    return 4 * run.product
+    # Without dropout the input of the second A is the context itself, unless autocast copies it.
+    return into_b + width * product * (2 if run.half else 1)
 
 
 def _ends(text: Text, lora: Lora, run: Pass, stream: int) -> int:

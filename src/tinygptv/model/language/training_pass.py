@@ -29,6 +29,7 @@ class Pass:
     trains_rms_norm: bool
     trains_final_norm: bool
     checkpointing: bool
+    compiled: bool
 
     @property
     def half(self) -> bool:
