@@ -153,7 +153,7 @@ def test_an_answer_stops_at_the_end_mark(make_model: MakeModel, processor: TinyG
     with torch.no_grad():
         model.language_model.lm_head.bias[processor.end_mark_id] = 1e4
     lengths: list[int] = []
-    model.language_model.register_forward_hook(lambda *_: lengths.append(1))
+    model.language_model.model.layers[0].register_forward_hook(lambda *_: lengths.append(1))
     assert VisionLanguageModel(model, processor).answer(pictures(2), ["a", "b"]) == ["", ""]
     assert len(lengths) == 1, "generation must stop at the first end mark"
 

@@ -57,17 +57,16 @@ def scripted(
     ready.model.generation_config.max_new_tokens = limit
     step = iter(())
 
-    def say(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], logits_BTV: torch.Tensor) -> torch.Tensor:
-        wanted = torch.full_like(logits_BTV, -1e3)
-        wanted[:, -1, next(step)] = 1e3
+    def say(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], logits_BV: torch.Tensor) -> torch.Tensor:
+        wanted = torch.full_like(logits_BV, -1e3)
+        wanted[:, next(step)] = 1e3
         return wanted
 
-    def start(module: torch.nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def start(*_: object) -> None:
         nonlocal step
-        if named.get("image_features") is not None or named.get("pixel_values") is not None:
-            step = iter(script)
+        step = iter(script)
 
-    ready.model.register_forward_pre_hook(start, with_kwargs=True)
+    ready.model.projector.register_forward_pre_hook(start)
     ready.model.language_model.lm_head.register_forward_hook(say)
     return ready
 

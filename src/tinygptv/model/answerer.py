@@ -14,8 +14,8 @@ from tinygptv.data.prompts import attended, check_room, end_mark_id
 
 if TYPE_CHECKING:
     import torch
-    from transformers import DynamicCache
 
+    from tinygptv.model.decoding import Seen
     from tinygptv.model.inference import VisionLanguageModel
 
 
@@ -59,35 +59,6 @@ class Response:
     """Of each choice."""
 
 
-@dataclass(slots=True, kw_only=True)
-class _Seen:
-    """Rows of tokens that the language model has gone over, with what it keeps of them."""
-
-    cache: DynamicCache
-    mask_BT: torch.Tensor
-    """1 for tokens, 0 for padding, which may lie anywhere, and for what ``prompts.attended`` leaves out."""
-    tokens_B: torch.Tensor
-    """How many tokens of each row, without padding."""
-    hidden_BSD: torch.Tensor
-    """Of the tokens that came last."""
-
-    def rows(self, rows: Sequence[int]) -> _Seen:
-        """These rows, as often as they are named; what is here stays as it is."""
-        from transformers import DynamicCache
-
-        kept = DynamicCache([(keys_BHTC[rows], values_BHTC[rows]) for keys_BHTC, values_BHTC, *_ in self.cache])
-        return _Seen(
-            cache=kept, mask_BT=self.mask_BT[rows], tokens_B=self.tokens_B[rows], hidden_BSD=self.hidden_BSD[rows]
-        )
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Only these rows, without a second cache beside the first."""
-        import torch
-
-        self.cache.batch_select_indices(torch.tensor(rows, device=self.mask_BT.device))
-        self.mask_BT, self.tokens_B, self.hidden_BSD = self.mask_BT[rows], self.tokens_B[rows], self.hidden_BSD[rows]
-
-
 class Answerer:
     """A model before a block of prompts.
 
@@ -110,7 +81,8 @@ class Answerer:
             max_new_tokens: longest answer; None: what the model's generation configuration says.
         """
         self._model, self._processor, self._positions = model.model, model.processor, model.positions
-        self._device = model.model.language_model.device  # a model that trains has no image encoder anywhere
+        self._decoder = model.decoder
+        self._device = self._decoder.device
         self._batch_size = batch_size
         self._limit = model.max_new_tokens if max_new_tokens is None else max_new_tokens
         self._pad: int = model.processor.tokenizer.pad_token_id
@@ -136,7 +108,7 @@ class Answerer:
             check_room(len(request.prompt_ids), longest, self._positions)
             self._end(request)
         found: dict[int, Response] = {}
-        with torch.inference_mode():
+        with torch.no_grad():
             for numbers in _passes(block, self._batch_size):
                 answers = self._answer([block[number] for number in numbers], features_NQD)
                 found |= dict(zip(numbers, answers, strict=True))
@@ -146,13 +118,16 @@ class Answerer:
         """One pass."""
         seen = self._read_prompts(requests, features_NQD)
         chosen = self._likelihoods(requests, seen)
+        ends = [(self._end(request), self._eos) for request in requests]
         return [
             Response(
-                text=self._processor.decode_answer(ids), tokens=len(ids), cut=cut, logprob=logprob, choices=choices
+                text=self._processor.decode_answer(said.ids),
+                tokens=len(said.ids),
+                cut=said.cut,
+                logprob=said.logprob,
+                choices=choices,
             )
-            for (ids, cut, logprob), choices in zip(
-                self._generate(seen, [self._end(request) for request in requests]), chosen, strict=True
-            )
+            for said, choices in zip(self._decoder.generate(seen, ends, self._limit), chosen, strict=True)
         ]
 
     def _end(self, request: PromptRequest) -> int:
@@ -161,7 +136,7 @@ class Answerer:
             return self._processor.end_mark_id
         return self._mark_id(request.end_mark)
 
-    def _read_prompts(self, requests: Sequence[PromptRequest], features_NQD: torch.Tensor) -> _Seen:
+    def _read_prompts(self, requests: Sequence[PromptRequest], features_NQD: torch.Tensor) -> Seen:
         """Go over the prompts: first over what comes up to the end of an image, once for each image."""
         import torch
 
@@ -174,91 +149,19 @@ class Answerer:
         heads = [(request.image, tuple(request.prompt_ids[: self._head(request)])) for request in requests]
         groups = {head: number for number, head in enumerate(dict.fromkeys(heads))}
         firsts = [heads.index(head) for head in groups]
-        before = self._read([prompts_TD[first][: len(heads[first][1])] for first in firsts])
+        before = self._decoder.read([prompts_TD[first][: len(heads[first][1])] for first in firsts])
         tails, masks = [], []
         for request, prompt_TD, (_, ids) in zip(requests, prompts_TD, heads, strict=True):
             tails.append(prompt_TD[len(ids) :])
             masks.append(attended(request.prompt_ids, self._pad)[len(ids) :])
-        return self._read(tails, before.rows([groups[head] for head in heads]), masks)
+        return self._decoder.read(tails, before.rows([groups[head] for head in heads]), masks)
 
     def _head(self, request: PromptRequest) -> int:
         """Tokens of a prompt up to the end of its image, without its last token in any case."""
         slots = [place for place, token in enumerate(request.prompt_ids) if token == self._processor.image_token_id]
         return min(slots[-1] + 1, len(request.prompt_ids) - 1)
 
-    def _read(
-        self,
-        rows_SD: Sequence[torch.Tensor],
-        before: _Seen | None = None,
-        masks: Sequence[Sequence[int]] | None = None,
-    ) -> _Seen:
-        """Go over the embeddings of tokens, those of each row after what was seen ``before``, which is used up.
-
-        Args:
-            rows_SD: of each row, at least one.
-            before: what was seen.
-            masks: of each row, 0 for tokens that are not attended to; None: all are.
-        """
-        import torch
-        from torch.nn.utils.rnn import pad_sequence
-        from transformers import DynamicCache
-
-        new_BSD = pad_sequence(list(rows_SD), batch_first=True, padding_side="left")
-        device = new_BSD.device
-        ones = [torch.ones(len(row_SD), dtype=torch.long, device=device) for row_SD in rows_SD]
-        counted_BS = pad_sequence(ones, batch_first=True, padding_side="left").cumsum(dim=1)
-        mask_BT = counted_BS.clamp(max=1)
-        if masks is not None:
-            rows = [torch.tensor(row, device=device) for row in masks]
-            mask_BT = pad_sequence(rows, batch_first=True, padding_side="left")
-        if before is not None:
-            counted_BS = counted_BS + before.tokens_B[:, None]
-            mask_BT = torch.cat([before.mask_BT, mask_BT], dim=1)
-        cache = DynamicCache() if before is None else before.cache
-        hidden_BSD = self._model.language_model.get_decoder()(
-            inputs_embeds=new_BSD,
-            attention_mask=mask_BT,
-            position_ids=(counted_BS - 1).clamp(min=0),
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state
-        return _Seen(cache=cache, mask_BT=mask_BT, tokens_B=counted_BS[:, -1], hidden_BSD=hidden_BSD)
-
-    def _logits(self, hidden_BD: torch.Tensor) -> torch.Tensor:
-        """Of the next token [B, V]."""
-        from tinygptv.model.modeling import finite
-
-        return finite(self._model.get_output_embeddings()(hidden_BD).float())
-
-    def _generate(self, seen: _Seen, ends: Sequence[int]) -> list[tuple[list[int], bool, float]]:
-        """Greedy answers: token ids without the end, whether the end is missing, logarithm of the probability.
-
-        Args:
-            seen: the prompts.
-            ends: the token that ends the answer to each, as the end of all text does.
-        """
-        going = list(range(len(seen.mask_BT)))
-        ids: list[list[int]] = [[] for _ in going]
-        cut, logprobs = [True for _ in going], [0.0 for _ in going]
-        for number in range(self._limit):
-            logits_BV = self._logits(seen.hidden_BSD[:, -1])
-            best_B, tokens_B = logits_BV.max(dim=1)
-            gained = (best_B - logits_BV.logsumexp(dim=1)).tolist()
-            for row, token, logprob in zip(going, tokens_B.tolist(), gained, strict=True):
-                logprobs[row] += logprob
-                cut[row] = token not in (ends[row], self._eos)
-                if cut[row]:
-                    ids[row].append(token)
-            open_ = [place for place, row in enumerate(going) if cut[row]]
-            if not open_ or number == self._limit - 1:
-                break
-            if len(open_) < len(going):
-                seen.keep(open_)
-                tokens_B, going = tokens_B[open_], [going[place] for place in open_]
-            seen = self._read(list(self._model.get_input_embeddings()(tokens_B[:, None])), seen)
-        return list(zip(ids, cut, logprobs, strict=True))
-
-    def _likelihoods(self, requests: Sequence[PromptRequest], seen: _Seen) -> list[tuple[Likelihood, ...]]:
+    def _likelihoods(self, requests: Sequence[PromptRequest], seen: Seen) -> list[tuple[Likelihood, ...]]:
         """How likely the choices of each request are."""
         asked = [
             (row, choice, self._end(request)) for row, request in enumerate(requests) for choice in request.choices
@@ -270,7 +173,7 @@ class Answerer:
                 found[row].append(Likelihood(logprob=logprob, tokens=len(choice) + 1))
         return [tuple(of_request) for of_request in found]
 
-    def _logprobs(self, asked: Sequence[tuple[int, Sequence[int], int]], seen: _Seen) -> list[float]:
+    def _logprobs(self, asked: Sequence[tuple[int, Sequence[int], int]], seen: Seen) -> list[float]:
         """Of choices, each with the number of its row, and of the end mark after it, whose token stands behind it."""
         import torch
 
@@ -280,12 +183,12 @@ class Answerer:
         parts = [last_BD[place, None] for place in range(len(asked))]
         if any(choice for _, choice, _ in asked):
             rows_SD = [table(torch.tensor(list(choice), dtype=torch.long, device=device)) for _, choice, _ in asked]
-            after_BSD = self._read(rows_SD, before).hidden_BSD
+            after_BSD = self._decoder.read(rows_SD, before).hidden_BSD
             parts = [
                 torch.cat([part, hidden_SD[len(hidden_SD) - len(choice) :]])
                 for part, hidden_SD, (_, choice, _) in zip(parts, after_BSD, asked, strict=True)
             ]
-        logits_LV = self._logits(torch.cat(parts))
+        logits_LV = self._decoder.logits(torch.cat(parts))
         targets = [token for _, choice, end in asked for token in (*choice, end)]
         picked_L = logits_LV[range(len(targets)), targets] - logits_LV.logsumexp(dim=1)
         return [float(part.sum()) for part in picked_L.split([len(choice) + 1 for _, choice, _ in asked])]

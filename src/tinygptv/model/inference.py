@@ -8,14 +8,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from tinygptv.data.images import ImageSource, read_image
-from tinygptv.data.prompts import check_room
+from tinygptv.data.prompts import attended, check_room
 from tinygptv.data.tasks import as_instruction
 from tinygptv.ground import runtime
 from tinygptv.ground.errors import UserError
@@ -25,6 +25,7 @@ from tinygptv.model.vision import encode_filled
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from tinygptv.model.decoding import Decoder, Seen
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
     from tinygptv.model.processing import TinyGPTVProcessor
 
@@ -59,6 +60,13 @@ class VisionLanguageModel:
             UserError: the folder is incomplete or damaged, or the device does not exist.
         """
         return cls(*open_folder(Path(folder), runtime.resolve_device(device)))
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """What goes over tokens and says the next ones."""
+        from tinygptv.model.decoding import Decoder
+
+        return Decoder(self.model)
 
     @property
     def positions(self) -> int:
@@ -172,27 +180,25 @@ class VisionLanguageModel:
         limit = max_new_tokens if max_new_tokens is not None else self.max_new_tokens
         ids = [self.processor.encode_prompt(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
         check_room(max(map(len, ids), default=0), limit, self.positions)
-        for start in range(0, len(ids), batch_size):
-            inputs = self.processor.pad(ids[start : start + batch_size]).to(self.model.device)
-            with torch.inference_mode():
-                output_BT = self.model.generate(
-                    **inputs,
-                    image_features=features_BQD[start : start + batch_size],
-                    do_sample=False,
-                    eos_token_id=self.processor.end_ids,
-                    pad_token_id=self.processor.tokenizer.pad_token_id,
-                    max_new_tokens=limit,
-                )
-            answers += self._read(output_BT[:, inputs["input_ids"].shape[1] :])
+        with torch.no_grad():
+            for start in range(0, len(ids), batch_size):
+                part = ids[start : start + batch_size]
+                seen = self._read(part, features_BQD[start : start + batch_size])
+                ends = [self.processor.end_ids] * len(part)
+                for said in self.decoder.generate(seen, ends, limit):
+                    text = self.processor.decode_answer(said.ids)
+                    answers.append(Generated(text, len(said.ids), cut=said.cut))
         return answers
 
-    def _read(self, new_ids_BT: torch.Tensor) -> list[Generated]:
-        """What generated tokens say; whether an answer was cut is seen in them, its text cannot tell."""
-        found, ends = [], set(self.processor.end_ids)
-        for ids, text in zip(new_ids_BT.tolist(), self.processor.decode_answers(new_ids_BT), strict=True):
-            tokens = next((place for place, token in enumerate(ids) if token in ends), len(ids))
-            found.append(Generated(text, tokens, cut=tokens == len(ids)))
-        return found
+    def _read(self, prompts: Sequence[list[int]], features_BQD: torch.Tensor) -> Seen:
+        """Prompts with their images, gone over."""
+        visual_BQD, device = self.model.projector(features_BQD), self.decoder.device
+        rows_TD = [
+            self.model.embed(torch.tensor([ids], device=device), visual_QD[None])[0]
+            for ids, visual_QD in zip(prompts, visual_BQD, strict=True)
+        ]
+        pad = self.processor.tokenizer.pad_token_id
+        return self.decoder.read(rows_TD, masks=[attended(ids, pad) for ids in prompts])
 
     def _render_prompt(self, instruction: str, first: bool) -> str:
         prompt = self.processor.prompt_of(instruction, image=first)

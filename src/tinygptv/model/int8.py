@@ -55,14 +55,9 @@ def quantize_base(
     for name in names:
         linear = blocks.get_submodule(name)
         assert isinstance(linear, nn.Linear) and not linear.weight.requires_grad, f"{name} trains"
-        small = FrozenLinear8bit(
-            linear.in_features, linear.out_features, has_fp16_weights=False, threshold=outlier_threshold, device="meta"
-        )
         matrix_NK, scales_N, _ = int8_vectorwise_quant(linear.weight.data.contiguous().to(device, torch.float16))
-        small.hold(matrix_NK, scales_N)
-        small.bias = linear.bias
-        parent, _, child = name.rpartition(".")
-        setattr(blocks.get_submodule(parent), child, small)
+        small = FrozenLinear8bit(matrix_NK, scales_N, linear.bias, threshold=outlier_threshold)
+        blocks.set_submodule(name, small.train(linear.training))
 
 
 def save_quantized(model: VisionLanguageModel, folder: Path, *, outlier_threshold: float, max_new_tokens: int) -> int:

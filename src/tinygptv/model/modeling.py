@@ -65,11 +65,16 @@ def finite(logits_BV: torch.Tensor) -> torch.Tensor:
         NotFiniteError: one of them is infinite or none.
     """
     if not bool(logits_BV.isfinite().all()):
-        raise NotFiniteError(
-            "the model's logits are not finite: its weights are damaged, or too large for their number format; "
-            "fetch or make the model again"
-        )
+        raise not_finite()
     return logits_BV
+
+
+def not_finite() -> NotFiniteError:
+    """What is told where logits are no numbers."""
+    return NotFiniteError(
+        "the model's logits are not finite: its weights are damaged, or too large for their number format; "
+        "fetch or make the model again"
+    )
 
 
 class FiniteLogits(LogitsProcessor):

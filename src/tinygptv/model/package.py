@@ -62,6 +62,7 @@ def open_folder(folder: Path, device: torch.device) -> tuple[TinyGPTVForConditio
         DataError: a file is not the one that was written.
     """
     from tinygptv.model import TinyGPTVConfig, TinyGPTVForConditionalGeneration, TinyGPTVProcessor
+    from tinygptv.model.vision import compile_blocks
 
     runtime.quiet_libraries()
     check_files(folder)
@@ -70,6 +71,13 @@ def open_folder(folder: Path, device: torch.device) -> tuple[TinyGPTVForConditio
         prompt = check_processor(folder, processor)
         check_tensors(folder / WEIGHTS, TinyGPTVConfig.from_pretrained(folder))
         model = TinyGPTVForConditionalGeneration.from_pretrained(folder, device_map={"": device})
+    on_gpu = device.type == "cuda"
+    if getattr(model.config, "quantization_config", None):
+        from tinygptv.model.frozen8bit import take_over
+
+        take_over(model, weight_only=on_gpu)
+    if on_gpu:
+        compile_blocks(model.image_encoder)
     check_together(folder, model, processor, prompt)
     return model, processor
 

@@ -63,6 +63,14 @@ class TinyGPTVImageEncoder(Blip2PreTrainedModel):
         return table.weight if self.is_clip else table[0]
 
 
+def compile_blocks(encoder: TinyGPTVImageEncoder) -> None:
+    """Fuse what lies between the products of the tower's blocks, if Triton is there."""
+    from torch.utils._triton import has_triton
+
+    for block in encoder.vision_model.encoder.layers if has_triton() else ():
+        block.compile()
+
+
 def encode_filled(encoder: TinyGPTVImageEncoder, pixels_NCHW: torch.Tensor, batch_size: int) -> torch.Tensor:
     """Q-Former outputs [N, Q, D] of at most a batch of images, in a forward pass of a whole batch.
 

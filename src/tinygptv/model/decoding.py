@@ -1,0 +1,251 @@
+"""Answers, token by token, after prompts that the language model has gone over: one loop for every device.
+
+Keys and values lie in slots that are all there before the first token, so that a step has the same shapes and places
+as the one before it: on a GPU it is captured once and replayed (a CUDA graph), its blocks compiled, and a step is on
+its way before the last one's token is read. On the CPU the same steps run without that, see the slots in use alone, and
+leave out answers that have ended.
+
+Shapes: B rows, T slots (S of them new), D width, H heads, C channels of a head, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from tinygptv.model.block_step import say, step_block, twin
+from tinygptv.model.frozen8bit import FrozenLinear8bit
+from tinygptv.model.language import architecture_of
+from tinygptv.model.modeling import finite, not_finite
+from tinygptv.model.slots import Slots, bucket
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache
+
+    from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
+
+OnToken = Callable[[int, int], None]
+"""Is told a row and the next token of its answer."""
+HELD_BYTES = 1 << 30
+"""Of keys and values of captured steps that are held beside a new one's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A greedy answer."""
+
+    ids: list[int]
+    """Its tokens, without the one that ended it."""
+    cut: bool
+    """Whether none ended it."""
+    logprob: float
+    """Natural logarithm of its probability, end included where it came."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Seen:
+    """Rows of tokens that the language model has gone over, with what it keeps of them."""
+
+    cache: DynamicCache
+    mask_BT: torch.Tensor
+    """1 for tokens, 0 for padding, which may lie anywhere, and for what ``prompts.attended`` leaves out."""
+    tokens_B: torch.Tensor
+    """How many tokens of each row, without padding."""
+    hidden_BSD: torch.Tensor
+    """Of the tokens that came last."""
+
+    def rows(self, rows: Sequence[int]) -> Seen:
+        """These rows, as often as they are named; what is here stays as it is."""
+        from transformers import DynamicCache
+
+        kept = DynamicCache([(keys_BHTC[rows], values_BHTC[rows]) for keys_BHTC, values_BHTC, *_ in self.cache])
+        return Seen(
+            cache=kept, mask_BT=self.mask_BT[rows], tokens_B=self.tokens_B[rows], hidden_BSD=self.hidden_BSD[rows]
+        )
+
+
+class Decoder:
+    """A language model that goes over tokens and says the next ones."""
+
+    def __init__(
+        self, model: TinyGPTVForConditionalGeneration, *, graphs: bool | None = None, compiled: bool | None = None
+    ) -> None:
+        """Let a model speak.
+
+        Args:
+            model: in evaluation mode; it stays on its device.
+            graphs: whether steps have fixed shapes and, on a GPU, are captured; None: on a GPU, where they can be.
+            compiled: whether their blocks are compiled; None: where they are captured and Triton is there.
+        """
+        from torch.utils._triton import has_triton
+
+        language_model = model.language_model
+        described = architecture_of(model.config.get_text_config())
+        self._model, self._language_model = model, language_model
+        self.device: torch.device = language_model.device
+        self._on_gpu = self.device.type == "cuda"
+        # bitsandbytes asks the GPU between its kernels which activations are outliers, and cannot be compiled.
+        small = [part for part in language_model.modules() if isinstance(part, FrozenLinear8bit)]
+        foreign = [part for part in small if not part.weight_only]
+        self._fixed = self._on_gpu if graphs is None else graphs
+        self._captured = self._fixed and self._on_gpu and not any(part.threshold for part in foreign)
+        self._blocks: list[nn.Module] = list(described.blocks_of(language_model))
+        self._norm = language_model.get_submodule(described.final_norm)
+        self._block: Callable[..., torch.Tensor] = step_block
+        self._say: Callable[..., torch.Tensor] = say
+        if (self._captured and not foreign and has_triton()) if compiled is None else compiled:
+            self._blocks = [twin(block) for block in self._blocks]
+            # Shapes that change, such as the count of slots, become symbols the second time they are met.
+            self._block, self._say = torch.compile(step_block), torch.compile(say)
+        self._kept: dict[tuple[int, int], Slots] = {}
+
+    def read(
+        self,
+        rows_SD: Sequence[torch.Tensor],
+        before: Seen | None = None,
+        masks: Sequence[Sequence[int]] | None = None,
+    ) -> Seen:
+        """Go over the embeddings of tokens, those of each row after what was seen ``before``, which is used up.
+
+        Args:
+            rows_SD: of each row, at least one.
+            before: what was seen.
+            masks: of each row, 0 for tokens that are not attended to; None: all are.
+        """
+        from torch.nn.utils.rnn import pad_sequence
+        from transformers import DynamicCache
+
+        new_BSD = pad_sequence(list(rows_SD), batch_first=True, padding_side="left")
+        device = new_BSD.device
+        ones = [torch.ones(len(row_SD), dtype=torch.long, device=device) for row_SD in rows_SD]
+        counted_BS = pad_sequence(ones, batch_first=True, padding_side="left").cumsum(dim=1)
+        mask_BT = counted_BS.clamp(max=1)
+        if masks is not None:
+            rows = [torch.tensor(row, device=device) for row in masks]
+            mask_BT = pad_sequence(rows, batch_first=True, padding_side="left")
+        if before is not None:
+            counted_BS = counted_BS + before.tokens_B[:, None]
+            mask_BT = torch.cat([before.mask_BT, mask_BT], dim=1)
+        cache = DynamicCache() if before is None else before.cache
+        hidden_BSD = self._language_model.get_decoder()(
+            inputs_embeds=new_BSD,
+            attention_mask=mask_BT,
+            position_ids=(counted_BS - 1).clamp(min=0),
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+        return Seen(cache=cache, mask_BT=mask_BT, tokens_B=counted_BS[:, -1], hidden_BSD=hidden_BSD)
+
+    def logits(self, hidden_BD: torch.Tensor) -> torch.Tensor:
+        """Of the next token [B, V], in float32.
+
+        Raises:
+            NotFiniteError: one of them is infinite or none.
+        """
+        return finite(self._model.get_output_embeddings()(hidden_BD).float())
+
+    def generate(
+        self, seen: Seen, ends: Sequence[Sequence[int]], limit: int, on_token: OnToken | None = None
+    ) -> list[Said]:
+        """Greedy answers to prompts.
+
+        Args:
+            seen: the prompts, which are used up.
+            ends: of each row, the tokens that end its answer.
+            limit: tokens of an answer at most, its end included.
+            on_token: is told each token as it comes, that which ends an answer left out.
+
+        Raises:
+            NotFiniteError: the model computes infinities or NaN.
+        """
+        ids: list[list[int]] = [[] for _ in ends]
+        cut, logprobs = [True for _ in ends], [0.0 for _ in ends]
+        going = list(range(len(ends)))
+        slots = self._slots(seen, limit)
+        first_B3 = say(nn.Identity(), self._model.get_output_embeddings(), seen.hidden_BSD[:, -1:])
+        slots.take(first_B3)
+        told = slots.tell(first_B3)
+        for number in range(limit):
+            last = number == limit - 1
+            ahead = None if last or not slots.ahead else self._step(slots)
+            for row, (token, logprob, is_finite) in zip(going, told(), strict=False):
+                if not cut[row]:  # where rows stay
+                    continue
+                if not is_finite:
+                    raise not_finite()
+                logprobs[row] += logprob
+                cut[row] = token not in ends[row]
+                if cut[row]:
+                    ids[row].append(int(token))
+                    if on_token is not None:
+                        on_token(row, int(token))
+            places = [place for place, row in enumerate(going) if cut[row]]
+            if last or not places:
+                break
+            if ahead is None:
+                if len(places) < len(going) and not slots.fixed:
+                    slots.keep(places)
+                    going = [going[place] for place in places]
+                ahead = self._step(slots)
+            told = ahead
+        return [Said(*answer) for answer in zip(ids, cut, logprobs, strict=True)]
+
+    def _slots(self, seen: Seen, limit: int) -> Slots:
+        """The prompts in slots of their own, with room for answers."""
+        rows, used = seen.mask_BT.shape
+        if not self._fixed:
+            return Slots(seen.cache, rows, used + limit, fixed=False).load(seen)
+        shape = bucket(rows, used + limit)
+        slots = self._kept.pop(shape, None)
+        if slots is None:
+            while self._kept and sum(kept.nbytes for kept in self._kept.values()) > HELD_BYTES:
+                del self._kept[next(iter(self._kept))]
+            slots = Slots(seen.cache, *shape, fixed=True)
+        self._kept[shape] = slots
+        return slots.load(seen)
+
+    def _step(self, slots: Slots) -> Callable[[], list[tuple[float, float, float]]]:
+        """Go over the tokens that came last, and choose the next ones; how to read them."""
+        if not self._captured or torch.is_autocast_enabled(self.device.type):
+            return slots.tell(self._forward(slots))
+        if slots.graph is None:
+            self._capture(slots)
+        assert slots.graph is not None and slots.said_B3 is not None
+        slots.graph.replay()
+        return slots.tell(slots.said_B3)
+
+    def _capture(self, slots: Slots) -> None:
+        """Record a step; what it does on the way to that is undone."""
+        kept = slots.state()
+        for _ in range(2):  # compiles, loads kernels, sets up libraries
+            self._forward(slots)
+        torch.cuda.synchronize()
+        slots.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(slots.graph, capture_error_mode="thread_local"):
+            slots.said_B3 = self._forward(slots)
+        slots.restore(kept)
+
+    def _forward(self, slots: Slots) -> torch.Tensor:
+        slots.begin()
+        hidden_B1D = self._model.get_input_embeddings()(slots.token_B[:, None])
+        turns = self._language_model.get_decoder().rotary_emb(hidden_B1D, position_ids=slots.position_B[:, None])
+        mask_B11T, rows_B = slots.mask_B11T[..., : slots.window], slots.rows_B
+        for block, keys_BHTC, values_BHTC in zip(self._blocks, slots.keys, slots.values, strict=True):
+            hidden_B1D = self._block(
+                block,
+                hidden_B1D,
+                mask_B11T,
+                turns,
+                keys_BHTC[:, :, : slots.window],
+                values_BHTC[:, :, : slots.window],
+                rows_B,
+                slots.slot_B,
+            )
+        said_B3 = self._say(self._norm, self._model.get_output_embeddings(), hidden_B1D)
+        slots.take(said_B3)
+        slots.end()
+        return said_B3
