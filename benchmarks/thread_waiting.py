@@ -59,6 +59,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="of each way of waiting (5)")
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
     options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error("--rounds of at least 1")
     seconds: dict[int, dict[str, list[float]]] = {}
     for count in NEIGHBOURS:
         seconds[count] = {way: [] for way in options.ways}

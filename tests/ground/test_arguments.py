@@ -78,6 +78,7 @@ WRONG = {
     "benchmarks/evaluate_scale.py": [("--questions 3", "--questions of at least 100")],
     "scripts/benchmark_files.py": [("", "the following arguments are required: folder")],
     "scripts.paper_files": [("", "the following arguments are required: folder")],
+    "benchmarks/thread_waiting.py": [("--rounds 0", "--rounds of at least 1")],
     "benchmarks/serving.py": [("--rounds x", "invalid int value: 'x'")],
     "benchmarks/determinism.py": [("--nosuch", "unrecognized arguments: --nosuch")],
     "benchmarks/cpu_full_size.py": [("--nosuch", "unrecognized arguments: --nosuch")],
