@@ -34,6 +34,8 @@ TRANSFORMERS = (5, 23)
 """The oldest version that the model's code was run with; 5.17 lacks some of what it imports."""
 TABLES = ("mixture", "batch_size")
 """Keys of a profile whose value is, or can be, a table with keys of its own, and no section."""
+YOUNGER = {"architecture": "phi", "num_key_value_heads": None}
+"""Keys of ``model.text`` that a profile may leave out: ``config/model.py``, which needs pydantic, has them, too."""
 PEAKS = {
     "NVIDIA GeForce RTX 3090": "RTX 3090",
     "NVIDIA GeForce RTX 4090": "RTX 4090",
@@ -174,6 +176,7 @@ def read_profile(path: Path, settings: Mapping[str, Any]) -> Any:
         return SimpleNamespace(**{name: section(item, name) for name, item in value.items()})
 
     content = yaml.safe_load(path.read_text())
+    content["model"]["text"] = YOUNGER | content["model"]["text"]
     config = section({name: content[name] for name in ("runtime", "model", "features", "quantize", *STAGES)})
     for key, value in settings.items():
         name, _, field = key.partition(".")
