@@ -78,7 +78,7 @@ def untimed() -> dict[str, Any]:
 
 
 def leave_8bit(block: nn.Module) -> None:
-    """Matrices in 8 bits run as they are, between the compiled parts: bitsandbytes' own kernels are compiled already."""
+    """Matrices in 8 bits run as they are, between the compiled parts: bitsandbytes has kernels of its own."""
     import torch
 
     from tinygptv.model.frozen8bit import FrozenLinear8bit
@@ -89,7 +89,7 @@ def leave_8bit(block: nn.Module) -> None:
 
 
 def warm_up(model: TinyGPTVForConditionalGeneration, config: Config, stage: Stage) -> None:
-    """Forward and backward pass of the largest micro-batches; weights, gradients and random generators stay as they are."""
+    """Forward and backward pass of the largest micro-batches; weights and random generators stay as they are."""
     drawn, device = random_state(), next(model.projector.parameters()).device
     model.train()
     for batch in largest_batches(config, stage):
