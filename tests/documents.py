@@ -138,9 +138,9 @@ def check(words: Sequence[str]) -> None:
     """Fail where a command has no such program, target, subcommand, option or step. Nothing is run but ``--help``."""
     program, *rest = words
     if program == "tinygptv":
-        from tinygptv.cli import app
+        from tinygptv.cli import app, parser_of
 
-        _parse(typer.main.get_command(app), rest)
+        _parse(parser_of(app), rest)
     elif program == "mlflow":
         from mlflow.cli import cli
 

@@ -14,11 +14,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import typer.main
 from dvc.cli import DvcParserError
 from dvc.cli.parser import get_main_parser
 
-from tinygptv.cli import app
+from tinygptv.cli import app, parser_of
 from tinygptv.ground.names import STEPS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,7 +59,7 @@ def named() -> list[tuple[str, str]]:
 
 
 def check_tinygptv(words: list[str]) -> None:
-    command, path = typer.main.get_command(app), []
+    command, path = parser_of(app), []
     while hasattr(command, "commands") and words:
         assert words[0] in command.commands or words[0] == "--help", f"no command {' '.join([*path, words[0]])}"
         if words[0] == "--help":

@@ -8,6 +8,7 @@ that may pass by itself (one line), 130 Ctrl-C.
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -222,12 +223,16 @@ serving.add_to(app)
 team.add_to(app)
 
 
+parser_of = cache(get_command)
+"""What reads the command lines of ``app``. To make it takes longer than most wrong lines do."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; what a user can mend becomes one line instead of a traceback."""
     begin()
     try:
         # not `app` itself, which puts a hook for tracebacks in the place of ours (startup.py)
-        code = get_command(app)(args=arguments, prog_name="tinygptv", standalone_mode=False)
+        code = parser_of(app)(args=arguments, prog_name="tinygptv", standalone_mode=False)
     except typer.TyperException as error:
         complain("tinygptv", usage(error))
         return EXIT_USER_ERROR

@@ -16,7 +16,7 @@ import typer.main
 
 from tests.checkouts import ROOT, bare_clone
 from tests.commands.wrong_lines import NEEDED, PROFILES, RIGHT, ROOTS, VALUES
-from tinygptv.cli import app
+from tinygptv.cli import app, parser_of
 
 
 def commands() -> dict[str, typer.core.TyperCommand]:
@@ -29,7 +29,7 @@ def commands() -> dict[str, typer.core.TyperCommand]:
             else:
                 yield f"{words}{name}", command
 
-    return dict(below(typer.main.get_command(app), ""))
+    return dict(below(parser_of(app), ""))
 
 
 def rows() -> list[tuple[str, str]]:
