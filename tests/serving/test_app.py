@@ -156,7 +156,6 @@ REFUSED = {
     "no model": ({"messages": []}, 400, "model"),
     "another model": (changed(model="gpt-4"), 404, "gpt-4"),
     "unknown parameter": (changed(tool=[]), 400, "tool"),
-    "stream": (changed(stream=True), 400, "streaming is not supported"),
     "warm": (changed(temperature=0.7), 400, "temperature"),
     "several": (changed(n=2), 400, "n: "),
     "no tokens": (changed(max_tokens=0), 400, "max_tokens"),

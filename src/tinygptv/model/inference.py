@@ -6,7 +6,7 @@ Shapes: N images, C colours, H height, W width, Q queries, D width, B prompts, T
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -25,7 +25,7 @@ from tinygptv.model.vision import encode_filled
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from tinygptv.model.decoding import Decoder, Seen
+    from tinygptv.model.decoding import Decoder, OnToken, Seen
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
     from tinygptv.model.processing import TinyGPTVProcessor
 
@@ -163,6 +163,7 @@ class VisionLanguageModel:
         *,
         batch_size: int = BATCH_SIZE,
         max_new_tokens: int | None = None,
+        on_text: Callable[[int, str], None] | None = None,
     ) -> list[Generated]:
         """Greedy answers to prompts with one image mark each, cut at the end mark.
 
@@ -171,6 +172,7 @@ class VisionLanguageModel:
             prompts: texts as the chat template gives them, or token ids of ``processor.encode_prompt``.
             batch_size: prompts of a forward pass.
             max_new_tokens: longest answer; None: what the model's generation configuration says.
+            on_text: is told a prompt's number and the beginning of its answer, in whole characters, whenever it grows.
 
         Raises:
             UserError: a prompt leaves no room for its answer; nothing was answered.
@@ -185,10 +187,25 @@ class VisionLanguageModel:
                 part = ids[start : start + batch_size]
                 seen = self._read(part, features_BQD[start : start + batch_size])
                 ends = [self.processor.end_ids] * len(part)
-                for said in self.decoder.generate(seen, ends, limit):
+                on_token = on_text and self._spelled(on_text, start, len(part))
+                for said in self.decoder.generate(seen, ends, limit, on_token):
                     text = self.processor.decode_answer(said.ids)
                     answers.append(Generated(text, len(said.ids), cut=said.cut))
         return answers
+
+    def _spelled(self, on_text: Callable[[int, str], None], start: int, count: int) -> OnToken:
+        """Turn tokens of a batch that begins at a prompt into beginnings of answers."""
+        ids: list[list[int]] = [[] for _ in range(count)]
+        texts = [""] * count
+
+        def on_token(row: int, token: int) -> None:
+            ids[row].append(token)
+            text = self.processor.decode_answer(ids[row])
+            if len(text) > len(texts[row]):
+                texts[row] = text
+                on_text(start + row, text)
+
+        return on_token
 
     def _read(self, prompts: Sequence[list[int]], features_BQD: torch.Tensor) -> Seen:
         """Prompts with their images, gone over."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
@@ -18,15 +17,17 @@ from starlette.requests import ClientDisconnect
 from tinygptv.ground.servers import HOST_NAMES
 from tinygptv.serving.admission import Admission, OwnPages, Watched
 from tinygptv.serving.metrics import CONTENT_TYPE
+from tinygptv.serving.replies import FAULT, Streamed, completion, events
 from tinygptv.serving.requests import RequestError, error_content
 
 if TYPE_CHECKING:
     from tinygptv.serving.engine import Engine
-    from tinygptv.serving.models import Answer
 
 COMPLETIONS, MODELS, HEALTH, METRICS = "/v1/chat/completions", "/v1/models", "/health", "/metrics"
 CLIENT_GONE = 499
 """Nobody reads it; it keeps the logs and figures honest."""
+
+Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +49,14 @@ def create_app(engine: Engine) -> FastAPI:
         return {"id": source, "object": "model", "created": started, "owned_by": "tinygptv", "version": version}
 
     @app.post(COMPLETIONS)
-    async def complete(request: Request) -> JSONResponse:
-        async with admission.body(request) as body:
-            return JSONResponse(completion(await _while_connected(request, engine.ask(body))))
+    async def complete(request: Request) -> Response:
+        async with AsyncExitStack() as stack:
+            asked = await engine.read(await stack.enter_async_context(admission.body(request)))
+            if not asked.stream:
+                return JSONResponse(completion(await _while_connected(request, engine.answer(asked))))
+            growing = await stack.enter_async_context(aclosing(engine.grow(asked)))
+            first = await _while_connected(request, _next(growing))  # a refusal comes before anything is sent
+            return Streamed(events(first, growing, usage=asked.usage), stack.pop_all())
 
     @app.get(MODELS)
     async def models() -> JSONResponse:
@@ -83,7 +89,7 @@ def create_app(engine: Engine) -> FastAPI:
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:
-        return JSONResponse(error_content(500, "the question could not be answered; the server's log says why"), 500)
+        return JSONResponse(error_content(500, FAULT), 500)
 
     # The last one is the outermost.
     app.add_middleware(OwnPages, names=HOST_NAMES)
@@ -91,7 +97,11 @@ def create_app(engine: Engine) -> FastAPI:
     return app
 
 
-async def _while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
+async def _next(growing: AsyncGenerator[Result]) -> Result:
+    return await anext(growing)
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
     """The result of some work, which is given up when the client hangs up.
 
     Raises:
@@ -107,24 +117,3 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, Answer]) 
     finally:
         asking.cancel()
         leaving.cancel()
-
-
-def completion(answer: Answer) -> dict[str, Any]:
-    """An answer in OpenAI's form."""
-    choice = {
-        "index": 0,
-        "message": {"role": "assistant", "content": answer.text},
-        "finish_reason": "length" if answer.cut else "stop",
-    }
-    return {
-        "id": f"chatcmpl-{uuid.uuid4().hex}",
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": answer.version,
-        "choices": [choice],
-        "usage": {
-            "prompt_tokens": answer.prompt_tokens,
-            "completion_tokens": answer.tokens,
-            "total_tokens": answer.prompt_tokens + answer.tokens,
-        },
-    }

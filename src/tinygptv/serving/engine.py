@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 
@@ -15,7 +15,7 @@ from tinygptv.ground.errors import DataError, NotFiniteError
 from tinygptv.serving.batching import Batcher
 from tinygptv.serving.limits import ServiceLimits
 from tinygptv.serving.metrics import Metrics
-from tinygptv.serving.models import Answer, Loaded, Models, PreparedQuestion
+from tinygptv.serving.models import Answer, Beginning, Loaded, Models, PreparedQuestion
 from tinygptv.serving.pictures import read_picture
 from tinygptv.serving.requests import AnswerRequest, RequestError, check_text, parse
 
@@ -58,17 +58,43 @@ class Engine:
             await self._batcher.stop()
             self._pictures.shutdown()
 
-    async def ask(self, body: bytes) -> Answer:
-        """Answer a body of ``/v1/chat/completions``.
+    async def read(self, body: bytes) -> AnswerRequest:
+        """Check a body of ``/v1/chat/completions``.
 
         Raises:
             RequestError: the request is refused.
         """
-        loop = asyncio.get_running_loop()
-        return await self.answer(await loop.run_in_executor(self._pictures, parse, body, self.limits))
+        return await asyncio.get_running_loop().run_in_executor(self._pictures, parse, body, self.limits)
 
-    async def answer(self, request: AnswerRequest) -> Answer:
+    async def grow(self, request: AnswerRequest) -> AsyncGenerator[Beginning | Answer]:
+        """Answer a checked request, and tell the beginning of the answer whenever it has grown; at last the answer.
+
+        Raises:
+            RequestError: as ``answer`` does, mostly before anything is told.
+        """
+        told: asyncio.Queue[Beginning | None] = asyncio.Queue()
+        loop, longest = asyncio.get_running_loop(), 0
+
+        def on_text(beginning: Beginning) -> None:
+            loop.call_soon_threadsafe(told.put_nowait, beginning)
+
+        asking = asyncio.create_task(self.answer(request, on_text))
+        asking.add_done_callback(lambda _: told.put_nowait(None))
+        try:
+            while (beginning := await told.get()) is not None:
+                if len(beginning.text) > longest:  # a batch that fails is asked once more, from its beginning
+                    longest = len(beginning.text)
+                    yield beginning
+            yield await asking
+        finally:
+            asking.cancel()
+
+    async def answer(self, request: AnswerRequest, on_text: Callable[[Beginning], None] | None = None) -> Answer:
         """Answer a checked request.
+
+        Args:
+            request: the request.
+            on_text: is told the beginning of the answer whenever it grows, in another thread.
 
         Raises:
             RequestError: the request is refused, or the model has no answer.
@@ -77,7 +103,7 @@ class Engine:
         started = time.monotonic()
         loaded = self.models.get(request.source)
         loop = asyncio.get_running_loop()
-        prepared = await loop.run_in_executor(self._pictures, self._prepare, loaded, request)
+        prepared = await loop.run_in_executor(self._pictures, self._prepare, loaded, request, on_text)
         limit = min(request.max_tokens or loaded.max_new_tokens, loaded.max_new_tokens)
         try:
             answer = await self._batcher.submit((loaded, limit), prepared, prepared.prompt_tokens + limit)
@@ -86,7 +112,9 @@ class Engine:
         self.metrics.seconds.observe(time.monotonic() - started)
         return answer
 
-    def _prepare(self, loaded: Loaded, request: AnswerRequest) -> PreparedQuestion:
+    def _prepare(
+        self, loaded: Loaded, request: AnswerRequest, on_text: Callable[[Beginning], None] | None
+    ) -> PreparedQuestion:
         """Check text and image; for a thread of the pictures."""
         check_text(request.text, self.limits)
         prompt, tokens = loaded.prompt(request.text)
@@ -95,7 +123,7 @@ class Engine:
         except DataError as error:
             raise RequestError(400, str(error), code="context_length_exceeded", param="messages") from None
         picture = read_picture(request.image, loaded.size, loaded.resample, self.limits)
-        return PreparedQuestion(picture, hashlib.sha256(request.image).hexdigest(), prompt, tokens)
+        return PreparedQuestion(picture, hashlib.sha256(request.image).hexdigest(), prompt, tokens, on_text)
 
     def _work(self, key: tuple[Loaded, int], questions: Sequence[PreparedQuestion]) -> list[Answer]:
         """Answer a batch; in the worker's thread."""

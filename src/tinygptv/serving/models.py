@@ -37,6 +37,15 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Beginning:
+    """What the model has said so far."""
+
+    text: str
+    version: str
+    """As in ``Answer``."""
+
+
+@dataclass(frozen=True, slots=True)
 class PreparedQuestion:
     """A question, ready for the model."""
 
@@ -45,6 +54,8 @@ class PreparedQuestion:
     """Of the image's file: equal ones are encoded once."""
     prompt: str
     prompt_tokens: int
+    on_text: Callable[[Beginning], None] | None = None
+    """Is told the beginning of the answer whenever it grows; from the worker's thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +97,17 @@ class Loaded:
         places = {digest: place for place, digest in enumerate(dict.fromkeys(asked.digest for asked in questions))}
         pictures = {asked.digest: asked.picture for asked in questions}
         features_NQD = self._model.encode_images([pictures[digest] for digest in places], IMAGES_AT_ONCE)
+
+        def told(number: int, text: str) -> None:
+            if (on_text := questions[number].on_text) is not None:
+                on_text(Beginning(text, self.version))
+
         answers = self._model.generate(
             features_NQD[[places[asked.digest] for asked in questions]],
             [asked.prompt for asked in questions],
             batch_size=len(questions),
             max_new_tokens=max_tokens,
+            on_text=told if any(asked.on_text for asked in questions) else None,
         )
         return [
             Answer(answer.text, answer.tokens, answer.cut, asked.prompt_tokens, self.version)

@@ -53,6 +53,10 @@ class AnswerRequest:
     text: str
     max_tokens: int | None = None
     """Longest answer; None: what the model's generation configuration says."""
+    stream: bool = False
+    """Whether the answer is sent piece by piece."""
+    usage: bool = False
+    """Whether counts of tokens follow the last piece."""
 
 
 class _Strict(BaseModel):
@@ -85,6 +89,11 @@ class _Message(_Strict):
 
 class _PlainText(_Strict):
     type: Literal["text"]
+
+
+class _StreamOptions(_Strict):
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None  # padding against listeners on the network; this service is local
 
 
 Nothing = Annotated[list[Any], Field(max_length=0)] | None
@@ -122,8 +131,9 @@ class _ChatRequest(_Strict):
     web_search_options: None = None
     stream: bool | None = None
 
+    stream_options: _StreamOptions | None = None
+
     # These name or file a request; they change no answer.
-    stream_options: dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     seed: int | None = None
     user: str | None = None
@@ -150,8 +160,6 @@ def parse(body: bytes, limits: ServiceLimits) -> AnswerRequest:
         request = _ChatRequest.model_validate_json(body)
     except ValidationError as error:
         raise _from_validation(error) from None
-    if request.stream:
-        raise RequestError(400, "streaming is not supported: answers are short; leave `stream` out", param="stream")
     urls, texts = [], []
     for message in request.messages:
         for part in [message.content] if isinstance(message.content, str) else message.content:
@@ -167,7 +175,14 @@ def parse(body: bytes, limits: ServiceLimits) -> AnswerRequest:
             param="messages",
         )
     longest = [limit for limit in (request.max_tokens, request.max_completion_tokens) if limit is not None]
-    return AnswerRequest(request.model, data_url(urls[0]), "\n".join(texts), min(longest, default=None))
+    return AnswerRequest(
+        request.model,
+        data_url(urls[0]),
+        "\n".join(texts),
+        min(longest, default=None),
+        stream=bool(request.stream),
+        usage=bool(request.stream_options and request.stream_options.include_usage),
+    )
 
 
 def check_text(text: object, limits: ServiceLimits) -> None:
