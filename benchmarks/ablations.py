@@ -1,8 +1,9 @@
-"""The ablations of the paper, run for real on the tiny profile: `python benchmarks/ablations.py [NAME ...]`.
+"""The ablations of the paper, run for real on the tiny profile: `benchmarks/ablations.py [--family F] [NAME ...]`.
 
-Each variant of configs/ablations/tiny.yaml trains in a clone of the last commit below .state/ablations, with DVC's
-cache shared, so that steps which it does not change are not run again. Results: benchmarks/results/ablations.json,
-the figure beside it, and the table in docs/ablations.md. About five minutes a variant on two cores.
+A family is a file of configs/ablations: `tiny` (Phi-2, where none is named), `llama` (TinyLLaMA), `backbones` (both,
+with both towers). Each variant trains in a clone of the last commit below .state/ablations, with DVC's cache shared, so
+that steps which it does not change are not run again. Results: benchmarks/results/ablations.json (of another family
+ablations-F.json), the figure beside it, and the table in docs/ablations.md. About five minutes a variant on two cores.
 """
 
 from __future__ import annotations
@@ -20,31 +21,47 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from tinygptv.config.profiles import read_profile
-from tinygptv.evaluation.ablations import Ablation, change, curves, markdown_table
+from tinygptv.evaluation.ablations import PAPER, Ablation, change, curves, markdown_table
 from tinygptv.evaluation.benchmarks.table import asks_of
 from tinygptv.ground import runtime
+from tinygptv.ground.arguments import Parser
 from tinygptv.ground.errors import EXIT_USER_ERROR, complain
 from tinygptv.ground.files import read_json, write_json, write_text
 from tinygptv.ground.names import STAGES
 from tinygptv.ground.yaml_files import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-VARIANTS = ROOT / "configs" / "ablations" / "tiny.yaml"
-RESULTS, FIGURE = ROOT / "benchmarks" / "results" / "ablations.json", ROOT / "benchmarks" / "results" / "ablations.png"
+FIRST = "tiny"
+"""The family that is run where none is named."""
 PAGE = ROOT / "docs" / "ablations.md"
-BEGIN, END = "<!-- table: benchmarks/ablations.py -->", "<!-- end of table -->"
+END = "<!-- end of table -->"
 
 
-def clone(name: str, changes: dict[str, Any]) -> Path:
+def variants_of(family: str) -> Path:
+    """What the variants of a family change."""
+    return ROOT / "configs" / "ablations" / f"{family}.yaml"
+
+
+def results_of(family: str, kind: str) -> Path:
+    """Where a family's results lie: `json`, and `png`."""
+    return ROOT / "benchmarks" / "results" / f"ablations{'' if family == FIRST else f'-{family}'}.{kind}"
+
+
+def begin_of(family: str) -> str:
+    """The line before a family's table."""
+    return f"<!-- table: benchmarks/ablations.py{'' if family == FIRST else f' --family {family}'} -->"
+
+
+def clone(family: str, name: str, changes: dict[str, Any]) -> Path:
     """A clone of the last commit with the variant's profile."""
-    folder = ROOT / ".state" / "ablations" / name.replace(" ", "-")
+    folder = ROOT / ".state" / "ablations" / f"{family}-{name}".replace(" ", "-")
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True)
     write_text(folder / ".dvc" / "config.local", f"[cache]\n    dir = {ROOT / '.dvc' / 'cache'}\n")
     path = folder / "configs" / "tiny.yaml"
     round_trip = YAML()
     content = round_trip.load(path.read_text())
-    change(content, changes, f"{VARIANTS}: {name}")
+    change(content, changes, f"{variants_of(family)}: {name}")
     with path.open("w") as file:
         round_trip.dump(content, file)
     return folder
@@ -70,33 +87,39 @@ def train(folder: Path) -> Ablation:
     return Ablation(histories, stopped, accuracy)
 
 
-def report(results: dict[str, Any]) -> None:
+def report(family: str, results: dict[str, Any]) -> None:
     """Write figure and table."""
     ablations = {name: Ablation(**entry["ablation"]) for name, entry in results["variants"].items()}
-    curves(ablations, FIGURE)
-    head, _, rest = PAGE.read_text().partition(BEGIN)
+    curves(ablations, results_of(family, "png"))
+    begin = begin_of(family)
+    head, _, rest = PAGE.read_text().partition(begin)
     _, _, tail = rest.partition(END)
-    write_text(PAGE, f"{head}{BEGIN}\n{markdown_table(ablations)}\n{END}{tail}")
+    write_text(PAGE, f"{head}{begin}\n{markdown_table(ablations, family)}\n{END}{tail}")
 
 
 def main() -> None:
-    """Train the named variants, or all, and report all that were ever trained."""
-    variants: dict[str, dict[str, Any]] = read_yaml(VARIANTS)
-    chosen = sys.argv[1:] or list(variants)
+    """Train the named variants of a family, or all, and report all that were ever trained."""
+    parser = Parser(prog="benchmarks/ablations.py", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--family", choices=sorted(PAPER), default=FIRST, help="a file of configs/ablations")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="variants (default: all of the family)")
+    options = parser.parse_args()
+    family, path = options.family, results_of(options.family, "json")
+    variants: dict[str, dict[str, Any]] = read_yaml(variants_of(family))
+    chosen = options.names or list(variants)
     if unknown := [name for name in chosen if name not in variants]:
-        complain("ablations", f"no variant {unknown[0]!r} in {VARIANTS}; there are {', '.join(variants)}")
+        complain("ablations", f"no variant {unknown[0]!r} in {variants_of(family)}; there are {', '.join(variants)}")
         sys.exit(EXIT_USER_ERROR)
-    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"variants": {}}
+    results = json.loads(path.read_text()) if path.is_file() else {"variants": {}}
     results["environment"] = runtime.environment()
     for name in chosen:
         started = time.monotonic()
-        ablation = train(clone(name, variants[name]))
+        ablation = train(clone(family, name, variants[name]))
         results["variants"][name] = {"changes": variants[name], "ablation": asdict(ablation)}
         results["variants"] = {key: results["variants"][key] for key in variants if key in results["variants"]}
-        RESULTS.parent.mkdir(exist_ok=True)
-        write_json(RESULTS, results)
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, results)
         print(f"{name}: {time.monotonic() - started:.0f} s {ablation.stopped}", flush=True)
-    report(results)
+    report(family, results)
 
 
 if __name__ == "__main__":

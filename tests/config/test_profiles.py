@@ -88,9 +88,14 @@ def test_several_problems_are_counted(checkout):
 
 def test_the_published_qformer_belongs_to_its_tower(tmp_path):
     path = Path(__file__).parents[2] / "configs" / "paper.yaml"
-    (tmp_path / "paper.yaml").write_text(path.read_text().replace("tower: eva", "tower: clip"))
-    with pytest.raises(ConfigError, match=r"model\.vision\.tower: the published Q-Former was trained on eva"):
-        read_config(tmp_path / "paper.yaml")
+    other = path.read_text().replace("Salesforce/blip2-flan-t5-xxl", "LAVIS/blip2-vitL")
+    for text, told in (
+        (path.read_text().replace("tower: eva", "tower: clip"), "Salesforce/blip2-flan-t5-xxl was trained on eva, not"),
+        (other, "LAVIS/blip2-vitL was trained on clip, not on eva; set backbones.image_encoder to Salesforce"),
+    ):
+        (tmp_path / "paper.yaml").write_text(text)
+        with pytest.raises(ConfigError, match=rf"model\.vision\.tower: the Q-Former of {told}"):
+            read_config(tmp_path / "paper.yaml")
 
 
 def keys(value):

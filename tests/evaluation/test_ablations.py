@@ -13,9 +13,11 @@ from tinygptv.evaluation.ablations import PAPER, Ablation, change, curves, final
 from tinygptv.ground.errors import ConfigError
 from tinygptv.ground.names import STAGES
 from tinygptv.ground.yaml_files import read_yaml
+from tinygptv.model.upstream.pins import read_pins
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-VARIANTS = read_yaml(CONFIGS / "ablations" / "tiny.yaml")
+FAMILIES = {family: read_yaml(CONFIGS / "ablations" / f"{family}.yaml") for family in ("tiny", "llama", "backbones")}
+VARIANTS = FAMILIES["tiny"]
 
 
 def points(last: float) -> list[dict[str, float]]:
@@ -27,17 +29,33 @@ STOPPED = Ablation({"stage1": points(0.5)}, "step 3: the loss (nan) is not finit
 
 
 def test_the_variants_are_those_of_the_paper() -> None:
-    assert list(VARIANTS) == list(PAPER)
+    assert FAMILIES.keys() == PAPER.keys()
+    for family in ("tiny", "llama"):
+        assert list(FAMILIES[family]) == list(PAPER[family])
+    assert PAPER["backbones"].keys() < FAMILIES["backbones"].keys(), "it trains CLIP with none"
 
 
-@pytest.mark.parametrize("name", [name for name in VARIANTS if name != "full"])
-def test_every_variant_is_a_valid_profile_that_differs(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("family", "name"), [(family, name) for family, names in FAMILIES.items() for name in names if names[name]]
+)
+def test_every_variant_is_a_valid_profile_that_differs(family: str, name: str, tmp_path: Path) -> None:
     content = read_yaml(CONFIGS / "tiny.yaml")
-    change(content, VARIANTS[name], "a file")
+    change(content, FAMILIES[family][name], "a file")
     (tmp_path / "changed.yaml").write_text(json.dumps(content))
     before, after = read_config(CONFIGS / "tiny.yaml"), read_config(tmp_path / "changed.yaml")
     assert after != before
-    assert after.model.vision == before.model.vision  # its pretraining is not repeated for nothing
+    if not name.startswith("CLIP"):
+        assert after.model.vision == before.model.vision  # its pretraining is not repeated for nothing
+
+
+def test_the_other_backbones_of_the_paper_are_profiles_with_weights_that_the_lock_file_names(tmp_path: Path) -> None:
+    pins = read_pins(CONFIGS / "backbones.lock.json")
+    for name, changes in read_yaml(CONFIGS / "ablations" / "paper.yaml").items():
+        content = read_yaml(CONFIGS / "paper.yaml")
+        change(content, changes, name)
+        (tmp_path / "changed.yaml").write_text(json.dumps(content))
+        taken = read_config(tmp_path / "changed.yaml").backbones
+        assert {taken.language_model, taken.image_encoder} <= pins.keys()
 
 
 def test_an_unknown_key_is_named() -> None:
@@ -51,7 +69,7 @@ def test_final_losses_have_the_papers_marks() -> None:
 
 
 def test_the_table_sets_ours_beside_the_papers() -> None:
-    table = markdown_table({"full": DONE, "without QK-Norm": STOPPED})
+    table = markdown_table({"full": DONE, "without QK-Norm": STOPPED}, "tiny")
     assert "| full | 0.100 (2.620) | 0.200 (2.343) | 0.300 (1.125) | 0.400 (1.330) | 0.9900 |" in table
     assert "| without QK-Norm | 0.500 (V) | V (-) | - (-) | - (-) | - |" in table
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from tinygptv.config import Config
+from tinygptv.config.profiles import check_config
+from tinygptv.evaluation.ablations import change
+from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.model import TinyGPTVForConditionalGeneration
 from tinygptv.model.adapters import add_lora, freeze
 from tinygptv.model.profile import from_profile
+from tinygptv.planning.sizes import measure
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +62,15 @@ def test_the_biases_of_the_norms_can_train_too(counted: dict[str, int], paper: C
     table = freeze(model, (*paper.stage1.trainable, "norm_biases"))
     assert table.trainable["norm_biases"] == 89_600
     assert table.total_trainable == counted["stage 1"] + 89_600
+
+
+@pytest.mark.parametrize("name", ["Phi-1.5", "TinyLLaMA", "CLIP"])
+def test_the_paper_s_other_backbones_have_the_parameters_that_the_docs_print(name: str) -> None:
+    content = read_yaml(ROOT / "configs" / "paper.yaml")
+    change(content, read_yaml(ROOT / "configs" / "ablations" / "paper.yaml")[name], name)
+    sizes = measure(check_config(content, name))
+    told = [sizes.image_encoder.parameters] if name == "CLIP" else [sizes.language_model.parameters]
+    if name != "CLIP":
+        told += [sizes.projections.parameters, *(sizes.stages[stage].parameters for stage in ("stage1", "stage4"))]
+    text = (ROOT / "docs" / "backbones.md").read_text()
+    assert [f"{number:,}" for number in told if f"{number:,}" not in text] == []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,8 @@ from tinygptv.ground.errors import UserError
 from tinygptv.ground.files import write_json
 from tinygptv.own_data import start
 from tinygptv.own_data.new import new
+
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def test_the_default_is_what_tiny_has_learned(with_tiny):
@@ -34,6 +37,26 @@ def test_published_backbones_bring_their_profile(with_tiny):
     found = start.find(with_tiny, name)
     assert (found.init, found.profile, found.tokenizer) == (None, "paper", None)
     assert str(found) == "the published backbones of the profile paper"
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "architecture", "tower"),
+    [
+        ("microsoft/phi-1_5", "Phi-1.5", "phi", "eva"),
+        ("TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T", "TinyLLaMA", "llama", "eva"),
+        ("TinyLlama/TinyLlama-1.1B-Chat-v1.0", "TinyLLaMA Chat", "llama", "eva"),
+        ("LAVIS/blip2-vitL", "CLIP", "phi", "clip"),
+    ],
+)
+def test_the_paper_s_other_backbones_bring_their_sizes(with_tiny, name, variant, architecture, tower):
+    variants = Path("configs") / "ablations" / "paper.yaml"
+    (with_tiny / variants).parent.mkdir()
+    shutil.copy(CHECKOUT / variants, with_tiny / variants)
+    found = start.find(with_tiny, name)
+    assert str(found) == f"the published backbones of the profile paper with {variant}"
+    model, backbones = found.config.model, found.config.backbones
+    assert (model.text.architecture, model.vision.tower) == (architecture, tower)
+    assert name in (backbones.language_model, backbones.image_encoder)
 
 
 def test_a_folder_is_of_the_profile_whose_sizes_it_has(with_tiny, tmp_path):

@@ -12,6 +12,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from tinygptv.config.backbones import (
+    TOWERS_OF,
     Backbones,
     Pretrained,
     Pretraining,
@@ -128,10 +129,13 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _the_tower_has_a_qformer(self) -> Self:
-        if self.model.vision.tower == "clip" and isinstance(self.backbones, Published):
-            raise ValueError(
-                "model.vision.tower: the published Q-Former was trained on eva; clip needs backbones.source pretrain"
-            )
+        if isinstance(self.backbones, Published):
+            encoder, tower = self.backbones.image_encoder, self.model.vision.tower
+            if (trained_on := TOWERS_OF.get(encoder, tower)) != tower:
+                raise ValueError(
+                    f"model.vision.tower: the Q-Former of {encoder} was trained on {trained_on}, not on {tower}; "
+                    f"set backbones.image_encoder to {' or '.join(n for n, t in TOWERS_OF.items() if t == tower)}"
+                )
         return self
 
     def _reported(self, dataset: str) -> list[str]:

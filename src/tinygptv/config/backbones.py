@@ -59,12 +59,17 @@ class Pretrained(Section):
     text: TextPretraining
 
 
+TOWERS_OF = {"Salesforce/blip2-flan-t5-xxl": "eva", "LAVIS/blip2-vitL": "clip"}
+"""Published Q-Formers to the tower that each was trained on (`model.vision.tower`); of others the step tells by their
+widths."""
+
+
 class Published(Section):
     """Published weights, pinned by revision and SHA-256 in `configs/backbones.lock.json`."""
 
     source: Literal["hub"] = Field(description="This kind of source.")
     language_model: str = Field(description="Repository of the language model and its tokenizer.")
-    image_encoder: str = Field(description="Repository of the image tower and Q-Former.")
+    image_encoder: str = Field(description="Repository of the image tower and Q-Former, or LAVIS' files for CLIP.")
     folder: str = Field(description="Folder that holds the files already; empty: they are downloaded.")
 
 

@@ -16,17 +16,33 @@ from tinygptv.ground.errors import ConfigError
 from tinygptv.ground.names import STAGES
 
 LINE_COLOURS = (INK, BLUE, ORANGE, GREEN, VERMILLION, PURPLE)
+ABSENT = ("model.text.architecture", "model.text.num_key_value_heads")
+"""Keys that a profile may leave out."""
 VANISHED = "V"
 """The paper's mark for a loss that became NaN or infinite ("gradient vanish")."""
-PAPER: dict[str, tuple[str, str, str, str]] = {
-    "full": ("2.620", "2.343", "1.125", "1.330"),
-    "without LoRA": ("2.620", "-", VANISHED, ""),
-    "without trained input norm": ("2.839", "2.555", "1.344", VANISHED),
-    "without RMSNorm": ("2.747", VANISHED, "-", ""),
-    "without QK-Norm": (VANISHED, "-", "-", "-"),
-    "Phi-1.5": ("3.420", "3.043", "1.525", "1.730"),
+PAPER: dict[str, dict[str, tuple[str, str, str, str]]] = {
+    "tiny": {
+        "full": ("2.620", "2.343", "1.125", "1.330"),
+        "without LoRA": ("2.620", "-", VANISHED, ""),
+        "without trained input norm": ("2.839", "2.555", "1.344", VANISHED),
+        "without RMSNorm": ("2.747", VANISHED, "-", ""),
+        "without QK-Norm": (VANISHED, "-", "-", "-"),
+        "Phi-1.5": ("3.420", "3.043", "1.525", "1.730"),
+    },
+    "llama": {
+        "full": ("3.529", "3.053", "1.371", "1.830"),
+        "without LoRA": ("3.529", "-", VANISHED, ""),
+        "without trained input norm": ("3.611", "3.331", "1.444", VANISHED),
+        "without RMSNorm": ("3.607", VANISHED, "", ""),
+        "without QK-Norm": (VANISHED, "", "", ""),
+    },
+    "backbones": {
+        "EVA-CLIP with Phi-2": ("2.620", "2.343", "1.125", "1.330"),
+        "EVA-CLIP with TinyLLaMA": ("3.529", "3.053", "1.371", "1.830"),
+    },
 }
-"""Final loss of each stage in the paper's tables 4 and 6, with its signs for what failed or was not run."""
+"""Family (a file of configs/ablations) to variant to the final loss of each stage in the paper's tables 4 and 6, with
+its signs for what failed or was not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +68,7 @@ def change(profile: dict[str, Any], changes: Mapping[str, Any], origin: str) -> 
         place: Any = profile
         for section in sections:
             place = place.get(section, {})
-        if key not in place:
+        if not isinstance(place, dict) or (key not in place and dotted not in ABSENT):
             raise ConfigError(f"{origin}: the profile has no key `{dotted}`")
         place[key] = value
 
@@ -66,14 +82,14 @@ def final_losses(ablation: Ablation) -> tuple[str, ...]:
     return tuple(cells)
 
 
-def markdown_table(ablations: Mapping[str, Ablation]) -> str:
-    """Final losses, ours beside the paper's, with the test accuracy that each variant reaches."""
+def markdown_table(ablations: Mapping[str, Ablation], family: str) -> str:
+    """Final losses, ours beside the paper's, with the test accuracy that each variant of a family reaches."""
     lines = [
         "| variant | " + " | ".join(f"stage {i}: ours (paper)" for i in range(1, 5)) + " | test accuracy |",
         "| --- | " + " | ".join(["---:"] * 5) + " |",
     ]
     for name, ablation in ablations.items():
-        theirs = PAPER[name]
+        theirs = PAPER[family].get(name, ("",) * len(STAGES))
         cells = [f"{o} ({p})" if p else o for o, p in zip(final_losses(ablation), theirs, strict=True)]
         reached = "-" if ablation.accuracy is None else f"{ablation.accuracy:.4f}"
         lines.append(f"| {name} | " + " | ".join([*cells, reached]) + " |")
@@ -88,13 +104,14 @@ def curves(ablations: Mapping[str, Ablation], path: Path) -> None:
         path: the PNG to write.
     """
     with figure(11, 5.4, path) as drawing:
+        first = next(iter(ablations))
         grid = drawing.subplots(2, len(STAGES), sharey="row", sharex="col")
         for column, stage in enumerate(STAGES):
             for (name, ablation), colour in zip(ablations.items(), LINE_COLOURS[: len(ablations)], strict=True):
                 points = ablation.histories.get(stage, ())
                 for row, key in enumerate(("loss", "grad_norm")):
                     values = [point[key] for point in points]
-                    look = {"color": colour, "linewidth": 1.8 if name == "full" else 1.0}
+                    look = {"color": colour, "linewidth": 1.8 if name == first else 1.0}
                     grid[row, column].plot([p["step"] for p in points], values, label=name, **look)
             grid[0, column].set_title(STAGE_TITLES[stage])
             grid[1, column].set_xlabel("step")

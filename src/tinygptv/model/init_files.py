@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tinygptv.config.model import YOUNGER
 from tinygptv.ground import digests
 from tinygptv.ground.differences import NOTHING, differing_keys
 from tinygptv.ground.errors import CheckpointError
@@ -180,10 +181,15 @@ def check_sizes(model: Model, found: Mapping[str, Any], free: Iterable[str], ori
         origin,
         [
             f"model.{key} ({_side(theirs)}, here {_side(ours)})"
-            for key, ours, theirs in differing_keys(model.model_dump(mode="json"), dict(found))
+            for key, ours, theirs in differing_keys(_told(model.model_dump(mode="json")), _told(found))
             if not any(f"{key}.".startswith(f"{name}.") for name in free)
         ],
     )
+
+
+def _told(sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """The section with the keys that older ones leave out."""
+    return {**sizes, "text": {**dict(YOUNGER), **sizes["text"]}} if "text" in sizes else dict(sizes)
 
 
 def check_configuration(model: Model, ours: Mapping[str, Any], theirs: Mapping[str, Any], origin: str) -> None:
@@ -192,11 +198,19 @@ def check_configuration(model: Model, ours: Mapping[str, Any], theirs: Mapping[s
     Raises:
         CheckpointError: names the keys that differ.
     """
+    from tinygptv.model.configuration import TOWERS
+    from tinygptv.model.language import ARCHITECTURES
+
     pairs = [
         (section, key, ours.get(f"{section}_config", {}).get(key), theirs.get(f"{section}_config", {}).get(key))
         for section in ("vision", "qformer", "text")
         for key in type(getattr(model, section)).model_fields
     ]
+    kinds = {kind.model_type: name for name, kind in TOWERS.items()}
+    kinds |= {kind.model_type: kind.name for kind in ARCHITECTURES.values()}
+    for section, key in (("vision", "tower"), ("text", "architecture")):
+        here, there = (side.get(f"{section}_config", {}).get("model_type") for side in (ours, theirs))
+        pairs.append((section, key, kinds.get(str(here), here), kinds.get(str(there), there)))
     pairs.append(("qformer", "num_query_tokens", ours.get("num_query_tokens"), theirs.get("num_query_tokens")))
     differing = [
         f"model.{section}.{key} ({there}, here {here})"

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygptv.config import Config, Init, Published
-from tinygptv.config.profiles import read_config
+from tinygptv.config.profiles import check_config, read_config
+from tinygptv.evaluation.ablations import change
 from tinygptv.ground.errors import CheckpointError, ConfigError, UserError
 from tinygptv.ground.file_names import MANIFEST, MODEL_CONFIG, TOKENIZER
 from tinygptv.ground.files import read_json
 from tinygptv.ground.worktree import how_to_make, output_folders
-from tinygptv.ground.yaml_files import active_profile, profile_file, profile_names
+from tinygptv.ground.yaml_files import active_profile, profile_file, profile_names, read_yaml
 from tinygptv.steps import init_from
 
 if TYPE_CHECKING:
@@ -35,9 +36,14 @@ class Beginning:
     config: Config
     tokenizer: PreTrainedTokenizerFast | None
     """None: it is not on this machine yet."""
+    variant: str | None = None
+    """Which of the paper's other backbones the profile takes in the place of its own (`configs/ablations`)."""
 
     def __str__(self) -> str:
-        return self.init if self.init is not None else f"the published backbones of the profile {self.profile}"
+        if self.init is not None:
+            return self.init
+        other = f" with {self.variant}" if self.variant else ""
+        return f"the published backbones of the profile {self.profile}{other}"
 
 
 def find(root: Path, given: str | None) -> Beginning:
@@ -49,7 +55,7 @@ def find(root: Path, given: str | None) -> Beginning:
     """
     named = given if given is not None else DEFAULT
     if (hub := _published(root, named)) is not None:
-        return _start(root, None, hub, None)
+        return hub
     init = _init(named)
     if init.named_profile is not None:
         _require_made(root, *init.named_profile)
@@ -94,8 +100,11 @@ def _absolute(named: str) -> str:
     return str(Path(named).expanduser().absolute())
 
 
-def _published(root: Path, named: str) -> str | None:
-    """The profile that takes its backbones from a repository of the hub; None where none does from one of this name."""
+def _published(root: Path, named: str) -> Beginning | None:
+    """A profile that takes backbones of this name; None where none does.
+
+    What a profile takes itself comes first, then what it takes as one of its variants.
+    """
     if "/" not in named or Path(named).expanduser().exists():
         return None
     for profile in profile_names(root / "configs"):
@@ -104,7 +113,15 @@ def _published(root: Path, named: str) -> str | None:
         except ConfigError:  # of another profile: told where it is used
             continue
         if isinstance(backbones, Published) and named in (backbones.language_model, backbones.image_encoder):
-            return profile
+            return _start(root, None, profile, None)
+    for profile in profile_names(root / "configs"):
+        path = root / "configs" / "ablations" / f"{profile}.yaml"
+        for variant, changes in (read_yaml(path) if path.is_file() else {}).items():
+            if named in (changes.get("backbones.language_model"), changes.get("backbones.image_encoder")):
+                content = read_yaml(profile_file(root, profile))
+                change(content, changes, str(path))
+                config = check_config(content, f"{path}: {variant}")
+                return Beginning(init=None, profile=profile, config=config, tokenizer=None, variant=variant)
     return None
 
 

@@ -55,9 +55,9 @@ def take_published(context: StepContext, settings: Published) -> None:
         downloads=context.root / STATE / "upstream",
     )
     for name, entry in entries.items():
-        print(f"{name} at {entry.revision}: {len(entry.files)} files as in {pins.PINS}")
+        print(f"{name} {entry.version}: {len(entry.files)} files as in {pins.PINS}")
     build.build(context.config, files[settings.language_model], files[settings.image_encoder], context.out)
-    context.run.params({f"revision of {name}": str(entry.revision) for name, entry in entries.items()})
+    context.run.params({f"revision of {name}": entry.revision or str(entry.address) for name, entry in entries.items()})
     context.run.artifact(context.root / pins.PINS)
 
 

@@ -18,12 +18,13 @@ from transformers import (
 from tinygptv.ground.errors import CheckpointError
 from tinygptv.model import TinyGPTVConfig, TinyGPTVTextConfig
 from tinygptv.model.authors import convert_image_encoder, convert_language_model
-from tinygptv.model.authors.convert import EVA_G_BLOCKS, EVA_G_USED, EVA_G_WIDTH
 from tinygptv.model.language.phi import TinyGPTVPhiForCausalLM
 from tinygptv.model.vision import TinyGPTVImageEncoder
 
 Tensors = dict[str, torch.Tensor]
 HEADS = 4
+EVA_G_WIDTH, EVA_G_BLOCKS, EVA_G_USED = 1408, 40, 39
+"""EVA-CLIP's ViT-g has a block more than the authors build. Source: ``eva_vit.py``."""
 SIZES = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": HEADS}
 TEXT = {**SIZES, "vocab_size": 40, "num_hidden_layers": 2, "partial_rotary_factor": 0.4, "qk_layernorm": True}
 

@@ -16,6 +16,12 @@ PIN = Pin(size=3, sha256="1" * 64)
 WHOLE = Repository(revision="a" * 40, files={"model.safetensors": PIN})
 
 
+def test_an_address_takes_the_place_of_a_revision(tmp_path):
+    entry = Repository(address="https://a.b/c", revision=None, files={"a.pth": PIN})
+    pins.write_pins(tmp_path / "lock.json", {"a/b": entry})
+    assert pins.pinned(tmp_path / "lock.json", ["a/b"]) == {"a/b": entry}
+
+
 def test_what_is_written_is_read(tmp_path):
     path = tmp_path / "lock.json"
     pins.write_pins(path, {"a/b": WHOLE})
@@ -33,6 +39,10 @@ def test_what_is_written_is_read(tmp_path):
             "model.safetensors",
         ),
         (Repository(revision="a" * 40, files={INDEX: PIN}), "its files of weights"),
+        (
+            Repository(address="https://a.b/c", revision=None, files={"a.pth": Pin(size=None, sha256=None)}),
+            "a.pth",
+        ),
     ],
 )
 def test_an_unpinned_source_is_not_used(tmp_path, entry, what):
@@ -57,6 +67,8 @@ def test_an_unpinned_source_is_not_used(tmp_path, entry, what):
         {"files": {"a/model.safetensors": {"size": 3, "sha256": None}}},
         {"files": {"model.safetensors": {"size": -1, "sha256": None}}},
         {"more": 1},
+        {"address": "http://a.b/c"},
+        {"address": "https://a.b/c?d"},
     ],
 )
 def test_another_form_is_refused(tmp_path, change):

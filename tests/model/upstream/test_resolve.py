@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import shutil
@@ -41,7 +42,7 @@ def repositories(hub):
 
 def test_all_that_is_needed_is_pinned_and_can_be_fetched(hub, tmp_path):
     path = tmp_path / "lock.json"
-    resolve.fill_in(path, SETTINGS)
+    resolve.fill_in(path, SETTINGS, tmp_path)
     entries = pins.pinned(path, [PHI, BLIP])
     assert set(entries[PHI].files) == {"model.safetensors", "tokenizer.json"}
     assert set(entries[BLIP].files) == {INDEX, "model-1.safetensors", "model-2.safetensors"}
@@ -60,7 +61,8 @@ def test_pins_stay_and_gaps_are_filled(hub, tmp_path):
     pins.write_pins(
         path, {PHI: Repository(revision="a" * 40, files={"model.safetensors": known, "tokenizer.json": gap})}
     )
-    assert resolve.fill_in(path, SETTINGS)[PHI].files["tokenizer.json"] == hub.repository(PHI).files["tokenizer.json"]
+    filled = resolve.fill_in(path, SETTINGS, tmp_path)[PHI]
+    assert filled.files["tokenizer.json"] == hub.repository(PHI).files["tokenizer.json"]
     assert any(route.endswith(f"/revision/{'a' * 40}") for _, route, _ in hub.requests)
 
 
@@ -70,7 +72,7 @@ def test_a_pin_that_the_hub_contradicts_is_not_overwritten(hub, tmp_path, file):
     pins.write_pins(path, {PHI: Repository(revision="a" * 40, files={file: wrong})})
     before = path.read_bytes()
     with pytest.raises(DataError) as caught:
-        resolve.fill_in(path, SETTINGS)
+        resolve.fill_in(path, SETTINGS, tmp_path)
     assert "0" * 64 in str(caught.value)
     assert hub.repository(PHI).files[file].sha256 in str(caught.value)
     assert path.read_bytes() == before
@@ -79,19 +81,47 @@ def test_a_pin_that_the_hub_contradicts_is_not_overwritten(hub, tmp_path, file):
 def test_what_the_hub_lacks_is_named(hub, tmp_path):
     del hub.files[PHI]["tokenizer.json"]
     with pytest.raises(DataError, match=r"microsoft/phi-2 at revision a+ has no tokenizer\.json"):
-        resolve.fill_in(tmp_path / "lock.json", SETTINGS)
+        resolve.fill_in(tmp_path / "lock.json", SETTINGS, tmp_path)
     del hub.files[PHI]
     with pytest.raises(DataError, match="no such repository"):
-        resolve.fill_in(tmp_path / "lock.json", SETTINGS)
+        resolve.fill_in(tmp_path / "lock.json", SETTINGS, tmp_path)
     assert not (tmp_path / "lock.json").exists()
 
 
 def test_a_page_instead_of_the_hubs_answer_is_refused(hub, tmp_path):
     hub.substitute = b"<html>log in to the network</html>"
     with pytest.raises(DataError, match="answers as no hub does") as caught:
-        resolve.fill_in(tmp_path / "lock.json", SETTINGS)
+        resolve.fill_in(tmp_path / "lock.json", SETTINGS, tmp_path)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "lock.json").exists()
+
+
+def test_files_of_an_address_are_downloaded_and_counted(hub, tmp_path, monkeypatch):
+    files = {"tower.pth": b"tower", "head.pth": b"head"}
+    address, asked = "https://storage.example/models", []
+
+    def fetch_file(url, target, **_):
+        asked.append(url)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(files[target.name])
+
+    monkeypatch.setattr(resolve, "fetch_file", fetch_file)
+    monkeypatch.setattr(fetch, "fetch_file", fetch_file)
+    path, gap = tmp_path / "lock.json", Pin(size=None, sha256=None)
+    pins.write_pins(path, {BLIP: Repository(address=address, revision=None, files=dict.fromkeys(files, gap))})
+    entry_ = resolve.fill_in(path, SETTINGS, tmp_path / "downloads")[BLIP]
+    assert entry_ == pins.pinned(path, [BLIP])[BLIP]
+    assert entry_.files["head.pth"] == Pin(size=4, sha256=hashlib.sha256(b"head").hexdigest())
+    found = fetch.gather({BLIP: entry_}, folder=None, downloads=tmp_path / "downloads")
+    assert {place.read_bytes() for place in found[BLIP].values()} == set(files.values())
+    assert sorted(asked) == [f"{address}/head.pth", f"{address}/tower.pth"], "once: the step finds them"
+    (tmp_path / "downloads" / BLIP / "head.pth").write_bytes(b"HEAD")
+    with pytest.raises(DataError, match="expects sha256"):
+        resolve.fill_in(path, SETTINGS, tmp_path / "downloads")
+    found = fetch.gather({BLIP: entry_}, folder=None, downloads=tmp_path / "elsewhere")
+    assert f"{address}/head.pth" in asked[2:]
+    with pytest.raises(DataError, match=rf"put head.pth, tower.pth of {BLIP} from {address} into"):
+        fetch.gather({BLIP: entry_}, folder=tmp_path / "empty", downloads=tmp_path)
 
 
 @pytest.fixture
@@ -109,7 +139,7 @@ def checkout(tmp_path, monkeypatch):
 def test_the_command_writes_the_lock_file(checkout, capsys):
     (checkout / PINS).unlink()
     assert entry.main(["lock"]) == 0
-    assert f"{BLIP} at {'a' * 40}: 3 files" in capsys.readouterr().out
+    assert f"{BLIP} at revision {'a' * 40}: 3 files" in capsys.readouterr().out
     assert set(pins.pinned(checkout / PINS, [PHI, BLIP])) == {PHI, BLIP}
 
 

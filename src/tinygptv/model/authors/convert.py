@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -11,11 +13,18 @@ from tinygptv.ground.errors import CheckpointError
 from tinygptv.model.authors import layouts, names, sizes
 from tinygptv.model.authors.accounts import check, gather, origin_of, refuse
 from tinygptv.model.authors.sizes import Tensors
-from tinygptv.model.language import AUTHORS
+from tinygptv.model.language import ARCHITECTURES, AUTHORS
 from tinygptv.model.language.interface import Architecture
 
-EVA_G_WIDTH, EVA_G_BLOCKS, EVA_G_USED = 1408, 40, 39
-"""EVA-CLIP's ViT-g has a block more than the authors build. Source: ``eva_vit.py``, create_eva_vit_g."""
+USED_BLOCKS = {
+    ("cls_token", 1408): (39, "the authors' tower stops after 39 of EVA-CLIP's 40 blocks"),
+    ("class_embedding", 1024): (21, "BLIP-2's tower stops after 21 of CLIP's 24 blocks"),
+    ("vision_model.embeddings.class_embedding", 1024): (21, "BLIP-2's tower stops after 21 of CLIP's 24 blocks"),
+}
+"""Of published towers, told by a tensor's name and its width: how many blocks are built.
+
+Sources: the authors' ``eva_vit.py``, create_eva_vit_g; LAVIS' ``clip_vit.py``, create_clip_vit_L, whose 22 layers are
+21 blocks (their paper says 23; salesforce/LAVIS#216, #609)."""
 
 
 @dataclass(slots=True)
@@ -52,6 +61,8 @@ def convert_language_model(
     theirs = {plain: name for name, plain in known.items()}
     rules = (*chain.from_iterable(files.layouts.values()), *files.ambiguous)
     found = names.match(theirs, rules, files.ignored)
+    if found.unknown:
+        refuse_other_family(origin, tensors, architecture)
     refuse(origin, unknown=[theirs[name] for name in found.unknown])
     settled = layouts.settle(origin, found.mapped, layout, files)
     mapped = {theirs[name]: target for name, target in found.mapped.items()}
@@ -73,6 +84,23 @@ def convert_language_model(
     return Converted(ours, ignored, fresh, {f"phi/{name}": target for name, target in mapped.items()}, settled)
 
 
+def refuse_other_family(origin: str, tensors: Iterable[str], wanted: Architecture) -> None:
+    """Say so where a file is whole and of another language model.
+
+    Raises:
+        CheckpointError: it is.
+    """
+    names_of_theirs = list(tensors)
+    for other in ARCHITECTURES.values():
+        rules = tuple(chain.from_iterable(other.files.layouts.values()))
+        known = other.files.plain(names_of_theirs).values()
+        if other is not wanted and not names.match(known, rules, other.files.ignored).unknown:
+            raise CheckpointError(
+                f"{origin} holds a language model of {other.family}'s kind, not of {wanted.family}'s; "
+                f"model.text.architecture calls it {other.name}"
+            )
+
+
 def add_norms(ours: dict[str, torch.Tensor], expected: Tensors, architecture: Architecture) -> list[str]:
     """Where a file has none of TinyGPT-V's own norms, add them as they start; the names added."""
     values = architecture.starts(expected)
@@ -89,8 +117,8 @@ def convert_image_encoder(vision_tensors: Tensors, qformer_tensors: Tensors) -> 
     Both may be one Hugging Face folder of BLIP-2, of which only what is needed is read.
 
     Args:
-        vision_tensors: the authors' EVA-CLIP file, or a BLIP-2 folder.
-        qformer_tensors: LAVIS' BLIP-2 file, or a BLIP-2 folder. The norm between the two comes from here.
+        vision_tensors: the authors' EVA-CLIP file, or a BLIP-2 folder; LAVIS' CLIP file, or a CLIP folder.
+        qformer_tensors: LAVIS' BLIP-2 file of that tower, or a BLIP-2 folder. The norm between the two comes from here.
 
     Raises:
         CheckpointError: tensors are missing, unknown or of another shape.
@@ -99,9 +127,13 @@ def convert_image_encoder(vision_tensors: Tensors, qformer_tensors: Tensors) -> 
     from tinygptv.model.vision import TinyGPTVImageEncoder
 
     vision, qformer = origin_of(vision_tensors, "vision"), origin_of(qformer_tensors, "qformer")
-    tower = names.match(vision_tensors, names.EVA + names.BLIP2_TOWER, names.IGNORED_OF_TOWER)
+    tower = names.match(
+        names.with_parts(vision_tensors),
+        names.EVA + names.BLIP2_TOWER + names.CLIP + names.CLIP_TOWER,
+        names.IGNORED_OF_TOWER,
+    )
     refuse(vision, unknown=tower.unknown)
-    drop_last_block(vision_tensors, tower)
+    drop_last_blocks(vision_tensors, tower)
     head = names.match(qformer_tensors, names.QFORMER + names.BLIP2_QFORMER, names.IGNORED_OF_QFORMER)
     refuse(qformer, unknown=head.unknown)
     check_position_ids(qformer, qformer_tensors)
@@ -109,11 +141,12 @@ def convert_image_encoder(vision_tensors: Tensors, qformer_tensors: Tensors) -> 
     ours: dict[str, torch.Tensor] = {}
     for target, parts in gather(vision, tower.mapped).items():
         if "" in parts:
-            ours[target] = vision_tensors[parts[""]]
+            ours[target] = part_of(vision_tensors, parts[""])
         else:
             ours[target] = join_biases(vision, {part: (name, vision_tensors[name]) for part, name in parts.items()})
     for target, parts in gather(qformer, head.mapped).items():
         ours[target] = qformer_tensors[parts[""]]
+    check_tower(vision, qformer, ours)
     # Heads change no shape: one is as good as another for the check.
     config = TinyGPTVConfig(
         vision_config=sizes.vision_config(vision, ours, heads=1),
@@ -123,7 +156,8 @@ def convert_image_encoder(vision_tensors: Tensors, qformer_tensors: Tensors) -> 
     with torch.device("meta"):
         module = TinyGPTVImageEncoder(config)
     back = names.reverse(names.QFORMER if "Qformer" in "".join(head.mapped) else names.BLIP2_QFORMER)
-    back += names.reverse(names.BLIP2_TOWER if "vision_model" in "".join(tower.mapped) else names.EVA)
+    of_folder = "vision_model" in "".join(tower.mapped)
+    back += names.reverse(names.BLIP2_TOWER + names.CLIP_TOWER if of_folder else names.EVA + names.CLIP)
     check(f"{vision} with {qformer}", ours, module.state_dict(), lambda name: names.translate(name, back) or name)
     return Converted(
         ours,
@@ -145,14 +179,39 @@ def join_biases(origin: str, parts: dict[str, tuple[str, torch.Tensor]]) -> torc
     return torch.cat([query, torch.zeros_like(value), value])
 
 
-def drop_last_block(tensors: Tensors, tower: names.Matches) -> None:
-    """Leave out the block of EVA-CLIP's ViT-g that the authors do not build."""
-    if "cls_token" not in tensors or tensors["cls_token"].shape[-1] != EVA_G_WIDTH:
-        return
-    last = f"blocks.{EVA_G_BLOCKS - 1}."
-    for name in [name for name in tower.mapped if name.startswith(last)]:
-        del tower.mapped[name]
-        tower.ignored[name] = f"the authors' tower stops after {EVA_G_USED} of EVA-CLIP's {EVA_G_BLOCKS} blocks"
+def part_of(tensors: Tensors, name: str) -> torch.Tensor:
+    """A tensor, or the part of one that ``names.with_parts`` names."""
+    whole, _, part = name.partition("#")
+    tensor = tensors[whole]
+    if not part or tensor.ndim < 1 or tensor.shape[0] % len(names.PARTS):
+        return tensor  # what cannot be split is left for the check of shapes
+    return tensor.chunk(len(names.PARTS))[names.PARTS[part]]
+
+
+def drop_last_blocks(tensors: Tensors, tower: names.Matches) -> None:
+    """Leave out the blocks of a published tower that are not built."""
+    for (name, width), (used, reason) in USED_BLOCKS.items():
+        if name not in tensors or tensors[name].shape[-1] != width:
+            continue
+        for theirs, target in list(tower.mapped.items()):
+            found = re.match(r"vision_model\.encoder\.layers\.(\d+)\.", target)
+            if found and int(found[1]) >= used:
+                del tower.mapped[theirs]
+                tower.ignored[theirs] = reason
+
+
+def check_tower(vision: str, qformer: str, ours: Tensors) -> None:
+    """A Q-Former looks at the tower that it was trained with.
+
+    Raises:
+        CheckpointError: its widths are those of another.
+    """
+    patches, norm = "vision_model.embeddings.patch_embedding.weight", "vision_model.post_layernorm.weight"
+    if patches in ours and norm in ours and ours[patches].shape[0] != ours[norm].shape[0]:
+        raise CheckpointError(
+            f"{qformer} is of a Q-Former that looks at {ours[norm].shape[0]} numbers a patch, and the tower of "
+            f"{vision} has {ours[patches].shape[0]}; take the Q-Former of that tower"
+        )
 
 
 def check_position_ids(origin: str, tensors: Tensors) -> None:

@@ -1,6 +1,7 @@
 """Names of tensors, theirs and ours, in both directions; and the names that an import leaves out, with the reason.
 
-Sources: the authors' ``eva_vit.py``, ``Qformer.py``, ``runner_base.py`` (what a checkpoint holds); transformers'
+Sources: the authors' ``eva_vit.py``, ``Qformer.py``, ``runner_base.py`` (what a checkpoint holds); LAVIS'
+``clip_vit.py``; transformers' ``modeling_clip.py`` and
 ``convert_blip_2_original_to_pytorch.py``. The language model's names are with its architecture (``model/language``).
 """
 
@@ -50,6 +51,24 @@ BLIP2_TOWER: Rules = tuple(
 )
 """The image tower in a Hugging Face folder of BLIP-2; ours has the same names."""
 
+_RESIDUAL = "transformer.resblocks.{n}."
+CLIP: Rules = (
+    ("class_embedding", "vision_model.embeddings.class_embedding"),
+    ("positional_embedding", "vision_model.embeddings.position_embedding.weight"),
+    ("conv1.weight", "vision_model.embeddings.patch_embedding.weight"),
+    ("ln_pre.{p}", "vision_model.pre_layrnorm.{p}"),
+    (_RESIDUAL + "ln_1.{p}", BLOCK + "layer_norm1.{p}"),
+    *((f"{_RESIDUAL}attn.in_proj_{{p}}#{part}", f"{BLOCK}self_attn.{part}_proj.{{p}}") for part in PARTS),
+    (_RESIDUAL + "attn.out_proj.{p}", BLOCK + "self_attn.out_proj.{p}"),
+    (_RESIDUAL + "ln_2.{p}", BLOCK + "layer_norm2.{p}"),
+    (_RESIDUAL + "mlp.c_fc.{p}", BLOCK + "mlp.fc1.{p}"),
+    (_RESIDUAL + "mlp.c_proj.{p}", BLOCK + "mlp.fc2.{p}"),
+)
+"""CLIP's image tower as OpenAI and LAVIS name it. Where a tensor makes three of ours, its name carries the part."""
+
+CLIP_TOWER: Rules = tuple((ours, ours) for _, ours in CLIP)
+"""CLIP's image tower in a Hugging Face folder; ours has the same names."""
+
 _THEIRS = "Qformer.bert.encoder.layer.{n}."
 QFORMER: Rules = (
     ("query_tokens", "query_tokens"),
@@ -94,6 +113,12 @@ _COUNTED: Ignorable = ((re.escape(POSITION_IDS), "counted, not learned; an expor
 
 IGNORED_OF_TOWER: Ignorable = (
     (r"(norm|fc_norm|head)\.(weight|bias)", "the authors' tower ends without a norm or a head of its own"),
+    (
+        r"ln_(post|final)\.(weight|bias)|proj|visual_projection\.weight",
+        "CLIP's end for one vector an image; the Q-Former takes all, with a norm of its own",
+    ),
+    (r"text_model\..*|text_projection\.weight|logit_scale", "CLIP's text side"),
+    (r"vision_model\.embeddings\.position_ids", "counted, not learned"),
     (r"vision_model\.post_layernorm\..*", "the norm before the Q-Former is read with the Q-Former"),
     (r"query_tokens|qformer\..*", "the Q-Former is read from the file given for it"),
     (r"language_(model|projection)\..*", "BLIP-2's language model; TinyGPT-V has Phi"),
@@ -119,6 +144,12 @@ EXTRAS = {
     "epoch": "their count of epochs",
 }
 """What the authors' runner saves beside ``model``."""
+
+
+def with_parts(theirs: Iterable[str]) -> list[str]:
+    """Names of theirs, with ``#q``, ``#k`` and ``#v`` where one tensor holds what are three of ours."""
+    joined = re.compile(r"transformer\.resblocks\.\d+\.attn\.in_proj_(weight|bias)")
+    return [part for name in theirs for part in ([f"{name}#{p}" for p in PARTS] if joined.fullmatch(name) else [name])]
 
 
 @dataclass(slots=True)

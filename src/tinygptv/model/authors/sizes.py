@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from transformers import Blip2QFormerConfig, Blip2VisionConfig
+from transformers import Blip2QFormerConfig, Blip2VisionConfig, CLIPVisionConfig
 
 from tinygptv.ground.errors import CheckpointError
 from tinygptv.model.configuration import TinyGPTVConfig
@@ -49,21 +49,22 @@ def text_config(
     )
 
 
-def vision_config(origin: str, tensors: Tensors, heads: int) -> Blip2VisionConfig:
+def vision_config(origin: str, tensors: Tensors, heads: int) -> Blip2VisionConfig | CLIPVisionConfig:
     """The image tower's; its image size is the one at which its positions were learned.
 
     Raises:
         CheckpointError: a tensor that tells a size is missing, or the heads do not divide the width.
     """
     hidden_size, _, patch_size, _ = _shape(origin, tensors, "vision_model.embeddings.patch_embedding.weight", 4)
-    patches = (
-        _shape(origin, tensors, "vision_model.embeddings.position_embedding", 3)[1] - 1
-    )  # one position is the class's
+    table = "vision_model.embeddings.position_embedding"
+    is_clip = f"{table}.weight" in tensors
+    shape = _shape(origin, tensors, f"{table}.weight", 2) if is_clip else _shape(origin, tensors, table, 3)
+    patches = shape[-2] - 1  # one position is the class's
     side = math.isqrt(max(patches, 0))
     if side * side != patches or not patches:
         raise CheckpointError(f"{origin}: {patches} positions beside the class's are no square of patches")
     check_heads(origin, hidden_size, heads, "vision")
-    return Blip2VisionConfig(
+    return (CLIPVisionConfig if is_clip else Blip2VisionConfig)(
         image_size=side * patch_size,
         patch_size=patch_size,
         hidden_size=hidden_size,

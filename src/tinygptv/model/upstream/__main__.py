@@ -10,7 +10,7 @@ from tinygptv.config import Published
 from tinygptv.config.profiles import read_profile
 from tinygptv.ground.arguments import Parser
 from tinygptv.ground.errors import ConfigError, UserError, complain
-from tinygptv.ground.folders import find_root
+from tinygptv.ground.folders import STATE, find_root
 from tinygptv.model.upstream.pins import PINS
 from tinygptv.model.upstream.resolve import fill_in
 
@@ -28,9 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
         settings = read_profile(root, options.profile).config.backbones
         if not isinstance(settings, Published):
             raise ConfigError(f"the backbones of profile {options.profile} are not published ones: nothing to pin")
-        for name, entry in fill_in(root / PINS, settings).items():
+        for name, entry in fill_in(root / PINS, settings, root / STATE / "upstream").items():
             size = sum(pin.size or 0 for pin in entry.files.values())
-            print(f"{name} at {entry.revision}: {len(entry.files)} files, {size / 1e9:.2f} GB")
+            print(f"{name} {entry.version}: {len(entry.files)} files, {size / 1e9:.2f} GB")
     except UserError as error:
         complain("lock", error)
         return error.exit_code

@@ -18,6 +18,7 @@ from tinygptv.model.upstream.pins import (
     IMAGE_ENCODER_TENSORS,
     INDEX,
     LANGUAGE_MODEL_TENSORS,
+    PICKLED,
     PINS,
     is_weights,
     needed_shards,
@@ -29,8 +30,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from tinygptv.model.authors import Converted
+    from tinygptv.model.authors.foreign import ForeignTensors
     from tinygptv.model.language.interface import Architecture
 
+QUERIES = "query_tokens"
+"""A tensor that a file with a Q-Former has, and one with a tower alone has not."""
 Files = Mapping[str, Path]
 """The pinned files of a repository, as ``fetch.gather`` gives them."""
 
@@ -82,10 +86,34 @@ def build(config: Config, language_model: Files, image_encoder: Files, out: Path
     converted = convert_language_model(tensors, heads=heads, architecture=architecture)
     write(out / LANGUAGE_MODEL, language, converted, config.runtime.dtype, str(tensors.path))
 
-    tensors = ShardTensors(shards(image_encoder, IMAGE_ENCODER_TENSORS), IMAGE_ENCODER_TENSORS)
-    converted = convert_image_encoder(tensors, tensors)
-    write(out / IMAGE_ENCODER, encoder, converted, config.runtime.dtype, str(tensors.path))
+    vision, qformer = image_side(image_encoder)
+    converted = convert_image_encoder(vision, qformer)
+    write(out / IMAGE_ENCODER, encoder, converted, config.runtime.dtype, str(qformer.path))
     tokenizer.save_pretrained(out)
+
+
+def image_side(files: Files) -> tuple[ShardTensors | ForeignTensors, ShardTensors | ForeignTensors]:
+    """The image tower's tensors, and the Q-Former's: of one repository, or of LAVIS' two pickled files.
+
+    Raises:
+        CheckpointError: of several files not one holds the Q-Former and one the tower.
+    """
+    from tinygptv.model.authors import open_tensors
+    from tinygptv.model.authors.importer import account_for_extras
+
+    pickled = [path for name, path in sorted(files.items()) if name.endswith(PICKLED)]
+    if not pickled:
+        tensors = ShardTensors(shards(files, IMAGE_ENCODER_TENSORS), IMAGE_ENCODER_TENSORS)
+        return tensors, tensors
+    opened = [open_tensors(path) for path in pickled]
+    account_for_extras({tensors.path.name: tensors for tensors in opened})
+    qformers = [tensors for tensors in opened if QUERIES in tensors]
+    towers = [tensors for tensors in opened if QUERIES not in tensors]
+    if (len(qformers), len(towers)) != (1, 1):
+        raise CheckpointError(
+            f"{', '.join(map(str, pickled))} are not one file of a tower and one of its Q-Former; see docs/backbones.md"
+        )
+    return towers[0], qformers[0]
 
 
 def shards(files: Files, prefixes: tuple[str, ...]) -> list[Path]:

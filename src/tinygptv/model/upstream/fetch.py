@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tinygptv.fetching import transfer
+from tinygptv.fetching.http import fetch_file
 from tinygptv.fetching.transfer import CutOffError, Expected
 from tinygptv.ground.errors import DataError, PassingError
 from tinygptv.ground.files import sha256_file
-from tinygptv.model.upstream.pins import PINS, Pin, Pins
+from tinygptv.model.upstream.pins import PINS, Pin, Pins, Repository
 from tinygptv.remotes.hub_errors import NoNetworkError, hub_errors
 
 TIMEOUT_S = 15.0
@@ -28,7 +29,8 @@ def gather(pins: Pins, *, folder: Path | None, downloads: Path) -> dict[str, dic
     Args:
         pins: complete entries, as ``pins.pinned`` gives them.
         folder: holds the files already, as ``<folder>/<owner>/<name>/<file>``; None: get what ``downloads`` lacks.
-        downloads: where downloads are kept, as ``<downloads>/<owner>/<name>/<revision>/<file>``.
+        downloads: where downloads are kept, as ``<downloads>/<owner>/<name>/<revision>/<file>``; of an address the
+            folder of the revision is left out.
 
     Returns:
         Repository → file → where it is.
@@ -39,7 +41,7 @@ def gather(pins: Pins, *, folder: Path | None, downloads: Path) -> dict[str, dic
         BusyError: another process is downloading the same file.
     """
     places = {
-        repository: (folder / repository if folder else home(downloads, repository, entry.revision))
+        repository: (folder / repository if folder else home(downloads, repository, entry))
         for repository, entry in pins.items()
     }
     instruction = what_to_put_where(pins, places)
@@ -47,16 +49,13 @@ def gather(pins: Pins, *, folder: Path | None, downloads: Path) -> dict[str, dic
         raise DataError(f"backbones.folder lacks files: {instruction}, or empty the key to download them")
     found: dict[str, dict[str, Path]] = {repository: {} for repository in pins}
     for repository, entry in pins.items():
-        assert entry.revision is not None
         for file, pin in sorted(entry.files.items()):
             place = places[repository] / file
             if place.is_file():
                 check(place, pin, repository)
             else:
                 try:
-                    place = cached(repository, entry.revision, file, pin) or download(
-                        repository, entry.revision, file, pin, place
-                    )
+                    place = get(repository, entry, file, pin, place)
                 except NoNetworkError as error:
                     instruction = what_to_put_where(pins, places)
                     raise error.kind(f"{error}; {instruction}, or name their folder in backbones.folder") from None
@@ -64,10 +63,24 @@ def gather(pins: Pins, *, folder: Path | None, downloads: Path) -> dict[str, dic
     return found
 
 
-def home(downloads: Path, repository: str, revision: str | None) -> Path:
-    """The folder of a revision's downloads."""
-    assert revision is not None
-    return downloads / repository / revision
+def get(repository: str, entry: Repository, file: str, pin: Pin, place: Path) -> Path:
+    """A file that is not here yet: where it comes to lie, or where the hub's cache has it.
+
+    Raises:
+        DataError: there is another file or none.
+        PassingError: it cannot be had just now.
+        NoNetworkError: the hub cannot be reached.
+    """
+    if entry.address is not None:
+        fetch_file(f"{entry.address}/{file}", place, by=str(PINS), size=pin.size, sha256=pin.sha256)
+        return place
+    assert entry.revision is not None
+    return cached(repository, entry.revision, file, pin) or download(repository, entry.revision, file, pin, place)
+
+
+def home(downloads: Path, repository: str, entry: Repository) -> Path:
+    """The folder of a revision's downloads, or of an address's."""
+    return downloads / repository / (entry.revision or "")
 
 
 def what_to_put_where(pins: Pins, places: dict[str, Path]) -> str:
@@ -76,7 +89,7 @@ def what_to_put_where(pins: Pins, places: dict[str, Path]) -> str:
     for repository, entry in pins.items():
         missing = [file for file in sorted(entry.files) if not (places[repository] / file).is_file()]
         if missing:
-            parts.append(f"{', '.join(missing)} of {repository} at revision {entry.revision} into {places[repository]}")
+            parts.append(f"{', '.join(missing)} of {repository} {entry.version} into {places[repository]}")
     return f"put {' and '.join(parts)}" if parts else ""
 
 

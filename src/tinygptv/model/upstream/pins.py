@@ -25,6 +25,9 @@ LANGUAGE_MODEL_TENSORS = ("",)
 IMAGE_ENCODER_TENSORS = ("vision_model.", "qformer.", "query_tokens")
 """Beginnings of the names that are used of a repository: BLIP-2's own language model stays where it is."""
 
+PICKLED = ".pth"
+"""Of an address that has nothing else; the hub's files are safetensors."""
+
 FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 """Of a file at the top of a repository: a name from the hub must not lead out of the folder."""
 
@@ -37,8 +40,10 @@ class Pin(Section):
 
 
 class Repository(Section):
-    """A revision (commit) of a repository and the files of it that are used."""
+    """A revision (commit) of a repository and the files of it that are used; or files below an address."""
 
+    address: Annotated[str, Field(pattern=r"^https://[^?#]+[^/?#]$")] | None = None
+    """Of files that no hub has; they have no revision, and their digests are all that tells one from another."""
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None
     files: dict[FileName, Pin]
 
@@ -46,8 +51,13 @@ class Repository(Section):
     def unpinned(self) -> list[str]:
         """What is not known yet."""
         unknown = [name for name, pin in sorted(self.files.items()) if pin.size is None or pin.sha256 is None]
-        unknown += [] if self.revision else ["revision"]
+        unknown += [] if self.revision or self.address else ["revision"]
         return unknown + ([] if any(map(is_weights, self.files)) else ["its files of weights"])
+
+    @property
+    def version(self) -> str:
+        """Where its files are from, for messages."""
+        return f"from {self.address}" if self.address else f"at revision {self.revision}"
 
 
 Pins = dict[str, Repository]
@@ -72,7 +82,9 @@ def read_pins(path: Path) -> Pins:
 
 def write_pins(path: Path, pins: Mapping[str, Repository]) -> None:
     """Write the lock file."""
-    write_json(path, {name: repository.model_dump(mode="json") for name, repository in pins.items()})
+    write_json(
+        path, {name: repository.model_dump(mode="json", exclude_defaults=True) for name, repository in pins.items()}
+    )
 
 
 def pinned(path: Path, names: Iterable[str]) -> Pins:
@@ -94,7 +106,7 @@ def pinned(path: Path, names: Iterable[str]) -> Pins:
 
 def is_weights(name: str) -> bool:
     """Whether a file of this name holds tensors."""
-    return name.endswith(".safetensors")
+    return name.endswith((".safetensors", PICKLED))
 
 
 def needed_shards(index: Any, prefixes: tuple[str, ...], origin: str) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tinygptv.fetching.http import fetch_file
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import TOKENIZER, WEIGHTS
 from tinygptv.ground.files import read_json, sha256_file
@@ -34,8 +35,13 @@ if TYPE_CHECKING:
 UNKNOWN = Pin(size=None, sha256=None)
 
 
-def fill_in(path: Path, settings: Published) -> Pins:
+def fill_in(path: Path, settings: Published, downloads: Path) -> Pins:
     """Pin what a profile uses and the lock file does not pin yet; write the file.
+
+    Args:
+        path: the lock file.
+        settings: the profile's section `backbones`.
+        downloads: where files of addresses come to lie, for the step to find them; of the hub's none is kept.
 
     Returns:
         The entries of the profile.
@@ -51,7 +57,8 @@ def fill_in(path: Path, settings: Published) -> Pins:
     }
     try:
         for name, (prefixes, others) in uses.items():
-            pins[name] = resolve(name, prefixes, others, pins.get(name, Repository(revision=None, files={})))
+            known = pins.get(name, Repository(revision=None, files={}))
+            pins[name] = count(known, downloads / name) if known.address else resolve(name, prefixes, others, known)
     except NoNetworkError as error:
         raise error.kind(f"{error}; run the command on a machine with network") from None
     write_pins(path, pins)
@@ -89,6 +96,25 @@ def resolve(name: str, prefixes: tuple[str, ...], others: tuple[str, ...], known
         files = {file: pin(file) for file in others}
         files |= weights(name, prefixes, set(offered), pin, Path(temporary))
     return Repository(revision=revision, files=files)
+
+
+def count(known: Repository, folder: Path) -> Repository:
+    """Sizes and digests of files below an address, whose server tells no digest: they are downloaded and counted.
+
+    Raises:
+        DataError: the address has another file than a pinned one, or none.
+        PassingError: it cannot be reached just now.
+    """
+    files = {}
+    for file, pin in known.files.items():
+        place = folder / file
+        if not place.is_file():
+            fetch_file(f"{known.address}/{file}", place, by=str(PINS), size=pin.size, sha256=pin.sha256)
+        found = Pin(size=place.stat().st_size, sha256=sha256_file(place))
+        for key in ("size", "sha256"):
+            compare(f"{file} of {known.address}", key, getattr(pin, key), getattr(found, key))
+        files[file] = found
+    return known.model_copy(update={"files": files})
 
 
 def weights(
