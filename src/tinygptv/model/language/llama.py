@@ -23,7 +23,6 @@ from transformers.models.llama.modeling_llama import (
     LlamaForCausalLM,
     LlamaMLP,
     LlamaModel,
-    LlamaRMSNorm,
     LlamaRotaryEmbedding,
     apply_rotary_pos_emb,
     eager_attention_forward,
@@ -32,6 +31,7 @@ from transformers.models.llama.modeling_llama import (
 from tinygptv.model.language.interface import Architecture
 from tinygptv.model.language.llama_files import FILES
 from tinygptv.model.language.llama_memory import cached, kept
+from tinygptv.model.language.phi import TinyGPTVRMSNorm
 
 if TYPE_CHECKING:
     from tinygptv.config import Model
@@ -110,10 +110,10 @@ class TinyGPTVLlamaDecoderLayer(LlamaDecoderLayer):
         self.hidden_size = config.hidden_size
         self.self_attn = TinyGPTVLlamaAttention(config, layer_idx)
         self.mlp = LlamaMLP(config)
-        self.input_layernorm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        norm = LlamaRMSNorm(config.hidden_size, eps=config.added_norm_eps) if config.rms_norm else nn.Identity()
+        self.input_layernorm = TinyGPTVRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        norm = TinyGPTVRMSNorm(config.hidden_size, eps=config.added_norm_eps) if config.rms_norm else nn.Identity()
         self.post_layernorm: nn.Module = norm
-        self.post_attention_layernorm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_attention_layernorm = TinyGPTVRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
     def forward(self, hidden_states: torch.Tensor, *_: Any, **kwargs: Any) -> torch.Tensor:
         """One block on ``hidden_states`` [B, T, D]."""
@@ -139,7 +139,7 @@ class TinyGPTVLlamaModel(LlamaModel):
         # Without `padding_idx`, which would hold back a gradient: the token that pads also ends texts.
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(TinyGPTVLlamaDecoderLayer(config, i) for i in range(config.num_hidden_layers))
-        self.norm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.norm = TinyGPTVRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.rotary_emb = LlamaRotaryEmbedding(config=config)
         self.gradient_checkpointing = False
         self.post_init()

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 def kept(text: Text, lora: Lora, run: Pass) -> Kept:
     """What a forward pass keeps."""
     stream = FLOAT32 if text.rms_norm else run.product  # the added RMSNorm's float32 weight makes the residual float32
+    block = _compiled_block if run.compiled else _block
     return Kept(
-        first=_block(text, lora, run, run.product, stream),
-        later=_block(text, lora, run, stream, stream),
+        first=block(text, lora, run, run.product),
+        later=block(text, lora, run, stream),
         stream=stream,
-        ends=_ends(text, lora, run, stream),
+        ends=_ends(text, lora, run),
         # Gradients of SwiGLU's three numbers, and about four of the residual's width.
         working=run.all_tokens * (3 * run.product * text.intermediate_size + 4 * FLOAT32 * text.hidden_size),
     )
@@ -40,27 +41,19 @@ def shared_width(text: Text) -> int:
     return own * (text.hidden_size // text.num_attention_heads)
 
 
-def _block(text: Text, lora: Lora, run: Pass, before: int, after: int) -> dict[str, int]:
-    """What one decoder block keeps, by part.
-
-    ``before`` and ``after`` are the bytes of a number of the residual stream on both sides of the attention.
-    """
+def _block(text: Text, lora: Lora, run: Pass, stream: int) -> dict[str, int]:
+    """What one decoder block keeps, by part; norms copy a stream that is not float32 already."""
     width, inner, product = text.hidden_size, text.intermediate_size, run.product
     narrow, heads = shared_width(text), text.num_attention_heads
     own_heads = text.num_key_value_heads or heads
     statistics = 2 * FLOAT32
 
-    norms = _rms_norm(width, before, trained=run.trains_input_norm) + _rms_norm(
-        width, after, trained=run.trains_input_norm
-    )
+    norms = 2 * _rms_norm(width, trained=run.trains_input_norm)
     if text.rms_norm:
-        norms += _rms_norm(width, product, trained=run.trains_rms_norm)
+        norms += _rms_norm(width, trained=run.trains_rms_norm)
     attention = (width + 2 * narrow) * product  # queries and keys after the rotation, values
     if text.qk_norm:
         norms += (width + narrow) * run.normed(product) + (heads + own_heads) * statistics
-    if run.samples > 1:  # with a mask keys and values are repeated for all heads
-        attention += _repeated(text, run) * (width - narrow) * product
-        attention += run.tokens * product  # the mask of the padding, turned into numbers once for every block
     attention += width * product + heads * FLOAT32  # context, and the logarithm of each row's sum
     result = {
         "norms": norms,
@@ -71,20 +64,24 @@ def _block(text: Text, lora: Lora, run: Pass, before: int, after: int) -> dict[s
     return {part: size * run.all_tokens for part, size in result.items()}
 
 
-def _repeated(text: Text, run: Pass) -> int:
-    """How many of keys and values are written out for every head of attention."""
-    own = text.num_key_value_heads or text.num_attention_heads
-    if own == text.num_attention_heads:
-        return 0
-    if own > 1:
-        return 2
-    # Of one head all others are views, unless CUDA's autocast has keys in float32 (the norm's) to turn into 16 bits.
-    return int(text.qk_norm and run.cuda and run.half)
+def _compiled_block(text: Text, lora: Lora, run: Pass, stream: int) -> dict[str, int]:
+    """What a compiled block keeps, by the rules of ``phi_memory.py``; ``stream`` are the bytes of a number before it."""
+    width, product, statistics = text.hidden_size, run.product, 2 * FLOAT32
+    narrow, heads = shared_width(text), text.num_attention_heads
+    own_heads = text.num_key_value_heads or heads
+    attention = (2 * (width + narrow) + narrow + width) * product + heads * FLOAT32
+    result = {
+        "norms": width * stream + statistics + ((heads + own_heads) * statistics if text.qk_norm else 0),
+        "attention": attention + (width * product + FLOAT32 if text.rms_norm else 0),  # what the RMSNorm norms
+        "adapters": 4 * (lora.rank * product + width * (product + bool(lora.dropout))) if run.adapters else 0,
+        "mlp": 2 * text.intermediate_size * product,
+    }
+    return {part: size * run.all_tokens for part, size in result.items()}
 
 
-def _rms_norm(width: int, size: int, *, trained: bool) -> int:
-    """Bytes a token: the input in float32, its size, and for a trained weight what that multiplies."""
-    return width * FLOAT32 + FLOAT32 + (width * size if trained else 0)
+def _rms_norm(width: int, *, trained: bool) -> int:
+    """Bytes a token: the input in float32, its size, and for a trained gain what that multiplies."""
+    return width * FLOAT32 * (1 + trained) + FLOAT32
 
 
 def _adapters(text: Text, lora: Lora, run: Pass) -> int:
@@ -98,10 +95,10 @@ def _adapters(text: Text, lora: Lora, run: Pass) -> int:
     return into_b + width * product  # one input for queries, keys and values; that of the output is the context itself
 
 
-def _ends(text: Text, lora: Lora, run: Pass, stream: int) -> int:
+def _ends(text: Text, lora: Lora, run: Pass) -> int:
     """Bytes kept outside the blocks: rotation, last norm, and autocast's copies of adapters."""
     width, copies = text.hidden_size, 0
     if run.half and run.adapters and not run.checkpointing:  # trained matrices whose inputs have gradients
         copies = run.product * text.num_hidden_layers * lora.rank * (6 * width + 2 * shared_width(text))
     rotation = 2 * run.tokens * (width // text.num_attention_heads) * run.product
-    return copies + rotation + run.all_tokens * _rms_norm(width, stream, trained=run.trains_final_norm)
+    return copies + rotation + run.all_tokens * _rms_norm(width, trained=run.trains_final_norm)
