@@ -65,7 +65,7 @@ def _block(text: Text, lora: Lora, run: Pass, stream: int) -> dict[str, int]:
 
 
 def _compiled_block(text: Text, lora: Lora, run: Pass, stream: int) -> dict[str, int]:
-    """What a compiled block keeps, by the rules of ``phi_memory.py``; ``stream`` are the bytes of a number before it."""
+    """What a compiled block keeps by the rules of ``phi_memory.py``, of a stream with so many bytes a number."""
     width, product, statistics = text.hidden_size, run.product, 2 * FLOAT32
     narrow, heads = shared_width(text), text.num_attention_heads
     own_heads = text.num_key_value_heads or heads
