@@ -16,15 +16,17 @@ from pathlib import Path
 import pytest
 
 from tests.promotion.worlds import World, cache_of, make_duel, make_root
+from tests.tracking.pipelines import with_little_code
 from tinygptv.ground import materials
 from tinygptv.tracking.client import Tracking
 
 
 @pytest.fixture(autouse=True)
-def _no_flow(monkeypatch):
+def _no_flow(monkeypatch, tmp_path):
     for name in ("MLFLOW_TRACKING_URI", "TINYGPTV_PIPELINE_ID", "PREFECT_FLOW_RUN_ID", "DVC_ROOT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(materials, "cache_folder", cache_of)  # what DVC would say, without its half second
+    with_little_code(monkeypatch, tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +37,7 @@ def duel(small_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(materials, "cache_folder", cache_of)
+        with_little_code(patch, tmp_path_factory.mktemp("little"))
         made = make_duel(root, tracking)
     copy(root / "mlflow.db", root / "before.db")
     return made

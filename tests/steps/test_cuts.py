@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -45,3 +46,14 @@ def test_an_estimate_says_that_it_is_one(smoke: Config, capsys: pytest.CaptureFi
 def test_nothing_cut_is_numbers_and_no_line(smoke: Config, capsys: pytest.CaptureFixture[str]) -> None:
     assert told({"gqa": CUTS["gqa"]}, smoke) == CUTS["gqa"]
     assert capsys.readouterr().out == ""
+
+
+def test_training_counts_what_it_cuts(checkout, run, capfd):
+    checkout.edit("max_answer_tokens: 48", "max_answer_tokens: 3")
+    assert run(checkout, "stage1") == 0
+    found = json.loads((checkout.data / "stage1" / "cuts.json").read_bytes())
+    count = found["easy_vqa/caption"]["answers"]
+    counts = {"answers": count, "cut_answers": count, "left_out_turns": 0, "unseen": 0}
+    assert found == {"easy_vqa/caption": counts} and count > 20
+    told = f"{count} of {count} answers are cut, to max_answer_tokens 3 or what max_sequence_tokens 256 leaves them"
+    assert f"stage1: {told} (easy_vqa/caption {count} of {count})\n" in capfd.readouterr().out

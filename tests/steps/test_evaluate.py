@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import weakref
-from dataclasses import replace
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from io import StringIO
 
 import pytest
 
@@ -38,9 +40,37 @@ def with_stage4(with_stage1, tmp_path_factory, patches):
     return made
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    checkout: Checkout
+    out: str
+    alive: list[list[str]]
+    """As of ``watch``."""
+
+
+@pytest.fixture(scope="module")
+def evaluated(with_stage4, tmp_path_factory):
+    """``evaluate`` has run after them. Read only."""
+    made, out = Checkout(tmp_path_factory.mktemp("evaluated") / "checkout"), StringIO()
+    shutil.copytree(with_stage4.root, made.root)
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out):
+        alive = watch(patch)
+        assert run_step(made.root, "evaluate", patch) == 0
+    return Evaluated(made, out.getvalue(), alive)
+
+
 @pytest.fixture
 def trained(with_stage4, tmp_path):
     return Checkout(shutil.copytree(with_stage4.root, tmp_path / "trained"))
+
+
+@pytest.fixture
+def asked(evaluated, tmp_path):
+    """A checkout in which the answers of all models are kept, and nothing else that ``evaluate`` made."""
+    made = Checkout(shutil.copytree(evaluated.checkout.root, tmp_path / "asked"))
+    shutil.rmtree(made.data / "evaluate")
+    shutil.rmtree(made.root / "reports")
+    return made
 
 
 def write(checkout, split, samples):
@@ -66,48 +96,48 @@ def report(checkout, step):
 
 
 @pytest.mark.parametrize("missing", [("caption",), ("vqa",), ("refer", "caption")])
-def test_a_task_without_test_records(trained, run, capfd, missing):
+def test_a_task_without_test_records(asked, run, capfd, missing):
     others = [task for task in NAMES if task not in missing]
-    keep(trained, "test", others)
-    assert run(trained, "evaluate") == 0
+    keep(asked, "test", others)
+    assert run(asked, "evaluate") == 0
     out = capfd.readouterr().out
     for task in missing:
         assert f"test set: no record of the task {task}; {NAMES[task]} is left out" in out
-    found = report(trained, "evaluate")
+    found = report(asked, "evaluate")
     assert set(found["benchmarks"]) == {NAMES[task] for task in others}
     assert set(found["held_out"]["stage4"]) == set(NAMES.values())
     assert "no image" in found["verdict"] or "use the images" in found["verdict"]
     assert f"{found['verdict']}\n" in out
-    assert all((trained.root / "reports" / "smoke" / name).stat().st_size for name in PICTURES)
-    assert NAMES[others[0]] in results_table(trained.root, "smoke")
+    assert all((asked.root / "reports" / "smoke" / name).stat().st_size for name in PICTURES)
+    assert NAMES[others[0]] in results_table(asked.root, "smoke")
     every = dict.fromkeys(NAMES.values(), 0.0)
-    gate = trained.config.register_.gate.model_copy(update={"min_value": every, "margin": every})
+    gate = asked.config.register_.gate.model_copy(update={"min_value": every, "margin": every})
     decision = Decision(on_report(found, 1, gate))
     assert not decision.passed
     for task in missing:
         assert f"{NAMES[task]}: the benchmark is missing" in decision.reasons
 
 
-def test_tasks_without_training_records_have_baselines_of_what_is_asked(trained, run, capfd):
+def test_tasks_without_training_records_have_baselines_of_what_is_asked(asked, run, capfd):
     for split in ("train", "val"):
-        keep(trained, split, ["vqa", "identify"])
-    assert run(trained, "evaluate") == 0
+        keep(asked, split, ["vqa", "identify"])
+    assert run(asked, "evaluate") == 0
     out = capfd.readouterr().out
     assert (
         "test set: no training record of the task refer; the baselines of easy_vqa_refer are chosen on what is asked"
     ) in out
     assert "held-out slice: no record of the task caption; easy_vqa_caption is left out" in out
-    found = report(trained, "evaluate")
+    found = report(asked, "evaluate")
     refer, vqa = found["benchmarks"]["easy_vqa_refer"], found["benchmarks"]["easy_vqa"]
     assert (refer["baselines_of"], vqa["baselines_of"]) == ("split", "training")
     assert refer["trivial"] is not None and vqa["majority"] is not None
     assert set(found["held_out"]["stage1"]) == {"easy_vqa"}
 
 
-def test_another_preset_and_the_start_stand_beside(trained, run, capfd):
-    trained.edit("presets: [as_trained]", "presets: [as_trained, authors_released]")
-    assert run(trained, "evaluate") == 0
-    found = report(trained, "evaluate")
+def test_another_preset_and_the_start_stand_beside(asked, run, capfd):
+    asked.edit("presets: [as_trained]", "presets: [as_trained, authors_released]")
+    assert run(asked, "evaluate") == 0
+    found = report(asked, "evaluate")
     assert list(found["presets"]) == ["authors_released"]
     beside = found["presets"]["authors_released"]
     assert set(beside) == set(found["benchmarks"]) == set(NAMES.values())
@@ -118,15 +148,13 @@ def test_another_preset_and_the_start_stand_beside(trained, run, capfd):
     assert "start, held-out slice: easy_vqa " in out and "test set, authors_released: easy_vqa " in out
 
 
-def test_the_command_measures_a_stage_by_the_answers_of_the_step(trained, run, monkeypatch, capsys):
-    assert run(trained, "evaluate") == 0
-    capsys.readouterr()
+def test_the_command_measures_a_stage_by_the_answers_of_the_step(evaluated, asked, monkeypatch, capsys):
     monkeypatch.delattr(subjects, "open_stage")  # so that nothing can be asked again
-    monkeypatch.chdir(trained.root)
-    out = trained.root / "stage4.json"
+    monkeypatch.chdir(asked.root)
+    out = asked.root / "stage4.json"
     assert main(["evaluate", "stage4", "--profile", "smoke", "--json", "--out", str(out)]) == 0
     told = json.loads(capsys.readouterr().out)
-    whole = report(trained, "evaluate")
+    whole = report(evaluated.checkout, "evaluate")
     assert {key: told[key] for key in ("benchmarks", "by_type")} == {
         key: whole[key] for key in ("benchmarks", "by_type")
     }
@@ -147,16 +175,15 @@ def test_another_number_of_questions_is_an_error_before_any_is_asked(trained, re
     refused(trained, "evaluate", "data.easy_vqa:", "questions in the test set", "but 12578 are expected")
 
 
-def test_cut_answers_are_counted(trained, run, capfd):
+def test_cut_answers_are_counted(evaluated):
     """The smoke model has learned nothing, so that its answers go on until they are cut."""
-    assert run(trained, "evaluate") == 0
-    found = report(trained, "evaluate")
-    predictions = json.loads((trained.data / "evaluate" / "predictions.json").read_bytes())
+    found = report(evaluated.checkout, "evaluate")
+    predictions = json.loads((evaluated.checkout.data / "evaluate" / "predictions.json").read_bytes())
     for task, name in NAMES.items():
         assert found["benchmarks"][name]["cut"] == sum(p["cut"] for p in predictions if p["task"] == task)
     cut = found["benchmarks"]["easy_vqa"]["cut"]
     assert cut > 0
-    assert f"{cut} cut at evaluate.max_new_tokens" in capfd.readouterr().out
+    assert f"{cut} cut at evaluate.max_new_tokens" in evaluated.out
     assert all("cut" in entry for stage in found["held_out"].values() for entry in stage.values())
 
 
@@ -178,17 +205,6 @@ def test_a_question_that_is_too_long_is_named_before_the_first_answer(trained, r
     samples[-1] = parse_sample(record.key, record.to_json(), samples[-1].image_bytes)
     write(trained, "test", samples)
     refused(trained, "evaluate", f"the questions of 1 records are too long: {first.id};", "max_new_tokens")
-
-
-def test_training_counts_what_it_cuts(trained, run, capfd):
-    trained.edit("max_answer_tokens: 48", "max_answer_tokens: 3")
-    assert run(trained, "stage1") == 0
-    found = json.loads((trained.data / "stage1" / "cuts.json").read_bytes())
-    count = found["easy_vqa/caption"]["answers"]
-    counts = {"answers": count, "cut_answers": count, "left_out_turns": 0, "unseen": 0}
-    assert found == {"easy_vqa/caption": counts} and count > 20
-    told = f"{count} of {count} answers are cut, to max_answer_tokens 3 or what max_sequence_tokens 256 leaves them"
-    assert f"stage1: {told} (easy_vqa/caption {count} of {count})\n" in capfd.readouterr().out
 
 
 def test_a_question_too_long_for_a_stage_is_named_before_its_first_step(trained, refused):
@@ -238,8 +254,7 @@ def test_nothing_to_ask(trained, run, capfd, tasks):
     assert not Decision(on_report(quantized, 1, trained.config.register_.gate)).passed
 
 
-@pytest.fixture
-def alive(monkeypatch):
+def watch(patch):
     """Which stages' models are in memory whenever another is opened, and when ``quantize`` lets its package answer."""
     opened, found = [], []
 
@@ -263,21 +278,21 @@ def alive(monkeypatch):
             look()
             self.event.set()
 
-    monkeypatch.setattr(subjects, "open_start", watched(open_start))
+    patch.setattr(subjects, "open_start", watched(open_start))
     for module in (subjects, quantize):
-        monkeypatch.setattr(module, "open_stage", watched(open_stage))
-    monkeypatch.setattr(quantize, "event", Told)
-    monkeypatch.setattr(quantize, "child", lambda target, job, told: child(target, job, told.event))
+        patch.setattr(module, "open_stage", watched(open_stage))
+    patch.setattr(quantize, "event", Told)
+    patch.setattr(quantize, "child", lambda target, job, told: child(target, job, told.event))
     return found
 
 
-def test_evaluate_has_one_model_in_memory_at_a_time(trained, run, alive):
-    assert run(trained, "evaluate") == 0
-    assert alive == [[]] * 5
+def test_evaluate_has_one_model_in_memory_at_a_time(evaluated):
+    assert evaluated.alive == [[]] * 5
 
 
 @pytest.mark.pipeline
-def test_quantize_has_one_model_in_memory_at_a_time(trained, run, alive):
+def test_quantize_has_one_model_in_memory_at_a_time(trained, run, monkeypatch):
+    alive = watch(monkeypatch)
     assert run(trained, "evaluate") == 0
     free_memory()  # as its process would by its end
     assert run(trained, "quantize") == 0

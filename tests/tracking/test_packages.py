@@ -16,6 +16,7 @@ import pytest
 import tinygptv
 from tests.limits import without_override
 from tests.tracking.artifact_server import artifact_server
+from tests.tracking.pipelines import with_little_code
 from tinygptv.ground import files
 from tinygptv.ground.errors import EXIT_USER_ERROR, DataError, NoSpaceError, PassingError, RefusedError, UserError
 from tinygptv.model.inference import VisionLanguageModel
@@ -32,6 +33,7 @@ WEIGHTS = "weights" * 1000
 @pytest.fixture
 def name(tracking, root, tmp_path, monkeypatch):
     """A registered model with one version, in the store of this disk."""
+    with_little_code(monkeypatch, tmp_path)
     folder = tmp_path / "package"
     folder.mkdir()
     (folder / "model.safetensors").write_text(f"{WEIGHTS}{uuid.uuid4().hex}")
