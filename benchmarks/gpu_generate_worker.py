@@ -23,7 +23,7 @@ from gpu_worker import environment
 
 from tinygptv.ground import runtime
 from tinygptv.model import int8
-from tinygptv.model.decoding import Decoder
+from tinygptv.model.decoding.decoder import Decoder
 from tinygptv.model.frozen8bit import FrozenLinear8bit, take_over
 from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
 from tinygptv.model.profile import from_profile

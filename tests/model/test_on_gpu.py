@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.serving.helpers import QUESTIONS, TOKENS, strong_model
-from tinygptv.model.decoding import Decoder
+from tinygptv.model.decoding.decoder import Decoder
 from tinygptv.model.frozen8bit import FrozenLinear8bit
 from tinygptv.model.inference import VisionLanguageModel
 from tinygptv.model.int8 import save_quantized

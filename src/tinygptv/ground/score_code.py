@@ -24,6 +24,7 @@ SCORE_CODE = (
     "evaluation/statistics",
     "evaluation/tally",
     "model/answerer",
+    "model/decoding",
     "model/inference",
 )
 """Modules and packages, beside those on which every stage depends."""

@@ -15,7 +15,7 @@ from tinygptv.data.prompts import attended, check_room, end_mark_id
 if TYPE_CHECKING:
     import torch
 
-    from tinygptv.model.decoding import Seen
+    from tinygptv.model.decoding.decoder import Seen
     from tinygptv.model.inference import VisionLanguageModel
 
 

@@ -25,7 +25,7 @@ from tinygptv.model.vision import encode_filled
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from tinygptv.model.decoding import Decoder, OnToken, Seen
+    from tinygptv.model.decoding.decoder import Decoder, OnToken, Seen
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
     from tinygptv.model.processing import TinyGPTVProcessor
 
@@ -64,7 +64,7 @@ class VisionLanguageModel:
     @cached_property
     def decoder(self) -> Decoder:
         """What goes over tokens and says the next ones."""
-        from tinygptv.model.decoding import Decoder
+        from tinygptv.model.decoding.decoder import Decoder
 
         return Decoder(self.model)
 

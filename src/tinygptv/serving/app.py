@@ -27,7 +27,7 @@ COMPLETIONS, MODELS, HEALTH, METRICS = "/v1/chat/completions", "/v1/models", "/h
 CLIENT_GONE = 499
 """Nobody reads it; it keeps the logs and figures honest."""
 
-Result = TypeVar("Result")
+Awaited = TypeVar("Awaited")
 
 log = logging.getLogger(__name__)
 
@@ -97,11 +97,11 @@ def create_app(engine: Engine) -> FastAPI:
     return app
 
 
-async def _next(growing: AsyncGenerator[Result]) -> Result:
+async def _next(growing: AsyncGenerator[Awaited]) -> Awaited:
     return await anext(growing)
 
 
-async def _while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+async def _while_connected(request: Request, work: Coroutine[Any, Any, Awaited]) -> Awaited:
     """The result of some work, which is given up when the client hangs up.
 
     Raises:

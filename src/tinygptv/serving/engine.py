@@ -15,7 +15,7 @@ from tinygptv.ground.errors import DataError, NotFiniteError
 from tinygptv.serving.batching import Batcher
 from tinygptv.serving.limits import ServiceLimits
 from tinygptv.serving.metrics import Metrics
-from tinygptv.serving.models import Answer, Beginning, Loaded, Models, PreparedQuestion
+from tinygptv.serving.models import Answer, Growing, Loaded, Models, PreparedQuestion
 from tinygptv.serving.pictures import read_picture
 from tinygptv.serving.requests import AnswerRequest, RequestError, check_text, parse
 
@@ -66,16 +66,16 @@ class Engine:
         """
         return await asyncio.get_running_loop().run_in_executor(self._pictures, parse, body, self.limits)
 
-    async def grow(self, request: AnswerRequest) -> AsyncGenerator[Beginning | Answer]:
+    async def grow(self, request: AnswerRequest) -> AsyncGenerator[Growing | Answer]:
         """Answer a checked request, and tell the beginning of the answer whenever it has grown; at last the answer.
 
         Raises:
             RequestError: as ``answer`` does, mostly before anything is told.
         """
-        told: asyncio.Queue[Beginning | None] = asyncio.Queue()
+        told: asyncio.Queue[Growing | None] = asyncio.Queue()
         loop, longest = asyncio.get_running_loop(), 0
 
-        def on_text(beginning: Beginning) -> None:
+        def on_text(beginning: Growing) -> None:
             loop.call_soon_threadsafe(told.put_nowait, beginning)
 
         asking = asyncio.create_task(self.answer(request, on_text))
@@ -89,7 +89,7 @@ class Engine:
         finally:
             asking.cancel()
 
-    async def answer(self, request: AnswerRequest, on_text: Callable[[Beginning], None] | None = None) -> Answer:
+    async def answer(self, request: AnswerRequest, on_text: Callable[[Growing], None] | None = None) -> Answer:
         """Answer a checked request.
 
         Args:
@@ -113,7 +113,7 @@ class Engine:
         return answer
 
     def _prepare(
-        self, loaded: Loaded, request: AnswerRequest, on_text: Callable[[Beginning], None] | None
+        self, loaded: Loaded, request: AnswerRequest, on_text: Callable[[Growing], None] | None
     ) -> PreparedQuestion:
         """Check text and image; for a thread of the pictures."""
         check_text(request.text, self.limits)

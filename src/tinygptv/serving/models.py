@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class Growing:
     """What the model has said so far."""
 
     text: str
@@ -54,7 +54,7 @@ class PreparedQuestion:
     """Of the image's file: equal ones are encoded once."""
     prompt: str
     prompt_tokens: int
-    on_text: Callable[[Beginning], None] | None = None
+    on_text: Callable[[Growing], None] | None = None
     """Is told the beginning of the answer whenever it grows; from the worker's thread."""
 
 
@@ -100,7 +100,7 @@ class Loaded:
 
         def told(number: int, text: str) -> None:
             if (on_text := questions[number].on_text) is not None:
-                on_text(Beginning(text, self.version))
+                on_text(Growing(text, self.version))
 
         answers = self._model.generate(
             features_NQD[[places[asked.digest] for asked in questions]],

@@ -22,7 +22,7 @@ from tinygptv.serving.requests import RequestError, error_content
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from tinygptv.serving.models import Beginning
+    from tinygptv.serving.models import Growing
 
 FAULT = "the question could not be answered; the server's log says why"
 
@@ -50,7 +50,7 @@ class Streamed(StreamingResponse):
 
 
 async def events(
-    first: Beginning | Answer, growing: AsyncIterator[Beginning | Answer], *, usage: bool
+    first: Growing | Answer, growing: AsyncIterator[Growing | Answer], *, usage: bool
 ) -> AsyncIterator[str]:
     """The events of an answer. What goes wrong between two of them is one itself: the status was sent before.
 

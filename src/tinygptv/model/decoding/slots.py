@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 import torch
 
 if TYPE_CHECKING:
-    from tinygptv.model.decoding import Seen
+    from tinygptv.model.decoding.decoder import Seen
 
 STRIDE = 64
 """Slots come in multiples of it: prompts of nearly the same length share a captured step."""

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from tinygptv.model.block_step import say, step_block, twin
+from tinygptv.model.decoding.slots import Slots, bucket
+from tinygptv.model.decoding.step import say, step_block, twin
 from tinygptv.model.frozen8bit import FrozenLinear8bit
 from tinygptv.model.language import architecture_of
 from tinygptv.model.modeling import finite, not_finite
-from tinygptv.model.slots import Slots, bucket
 
 if TYPE_CHECKING:
     from transformers import DynamicCache
@@ -35,7 +35,7 @@ HELD_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Spoken:
     """A greedy answer."""
 
     ids: list[int]
@@ -150,7 +150,7 @@ class Decoder:
 
     def generate(
         self, seen: Seen, ends: Sequence[Sequence[int]], limit: int, on_token: OnToken | None = None
-    ) -> list[Said]:
+    ) -> list[Spoken]:
         """Greedy answers to prompts.
 
         Args:
@@ -192,7 +192,7 @@ class Decoder:
                     going = [going[place] for place in places]
                 ahead = self._step(slots)
             told = ahead
-        return [Said(*answer) for answer in zip(ids, cut, logprobs, strict=True)]
+        return [Spoken(*answer) for answer in zip(ids, cut, logprobs, strict=True)]
 
     def _slots(self, seen: Seen, limit: int) -> Slots:
         """The prompts in slots of their own, with room for answers."""

@@ -11,13 +11,13 @@ from torch._dynamo.testing import CompileCounter
 from tests.serving.helpers import QUESTIONS, TOKENS, strong_model
 from tinygptv.ground.errors import NotFiniteError
 from tinygptv.model import int8
-from tinygptv.model.block_step import twin
-from tinygptv.model.decoding import Decoder
+from tinygptv.model.decoding.decoder import Decoder
+from tinygptv.model.decoding.slots import Slots, bucket
+from tinygptv.model.decoding.step import twin
 from tinygptv.model.frozen8bit import FrozenLinear8bit
 from tinygptv.model.inference import VisionLanguageModel
 from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
 from tinygptv.model.profile import from_profile
-from tinygptv.model.slots import Slots, bucket
 
 ROWS = 5
 
