@@ -59,7 +59,7 @@ def prepare(settings: ComputeSettings, seed: int, threads: int | None = None) ->
         torch.use_deterministic_algorithms(True)
         # Nothing here reads memory before it is written. By default this mode fills every new tensor first, a kernel
         # each, which on a GPU is most of what it costs.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

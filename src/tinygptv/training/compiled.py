@@ -56,7 +56,7 @@ def compile_blocks(
 
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache.resolve())
     tracing.recompile_limit = FORMS
-    shapes.use_duck_shape = False  # type: ignore[attr-defined]  # a length that is a width by chance stays a length
+    shapes.use_duck_shape = False  # a length that is a width by chance stays a length
     stage = config.stage(name)
     options = None if backend == "eager" or not config.runtime.deterministic else untimed()
     for block in architecture_of(model.config.text_config).blocks_of(model.language_model):
