@@ -177,6 +177,7 @@ def read_profile(path: Path, settings: Mapping[str, Any]) -> Any:
 
     content = yaml.safe_load(path.read_text())
     content["model"]["text"] = YOUNGER | content["model"]["text"]
+    content["model"]["lora"] = {"mlp": False} | content["model"]["lora"]
     config = section({name: content[name] for name in ("runtime", "model", "features", "quantize", *STAGES)})
     for key, value in settings.items():
         name, _, field = key.partition(".")

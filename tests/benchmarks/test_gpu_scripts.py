@@ -119,6 +119,7 @@ def test_a_profile_reads_as_the_project_reads_it(profile, module):
         expected = getattr(config, name).model_dump()
         if name == "model":
             expected["text"] = dict(YOUNGER) | expected["text"]
+            expected["lora"] = {"mlp": False} | expected["lora"]
         if name in STAGES:
             stage = config.stage(name)
             expected |= {"steps": stage.steps, "steps_per_repeat": stage.steps_per_repeat}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tinygptv.config import Config, Text
+from tinygptv.config import Config, Model, Text
 
 LLAMA: dict[str, Any] = {
     "architecture": "llama",
@@ -31,6 +31,16 @@ def test_keys_of_llama_are_written_and_read(smoke: Config) -> None:
     text = text_of(smoke, **LLAMA)
     assert LLAMA.items() <= text.model_dump(mode="json").items()
     assert Text.model_validate(text.model_dump()) == text
+
+
+def test_adapters_on_the_mlp_are_llama_s(smoke: Config) -> None:
+    content = smoke.model.model_dump()
+    assert "mlp" not in content["lora"]
+    content["lora"]["mlp"] = True
+    with pytest.raises(ValidationError, match=r"lora\.mlp: phi's adapters are on its attention"):
+        Model.model_validate(content)
+    content["text"] |= LLAMA
+    assert Model.model_validate(content).model_dump()["lora"]["mlp"] is True
 
 
 @pytest.mark.parametrize(

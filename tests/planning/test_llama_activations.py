@@ -18,6 +18,8 @@ FORMS: dict[str, dict[str, Any]] = {
     "alone": {"micro_batch_size": 1},
     "no adapters": {"trainable": without("lora")},
     "no dropout on adapters": {"lora__dropout": 0.0},
+    "adapters on the MLP": {"lora__mlp": True},
+    "without dropout": {"lora__mlp": True, "lora__dropout": 0.0},
     "no qk norm": {"text__qk_norm": False, "trainable": without("qk_norm")},
     "no rms norm": {"text__rms_norm": False, "trainable": without("rms_norm")},
     "frozen norms": {"trainable": ("projection", "lora")},

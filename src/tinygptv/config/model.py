@@ -92,6 +92,13 @@ class Lora(Section):
     rank: Count = Field(description="Rank (64 in the paper).")
     alpha: Count = Field(description="Scale times rank (16 in the paper).")
     dropout: Rate = Field(description="Dropout on the adapter's input.")
+    mlp: bool = Field(
+        default=False, description="Also on the MLP of `llama`, whose adapters the paper does not place. Absent: false."
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in dump(self).items() if (key, value) != ("mlp", False)}
 
 
 class Model(Section):
@@ -103,6 +110,14 @@ class Model(Section):
     text: Text
     lora: Lora
     initializer_range: Positive = Field(description="Standard deviation of fresh weights.")
+
+    @model_validator(mode="after")
+    def _adapters_have_a_place(self) -> Self:
+        if self.lora.mlp and self.text.architecture == "phi":
+            raise ValueError(
+                "lora.mlp: phi's adapters are on its attention, as in the released files; leave the key out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _rotary_channels_are_even(self) -> Self:

@@ -71,11 +71,12 @@ def add_lora(model: TinyGPTVForConditionalGeneration, settings: Lora) -> None:
 
     from tinygptv.model.language import architecture_of
 
+    language = architecture_of(model.config.text_config)
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules=list(architecture_of(model.config.text_config).lora_targets),
+        target_modules=[*language.lora_targets, *(language.mlp_targets if settings.mlp else ())],
         bias="none",
     )
     inject_adapter_in_model(config, model.language_model)

@@ -189,7 +189,8 @@ def check_sizes(model: Model, found: Mapping[str, Any], free: Iterable[str], ori
 
 def _told(sizes: Mapping[str, Any]) -> dict[str, Any]:
     """The section with the keys that older ones leave out."""
-    return {**sizes, "text": {**dict(YOUNGER), **sizes["text"]}} if "text" in sizes else dict(sizes)
+    younger: dict[str, dict[str, Any]] = {"text": dict(YOUNGER), "lora": {"mlp": False}}
+    return {key: {**younger[key], **value} if key in younger else value for key, value in sizes.items()}
 
 
 def check_configuration(model: Model, ours: Mapping[str, Any], theirs: Mapping[str, Any], origin: str) -> None:

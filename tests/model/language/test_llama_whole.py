@@ -16,6 +16,7 @@ from tests.model.language.words import llama_tokenizer
 from tinygptv.config import Config
 from tinygptv.ground.errors import CheckpointError
 from tinygptv.model import TinyGPTVForConditionalGeneration, adapters, int8
+from tinygptv.model.authors.building import lora_of
 from tinygptv.model.authors.exporter import export_authors, export_folder, merged
 from tinygptv.model.authors.folder import open_import
 from tinygptv.model.processing import TinyGPTVProcessor, build_processor
@@ -81,6 +82,19 @@ def test_the_folder_holds_the_merged_model_and_its_tokens(made, folder):
     generation = json.loads((folder / "generation_config.json").read_bytes())
     assert (generation["bos_token_id"], generation["pad_token_id"]) == (1, 2)
     assert 2 in generation["eos_token_id"]
+
+
+def test_adapters_on_the_mlp_are_found_again(smoke: Config):
+    text = smoke.model.text.model_copy(update=LLAMA)
+    with torch.device("meta"):
+        model = TinyGPTVForConditionalGeneration(from_profile(smoke.model.model_copy(update={"text": text}), 2, 1))
+        adapters.add_lora(model, smoke.model.lora.model_copy(update={"mlp": True}))
+    table = adapters.freeze(model, ("lora",))
+    block, rank = model.language_model.model.layers[0], smoke.model.lora.rank
+    matrices = [m for m in block.modules() if isinstance(m, torch.nn.Linear) and m.weight.shape[0] != rank]
+    own = [m for m in matrices if rank not in m.weight.shape]
+    assert table.total_trainable == rank * sum(sum(m.weight.shape) for m in own)
+    assert lora_of(model) == smoke.model.lora.model_copy(update={"mlp": True})
 
 
 def test_it_has_no_place_in_the_authors_form(made, tmp_path):

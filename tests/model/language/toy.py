@@ -134,6 +134,7 @@ TOY = Architecture(
     blocks="house.floors",
     head="tongue",
     lora_targets=("look.q", "look.v", "down"),
+    mlp_targets=(),
     input_norm=("before", "between"),
     qk_norm=("look_norms.q", "look_norms.k"),
     rms_norm=("branch",),

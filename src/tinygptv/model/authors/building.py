@@ -52,11 +52,17 @@ def lora_of(model: TinyGPTVForConditionalGeneration) -> Lora | None:
 
     from tinygptv.config import Lora
 
-    for layer in model.modules():
-        if isinstance(layer, LoraLayer):
-            dropout = getattr(layer.lora_dropout["default"], "p", 0.0)  # none is an identity
-            return Lora(rank=layer.r["default"], alpha=layer.lora_alpha["default"], dropout=dropout)
-    return None
+    adapted = {name: layer for name, layer in model.named_modules() if isinstance(layer, LoraLayer)}
+    if not adapted:
+        return None
+    layer = next(iter(adapted.values()))
+    inside = tuple(f".{name}" for name in architecture_of(model.config.text_config).mlp_targets)
+    return Lora(
+        rank=layer.r["default"],
+        alpha=layer.lora_alpha["default"],
+        dropout=getattr(layer.lora_dropout["default"], "p", 0.0),  # none is an identity
+        mlp=any(name.endswith(inside) for name in adapted),
+    )
 
 
 def build(

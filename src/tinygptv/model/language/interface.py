@@ -77,6 +77,8 @@ class Architecture:
     """The map to the vocabulary."""
     lora_targets: tuple[str, ...]
     """Matrices of a block that take adapters."""
+    mlp_targets: tuple[str, ...]
+    """Those of its MLP, which take them where `model.lora.mlp` says so; none where it cannot."""
     input_norm: tuple[str, ...]
     """Norms of a block as published."""
     qk_norm: tuple[str, ...]
@@ -125,7 +127,7 @@ class Architecture:
             "rms_norm": rf"{inside(self.rms_norm)}\.weight",
             "final_norm": rf"{re.escape(self.final_norm)}\.weight",
             "norm_biases": rf"({inside(norms)}|{re.escape(self.final_norm)})\.bias",
-            "lora": rf"{inside(self.lora_targets)}\.lora_[AB]\.weight",
+            "lora": rf"{inside((*self.lora_targets, *self.mlp_targets))}\.lora_[AB]\.weight",
         }
 
     def is_norm(self, name: str) -> bool:

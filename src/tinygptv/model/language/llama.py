@@ -191,6 +191,7 @@ LLAMA = Architecture(
     blocks="model.layers",
     head="lm_head",
     lora_targets=tuple(f"self_attn.{part}_proj" for part in "qkvo"),  # the attention's, as in Phi
+    mlp_targets=tuple(f"mlp.{part}_proj" for part in ("gate", "up", "down")),
     input_norm=("input_layernorm", "post_attention_layernorm"),
     qk_norm=("self_attn.q_layernorm", "self_attn.k_layernorm"),
     rms_norm=("post_layernorm",),

@@ -70,10 +70,12 @@ def _compiled_block(text: Text, lora: Lora, run: Pass, stream: int) -> dict[str,
     narrow, heads = shared_width(text), text.num_attention_heads
     own_heads = text.num_key_value_heads or heads
     attention = (2 * (width + narrow) + narrow + width) * product + heads * FLOAT32
+    inputs = 4 * width + (2 * width + text.intermediate_size if lora.mlp else 0)
+    adapters = (7 if lora.mlp else 4) * lora.rank * product + inputs * (product + bool(lora.dropout))
     result = {
         "norms": width * stream + statistics + ((heads + own_heads) * statistics if text.qk_norm else 0),
         "attention": attention + (width * product + FLOAT32 if text.rms_norm else 0),  # what the RMSNorm norms
-        "adapters": 4 * (lora.rank * product + width * (product + bool(lora.dropout))) if run.adapters else 0,
+        "adapters": adapters if run.adapters else 0,
         "mlp": 2 * text.intermediate_size * product,
     }
     return {part: size * run.all_tokens for part, size in result.items()}
@@ -85,20 +87,28 @@ def _rms_norm(width: int, *, trained: bool) -> int:
 
 
 def _adapters(text: Text, lora: Lora, run: Pass) -> int:
-    """Bytes a token of the four adapters of a block: inputs of A and B, and dropout's masks."""
-    width, product = text.hidden_size, run.product
-    into_b = 4 * lora.rank * product
+    """Bytes a token of the four adapters of a block, or seven: inputs of A and B, and dropout's masks."""
+    width, inner, product = text.hidden_size, text.intermediate_size, run.product
+    into_b = (7 if lora.mlp else 4) * lora.rank * product
+    inputs = 4 * width + (2 * width + inner if lora.mlp else 0)
     if lora.dropout:
-        return into_b + 4 * width * (product + run.mask(FLOAT32))
+        return into_b + inputs * (product + run.mask(FLOAT32))
     if run.half:  # autocast makes a copy for each
-        return into_b + 4 * width * product
-    return into_b + width * product  # one input for queries, keys and values; that of the output is the context itself
+        return into_b + inputs * product
+    # One input for queries, keys and values, and one for gate and up; that of the output is the context itself.
+    return into_b + (width + (width + inner if lora.mlp else 0)) * product
+
+
+def _adapter_width(text: Text, lora: Lora) -> int:
+    """Numbers of a block's adapters for each rank."""
+    attention = 6 * text.hidden_size + 2 * shared_width(text)
+    return attention + (3 * (text.hidden_size + text.intermediate_size) if lora.mlp else 0)
 
 
 def _ends(text: Text, lora: Lora, run: Pass) -> int:
     """Bytes kept outside the blocks: rotation, last norm, and autocast's copies of adapters."""
     width, copies = text.hidden_size, 0
     if run.half and run.adapters and not run.checkpointing:  # trained matrices whose inputs have gradients
-        copies = run.product * text.num_hidden_layers * lora.rank * (6 * width + 2 * shared_width(text))
+        copies = run.product * text.num_hidden_layers * lora.rank * _adapter_width(text, lora)
     rotation = 2 * run.tokens * (width // text.num_attention_heads) * run.product
     return copies + rotation + run.all_tokens * _rms_norm(width, trained=run.trains_final_norm)

@@ -273,6 +273,7 @@ PHI = Architecture(
     blocks="model.layers",
     head="lm_head",
     lora_targets=("self_attn.query_key_value", "self_attn.dense"),  # the MLP has none: minigpt4.py, lora_target_modules
+    mlp_targets=(),
     input_norm=("input_layernorm",),
     qk_norm=("self_attn.q_layernorm", "self_attn.k_layernorm"),
     rms_norm=("post_layernorm",),
