@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,16 @@ def test_a_stage_that_is_killed_ends_with_the_same_bytes(with_stage1):
 @pytest.mark.drill(1, "SIGKILL at random instants of a stage", trials=200)
 def test_a_stage_that_is_killed_often_ends_with_the_same_bytes():
     kill("--trials", 200, "--seed", 1)
+
+
+@pytest.mark.drills
+@pytest.mark.drill(1, "SIGKILL at random instants of a stage whose blocks are compiled", trials=2)
+def test_a_compiled_stage_that_is_killed_ends_with_the_same_bytes(checkout, run):
+    """What this process leaves, which compiles, is what the others must come to, which find it compiled."""
+    checkout.edit("compile: false", "compile: true")
+    shutil.rmtree(checkout.data / "stage1")
+    assert run(checkout, "stage1") == 0
+    kill("--trials", 2, "--seed", 6, "--stage", "stage1", "--checkout", checkout.root)
 
 
 @pytest.mark.drills

@@ -76,7 +76,7 @@ def activations(config: Config, run: Pass) -> Activations:
     if not run.checkpointing:
         blocks = sum(kept.first.values()) + (layers - 1) * sum(kept.later.values())
         return Activations(saved=ends + blocks, loss=loss, logits=logits, recomputed=0, working=kept.working)
-    inputs = text.hidden_size * run.all_tokens * (run.product + (layers - 1) * kept.stream)
+    inputs = text.hidden_size * run.all_tokens * (kept.entering + (layers - 1) * kept.stream)
     again = sum(kept.later.values())
     return Activations(saved=ends + inputs, loss=loss, logits=logits, recomputed=again, working=kept.working)
 

@@ -118,7 +118,7 @@ def sizes(model: Any) -> dict[str, Any]:
 def kept(text: Any, lora: Any, run: Any) -> Kept:
     """Round numbers."""
     block = {"all": 1000 * run.all_tokens}
-    return Kept(first=block, later=block, stream=4, ends=7, working=11)
+    return Kept(first=block, later=block, entering=4, stream=4, ends=7, working=11)
 
 
 SAME = tuple(

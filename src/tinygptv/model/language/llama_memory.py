@@ -23,6 +23,7 @@ def kept(text: Text, lora: Lora, run: Pass) -> Kept:
     return Kept(
         first=block(text, lora, run, run.product),
         later=block(text, lora, run, stream),
+        entering=run.product,
         stream=stream,
         ends=_ends(text, lora, run),
         # Gradients of SwiGLU's three numbers, and about four of the residual's width.

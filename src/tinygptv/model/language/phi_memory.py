@@ -22,8 +22,9 @@ def kept(text: Text, lora: Lora, run: Pass) -> Kept:
     stream = FLOAT32 if text.rms_norm else run.product  # the RMSNorm's float32 weight makes the residual float32
     block = _compiled_block if run.compiled else _block
     return Kept(
-        first=block(text, lora, run, run.product),
+        first=block(text, lora, run, stream),
         later=block(text, lora, run, stream),
+        entering=stream,
         stream=stream,
         ends=_ends(text, lora, run, stream),
         # The gradients on both sides of GELU, and about four of the residual's width.

@@ -60,9 +60,11 @@ class Kept:
     """Bytes that a language model holds from forward to backward pass, all tokens of the micro-batch together."""
 
     first: dict[str, int]
-    """What its first block keeps, by part: the first has the embeddings' number format before it."""
+    """What its first block keeps, by part: it may have the embeddings' number format before it."""
     later: dict[str, int]
     """What every other block keeps, by part."""
+    entering: int
+    """Bytes of a number before the first block."""
     stream: int
     """Bytes of a number between two blocks."""
     ends: int
