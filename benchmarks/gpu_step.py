@@ -38,11 +38,11 @@ from tinygptv.ground.tables import plain_table
 NAME = "gpu_step"
 ROWS = (
     ("stage1", "cached"),
-    ("stage1", "again"),
     ("stage4", "short"),
     ("stage2", "cached"),
     ("stage1", "plain"),
     ("stage1", "free"),
+    ("stage1", "again"),
     ("stage4", "short_plain"),
     ("stage2", "plain"),
     ("stage2", "free"),
