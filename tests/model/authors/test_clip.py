@@ -10,11 +10,15 @@ from torch import nn
 from torch.testing import assert_close
 from transformers import Blip2QFormerConfig, Blip2QFormerModel, CLIPVisionConfig, CLIPVisionModel
 
+from tests.model.authors.conftest import CASE
 from tests.model.authors.test_convert import randomise
 from tinygptv.ground.errors import CheckpointError
 from tinygptv.model import TinyGPTVConfig, TinyGPTVTextConfig
 from tinygptv.model.authors import convert_image_encoder, sizes
 from tinygptv.model.authors.convert import USED_BLOCKS
+from tinygptv.model.authors.exporter import export_authors
+from tinygptv.model.authors.folder import open_import, save_import
+from tinygptv.model.checkpoint import import_authors
 from tinygptv.model.vision import TinyGPTVImageEncoder
 
 Tensors = dict[str, torch.Tensor]
@@ -188,3 +192,18 @@ def test_the_blocks_that_blip2_does_not_build_are_left_out():
     blocks = {name.split(".")[3] for name in converted.tensors if name.startswith("vision_model.encoder.")}
     assert len(blocks) == used == 21
     assert list(converted.ignored.values()).count(reason) == 2 * 16
+
+
+def test_the_importer_takes_them_beside_phi(files, golden_parts, write_parts, import_settings, tmp_path):
+    parts = {"phi": golden_parts(CASE)["phi"], "vision": files[0], "qformer": files[1]}
+    settings = import_settings(CASE)
+    settings |= {"image_size": 2 * PIXELS, "heads": {**settings["heads"], "vision": HEADS, "qformer": 4}}
+    model, processor, report = import_authors(**write_parts(tmp_path, parts, frozenset({"vision"})), **settings)
+    assert model.image_encoder.is_clip
+    assert model.get_image_features(torch.randn(1, 3, 2 * PIXELS, 2 * PIXELS)).shape[1] == QUERIES
+    assert "vision/transformer.resblocks.0.attn.in_proj_weight#q" in report.mapped
+    save_import(model, processor, tmp_path / "imported")
+    again = open_import(tmp_path / "imported")[0].state_dict()
+    assert all(torch.equal(again[name], tensor) for name, tensor in model.state_dict().items())
+    with pytest.raises(CheckpointError, match="only their architecture can be exported so"):
+        export_authors(model, tmp_path / "theirs")
