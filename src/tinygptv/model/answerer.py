@@ -138,14 +138,10 @@ class Answerer:
 
     def _read_prompts(self, requests: Sequence[PromptRequest], features_NQD: torch.Tensor) -> Seen:
         """Go over the prompts: first over what comes up to the end of an image, once for each image."""
-        import torch
-
         images = list(dict.fromkeys(request.image for request in requests))
-        visual = dict(zip(images, self._model.projector(features_NQD[images]), strict=True))
-        prompts_TD = [
-            self._model.embed(torch.tensor([request.prompt_ids], device=self._device), visual[request.image][None])[0]
-            for request in requests
-        ]
+        visual_NQD = self._model.projector(features_NQD[images])
+        visual_BQD = visual_NQD[[images.index(request.image) for request in requests]]
+        prompts_TD = self._decoder.embed([request.prompt_ids for request in requests], visual_BQD)
         heads = [(request.image, tuple(request.prompt_ids[: self._head(request)])) for request in requests]
         groups = {head: number for number, head in enumerate(dict.fromkeys(heads))}
         firsts = [heads.index(head) for head in groups]

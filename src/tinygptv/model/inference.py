@@ -209,11 +209,7 @@ class VisionLanguageModel:
 
     def _read(self, prompts: Sequence[list[int]], features_BQD: torch.Tensor) -> Seen:
         """Prompts with their images, gone over."""
-        visual_BQD, device = self.model.projector(features_BQD), self.decoder.device
-        rows_TD = [
-            self.model.embed(torch.tensor([ids], device=device), visual_QD[None])[0]
-            for ids, visual_QD in zip(prompts, visual_BQD, strict=True)
-        ]
+        rows_TD = self.decoder.embed(prompts, self.model.projector(features_BQD))
         pad = self.processor.tokenizer.pad_token_id
         return self.decoder.read(rows_TD, masks=[attended(ids, pad) for ids in prompts])
 

@@ -103,6 +103,21 @@ class Decoder:
             self._block, self._say = torch.compile(step_block), torch.compile(say)
         self._kept: dict[tuple[int, int], Slots] = {}
 
+    def embed(self, prompts: Sequence[Sequence[int]], visual_BQD: torch.Tensor) -> list[torch.Tensor]:
+        """Embeddings [T, D] of prompts, each with the visual tokens of one image in its slots.
+
+        Raises:
+            ValueError: a prompt has other slots than those of one image.
+        """
+        slot, queries = self._model.config.image_token_id, visual_BQD.shape[1]
+        ids = [token for prompt in prompts for token in prompt]
+        for prompt in prompts:
+            if (found := list(prompt).count(slot)) != queries:
+                raise ValueError(f"a prompt has {found} image slots, an image gives {queries} visual tokens")
+        slots_S = torch.tensor([place for place, token in enumerate(ids) if token == slot], device=self.device)
+        embedded_1TD = self._model.embed(torch.tensor([ids], device=self.device), visual_BQD, slots_S)
+        return list(embedded_1TD[0].split([len(prompt) for prompt in prompts]))
+
     def read(
         self,
         rows_SD: Sequence[torch.Tensor],
@@ -120,13 +135,9 @@ class Decoder:
         from transformers import DynamicCache
 
         new_BSD = pad_sequence(list(rows_SD), batch_first=True, padding_side="left")
-        device = new_BSD.device
-        ones = [torch.ones(len(row_SD), dtype=torch.long, device=device) for row_SD in rows_SD]
-        counted_BS = pad_sequence(ones, batch_first=True, padding_side="left").cumsum(dim=1)
-        mask_BT = counted_BS.clamp(max=1)
-        if masks is not None:
-            rows = [torch.tensor(row, device=device) for row in masks]
-            mask_BT = pad_sequence(rows, batch_first=True, padding_side="left")
+        counts = [range(1, len(row_SD) + 1) for row_SD in rows_SD]
+        counted_BS = self._padded(counts)
+        mask_BT = counted_BS.clamp(max=1) if masks is None else self._padded(masks)
         if before is not None:
             counted_BS = counted_BS + before.tokens_B[:, None]
             mask_BT = torch.cat([before.mask_BT, mask_BT], dim=1)
@@ -139,6 +150,11 @@ class Decoder:
             use_cache=True,
         ).last_hidden_state
         return Seen(cache=cache, mask_BT=mask_BT, tokens_B=counted_BS[:, -1], hidden_BSD=hidden_BSD)
+
+    def _padded(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Numbers with zeros on the left, on the device in one copy."""
+        longest = max(map(len, rows))
+        return torch.tensor([[0] * (longest - len(row)) + list(row) for row in rows], device=self.device)
 
     def logits(self, hidden_BD: torch.Tensor) -> torch.Tensor:
         """Of the next token [B, V], in float32.
