@@ -15,6 +15,7 @@ from torch.testing import assert_close
 
 from tinygptv.config import Config, Stage
 from tinygptv.data.batches import Batch
+from tinygptv.ground import runtime
 from tinygptv.training import compiled
 from tinygptv.training.loop import TrainingState, batch_loss
 from tinygptv.training.randomness import random_state
@@ -143,6 +144,6 @@ def test_the_first_look_is_at_every_way_in_which_a_stage_calls_its_blocks(smoke:
 def test_no_choice_is_made_by_time_where_bits_shall_be_equal() -> None:
     from torch._inductor import config as inductor
 
-    for key, value in compiled.untimed().items():
+    for key, value in runtime.untimed().items():
         assert hasattr(inductor, key) and isinstance(value, bool)
-    assert compiled.untimed()["deterministic"]
+    assert runtime.untimed()["deterministic"]

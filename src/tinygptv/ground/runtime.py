@@ -8,7 +8,7 @@ import platform
 import random
 import subprocess
 from importlib import metadata
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tinygptv.ground.errors import UserError
 
@@ -79,6 +79,17 @@ def resolve_device(name: str) -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise UserError("runtime.device is cuda, but torch sees no CUDA device; set it to auto or cpu")
     return torch.device(name)
+
+
+def untimed() -> dict[str, Any]:
+    """Settings of the compiler under which no choice that changes a bit is made by measuring.
+
+    torch before 2.10 may lack the one that says all of it.
+    """
+    from torch._inductor import config as inductor
+
+    options: dict[str, Any] = {"max_autotune": False, "coordinate_descent_tuning": False}
+    return options | ({"deterministic": True} if hasattr(inductor, "deterministic") else {})
 
 
 def autocast(model: nn.Module) -> AbstractContextManager[object]:

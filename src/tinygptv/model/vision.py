@@ -10,6 +10,7 @@ from torch import nn
 from transformers import Blip2QFormerModel, Blip2VisionModel, CLIPVisionModel, initialization
 from transformers.models.blip_2.modeling_blip_2 import Blip2PreTrainedModel
 
+from tinygptv.ground import runtime
 from tinygptv.model.configuration import LN_VISION_EPS, TinyGPTVConfig
 
 
@@ -68,7 +69,7 @@ def compile_blocks(encoder: TinyGPTVImageEncoder) -> None:
     from torch.utils._triton import has_triton
 
     for block in encoder.vision_model.encoder.layers if has_triton() else ():
-        block.compile()
+        block.compile(options=runtime.untimed() if torch.are_deterministic_algorithms_enabled() else None)
 
 
 def encode_filled(encoder: TinyGPTVImageEncoder, pixels_NCHW: torch.Tensor, batch_size: int) -> torch.Tensor:

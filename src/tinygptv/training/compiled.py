@@ -14,10 +14,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tinygptv.data.batches import Batch
 from tinygptv.data.prompts import IGNORE_INDEX
+from tinygptv.ground import runtime
 from tinygptv.training.loss import batch_loss
 from tinygptv.training.randomness import random_state, set_random_state
 
@@ -58,23 +59,12 @@ def compile_blocks(
     tracing.recompile_limit = FORMS
     shapes.use_duck_shape = False  # a length that is a width by chance stays a length
     stage = config.stage(name)
-    options = None if backend == "eager" or not config.runtime.deterministic else untimed()
+    options = None if backend == "eager" or not config.runtime.deterministic else runtime.untimed()
     for block in architecture_of(model.config.text_config).blocks_of(model.language_model):
         if stage.base_8bit:
             leave_8bit(block)
         block.compile(dynamic=True, fullgraph=not stage.base_8bit, backend=backend, options=options)
     warm_up(model, config, stage)
-
-
-def untimed() -> dict[str, Any]:
-    """Settings of the compiler under which no choice that changes a bit is made by measuring.
-
-    torch before 2.10 may lack the one that says all of it.
-    """
-    from torch._inductor import config as inductor
-
-    options: dict[str, Any] = {"max_autotune": False, "coordinate_descent_tuning": False}
-    return options | ({"deterministic": True} if hasattr(inductor, "deterministic") else {})
 
 
 def leave_8bit(block: nn.Module) -> None:

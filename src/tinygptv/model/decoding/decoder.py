@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from tinygptv.ground import runtime
 from tinygptv.model.decoding.slots import Slots, bucket
 from tinygptv.model.decoding.step import say, step_block, twin
 from tinygptv.model.frozen8bit import FrozenLinear8bit
@@ -100,7 +101,8 @@ class Decoder:
         if (self._captured and not foreign and has_triton()) if compiled is None else compiled:
             self._blocks = [twin(block) for block in self._blocks]
             # Shapes that change, such as the count of slots, become symbols the second time they are met.
-            self._block, self._say = torch.compile(step_block), torch.compile(say)
+            options = runtime.untimed() if torch.are_deterministic_algorithms_enabled() else None
+            self._block, self._say = (torch.compile(work, options=options) for work in (step_block, say))
         self._kept: dict[tuple[int, int], Slots] = {}
 
     def embed(self, prompts: Sequence[Sequence[int]], visual_BQD: torch.Tensor) -> list[torch.Tensor]:
