@@ -75,10 +75,12 @@ def test_a_stage_with_adapters_goes_on_with_the_same_bytes(checkout, run, capfd)
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("compiled", ["false", "true"])
 @pytest.mark.parametrize("base_8bit", ["false", "true"])
-def test_a_stage_stopped_on_a_gpu_goes_on_with_the_same_bytes(checkout, run, capfd, base_8bit):
+def test_a_stage_stopped_on_a_gpu_goes_on_with_the_same_bytes(checkout, run, capfd, base_8bit, compiled):
     checkout.edit("device: cpu", "device: cuda")
     checkout.edit("base_8bit: false", f"base_8bit: {base_8bit}")
+    checkout.edit("compile: false", f"compile: {compiled}")
     goes_on_with_the_same_bytes(checkout, run, capfd)
 
 
