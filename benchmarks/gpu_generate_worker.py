@@ -147,15 +147,17 @@ def equal(config: Any, device: torch.device) -> Iterator[Measurement]:
     yield "loop, compiled, beside generate", 8, lambda: compare(Decoder(model))
     yield "loop, not compiled, beside generate", 8, lambda: compare(Decoder(model, compiled=False))
     yield "loop, nothing captured, beside generate", 8, lambda: compare(Decoder(model, graphs=False, compiled=False))
-    del model
-    runtime.free_memory()
     small = build(read_profile(ROOT / "configs" / "smoke.yaml", {}), torch.device("cpu"), torch.float32)
     for threshold in (0.0, 6.0):
         with tempfile.TemporaryDirectory() as folder:
             opened = reloaded(small, Path(folder), threshold, device)
-        for what, model in opened.items():
-            row = {"equal": agreement(*(tokens_of(each) for each in (model, opened["cpu, LLM.int8()"])))}
-            yield f"package, threshold {threshold:g}: {what}, beside the CPU's", 8, lambda found=row: found
+        here = opened.pop("cpu, LLM.int8()")
+        for what, there in opened.items():
+            yield (
+                f"package of the CPU, threshold {threshold:g}: {what}",
+                8,
+                lambda a=there, b=here: {"equal": agreement(tokens_of(a), tokens_of(b))},
+            )
 
 
 def reloaded(
@@ -176,8 +178,8 @@ def reloaded(
     found = {}
     for what, home, weight_only in (
         ("cpu, LLM.int8()", torch.device("cpu"), False),
-        (f"{device.type}, LLM.int8()", device, False),
-        (f"{device.type}, weight-only", device, True),
+        ("LLM.int8()", device, False),
+        ("weight-only", device, True),
     ):
         model = TinyGPTVForConditionalGeneration.from_pretrained(folder / "small", device_map={"": home})
         take_over(model, weight_only=weight_only)
