@@ -93,7 +93,8 @@ class Decoder:
         small = [part for part in language_model.modules() if isinstance(part, FrozenLinear8bit)]
         foreign = [part for part in small if not part.weight_only]
         self._fixed = self._on_gpu if graphs is None else graphs
-        self._captured = self._fixed and self._on_gpu and not any(part.threshold for part in foreign)
+        training = torch.is_autocast_enabled(self.device.type)  # a look at weights that change, and at copies of them
+        self._captured = self._fixed and self._on_gpu and not training and not any(part.threshold for part in foreign)
         self._blocks: list[nn.Module] = list(described.blocks_of(language_model))
         self._norm = language_model.get_submodule(described.final_norm)
         self._block: Callable[..., torch.Tensor] = step_block
@@ -228,7 +229,7 @@ class Decoder:
 
     def _step(self, slots: Slots) -> Callable[[], list[tuple[float, float, float]]]:
         """Go over the tokens that came last, and choose the next ones; how to read them."""
-        if not self._captured or torch.is_autocast_enabled(self.device.type):
+        if not self._captured:
             return slots.tell(self._forward(slots))
         if slots.graph is None:
             self._capture(slots)
