@@ -50,6 +50,7 @@ SHOWN = {
     "docs/lmms_eval.md": ("tinygptv (pretrained",),
     "docs/memory.md": ("stage4: training needs", "Profile paper"),
     "docs/own_data.md": (
+        "The model learned to use",
         "my data/shapes.json: llava",
         "results: `",
         "benchmark ",

@@ -82,9 +82,7 @@ def plain(model: TinyGPTVForConditionalGeneration) -> TinyGPTVForConditionalGene
     return made
 
 
-def plain_loss(
-    model: TinyGPTVForConditionalGeneration, batch: Batch, monkeypatch: pytest.MonkeyPatch
-) -> torch.Tensor:
+def plain_loss(model: TinyGPTVForConditionalGeneration, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
     """With a mask for every batch, and logits at every position."""
     with monkeypatch.context() as patch, autocast(model.language_model):
         patch.setattr(phi, "turned", plain_turned)
