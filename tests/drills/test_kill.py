@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.drills import aftermath
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,7 +43,7 @@ def test_a_stage_that_is_killed_often_ends_with_the_same_bytes():
 def test_a_compiled_stage_that_is_killed_ends_with_the_same_bytes(checkout, run):
     """What this process leaves, which compiles, is what the others must come to, which find it compiled."""
     checkout.edit("compile: false", "compile: true")
-    shutil.rmtree(checkout.data / "stage1")
+    aftermath.clear(checkout, "stage1")
     assert run(checkout, "stage1") == 0
     kill("--trials", 2, "--seed", 6, "--stage", "stage1", "--checkout", checkout.root)
 
