@@ -83,6 +83,7 @@ WRONG = {
     "benchmarks/determinism.py": [("--nosuch", "unrecognized arguments: --nosuch")],
     "benchmarks/cpu_full_size.py": [("--nosuch", "unrecognized arguments: --nosuch")],
     "benchmarks/gpu_step.py": [("--device nosuch", "invalid choice: 'nosuch'")],
+    "benchmarks/gpu_generate.py": [("--device nosuch", "invalid choice: 'nosuch'")],
     "benchmarks/gpu_memory.py": [("--gpu x", "invalid float value: 'x'")],
 }
 TORCH_FIRST = ("tinygptv.model.upstream", "benchmarks/")

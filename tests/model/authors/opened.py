@@ -31,4 +31,4 @@ def opened(folder: str, saved: str) -> list[str] | str:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     pairs = zip(sys.argv[1::2], sys.argv[2::2], strict=True)
-    print(json.dumps({folder: opened(folder, saved) for folder, saved in pairs}))
+    print(json.dumps([opened(folder, saved) for folder, saved in pairs]))

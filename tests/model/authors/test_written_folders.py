@@ -28,14 +28,17 @@ from tinygptv.model.int8 import save_quantized
 ROOT = Path(__file__).parents[3]
 
 
-def ask(folders: dict[str, Path], saved: Path) -> dict[str, Any]:
-    """What ``opened`` says of each."""
-    arguments = [str(path) for name, folder in folders.items() for path in (folder, saved / name)]
+Said = dict[str, Any]
+
+
+def ask(*rounds: tuple[dict[str, Path], Path]) -> list[Said]:
+    """What ``opened`` says of the folders of each round, one after the other; each is saved below the round's path."""
+    arguments = [str(path) for folders, saved in rounds for name in folders for path in (folders[name], saved / name)]
     command = [sys.executable, "-m", "tests.model.authors.opened", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    return {name: found[str(folder)] for name, folder in folders.items()}
+    found = iter(json.loads(done.stdout.splitlines()[-1]))
+    return [{name: next(found) for name in folders} for folders, _ in rounds]
 
 
 def export(source: Path, out: Path, form: str) -> Path:
@@ -67,21 +70,21 @@ def folders(tmp_path_factory, imported, make_model, processor, config) -> dict[s
 
 
 def test_they_answer_also_when_they_are_saved_again(folders: dict[str, Path], tmp_path: Path) -> None:
-    found = ask(folders, tmp_path / "saved")
-    refused = {name: line for name, line in found.items() if isinstance(line, str)}
     words = {
         "export-checkpoint, authors": "import-checkpoint",
         "import-stage, backbones": "backbones",
         "import-stage, stage3": "a stage's checkpoint",
     }
+    saved = {name: tmp_path / "saved" / name for name in folders.keys() - words.keys()}
+    found, again = ask((folders, tmp_path / "saved"), (saved, tmp_path / "twice"))
+    refused = {name: line for name, line in found.items() if isinstance(line, str)}
     assert refused.keys() == words.keys(), refused
     for name, line in refused.items():
         assert words[name] in line
         assert "\n" not in line
     assert len({str(answers) for answers in found.values()}) > 3
-    again = ask({name: tmp_path / "saved" / name for name in found.keys() - words.keys()}, tmp_path / "twice")
     assert again == {name: found[name] for name in again}
-    assert all(digests.check(tmp_path / "saved" / name) for name in again)
+    assert all(digests.check(folder) for folder in saved.values())
 
 
 def test_all_are_sealed_but_for_the_pipelines_own(folders: dict[str, Path]) -> None:
@@ -122,9 +125,9 @@ def test_a_model_with_adapters_in_place_says_why_it_is_not_saved(
 def test_a_folder_may_be_saved_over_itself(folders: dict[str, Path], tmp_path: Path) -> None:
     saved = tmp_path / "saved"
     names = ("quantize", "export-checkpoint, 8bit", "small, short, folder")
-    first = ask({name: folders[name] for name in names}, saved)
-    over = ask({name: saved / name for name in names}, saved)
-    assert ask({name: saved / name for name in names}, tmp_path / "last") == over == first
+    own = {name: saved / name for name in names}
+    first, over, last = ask(({name: folders[name] for name in names}, saved), (own, saved), (own, tmp_path / "last"))
+    assert last == over == first
 
 
 def test_files_of_the_authors_form_are_compared_when_they_are_imported(
