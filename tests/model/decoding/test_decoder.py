@@ -98,7 +98,7 @@ def test_slots_of_fixed_shapes_give_the_same_answers_and_are_used_again(full, mo
     assert made == [(8, 64), (1, 64)]
 
 
-@pytest.mark.parametrize("name", ["full", "eight"])
+@pytest.mark.parametrize("name", ["eight", pytest.param("full", marks=pytest.mark.drills)])
 def test_one_compiled_code_is_that_of_all_blocks(request, monkeypatch, name):
     """Without a break, for each count of rows, and with other counts once more; the real backend needs a compiler."""
     model, counter = request.getfixturevalue(name), CompileCounter()
