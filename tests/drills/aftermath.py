@@ -11,19 +11,14 @@ from pathlib import Path
 from tests.checkouts import Checkout
 from tinygptv.ground.files import sha256_file
 from tinygptv.tracking import shelf, spool
-from tinygptv.training.compiled import CACHE
 
 LEFT_OVER = re.compile(r"^\..*\.(tmp|former|new)$|\.tmp$")
 
 
 def clear(checkout: Checkout, stage: str) -> None:
-    """As if the stage had never run; what was compiled stays, which is no state of the stage."""
+    """As if the stage had never run."""
     shutil.rmtree(checkout.data / stage, ignore_errors=True)
-    for path in checkout.state.glob("*"):
-        if path.is_file():
-            path.unlink()
-        elif path.name != CACHE:
-            shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(checkout.state, ignore_errors=True)
     shutil.rmtree(checkout.root / "reports", ignore_errors=True)
 
 
@@ -103,12 +98,7 @@ def left_over(checkout: Checkout, stage: str) -> list[Path]:
     """Files and folders that only an unfinished stage may have."""
     found = [path for path in (checkout.state / "staging" / stage, checkout.state / stage) if path.exists()]
     folders = [checkout.data, checkout.root / "reports", checkout.state]
-    return found + [
-        path
-        for folder in folders
-        for path in folder.rglob("*")
-        if LEFT_OVER.search(path.name) and CACHE not in path.parts
-    ]
+    return found + [path for folder in folders for path in folder.rglob("*") if LEFT_OVER.search(path.name)]
 
 
 def spools(checkout: Checkout, stage: str) -> list[Path]:

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.drills import aftermath
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -36,16 +34,6 @@ def test_a_stage_that_is_killed_ends_with_the_same_bytes(with_stage1):
 @pytest.mark.drill(1, "SIGKILL at random instants of a stage", trials=200)
 def test_a_stage_that_is_killed_often_ends_with_the_same_bytes():
     kill("--trials", 200, "--seed", 1)
-
-
-@pytest.mark.drills
-@pytest.mark.drill(1, "SIGKILL at random instants of a stage whose blocks are compiled", trials=2)
-def test_a_compiled_stage_that_is_killed_ends_with_the_same_bytes(checkout, run):
-    """What this process leaves, which compiles, is what the others must come to, which find it compiled."""
-    checkout.edit("compile: false", "compile: true")
-    aftermath.clear(checkout, "stage1")
-    assert run(checkout, "stage1") == 0
-    kill("--trials", 2, "--seed", 6, "--stage", "stage1", "--checkout", checkout.root)
 
 
 @pytest.mark.drills

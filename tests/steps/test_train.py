@@ -53,14 +53,16 @@ def test_a_stopped_stage_goes_on_and_ends_with_the_same_bytes(checkout, with_sta
         assert again.read_bytes() == once.read_bytes(), name
 
 
-def goes_on_with_the_same_bytes(checkout, run, capfd):
+def goes_on_with_the_same_bytes(checkout, run, capfd, between=lambda: None):
     """Stage 2 once whole, and once stopped in the middle."""
     assert run(checkout, "stage2") == 0
+    between()
     once = sha256_file(checkout.data / "stage2" / "trained.safetensors")
     shutil.rmtree(checkout.data / "stage2")
     with pytest.MonkeyPatch.context() as patch:
         stop_after(patch, 7)
         assert run(checkout, "stage2") == 143
+    between()
     assert run(checkout, "stage2") == 0
     assert "going on after step 7" in capfd.readouterr().out
     assert sha256_file(checkout.data / "stage2" / "trained.safetensors") == once
@@ -72,6 +74,16 @@ def test_a_stage_with_adapters_goes_on_with_the_same_bytes(checkout, run, capfd)
     parent = sha256_file(checkout.data / "stage1" / "trained.safetensors")
     assert manifest["parent"] == {"stage": "stage1", "sha256": parent}
     assert manifest["trainable"].keys() == set(checkout.config.stage2.trainable)
+
+
+@pytest.mark.drills
+@pytest.mark.drill(3, "SIGTERM within a step of a stage whose blocks are compiled")
+def test_a_compiled_stage_goes_on_with_the_same_bytes(checkout, run, capfd):
+    """In between the compiler forgets all but what lies on disk, as in another process."""
+    import torch
+
+    checkout.edit("compile: false", "compile: true")
+    goes_on_with_the_same_bytes(checkout, run, capfd, between=torch._dynamo.reset)
 
 
 @pytest.mark.gpu
