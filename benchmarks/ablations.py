@@ -93,7 +93,7 @@ def report(family: str, results: dict[str, Any]) -> None:
     curves(ablations, results_of(family, "png"))
     begin = begin_of(family)
     head, _, rest = PAGE.read_text().partition(begin)
-    _, _, tail = rest.partition(END)
+    tail = rest.partition(END)[2] or "\n"
     write_text(PAGE, f"{head}{begin}\n{markdown_table(ablations, family)}\n{END}{tail}")
 
 
