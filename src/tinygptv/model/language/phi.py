@@ -207,7 +207,7 @@ class TinyGPTVPhiModel(PhiModel):
         hidden_BTD = self.embed_dropout(hidden_BTD)
         turns = self.rotary_emb(hidden_BTD, position_ids=position_ids)
         if self.config.rms_norm:  # whose gain decides the residual's format: the first block is compiled as all others
-            hidden_BTD = hidden_BTD.to(self.layers[0].post_layernorm.weight.dtype)
+            hidden_BTD = hidden_BTD.to(next(self.layers[0].get_submodule("post_layernorm").parameters()).dtype)
         for block in self.layers:
             hidden_BTD = block(
                 hidden_BTD,
