@@ -13,19 +13,23 @@ import tinygptv
 import tinygptv.model  # the Auto classes
 from tinygptv.ground.errors import UserError
 
+TOKENS = 24
+"""As many of each answer are enough; how many a folder allows is told beside."""
 QUESTIONS = ["what color is the shape?", "[refer] circle", "[caption] A photo of"]
 
 
-def opened(folder: str, saved: str) -> list[str] | str:
-    """Three answers, or why there are none."""
+def opened(folder: str, saved: str) -> tuple[int, list[str]] | str:
+    """How long an answer may be and three, or why there are none."""
     try:
         model = tinygptv.load(folder)
     except UserError as error:
         return str(error)
+    longest = model.max_new_tokens
+    model.model.generation_config.max_new_tokens = min(longest, TOKENS)
     answers = model.answer([Image.new("RGB", (64, 64), (200, 30, 60))] * 3, QUESTIONS)
     AutoModelForImageTextToText.from_pretrained(folder).save_pretrained(saved)
     AutoProcessor.from_pretrained(folder).save_pretrained(saved)
-    return answers
+    return longest, answers
 
 
 if __name__ == "__main__":
