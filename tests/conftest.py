@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 wait_asleep()
 spare_collector()
-# Tensors of tests are small: a second thread costs more than it computes, and where another process has the core, it is
-# waited for awake. torch reads this when it is imported, also in the processes that tests start.
-os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
+# Tensors of tests are small: a second thread costs more than it computes. torch reads this when it is imported, also in
+# the processes that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
 pytest_plugins = ["tests.drills.plugin", "tests.checkouts"]
 
 
