@@ -15,7 +15,7 @@ import pytest
 from tinygptv.config.profiles import read_config
 from tinygptv.data import shards
 from tinygptv.ground import file_names
-from tinygptv.ground.startup import spare_collector, wait_asleep
+from tinygptv.ground.startup import spare_collector, wait_briefly
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
     from tinygptv.model.processing import TinyGPTVProcessor
 
-wait_asleep()
+wait_briefly()
 spare_collector()
 # Tensors of tests are small: a second thread costs more than it computes. torch reads this when it is imported, also in
 # the processes that tests start.

@@ -44,22 +44,21 @@ def test_the_end_does_not_look_either() -> None:
 
 
 @pytest.mark.parametrize("module", ["tinygptv.steps.__main__", "tinygptv.cli"])
-@pytest.mark.parametrize("given", [None, "ACTIVE"])
-def test_threads_wait_asleep_unless_the_caller_says_otherwise(module: str, given: str | None) -> None:
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [({}, "10000 None"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None ACTIVE"), ({"GOMP_SPINCOUNT": "5"}, "5 None")],
+)
+def test_threads_wait_briefly_unless_the_caller_says_otherwise(module: str, given: dict[str, str], told: str) -> None:
     """OpenMP reads the environment when torch is imported, so that must not have happened yet."""
     program = (
         f"import os, sys, {module}\nassert 'torch' not in sys.modules\n"
-        "from tinygptv.ground.startup import begin\nbegin()\nprint(os.environ['OMP_WAIT_POLICY'])"
+        "from tinygptv.ground.startup import begin\nbegin()\n"
+        "print(os.environ.get('GOMP_SPINCOUNT'), os.environ.get('OMP_WAIT_POLICY'))"
     )
-    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=env | ({"OMP_WAIT_POLICY": given} if given else {}),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == (given or "PASSIVE")
+    env = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=env | given, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == told
 
 
 TALKER = """

@@ -22,24 +22,28 @@ from tinygptv.ground.addresses import without_secrets
 
 NEW_OBJECTS, YOUNG_COLLECTIONS, MIDDLE_COLLECTIONS = 100_000, 20, 100
 """How many of each until the next older generation is looked through; Python's own values are 700, 10 and 10."""
+TURNS = 10_000
+"""Of a waiting thread before it sleeps: tens of microseconds."""
 
 
 def begin() -> None:
     """For a program's first line."""
-    wait_asleep()
+    wait_briefly()
     spare_collector()
     keep_secrets()
     outlive_readers()
 
 
-def wait_asleep() -> None:
-    """Let threads of OpenMP that wait for one another sleep, unless the caller's environment says how they wait.
+def wait_briefly() -> None:
+    """Let threads of OpenMP that wait for one another sleep soon, unless the caller's environment says how they wait.
 
-    For programs, before torch is imported. A thread that turns in a loop, as OpenMP has it, takes the cores of a busy
-    machine from the very thread that it waits for: beside other programs a step of training takes several times as long
-    (``benchmarks/thread_waiting.py``). No number changes by it.
+    For programs, before torch is imported. A thread that turns in a loop for milliseconds, as OpenMP has it, takes the
+    cores of a busy machine from the very thread that it waits for: beside other programs a step of training takes
+    several times as long. One that sleeps at once must be woken at each of a step's thousands of products. No number
+    changes by it (``benchmarks/thread_waiting.py``).
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
+        os.environ["GOMP_SPINCOUNT"] = str(TURNS)
 
 
 def spare_collector() -> None:
