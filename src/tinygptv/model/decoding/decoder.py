@@ -191,7 +191,7 @@ class Decoder:
         for number in range(limit):
             last = number == limit - 1
             ahead = None if last or not slots.ahead else self._step(slots)
-            for row, (token, logprob, is_finite) in zip(going, told(), strict=False):
+            for row, (token, logprob, is_finite) in zip(going, told()[: len(going)], strict=True):
                 if not cut[row]:  # where rows stay
                     continue
                 if not is_finite:
