@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -407,9 +409,11 @@ def test_sorted_records_are_kept_over_a_kill(smoke, tmp_path, monkeypatch):
     run(made)
 
 
-def test_memory_does_not_grow_with_the_samples(smoke, tmp_path, monkeypatch):
+def test_memory_does_not_grow_with_the_samples(smoke, tmp_path, monkeypatch, request):
     """Beside what a block needs: a note of each block."""
     monkeypatch.setattr("tinygptv.data.manifest._REMEMBERED", 64)
+    request.addfinalizer(partial(gc.set_threshold, *gc.get_threshold()))
+    gc.set_threshold(700, 10, 10)  # Python's own: what cycles hold is let go early
     peaks = []
     for images in (16, 100, 400):  # the first run imports
         root = tmp_path / str(images)

@@ -148,6 +148,7 @@ def test_pixels_give_the_authors_visual_tokens_and_logits(small_golden: Golden) 
 
 
 def no_rms_norm(model: TinyGPTVForConditionalGeneration) -> None:
+    model.language_model.model.config.rms_norm = False
     for layer in model.language_model.model.layers:
         layer.post_layernorm = nn.Identity()
 

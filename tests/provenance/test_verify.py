@@ -36,6 +36,7 @@ def run(project, here, capsys):
     """Verify in the project; gives the exit code and the lines."""
 
     def run(*steps, lock=None, as_json=False, root=project, committed=False):
+        capsys.readouterr()  # what DVC has said before
         code = verify.run(root, steps, lock, as_json=as_json, committed=committed)
         assert not (root / ".state" / "worktrees" / "verify").exists()
         captured = capsys.readouterr()

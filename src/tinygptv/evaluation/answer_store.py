@@ -37,6 +37,7 @@ CODE = (
     "evaluation/stages.py",
     "ground/runtime.py",
     "model/*.py",
+    "model/decoding/*.py",
     "model/language/*.py",
 )
 """The source files between the bytes of an image, the words of a question and an answer. Which words those are is
