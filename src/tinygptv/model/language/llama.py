@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import nn
 from transformers import Cache
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import (
     LlamaAttention,
     LlamaConfig,
@@ -24,14 +23,12 @@ from transformers.models.llama.modeling_llama import (
     LlamaMLP,
     LlamaModel,
     LlamaRotaryEmbedding,
-    apply_rotary_pos_emb,
-    eager_attention_forward,
 )
 
 from tinygptv.model.language.interface import Architecture
 from tinygptv.model.language.llama_files import FILES
 from tinygptv.model.language.llama_memory import cached, kept
-from tinygptv.model.language.phi import TinyGPTVRMSNorm
+from tinygptv.model.language.parts import TinyGPTVRMSNorm, attended
 
 if TYPE_CHECKING:
     from tinygptv.config import Model
@@ -73,33 +70,17 @@ class TinyGPTVLlamaAttention(LlamaAttention):
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Attend; the arguments and results are those of transformers' ``LlamaAttention``."""
-        batch_time = hidden_states.shape[:-1]
         query_BTHC, key_BTHC, value_BTHC = (
-            project(hidden_states).view(*batch_time, -1, self.head_dim)
+            project(hidden_states).view(*hidden_states.shape[:-1], -1, self.head_dim)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
         if self.qk_layernorm:
             query_BTHC, key_BTHC = self.q_layernorm(query_BTHC), self.k_layernorm(key_BTHC)
         assert position_embeddings is not None
-        query_BHTC, key_BHTC = apply_rotary_pos_emb(
-            query_BTHC.transpose(1, 2), key_BTHC.transpose(1, 2), *position_embeddings
+        context_BTD, weights = attended(
+            self, (query_BTHC, key_BTHC, value_BTHC), position_embeddings, attention_mask, past_key_values, **kwargs
         )
-        value_BHTC = value_BTHC.transpose(1, 2)
-        if past_key_values is not None:
-            key_BHTC, value_BHTC = past_key_values.update(key_BHTC, value_BHTC, self.layer_idx)
-
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-        context_BTHC, weights = attend(
-            self,
-            query_BHTC,
-            key_BHTC,
-            value_BHTC,
-            attention_mask,
-            dropout=self.attention_dropout if self.training else 0.0,
-            scaling=self.scaling,
-            **kwargs,
-        )
-        return self.o_proj(context_BTHC.reshape(*batch_time, -1)), weights  # BTHC -> BTD
+        return self.o_proj(context_BTD), weights
 
 
 class TinyGPTVLlamaDecoderLayer(LlamaDecoderLayer):

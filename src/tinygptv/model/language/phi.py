@@ -19,8 +19,6 @@ from transformers import Cache
 from transformers.cache_utils import DynamicCache
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_outputs import BaseModelOutputWithPast
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.phi.modeling_phi import (
     PhiAttention,
     PhiConfig,
@@ -29,12 +27,12 @@ from transformers.models.phi.modeling_phi import (
     PhiMLP,
     PhiModel,
     PhiRotaryEmbedding,
-    eager_attention_forward,
 )
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from tinygptv.model.language.interface import Architecture
+from tinygptv.model.language.parts import TinyGPTVRMSNorm, attended
 from tinygptv.model.language.phi_files import FILES
 from tinygptv.model.language.phi_memory import kept
 
@@ -52,35 +50,6 @@ class TinyGPTVTextConfig(PhiConfig):
     qk_layernorm: bool = True
     rms_norm: bool = True
     rms_norm_eps: float = 1e-6
-
-
-class TinyGPTVRMSNorm(LlamaRMSNorm):
-    """RMSNorm as one operation, in float32 up to its result, which has the format of its gain.
-
-    transformers' own rounds what it has normed to the format of its input before the gain; this rounds once, behind it.
-    """
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """Norm the last dimension."""
-        gain_D = self.weight.float()
-        normed = nn.functional.rms_norm(hidden_states.float(), gain_D.shape, gain_D, self.variance_epsilon)
-        return normed.to(self.weight.dtype)
-
-
-def turned(heads_BTHC: torch.Tensor, turns: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """The rotary embedding: pairs of channels turn with the position, channels beyond the turns stay.
-
-    A pair is a channel of the first half of those that turn and its counterpart of the second half.
-
-    Args:
-        heads_BTHC: queries or keys.
-        turns: cosines and sines [1 or B, T, channels that turn], the second half like the first.
-    """
-    half = turns[0].shape[-1] // 2
-    cos, sin = (values[..., :half].unsqueeze(2) for values in turns)
-    first, second = heads_BTHC[..., :half], heads_BTHC[..., half : 2 * half]
-    still = heads_BTHC[..., 2 * half :]
-    return torch.cat((first * cos - second * sin, second * cos + first * sin, still), dim=-1)
 
 
 class TinyGPTVAttention(PhiAttention):
@@ -101,30 +70,15 @@ class TinyGPTVAttention(PhiAttention):
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Attend; the arguments and results are those of transformers' ``PhiAttention``."""
-        batch_time = hidden_states.shape[:-1]
         # BTD -> BT(H 3 C) -> three BTHC
-        fused = self.query_key_value(hidden_states).view(*batch_time, -1, 3, self.head_dim)
+        fused = self.query_key_value(hidden_states).view(*hidden_states.shape[:-1], -1, 3, self.head_dim)
         query_BTHC, key_BTHC, value_BTHC = fused.unbind(dim=-2)
         if self.qk_layernorm:
             query_BTHC, key_BTHC = self.q_layernorm(query_BTHC), self.k_layernorm(key_BTHC)
-        query_BHTC = turned(query_BTHC, position_embeddings).transpose(1, 2)
-        key_BHTC = turned(key_BTHC, position_embeddings).transpose(1, 2)
-        value_BHTC = value_BTHC.transpose(1, 2)
-        if past_key_values is not None:
-            key_BHTC, value_BHTC = past_key_values.update(key_BHTC, value_BHTC, self.layer_idx)
-
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-        context_BTHC, weights = attend(
-            self,
-            query_BHTC,
-            key_BHTC,
-            value_BHTC,
-            attention_mask,
-            dropout=self.attention_dropout if self.training else 0.0,
-            scaling=self.scaling,
-            **kwargs,
+        context_BTD, weights = attended(
+            self, (query_BTHC, key_BTHC, value_BTHC), position_embeddings, attention_mask, past_key_values, **kwargs
         )
-        return self.dense(context_BTHC.reshape(*batch_time, -1)), weights  # BTHC -> BTD
+        return self.dense(context_BTD), weights
 
 
 class TinyGPTVDecoderLayer(PhiDecoderLayer):
