@@ -31,6 +31,8 @@ class PartSize:
     """Matrices of the language model's blocks, which ``base_8bit`` makes small."""
     rows: int
     """Rows of these."""
+    layouts: int
+    """How many they are: in 8 bits each has a byte that says its layout."""
     matrices: int
     """All other linear maps and embeddings, and the biases of all of them: in ``runtime.dtype``."""
     rest: int
@@ -51,7 +53,7 @@ class PartSize:
             base_8bit: whether the matrices of the blocks are in 8 bits.
         """
         number = number_size(dtype)
-        blocks = self.blocks + self.rows * FLOAT32 if base_8bit else self.blocks * number
+        blocks = self.blocks + self.rows * FLOAT32 + self.layouts if base_8bit else self.blocks * number
         return blocks + self.matrices * number + self.rest * FLOAT32 + self.buffers
 
 
@@ -132,7 +134,7 @@ def measure(config: Config, last: str = LAST_STAGE) -> Sizes:
     projections = sum(p.numel() for p in model.projector.parameters())
     return Sizes(
         image_encoder=parts[0],
-        projections=PartSize(blocks=0, rows=0, matrices=0, rest=projections, buffers=0),
+        projections=PartSize(blocks=0, rows=0, layouts=0, matrices=0, rest=projections, buffers=0),
         language_model=parts[1],
         stages=stages,
     )
@@ -158,13 +160,14 @@ def _part(module: nn.Module, blocks: str = "") -> PartSize:
     from tinygptv.model.backbones import formats_of
 
     formats = formats_of(module, torch.bfloat16)
-    counts = {"blocks": 0, "rows": 0, "matrices": 0, "rest": 0}
+    counts = {"blocks": 0, "rows": 0, "layouts": 0, "matrices": 0, "rest": 0}
     for name, parameter in module.named_parameters():
         if formats[name] == torch.float32:
             counts["rest"] += parameter.numel()
         elif blocks and name.startswith(f"{blocks}.") and parameter.ndim > 1:
             counts["blocks"] += parameter.numel()
             counts["rows"] += parameter.shape[0]
+            counts["layouts"] += 1
         else:
             counts["matrices"] += parameter.numel()
     return PartSize(**counts, buffers=sum(b.numel() * b.element_size() for b in module.buffers()))
