@@ -288,13 +288,18 @@ def save(arguments: argparse.Namespace, content: Mapping[str, Any]) -> int:
     failed = [row for row in content["rows"] if row["status"].startswith("failed")]
     changed = arguments.tiny or arguments.quick or arguments.set or arguments.gpu != 24.0
     whole = not (changed or failed) and (arguments.stages, arguments.variants) == arguments.whole
-    path = arguments.out or (ROOT / "benchmarks" / "results" / f"{arguments.name}.json" if whole else None)
+    keep(arguments.out, arguments.name, content, whole=whole)
+    return 1 if failed else 0
+
+
+def keep(out: Path | None, name: str, content: Mapping[str, Any], *, whole: bool) -> None:
+    """Write results where ``out`` says, or, if it was a whole run, to their place in the repository; say where."""
+    path = out or (ROOT / "benchmarks" / "results" / f"{name}.json" if whole else None)
     if path is None:
         print("not written: this was no whole run; --out names a file")
     else:
         write_json(path, content)
         print(f"written to {path}")
-    return 1 if failed else 0
 
 
 def gigabytes(size: float | None) -> str:

@@ -31,10 +31,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpu_common import NOT_MEASURED, ROOT, check, gigabytes, profile_path
+from gpu_common import NOT_MEASURED, check, gigabytes, keep, profile_path
 
 from tinygptv.ground.arguments import Parser
-from tinygptv.ground.files import write_json
 from tinygptv.ground.tables import plain_table
 
 NAME = "gpu_generate"
@@ -122,13 +121,8 @@ def save(arguments: argparse.Namespace, environment: Mapping[str, Any], rows: Se
         "profile": profile_path(arguments).stem,
         "rows": list(rows),
     }
-    whole = good and not arguments.tiny and tuple(arguments.groups) == GROUPS
-    path = arguments.out or (ROOT / "benchmarks" / "results" / f"{NAME}.json" if whole else None)
-    if path is None:
-        print("not written: this was no whole run; --out names a file")
-    else:
-        write_json(path, content)
-        print(f"written to {path}")
+    whole = bool(good) and not arguments.tiny and tuple(arguments.groups) == GROUPS
+    keep(arguments.out, NAME, content, whole=whole)
     return 1 if any(row["status"].startswith("failed") for row in rows) else 0
 
 
