@@ -21,7 +21,7 @@ from tinygptv.ground.names import STAGES
 from tinygptv.ground.runtime import autocast
 from tinygptv.model import TinyGPTVForConditionalGeneration
 from tinygptv.model.adapters import add_lora, freeze, trainable_parameters
-from tinygptv.model.language import phi
+from tinygptv.model.language import parts
 from tinygptv.model.modeling import token_loss
 from tinygptv.training.loss import batch_loss
 
@@ -85,7 +85,7 @@ def plain(model: TinyGPTVForConditionalGeneration) -> TinyGPTVForConditionalGene
 def plain_loss(model: TinyGPTVForConditionalGeneration, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
     """With a mask for every batch, and logits at every position."""
     with monkeypatch.context() as patch, autocast(model.language_model):
-        patch.setattr(phi, "turned", plain_turned)
+        patch.setattr(parts, "turned", plain_turned)
         logits_BTV = model(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask,
