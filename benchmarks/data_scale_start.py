@@ -106,7 +106,7 @@ def start(folder: Path, step: int) -> dict[str, Any]:
     config = read_config(folder / "configs" / f"{PROFILE}.yaml")
     stage, data = config.stage(STAGE), folder / "data" / PROFILE
     small: Any = torch.nn.Linear(1, 1)  # in the place of the model
-    state = loop.new_state(small, dict(small.named_parameters()), stage)
+    state = loop.new_state(small, dict(small.named_parameters()), stage, (7, STAGE))
     point: Any = {"loss": 1.0, "lr": 0.1, "grad_norm": 1.0, "batch": "0" * 16}
     state.trace = [{"step": number, **point} for number in range(1, step + 1)]
     ResumePoints(folder / "state", {"step": step}).save(state)

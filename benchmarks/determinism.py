@@ -109,7 +109,7 @@ def measure(profile: Any, name: str, rounds: int) -> tuple[dict[str, list[float]
             first = turn % len(VARIANTS)
             for variant in (*VARIANTS[first:], *VARIANTS[:first]):
                 torch.use_deterministic_algorithms(variant == "deterministic")
-                state = loop.new_state(model, adapters.trainable_parameters(model), stage)
+                state = loop.new_state(model, adapters.trainable_parameters(model), stage, (profile.seed, name))
 
                 def on_step(state: loop.TrainingState, save: bool = variant == "resume points") -> None:
                     if save and state.step % STEPS_OF_A_ROUND == 0:

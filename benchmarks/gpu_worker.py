@@ -166,7 +166,7 @@ def train(config: Any, case: Case, model: TinyGPTVForConditionalGeneration, devi
     stage, preparing = config.stage(case.stage), time.perf_counter()
     if stage.compile:
         compiled.compile_blocks(model, config, case.stage, Path(case.cache))
-    state = loop.new_state(model, adapters.trainable_parameters(model), stage)
+    state = loop.new_state(model, adapters.trainable_parameters(model), stage, (7, case.stage))
     set_learning_rate(state.optimizer, stage.learning_rate.init)
     batches = longest_step(config, stage)
     side = stage.image_size

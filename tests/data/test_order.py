@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygptv.data.order import CHUNK, Draw, SampleOrder, permuted, quotas
+from tinygptv.data.order import CHUNK, Draw, SampleOrder, permuted, quotas, seed_of
 from tinygptv.ground.errors import DataError
 
 SIZES = {"vqa": 23, "caption": 5, "refer": 7}
@@ -69,6 +69,15 @@ def test_the_order_is_the_same_on_every_machine_and_in_every_version() -> None:
         Draw(entry="refer", record=1, template=1477462247, answer=18007165315422951349),
         Draw(entry="vqa", record=11, template=499398609, answer=10079207215722755898),
     ]
+
+
+def test_a_seed_is_of_its_name_alone_and_the_same_on_every_machine() -> None:
+    assert seed_of((7, "stage4", "drawn", 12, 3)) == 3425510498883856173
+    names = [
+        (seed, stage, "drawn", step, leaf) for seed in (7, 71) for stage in "ab" for step in (1, 11) for leaf in (1, 0)
+    ]
+    assert len({seed_of(name) for name in names}) == len(names)
+    assert all(0 <= seed_of(name) < 2**63 for name in names)
 
 
 def far_from_even(counts: list[int], cells: int) -> float:

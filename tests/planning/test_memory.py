@@ -29,7 +29,9 @@ def test_a_stage_that_encodes_holds_encoder_and_images(paper):
 
 def test_resume_points(training, tmp_path):
     made = training()
-    state = new_state(made.model, {n: p for n, p in made.model.named_parameters() if p.requires_grad}, made.stage)
+    state = new_state(
+        made.model, {n: p for n, p in made.model.named_parameters() if p.requires_grad}, made.stage, (7, "stage4")
+    )
     made.loss().backward()
     state.optimizer.step()
     for step in range(1, 5):

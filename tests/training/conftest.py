@@ -16,6 +16,13 @@ from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
 from tinygptv.training.loop import TrainingState, new_state
 
 
+def without_dropout(state: TrainingState) -> TrainingState:
+    for part in state.model.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
+    return state
+
+
 @pytest.fixture(scope="session")
 def stage(smoke: Config) -> Stage:
     """Ten steps of eight samples."""
@@ -34,7 +41,7 @@ def new_training(
         add_lora(model, smoke.model.lora)
         freeze(model, stage.trainable)
         torch.manual_seed(seed)
-        return new_state(model, trainable_parameters(model), stage)
+        return new_state(model, trainable_parameters(model), stage, (7, "stage4"))
 
     return make
 

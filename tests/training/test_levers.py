@@ -139,7 +139,7 @@ def test_an_8_bit_base_trains_on_a_gpu(
     model.to(gpu)
     if checkpointing:
         model.language_model.activation_checkpointing_enable({"use_reentrant": False})
-    there = new_state(model, trainable_parameters(model), stage)
+    there = new_state(model, trainable_parameters(model), stage, (7, "stage4"))
     for state in (here, there):
         state.model.eval()  # dropout draws other masks there
     expected, found = [optimizer_step(state, [make_batch(0)], stage)[0] for state in (here, there)]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from tests.training.conftest import without_dropout
 from tinygptv.config import Stage
 from tinygptv.data.batches import Batch, batch_digest
 from tinygptv.training.curve import loss_curve
@@ -66,6 +67,43 @@ def test_the_loss_is_the_mean_over_target_tokens(
     ).loss
     loss, _ = optimizer_step(state, [batch], stage)
     assert loss == pytest.approx(expected.item(), rel=1e-6)
+
+
+def drawn(state: TrainingState, batches: list[Batch], stage: Stage, before: int) -> tuple[float, float]:
+    """Loss and norm of a step; ``before`` is where torch's generator happens to be."""
+    torch.manual_seed(before)
+    return optimizer_step(state, batches, stage)
+
+
+def test_what_is_drawn_follows_from_seed_stage_step_and_micro_batch_alone(
+    new_training: NewTraining, make_batch: MakeBatch, stage: Stage
+) -> None:
+    parts = [make_batch(0, slice(4)), make_batch(0, slice(4, 8))]
+    once = drawn(new_training(), parts, stage, before=1)
+    assert drawn(new_training(), parts, stage, before=2) == once
+    others = []
+    for change in ((8, "stage4"), (7, "stage2")):
+        state = new_training()
+        state.drawn_from = change
+        others.append(drawn(state, parts, stage, before=1))
+    later = new_training()
+    later.trace = [{"step": 1, "loss": 1.0, "lr": 0.1, "grad_norm": 1.0, "batch": "0" * 16}]
+    others.append(drawn(later, parts, stage, before=1))
+    others.append(drawn(new_training(), parts[::-1], stage, before=1))
+    assert len({once, *others}) == 5
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_computing_again_draws_the_same(
+    new_training: NewTraining, make_batch: MakeBatch, stage: Stage, compiled: bool
+) -> None:
+    plain, again = new_training(), new_training()
+    again.model.language_model.activation_checkpointing_enable({"use_reentrant": False})
+    for state in (plain, again):
+        for block in state.model.language_model.model.layers:
+            if compiled:
+                block.compile(backend="eager", fullgraph=True, dynamic=True)
+    assert_close(*(drawn(state, [make_batch(0)], stage, before) for before, state in enumerate((plain, again))))
 
 
 def test_padding_does_not_enter_the_loss(new_training: NewTraining, make_batch: MakeBatch) -> None:
@@ -171,11 +209,13 @@ def test_a_repeat_begins_with_a_fresh_optimizer_and_schedule(
 ) -> None:
     once = stage.model_copy(update={"steps_per_epoch": 3, "epochs": 1})
     batches = [[make_batch(step)] for step in range(6)]
-    twice = new_training()
+    twice = without_dropout(new_training())
     train(twice, batches, once.model_copy(update={"repeats": 2}), on_step=lambda _: None)
-    one_by_one, expected = new_training(), []
+    one_by_one, expected = without_dropout(new_training()), []
     for part in (batches[:3], batches[3:]):
-        one_by_one.optimizer = new_state(one_by_one.model, one_by_one.parameters, stage).optimizer
+        one_by_one.optimizer = new_state(
+            one_by_one.model, one_by_one.parameters, stage, one_by_one.drawn_from
+        ).optimizer
         one_by_one.trace = []
         train(one_by_one, part, once, on_step=lambda _: None)
         expected += one_by_one.trace

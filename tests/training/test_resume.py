@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -68,7 +66,7 @@ def test_a_resumed_stage_equals_an_uninterrupted_one(
     fresh = new_training(seed=0)
     for parameter in fresh.parameters.values():
         parameter.data.fill_(0.5)  # everything that trains must come from the point
-    torch.manual_seed(999)  # and so must the random state
+    torch.manual_seed(999)  # and what is drawn does not depend on what was drawn before
     assert ResumePoints(tmp_path, PRINT).restore(fresh) == ["going on after step 5"]
     assert fresh.trace == straight.trace[:5]
     run(fresh, make_batch, stage)
@@ -96,7 +94,7 @@ def test_a_point_puts_every_tensor_where_an_uninterrupted_step_has_it(
     straight = new_training()
     run(straight, make_batch, stage.model_copy(update={"steps_per_epoch": 2, "epochs": 1}))
     elsewhere = {name: torch.nn.Parameter(p.to("meta")) for name, p in straight.parameters.items()}
-    state = new_state(straight.model, elsewhere, stage)
+    state = new_state(straight.model, elsewhere, stage, straight.drawn_from)
     ResumePoints(tmp_path, PRINT).restore(state)
     assert len(kinds(state)) == 4 * len(state.parameters)
     assert kinds(state) == kinds(straight)
@@ -121,7 +119,7 @@ def test_a_stage_resumed_on_a_gpu_equals_an_uninterrupted_one(
     def on_gpu() -> TrainingState:
         state = new_training()
         model = state.model.to("cuda")
-        return new_state(model, trainable_parameters(model), stage)
+        return new_state(model, trainable_parameters(model), stage, state.drawn_from)
 
     straight = on_gpu()
     run(straight, make_batch, stage)
@@ -149,19 +147,10 @@ def test_a_point_of_other_tensors_is_refused_even_where_the_difference_is_allowe
         del parameters[name]
     else:
         parameters[name] = torch.nn.Parameter(torch.zeros(3))
-    state = new_state(made.model, parameters, stage)
+    state = new_state(made.model, parameters, stage, made.drawn_from)
     with pytest.raises(DataError, match=rf"step-00000002 .*\({re.escape(name)}\).* without `--allow-changed`"):
         ResumePoints(tmp_path, PRINT).restore(state)
     assert state.step == 0
-
-
-def test_every_random_generator_goes_on_where_it_was(
-    new_training: NewTraining, make_batch: MakeBatch, stage: Stage, tmp_path: Path
-) -> None:
-    killed(tmp_path, new_training, make_batch, stage, until=1)
-    drawn = [(random.random(), np.random.random(), torch.rand(1).item()) for _ in range(2)]
-    ResumePoints(tmp_path, PRINT).restore(new_training())
-    assert [(random.random(), np.random.random(), torch.rand(1).item()) for _ in range(2)] == drawn
 
 
 def test_only_the_two_newest_points_are_kept(

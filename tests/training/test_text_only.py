@@ -94,7 +94,9 @@ def test_a_batch_of_texts_alone_trains_whatever_the_stage_trains(
         model = make_model(1)
         freeze(model, trainable)
         before = {name: p.detach().clone() for name, p in trainable_parameters(model).items()}
-        state = new_state(model, trainable_parameters(model), stage.model_copy(update={"weight_decay": 0.0}))
+        state = new_state(
+            model, trainable_parameters(model), stage.model_copy(update={"weight_decay": 0.0}), (7, "stage4")
+        )
         set_learning_rate(state.optimizer, 1e-2)
         changed = stage.model_copy(update={"label_only_logits": label_only})
         loss, norm = optimizer_step(state, [texts], changed)

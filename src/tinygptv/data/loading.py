@@ -54,7 +54,7 @@ def load(make: Callable[[int], T], first: int, stop: int, settings: Loader) -> I
         multiprocessing_context="fork" if settings.workers else None,
         worker_init_fn=_obey_the_parent,
         collate_fn=_as_it_is,
-        generator=torch.Generator(),  # or the loader would draw from the generator that dropout uses
+        generator=torch.Generator(),  # or the loader would draw from torch's own
     )
     for batch in batches:
         if isinstance(batch, UserError):

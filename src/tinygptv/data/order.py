@@ -187,6 +187,11 @@ def permuted(
     return found.astype(np.int64)
 
 
+def seed_of(name: Sequence[str | int]) -> int:
+    """The seed of a generator that draws what has this name, and nothing else: 63 bits."""
+    return int(_keys(name)[0]) >> 1
+
+
 def _keys(name: Sequence[str | int]) -> Words:
     """64 bits for each round of a network, or for whatever else has this name."""
     return np.frombuffer(hashlib.blake2b("\0".join(map(str, name)).encode()).digest(), "<u8").astype(np.uint64)

@@ -82,7 +82,7 @@ def run(context: StepContext) -> None:
         "environment": runtime.environment(),
         "init": init_of(backbones),
     }
-    state = loop.new_state(model, adapters.trainable_parameters(model), stage)
+    state = loop.new_state(model, adapters.trainable_parameters(model), stage, (context.seed, name))
     points = ResumePoints(context.state, {**manifest, "shards": sha256_file(shards / view), "code": context.code})
     for line in points.restore(state, context.allowed_changes):
         print(f"{name}: {line}")

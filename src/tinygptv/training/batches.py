@@ -17,7 +17,6 @@ from tinygptv.data.views import open_view
 from tinygptv.ground.errors import DataError
 from tinygptv.model.encoding import Pixels, encoder_of
 from tinygptv.model.processing import build_image_processor, read_tokenizer
-from tinygptv.training.randomness import random_state, set_random_state
 
 if TYPE_CHECKING:
     import torch
@@ -125,10 +124,7 @@ def encoder_beside(config: Config, name: str, backbones: Path, device: torch.dev
     """
     if config.stage(name).features == "cached":
         return None
-    drawn = random_state()
-    encode = encoder_of(config, backbones, device)
-    set_random_state(drawn)  # making a model draws numbers; dropout shall have those that it has beside cached features
-    return encode
+    return encoder_of(config, backbones, device)
 
 
 def steps_of(

@@ -20,7 +20,6 @@ from tinygptv.data.batches import Batch
 from tinygptv.data.prompts import IGNORE_INDEX
 from tinygptv.ground import runtime
 from tinygptv.training.loss import batch_loss
-from tinygptv.training.randomness import random_state, set_random_state
 
 if TYPE_CHECKING:
     from torch import nn
@@ -79,13 +78,12 @@ def leave_8bit(block: nn.Module) -> None:
 
 
 def warm_up(model: TinyGPTVForConditionalGeneration, config: Config, stage: Stage) -> None:
-    """Forward and backward pass of the largest micro-batches; weights and random generators stay as they are."""
-    drawn, device = random_state(), next(model.projector.parameters()).device
+    """Forward and backward pass of the largest micro-batches; weights stay as they are."""
+    device = next(model.projector.parameters()).device
     model.train()
     for batch in largest_batches(config, stage):
         batch_loss(model, batch, device, label_only=stage.label_only_logits).backward()
     model.zero_grad(set_to_none=True)
-    set_random_state(drawn)
 
 
 def largest_batches(config: Config, stage: Stage) -> Iterator[Batch]:

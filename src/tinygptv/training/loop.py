@@ -3,6 +3,9 @@
 The loss of a step is the sum over its target tokens divided once by their number, so that the size of micro-batches
 does not change it. A loss or gradient that is not finite stops the run before the optimizer sees it.
 
+What is drawn, as by dropout, is drawn for a micro-batch from a seed that its stage, step and number give: it needs no
+memory of what was drawn before.
+
 A stage may look at held-out records every so many steps: at their loss, and at what its answers to them count. Nothing
 is drawn for that, no gradient is taken and dropout is off, so that it trains bit for bit as it would without looking;
 the weights of the best look are kept beside. The first look is before the first step: what was better before stays.
@@ -16,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict
 
 from tinygptv.data.batches import batch_digest
+from tinygptv.data.order import seed_of
 from tinygptv.ground.errors import UserError
 from tinygptv.ground.runtime import autocast
 from tinygptv.ground.tables import some
@@ -69,12 +73,14 @@ class DivergedError(UserError):
 
 @dataclass(slots=True)
 class TrainingState:
-    """Everything that changes from step to step, apart from random generators."""
+    """Everything that changes from step to step, and what is drawn from."""
 
     model: TinyGPTVForConditionalGeneration
     parameters: Mapping[str, nn.Parameter]
     """Trainable parameters by our own names."""
     optimizer: torch.optim.Optimizer
+    drawn_from: tuple[int, str]
+    """The pipeline's seed and the stage: with step and micro-batch they seed what the model draws."""
     trace: list[Point] = field(default_factory=list)
     """Every step so far."""
     best: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -87,11 +93,14 @@ class TrainingState:
 
 
 def new_state(
-    model: TinyGPTVForConditionalGeneration, parameters: Mapping[str, nn.Parameter], stage: Stage
+    model: TinyGPTVForConditionalGeneration,
+    parameters: Mapping[str, nn.Parameter],
+    stage: Stage,
+    drawn_from: tuple[int, str],
 ) -> TrainingState:
     """The state before the first step."""
     optimizer = adamw(parameters, weight_decay=stage.weight_decay, betas=stage.betas)
-    return TrainingState(model, parameters, optimizer)
+    return TrainingState(model, parameters, optimizer, drawn_from)
 
 
 def train(
@@ -242,7 +251,8 @@ def optimizer_step(state: TrainingState, micro_batches: Sequence[Batch], stage: 
     target_tokens = sum(batch.target_tokens for batch in micro_batches)
     device = next(iter(state.parameters.values())).device
     total = torch.zeros((), dtype=torch.float64, device=device)
-    for batch in micro_batches:
+    for number, batch in enumerate(micro_batches):
+        torch.manual_seed(seed_of((*state.drawn_from, "drawn", state.step, number)))  # of every device
         loss = batch_loss(state.model, batch, device, label_only=stage.label_only_logits) / target_tokens
         loss.backward()
         total += loss.detach()

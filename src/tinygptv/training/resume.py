@@ -1,9 +1,10 @@
 """Resume points: everything a stage needs to go on, bit for bit, after a kill.
 
 A point is a folder ``<fingerprint>/step-00000050`` with ``tensors.safetensors`` (trainable parameters, moments of the
-optimizer, every random generator, the trace, the weights of the best look at held-out records) and ``state.json``
-(position, fingerprint, digests). It is written aside, flushed to disk, renamed and read again before an older one goes;
-the two newest are kept, and a damaged one is passed over for the one before it.
+optimizer, the trace, the weights of the best look at held-out records) and ``state.json`` (position, fingerprint,
+digests). No random generator is among them: what is drawn is computed from the step (``loop.py``). A point is written
+aside, flushed to disk, renamed and read again before an older one goes; the two newest are kept, and a damaged one is
+passed over for the one before it.
 
 The fingerprint is of all that decides the result: configuration, seed, data, parent, base weights, environment, code.
 Points of another one are neither used nor touched.
@@ -24,7 +25,6 @@ from tinygptv.ground.differences import changed_keys
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.files import canonical, replace_folder, sha256_file, write_bytes
 from tinygptv.training.loop import BEGUN, LOOKS
-from tinygptv.training.randomness import random_state, set_random_state
 
 if TYPE_CHECKING:
     import torch
@@ -164,8 +164,7 @@ def _tensors(state: TrainingState) -> dict[str, torch.Tensor]:
             if moment in state.optimizer.state[parameter]:
                 tensors[f"{moment}/{name}"] = state.optimizer.state[parameter][moment]
     tensors |= {f"best/{name}": tensor for name, tensor in state.best.items()}
-    tensors |= {f"trace/{name}": tensor for name, tensor in _trace_tensors(state.trace).items()}
-    return tensors | {f"random/{name}": tensor for name, tensor in random_state().items()}
+    return tensors | {f"trace/{name}": tensor for name, tensor in _trace_tensors(state.trace).items()}
 
 
 def _set_tensors(state: TrainingState, path: Path) -> None:
@@ -193,7 +192,6 @@ def _set_tensors(state: TrainingState, path: Path) -> None:
     state.optimizer.load_state_dict(state.optimizer.state_dict() | {"state": moments})
     state.trace = _trace({key.removeprefix("trace/"): t for key, t in tensors.items() if key.startswith("trace/")})
     state.best = {key.removeprefix("best/"): t for key, t in tensors.items() if key.startswith("best/")}
-    set_random_state({key.removeprefix("random/"): t for key, t in tensors.items() if key.startswith("random/")})
 
 
 def _trace_tensors(trace: Sequence[Point]) -> dict[str, torch.Tensor]:
