@@ -87,11 +87,6 @@ def drill(root, trials, seed):
     return found_again
 
 
-@pytest.mark.drill(1, "SIGKILL at random times of shards with two processes", trials=1)
-def test_shards_that_is_killed_ends_with_the_same_bytes(tmp_path):
-    drill(tmp_path, 1, 5)
-
-
 @pytest.mark.drills
 @pytest.mark.drill(1, "SIGKILL at random times of shards with two processes", trials=20)
 def test_shards_that_is_killed_often_ends_with_the_same_bytes(tmp_path):

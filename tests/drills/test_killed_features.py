@@ -69,9 +69,10 @@ def drill(root: Path, trials: int, seed: int, workers: int) -> int:
     return found_again
 
 
-@pytest.mark.drill(1, "SIGKILL at random times of features", trials=1)
+@pytest.mark.drills
+@pytest.mark.drill(1, "SIGKILL at random times of features", trials=5)
 def test_features_that_is_killed_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    drill(tmp_path / "sets", 1, 7, workers=0)
+    drill(tmp_path / "sets", 5, 7, workers=0)
 
 
 @pytest.mark.drills

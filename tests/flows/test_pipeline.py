@@ -72,6 +72,18 @@ def test_a_second_flow_finds_everything_up_to_date_and_another_profile_leaves_th
     assert "results: `tinygptv results --profile other`; pictures and curves: .state/worktrees/other/" in other.stdout
 
 
+def test_a_profile_that_is_not_committed_is_run_as_it_is(project):
+    from flows.pipeline import make_plan
+
+    (project / "configs" / "mine.yaml").write_text((project / "configs" / "other.yaml").read_text() + "# mine\n")
+    told: list[str] = []
+    plan = make_plan(project, "mine", None, None, [], say=told.append)
+    assert told[0] == "with configs/mine.yaml as it is in the checkout, which is not committed"
+    assert plan.root == project / ".state" / "worktrees" / "mine"
+    assert (plan.root / "configs" / "mine.yaml").read_text().endswith("# mine\n")
+
+
+@pytest.mark.pipeline
 def test_a_profile_runs_before_it_is_committed(project):
     (project / "configs" / "mine.yaml").write_text((project / "configs" / "other.yaml").read_text())
     mine = flow(project, "--profile", "mine", "--to", "zebra")
@@ -146,6 +158,7 @@ def _marked(marker: str) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.pipeline
 def test_a_flow_whose_lines_nobody_reads_any_more_goes_on(project):
     """As when Prefect's worker is killed alone: the pipe that carries the log breaks in the middle of a step."""
     (project / "hold-zebra").touch()
