@@ -17,10 +17,12 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from tinygptv.data.batches import Batch
 from tinygptv.data.prompts import IGNORE_INDEX
 from tinygptv.model import TinyGPTVForConditionalGeneration
 from tinygptv.model.adapters import merge_lora
 from tinygptv.model.checkpoint import import_authors
+from tinygptv.training.loss import placed
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 PICKLED = {"v2_stage4_conv": frozenset({"qformer", "checkpoint"}), "mg4_stage3_lora": frozenset[str]()}
@@ -110,6 +112,19 @@ def largest_errors(
 def test_visual_tokens_logits_and_losses_are_the_authors(golden: Golden) -> None:
     errors = largest_errors(golden, golden.model, golden.features_BQD)
     assert max(errors.values()) < TOLERANCE, errors
+
+
+@torch.inference_mode()
+def test_samples_in_one_row_have_the_authors_logits(golden: Golden) -> None:
+    model, (ids_BT, mask_BT, labels_BT) = (
+        golden.model,
+        map(golden.inputs.get, ("input_ids", "attention_mask", "labels")),
+    )
+    batch = Batch(("",) * len(ids_BT), ids_BT, mask_BT, labels_BT, golden.features_BQD)
+    here = placed(batch, model.config.image_token_id, torch.device("cpu"), packing=True)
+    embedded_1TD = model.embed(here.input_ids, model.projector(here.image_features), here.slots)
+    logits_1TV = model(inputs_embeds=embedded_1TD, **here.seen).logits
+    assert (logits_1TV[0] - golden.expected["logits"][mask_BT.bool()]).abs().max() < TOLERANCE
 
 
 def test_merged_adapters_give_the_same(golden: Golden) -> None:

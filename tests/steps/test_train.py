@@ -77,12 +77,13 @@ def test_a_stage_with_adapters_goes_on_with_the_same_bytes(checkout, run, capfd)
 
 
 @pytest.mark.drills
-@pytest.mark.drill(3, "SIGTERM within a step of a stage whose blocks are compiled")
+@pytest.mark.drill(3, "SIGTERM within a step of a stage whose blocks are compiled and whose samples lie in one row")
 def test_a_compiled_stage_goes_on_with_the_same_bytes(checkout, run, capfd):
     """In between the compiler forgets all but what lies on disk, as in another process."""
     import torch
 
     checkout.edit("compile: false", "compile: true")
+    checkout.edit("packing: false", "packing: true")
     goes_on_with_the_same_bytes(checkout, run, capfd, between=torch._dynamo.reset)
 
 
@@ -93,6 +94,7 @@ def test_a_stage_stopped_on_a_gpu_goes_on_with_the_same_bytes(checkout, run, cap
     checkout.edit("device: cpu", "device: cuda")
     checkout.edit("base_8bit: false", f"base_8bit: {base_8bit}")
     checkout.edit("compile: false", f"compile: {compiled}")
+    checkout.edit("packing: false", f"packing: {compiled}")
     goes_on_with_the_same_bytes(checkout, run, capfd)
 
 

@@ -47,8 +47,9 @@ def profile(smoke: Config, stage: Stage, **changes: Any) -> Config:
 
 def masked(batch: Batch) -> Batch:
     """With a token inside that nothing attends to, as a BOS token before a later question."""
+    question = int((batch.labels[0] != -100).int().argmax()) - 2
     mask_BT = batch.attention_mask.clone()
-    mask_BT[:, 3] = 0
+    mask_BT[:, question] = 0
     return replace(batch, attention_mask=mask_BT)
 
 
@@ -63,15 +64,20 @@ def one_answer_token(batch: Batch) -> Batch:
     return replace(batch, labels=batch.labels.masked_fill(~first_BT, -100))
 
 
-def loss_and_gradients(state: TrainingState, batch: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def loss_and_gradients(
+    state: TrainingState, batch: Batch, *, packing: bool = False
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     state.model.zero_grad(set_to_none=True)
-    loss = batch_loss(state.model, batch, CPU, label_only=True)
+    loss = batch_loss(state.model, batch, CPU, label_only=True, packing=packing)
     loss.backward()
     return loss.detach(), {name: p.grad for name, p in state.parameters.items() if p.grad is not None}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(
+    ("checkpointing", "packing", "graphs"),
+    [(False, False, 2), (True, False, 2), (True, True, 1)],
+)
 def test_losses_and_gradients_are_those_of_the_plain_path_and_one_graph_serves_all_lengths(
     new_training: NewTraining,
     make_batch: MakeBatch,
@@ -80,21 +86,24 @@ def test_losses_and_gradients_are_those_of_the_plain_path_and_one_graph_serves_a
     tmp_path: Path,
     backend: str,
     checkpointing: bool,
+    packing: bool,
+    graphs: int,
 ) -> None:
+    """Without packing there is a graph with a mask and one without."""
     plain, fast = without_dropout(new_training()), without_dropout(new_training())
-    config = profile(smoke, stage)
+    config = profile(smoke, stage, packing=packing)
     if checkpointing:
         fast.model.language_model.activation_checkpointing_enable({"use_reentrant": False})
     plain.model.train()
     compiled.compile_blocks(fast.model, config, "stage4", tmp_path, backend=backend)
     assert not counters["graph_break"]
-    graphs = counters["stats"]["unique_graphs"]
-    assert graphs == 2, "one with a mask, one without"
+    assert counters["stats"]["unique_graphs"] == graphs
     image_token = fast.model.config.image_token_id
     rows = [make_batch(0), make_batch(1, slice(4)), make_batch(2, slice(2, 8)), masked(make_batch(3, slice(4)))]
     rows += [text_alone(rows[1], image_token), one_answer_token(rows[2])]
     for batch in rows:
-        (loss, found), (expected_loss, expected) = (loss_and_gradients(state, batch) for state in (fast, plain))
+        loss, found = loss_and_gradients(fast, batch, packing=packing)
+        expected_loss, expected = loss_and_gradients(plain, batch)
         assert_close(loss, expected_loss, rtol=1e-6, atol=0)
         assert found.keys() == expected.keys() == fast.parameters.keys()
         for name, gradient in expected.items():
@@ -129,7 +138,8 @@ def test_the_first_look_is_at_every_way_in_which_a_stage_calls_its_blocks(smoke:
     apart = stage.prompt.model_copy(update={"bos_between_turns": False})
     assert shapes(prompt=apart, batch_size=8, micro_batch_size=4) == [(4, tokens, False)]
     table = {"batch_size": {"a": 1, "b": 5}, "micro_batch_size": 3}
-    assert shapes(**table) == [(1, tokens, False), (1, tokens, True), (3, tokens, False), (3, tokens, True)]
+    assert shapes(**table) == [(3, tokens, False), (3, tokens, True), (1, tokens, False), (1, tokens, True)]
+    assert shapes(**table, packing=True) == [(3, tokens, False), (1, tokens, False)], "a row has no mask"
 
 
 def test_no_choice_is_made_by_time_where_bits_shall_be_equal() -> None:

@@ -23,11 +23,12 @@ CPU = torch.device("cpu")
 
 
 def loss_and_gradients(
-    state: TrainingState, batch: Batch, *, label_only: bool = False
+    state: TrainingState, batch: Batch, *, label_only: bool = False, packing: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss of the batch, and all gradients in one vector."""
     torch.manual_seed(11)  # dropout
-    loss = batch_loss(state.model, batch, CPU, label_only=label_only)
+    state.model.zero_grad(set_to_none=True)
+    loss = batch_loss(state.model, batch, CPU, label_only=label_only, packing=packing)
     loss.backward()
     return loss.detach(), torch.cat([p.grad.flatten() for p in state.parameters.values() if p.grad is not None])
 
@@ -71,9 +72,11 @@ def test_checkpointing_computes_the_same_again(training: Callable[[], TrainingSt
     checkpointed.model.language_model.model.layers[0].mlp.register_forward_hook(lambda *_: forward.append(1))
     batch = make_batch(0)
     for label_only in (False, True):
-        expected = loss_and_gradients(plain, batch, label_only=label_only)
-        assert_close(loss_and_gradients(checkpointed, batch, label_only=label_only), expected, rtol=0, atol=0)
-    assert len(forward) == 4
+        for packing in (False, True):
+            way = {"label_only": label_only, "packing": packing}
+            expected = loss_and_gradients(plain, batch, **way)
+            assert_close(loss_and_gradients(checkpointed, batch, **way), expected, rtol=0, atol=0)
+    assert len(forward) == 8
 
 
 def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
@@ -165,6 +168,8 @@ def test_an_8_bit_base_has_nearly_the_loss_and_gradients(
     assert loss != expected_loss
     assert relative_error(loss, expected_loss) < 0.01
     assert 0 < relative_error(gradients, expected) < 0.1
+    packed_loss, packed = loss_and_gradients(small, batch, packing=True)
+    assert relative_error(packed_loss, loss) < 1e-5 and relative_error(packed, gradients) < 1e-2
 
 
 def test_bfloat16_matrices_have_nearly_the_loss_and_float32_gradients(

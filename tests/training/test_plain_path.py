@@ -27,6 +27,8 @@ from tinygptv.training.loss import batch_loss
 
 MakeModel = Callable[..., TinyGPTVForConditionalGeneration]
 MakeBatch = Callable[..., Batch]
+CPU = torch.device("cpu")
+WAYS = [{"label_only": label_only, "packing": packing} for label_only in (False, True) for packing in (False, True)]
 FORMS = ("as it is", "a mask", "texts alone", "one token", "one sample")
 CLOSE = {torch.float32: 2e-6, torch.bfloat16: 2e-2}
 """Of the norm of a gradient; the second is what bfloat16 itself leaves."""
@@ -112,8 +114,7 @@ def test_losses_and_all_gradients_are_those_of_the_plain_path(
         found: list[tuple[torch.Tensor, dict[str, torch.Tensor]]] = []
         for trained, loss in (
             (twin, plain_loss(twin, batch, monkeypatch)),
-            (model, batch_loss(model, batch, torch.device("cpu"), label_only=False)),
-            (model, batch_loss(model, batch, torch.device("cpu"), label_only=True)),
+            *((model, batch_loss(model, batch, CPU, **way)) for way in WAYS),
         ):
             parameters = trainable_parameters(trained)
             trained.zero_grad(set_to_none=True)

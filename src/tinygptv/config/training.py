@@ -112,6 +112,10 @@ class Stage(Section):
     validation: Validation | None
     gradient_checkpointing: bool = Field(description="Blocks are computed again in the backward pass: less memory.")
     label_only_logits: bool = Field(description="The head runs only where a token carries loss: less memory.")
+    packing: bool = Field(
+        description="Samples of a forward pass lie in one row, without padding: faster where lengths differ; part of "
+        "what decides the bits."
+    )
     compile: bool = Field(
         description="Blocks are compiled before the first step: faster and less memory on a GPU; part of what decides "
         "the bits."

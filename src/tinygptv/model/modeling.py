@@ -189,7 +189,8 @@ class TinyGPTVForConditionalGeneration(TinyGPTVPreTrainedModel, GenerationMixin)
             inputs_embeds: embeddings [B, T, D] instead of ``input_ids``.
             labels: token ids to predict [B, T], ``IGNORE_INDEX`` where none; the shift by one happens here.
             logits_to_keep: compute logits only for the last n positions, or for the given ones; 0: all.
-            kwargs: passed to the language model.
+            kwargs: passed to the language model; among them ``boundaries``, where the samples lie in one row
+                (``language/packed.py``).
 
         Returns:
             Logits, the mean cross-entropy over the labelled tokens where labels are given, and the cache.
@@ -218,24 +219,21 @@ class TinyGPTVForConditionalGeneration(TinyGPTVPreTrainedModel, GenerationMixin)
         loss = None if labels is None else token_loss(output.logits, labels) / (labels[:, 1:] != IGNORE_INDEX).sum()
         return TinyGPTVOutput(loss=loss, logits=output.logits, past_key_values=output.past_key_values)
 
-    def target_logits(
-        self, inputs_embeds: torch.Tensor, attention_mask: torch.Tensor | None, targets_L: torch.Tensor
-    ) -> torch.Tensor:
+    def target_logits(self, inputs_embeds: torch.Tensor, targets_L: torch.Tensor, **seen: Any) -> torch.Tensor:
         """What ``forward`` gives at some positions, without computing the head anywhere else.
 
         Phi-2's head has 51,200 rows: on a long prompt with a short answer its logits are most of the memory.
 
         Args:
             inputs_embeds: embeddings [B, T, D].
-            attention_mask: 1 for tokens, 0 for padding [B, T]; None: no token has anything before it that it shall
-                not see.
             targets_L: places among all tokens, row by row, whose next token is to be predicted.
+            seen: ``attention_mask``, ``position_ids`` and whatever else tells the language model what a token sees.
 
         Returns:
             Logits [L, V].
         """
         hidden_BTD = self.language_model.get_decoder()(
-            inputs_embeds=inputs_embeds, attention_mask=attention_mask, use_cache=False
+            inputs_embeds=inputs_embeds, use_cache=False, **seen
         ).last_hidden_state
         return self.get_output_embeddings()(hidden_BTD.flatten(0, 1).index_select(0, targets_L))
 

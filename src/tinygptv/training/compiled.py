@@ -82,7 +82,7 @@ def warm_up(model: TinyGPTVForConditionalGeneration, config: Config, stage: Stag
     device = next(model.projector.parameters()).device
     model.train()
     for batch in largest_batches(config, stage):
-        batch_loss(model, batch, device, label_only=stage.label_only_logits).backward()
+        batch_loss(model, batch, device, label_only=stage.label_only_logits, packing=stage.packing).backward()
     model.zero_grad(set_to_none=True)
 
 
@@ -93,8 +93,9 @@ def largest_batches(config: Config, stage: Stage) -> Iterator[Batch]:
     queries, tokens = config.model.qformer.num_query_tokens, stage.max_sequence_tokens
     steps = stage.batch_size.values() if isinstance(stage.batch_size, dict) else [stage.batch_size]
     sizes = {min(stage.micro_batch_size, step) for step in steps} | {step % stage.micro_batch_size for step in steps}
-    for samples in sorted({1} & sizes | {max(sizes)}):
-        for masked in (False, True)[: 1 + stage.prompt.bos_between_turns]:
+    masks = (False, True) if stage.prompt.bos_between_turns and not stage.packing else (False,)
+    for samples in sorted({1} & sizes | {max(sizes)}, reverse=True):
+        for masked in masks:
             ids_BT = torch.zeros(samples, tokens, dtype=torch.long)
             ids_BT[:, :queries] = config.model.text.vocab_size
             labels_BT = torch.where(ids_BT == 0, 0, IGNORE_INDEX)

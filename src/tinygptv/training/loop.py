@@ -182,7 +182,8 @@ def held_out_values(
     state.model.eval()
     with torch.no_grad():
         total = sum(
-            batch_loss(state.model, batch, device, label_only=stage.label_only_logits).item() for batch in held_out
+            batch_loss(state.model, batch, device, label_only=stage.label_only_logits, packing=stage.packing).item()
+            for batch in held_out
         )
         values: dict[LookValue, float] = {"validation_loss": total / sum(batch.target_tokens for batch in held_out)}
         if not math.isfinite(values["validation_loss"]):
@@ -253,7 +254,8 @@ def optimizer_step(state: TrainingState, micro_batches: Sequence[Batch], stage: 
     total = torch.zeros((), dtype=torch.float64, device=device)
     for number, batch in enumerate(micro_batches):
         torch.manual_seed(seed_of((*state.drawn_from, "drawn", state.step, number)))  # of every device
-        loss = batch_loss(state.model, batch, device, label_only=stage.label_only_logits) / target_tokens
+        loss = batch_loss(state.model, batch, device, label_only=stage.label_only_logits, packing=stage.packing)
+        loss = loss / target_tokens
         loss.backward()
         total += loss.detach()
     norm = torch.nn.utils.get_total_norm(

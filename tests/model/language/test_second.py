@@ -106,7 +106,7 @@ def test_it_trains_with_its_blocks_in_8_bits_and_its_checkpoint_goes_to_disk(smo
     ids_BT = torch.tensor([[3, *[model.config.image_token_id] * smoke.model.qformer.num_query_tokens, 4, 5]])
     features_NQD = torch.randn(1, smoke.model.qformer.num_query_tokens, smoke.model.qformer.hidden_size)
     embedded_BTD = model.embed(ids_BT, model.projector(features_NQD))
-    logits_LV = model.target_logits(embedded_BTD, None, torch.arange(3))
+    logits_LV = model.target_logits(embedded_BTD, torch.arange(3))
     nn.functional.cross_entropy(logits_LV, ids_BT[0, 1:4].clamp(max=31)).backward()
     assert all(p.grad is not None for p in model.projector.parameters())
     manifest = {"trainable": {"projection": 1}, "stage": "stage1", "parent": None, "backbones": {}, "features": ""}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import nn
 from transformers import Cache
+from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.models.llama.modeling_llama import (
     LlamaAttention,
     LlamaConfig,
@@ -24,11 +25,13 @@ from transformers.models.llama.modeling_llama import (
     LlamaModel,
     LlamaRotaryEmbedding,
 )
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
 
 from tinygptv.model.language.interface import Architecture
 from tinygptv.model.language.llama_files import FILES
 from tinygptv.model.language.llama_memory import cached, kept
-from tinygptv.model.language.parts import TinyGPTVRMSNorm, attended
+from tinygptv.model.language.parts import TinyGPTVRMSNorm, attended, seen
 
 if TYPE_CHECKING:
     from tinygptv.config import Model
@@ -124,6 +127,41 @@ class TinyGPTVLlamaModel(LlamaModel):
         self.rotary_emb = LlamaRotaryEmbedding(config=config)
         self.gradient_checkpointing = False
         self.post_init()
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPast:
+        """The states behind the last norm; arguments and results are those of transformers' ``LlamaModel``.
+
+        Samples in one row come with their positions and, as ``boundaries``, with where they are (``packed.py``).
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give input_ids or inputs_embeds, one of them")
+        hidden_BTD = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        mask, position_ids, past_key_values = seen(
+            self.config, hidden_BTD, attention_mask, position_ids, past_key_values, use_cache=use_cache
+        )
+        turns = self.rotary_emb(hidden_BTD, position_ids=position_ids)
+        for block in self.layers:
+            hidden_BTD = block(
+                hidden_BTD,
+                attention_mask=mask,
+                position_ids=position_ids,
+                past_key_values=past_key_values,
+                use_cache=use_cache,
+                position_embeddings=turns,
+                **kwargs,
+            )
+        return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden_BTD), past_key_values=past_key_values)
 
 
 class TinyGPTVLlamaForCausalLM(LlamaForCausalLM):

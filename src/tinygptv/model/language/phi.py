@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import nn
 from transformers import Cache
-from transformers.cache_utils import DynamicCache
-from transformers.masking_utils import create_causal_mask
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.models.phi.modeling_phi import (
     PhiAttention,
@@ -32,7 +30,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from tinygptv.model.language.interface import Architecture
-from tinygptv.model.language.parts import TinyGPTVRMSNorm, attended
+from tinygptv.model.language.parts import TinyGPTVRMSNorm, attended, seen
 from tinygptv.model.language.phi_files import FILES
 from tinygptv.model.language.phi_memory import kept
 
@@ -137,27 +135,14 @@ class TinyGPTVPhiModel(PhiModel):
     ) -> BaseModelOutputWithPast:
         """The states behind the last norm; arguments and results are those of transformers' ``PhiModel``.
 
-        Without a mask and a cache there is nothing to look up: causality alone is SDPA's own. transformers would ask
-        the device whether the positions are those of several sequences in one row, and wait for the answer.
+        Samples in one row come with their positions and, as ``boundaries``, with where they are (``packed.py``).
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give input_ids or inputs_embeds, one of them")
         hidden_BTD = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
-        if use_cache and past_key_values is None:
-            past_key_values = DynamicCache(config=self.config)
-        causal = attention_mask is None and past_key_values is None and self.config._attn_implementation == "sdpa"
-        if position_ids is None:
-            seen = 0 if past_key_values is None else past_key_values.get_seq_length()
-            position_ids = (torch.arange(hidden_BTD.shape[1], device=hidden_BTD.device) + seen).unsqueeze(0)
-        mask = None
-        if not causal:
-            mask = create_causal_mask(
-                config=self.config,
-                inputs_embeds=hidden_BTD,
-                attention_mask=attention_mask,
-                past_key_values=past_key_values,
-                position_ids=position_ids,
-            )
+        mask, position_ids, past_key_values = seen(
+            self.config, hidden_BTD, attention_mask, position_ids, past_key_values, use_cache=use_cache
+        )
         hidden_BTD = self.embed_dropout(hidden_BTD)
         turns = self.rotary_emb(hidden_BTD, position_ids=position_ids)
         if self.config.rms_norm:  # whose gain decides the residual's format: the first block is compiled as all others
