@@ -1,13 +1,14 @@
-"""What batching gains: the same questions to `tinygptv serve`, answered together and one by one.
+"""What asking beside others gains: the same questions to `tinygptv serve`, by so many users at once.
 
     python benchmarks/serving.py                   # the 8-bit model of the profile in params.yaml, after `dvc repro`
     python benchmarks/serving.py --model models:/tinygptv@champion --rounds 9
+    python benchmarks/serving.py --beside ../other     # and the service of another checkout, with this environment
 
-Two services of the same model run side by side, one with `--batch 1`. Every turn asks both the same questions over
-128 connections at once, in an order that changes with each turn; the ratio is the median, over the turns, of the
-throughputs of the same turn, so that a machine which becomes slower or faster meanwhile falls out. A third figure is
-that of a client who waits for each answer before asking on. Every answer is compared with that of the model without a
-service. Results: benchmarks/results/serving.json.
+Services of the same model run side by side, one with `--batch 1`. Every turn asks each the same questions, in an order
+of services that changes with each turn; ratios are medians, over the turns, of the throughputs of the same turn, so
+that a machine which becomes slower or faster meanwhile falls out. A user asks on when the answer is there. Seconds are
+those from a request to the end of its answer, of all turns together. Every answer is compared with that of the model
+without a service. Results: benchmarks/results/serving.json.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ import argparse
 import asyncio
 import base64
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tinygptv.ground.arguments import Parser
 
@@ -32,11 +34,13 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "serving.json"
-MODES = ("one by one", "batched")
-AT_ONCE = 128
-"""Connections that ask at the same time: while one batch is at work the next one waits."""
-ALONE = 20
-"""Questions of the client who waits for each answer."""
+ALONE, TOGETHER, BEFORE = "one by one", "together", "before"
+USERS = {1: 20, 4: 64, 16: 128, 128: 256}
+"""Users that ask at the same time, and the questions of a turn."""
+
+
+Round = dict[int, dict[str, tuple[float, list[float]]]]
+"""Of a number of users and a service: seconds of a turn, and of each of its questions."""
 
 
 def main() -> int:
@@ -54,36 +58,45 @@ def main() -> int:
         profile = read_profile(ROOT, options.profile)
         data = options.data or ROOT / "data" / profile.name
         source = options.model or str(data / "quantize" / "model")
-        asked = read_questions(data / "shards", profile.config, options.questions)
+        asked = read_questions(data / "shards", profile.config, max(USERS.values()))
         expected = tinygptv.load(source).answer([image for image, _ in asked], [text for _, text in asked])
-        figures = measure(source, asked, expected, options.rounds)
+        rounds = measure(source, asked, expected, options.rounds, options.beside)
     except UserError as error:
         print(f"serving: {error}", file=sys.stderr)
         return 2
-    medians = {mode: statistics.median(values) for mode, values in figures.items()}
-    ratio = statistics.median(b / a for a, b in zip(figures["one by one"], figures["batched"], strict=True))
-    rows = [
-        ("one by one", f"{medians['one by one']:.1f}", "1.00"),
-        ("batched", f"{medians['batched']:.1f}", f"{ratio:.2f}"),
-        ("a client who waits", f"{medians['waiting client']:.1f}", ""),
-    ]
-    print(plain_table(("mode", "questions a second", "ratio"), rows, right=[1, 2]))
+    services = list(rounds[0][1])
+    rows = [told(rounds, services, users, service) for users in USERS for service in services]
+    heads = ("users", "service", "questions a second", "ratio to the first", "p50 ms", "p95 ms")
+    print(plain_table(heads, [[str(value) for value in row.values()] for row in rows], right=[0, 2, 3, 4, 5]))
     content = {
         "model": options.model or "/".join(Path(source).parts[-3:]),
-        "questions": len(asked),
-        "connections": AT_ONCE,
+        "questions": USERS,
         "distinct_answers": len(set(expected)),
         "answers_equal_offline": True,
         "rounds": options.rounds,
         "max_batch": ServiceLimits().max_batch,
         "environment": runtime.environment(),
-        "questions_per_second": {mode: [round(value, 2) for value in values] for mode, values in figures.items()},
-        "median": {mode: round(median, 2) for mode, median in medians.items()},
-        "ratio": round(ratio, 3),
+        "rows": rows,
     }
     write_json(RESULTS, content)
     print(f"written to {RESULTS.relative_to(ROOT)}")
     return 0
+
+
+def told(rounds: Sequence[Round], services: Sequence[str], users: int, service: str) -> dict[str, Any]:
+    """A row of the table."""
+    rates = {name: [USERS[users] / of[users][name][0] for of in rounds] for name in (services[0], service)}
+    seconds = sorted(second for of in rounds for second in of[users][service][1])
+    return {
+        "users": users,
+        "service": service,
+        "questions_per_s": round(statistics.median(rates[service]), 1),
+        "ratio": round(statistics.median(b / a for a, b in zip(*rates.values(), strict=True)), 2)
+        if service != services[0]
+        else 1.0,
+        "p50_ms": round(1000 * seconds[len(seconds) // 2]),
+        "p95_ms": round(1000 * seconds[len(seconds) * 95 // 100]),
+    }
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -92,8 +105,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--profile", help="default: the one in params.yaml")
     parser.add_argument("--data", type=Path, help="the outputs of the steps (default: data/<profile>)")
     parser.add_argument("--model", help="default: the 8-bit model of the profile")
-    parser.add_argument("--questions", type=int, default=256, help="of each turn")
-    parser.add_argument("--rounds", type=int, default=7, help="of each mode")
+    parser.add_argument("--beside", type=Path, help="a checkout whose service is measured, too")
+    parser.add_argument("--rounds", type=int, default=7, help="of each service")
     return parser.parse_args()
 
 
@@ -116,48 +129,57 @@ def read_questions(shards: Path, config: Config, count: int) -> list[tuple[bytes
 
 
 def measure(
-    source: str, asked: Sequence[tuple[bytes, str]], expected: Sequence[str], rounds: int
-) -> dict[str, list[float]]:
-    """Questions a second, by mode, one value a turn; the first turn warms up and does not count."""
-    figures: dict[str, list[float]] = {mode: [] for mode in (*MODES, "waiting client")}
-    with service(source, "--batch", "1") as single, service(source) as batched:
-        addresses = dict(zip(MODES, (single, batched), strict=True))
+    source: str, asked: Sequence[tuple[bytes, str]], expected: Sequence[str], rounds: int, beside: Path | None
+) -> list[Round]:
+    """What each turn took; the first one warms up and does not count."""
+    figures: list[Round] = []
+    with ExitStack() as stack:
+        addresses = {}
+        if beside is not None:
+            addresses[BEFORE] = stack.enter_context(service(source, code=beside / "src"))
+        addresses[ALONE] = stack.enter_context(service(source, "--batch", "1"))
+        addresses[TOGETHER] = stack.enter_context(service(source))
         for turn in range(rounds + 1):
-            for mode in MODES if turn % 2 else MODES[::-1]:
-                seconds, answers = asyncio.run(ask_all(addresses[mode], source, asked, at_once=AT_ONCE))
-                assert answers == list(expected), "a service must answer as the model does"
-                if turn:
-                    figures[mode].append(len(asked) / seconds)
-            seconds, _ = asyncio.run(ask_all(batched, source, asked[:ALONE], at_once=1))
-            if turn:
-                figures["waiting client"].append(ALONE / seconds)
-            print(f"turn {turn}: " + ", ".join(f"{m} {v[-1]:.1f}/s" for m, v in figures.items() if v), flush=True)
-    return figures
+            found: Round = {users: {} for users in USERS}
+            for users, count in USERS.items():
+                for name in list(addresses)[:: 1 if turn % 2 else -1]:
+                    seconds, each, answers = asyncio.run(ask_all(addresses[name], source, asked[:count], users))
+                    assert answers == list(expected)[:count], "a service must answer as the model does"
+                    found[users][name] = seconds, each
+            figures.append({users: {name: of[name] for name in addresses} for users, of in found.items()})
+            rates = [
+                f"{users}: " + ", ".join(f"{USERS[users] / of[0]:.1f}" for of in v.values())
+                for users, v in found.items()
+            ]
+            print(f"turn {turn}, questions a second: " + "; ".join(rates), flush=True)
+    return figures[1:]
 
 
 async def ask_all(
-    url: str, source: str, asked: Sequence[tuple[bytes, str]], *, at_once: int
-) -> tuple[float, list[str]]:
-    """Seconds and answers, over so many connections; a client that does little leaves the cores to the service."""
+    url: str, source: str, asked: Sequence[tuple[bytes, str]], users: int
+) -> tuple[float, list[float], list[str]]:
+    """Seconds altogether and of each question, and answers; a client that does little leaves the cores to services."""
     host, _, port = url.removeprefix("http://").partition(":")
     waiting = list(enumerate(request(source, image, text) for image, text in asked))[::-1]
-    answers = [""] * len(waiting)
-    connections = [await asyncio.open_connection(host, int(port)) for _ in range(at_once)]
+    answers, each = [""] * len(waiting), [0.0] * len(waiting)
+    connections = [await asyncio.open_connection(host, int(port)) for _ in range(users)]
 
     async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while waiting:
             place, content = waiting.pop()
+            began = time.perf_counter()
             writer.write(content)
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
             answer = await reader.readexactly(length)
             assert head.startswith(b"HTTP/1.1 200"), answer
+            each[place] = time.perf_counter() - began
             answers[place] = json.loads(answer)["choices"][0]["message"]["content"]
         writer.close()
 
     started = time.perf_counter()
     await asyncio.gather(*(ask(*connection) for connection in connections))
-    return time.perf_counter() - started, answers
+    return time.perf_counter() - started, each, answers
 
 
 def request(source: str, image: bytes, text: str) -> bytes:
@@ -170,10 +192,10 @@ def request(source: str, image: bytes, text: str) -> bytes:
 
 
 @contextmanager
-def service(source: str, *arguments: str) -> Iterator[str]:
+def service(source: str, *arguments: str, code: Path = ROOT / "src") -> Iterator[str]:
     """A running service; its address."""
     command = [sys.executable, "-m", "tinygptv.cli", "serve", source, "--port", "0", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(code)})
     try:
         assert process.stdout is not None
         url = process.stdout.readline().strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import copy
 import io
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -69,6 +70,13 @@ def scripted(
     ready.model.projector.register_forward_pre_hook(start)
     ready.model.language_model.lm_head.register_forward_hook(say)
     return ready
+
+
+def altered(model: VisionLanguageModel, **methods: Callable[..., Any]) -> VisionLanguageModel:
+    """The same model with other methods."""
+    other = copy.copy(model)
+    vars(other).update(methods)
+    return other
 
 
 def pictures(count: int) -> list[bytes]:

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.serving.helpers import (
     QUESTIONS,
+    altered,
     data_url,
     encoded,
     models_of,
@@ -117,7 +118,8 @@ def test_an_answer_is_cut_where_its_tokens_say_so(make_model, processor, tmp_pat
     models = models_of(tmp_path, {"one": scripted(make_model(), processor, ids, limit=3)})
 
     async def act(client, engine):
-        return await post_all(client, [question(models.sources[0], IMAGE, text) for text in ("a", "why is that so?")])
+        bodies = [question(models.sources[0], IMAGE, text) for text in ("a", "why is that so?")]
+        return [(await post_all(client, [body]))[0] for body in bodies]  # it says one script at a time
 
     for response in talk(models, act):
         assert response.json()["choices"][0]["finish_reason"] == reason
@@ -270,26 +272,22 @@ def test_models_and_health(models):
     assert health.json() == {"status": "ok", "models": models.versions()}
 
 
-class Blocked:
-    """A served model that waits until it may answer."""
+def blocked(model, may):
+    """A served model that waits until it may look at images; and how many it was shown each time."""
+    counts = []
 
-    def __init__(self, model):
-        self.model, self.processor, self.may = model.model, model.processor, threading.Event()
-        self.max_new_tokens, self.positions = model.max_new_tokens, model.positions
-        self.inner = model
+    def encode_images(images, batch_size):
+        counts.append(len(images))
+        assert may.wait(20)
+        return model.encode_images(images, batch_size)
 
-    def encode_images(self, images, batch_size):
-        assert self.may.wait(20)
-        return self.inner.encode_images(images, batch_size)
-
-    def generate(self, *arguments, **named):
-        return self.inner.generate(*arguments, **named)
+    return altered(model, encode_images=encode_images), counts
 
 
 @pytest.mark.parametrize("limits", [ServiceLimits(max_requests=3), ServiceLimits(max_bytes=1500)])
 def test_a_full_queue_says_so_at_once_and_loses_nothing(known, tmp_path, limits):
-    blocked = Blocked(known["one"])
-    models = models_of(tmp_path, {"one": blocked})
+    may = threading.Event()
+    models = models_of(tmp_path, {"one": blocked(known["one"], may)[0]})
     body = question(models.sources[0], IMAGE, "why")
     length = len(json.dumps(body))
     fit = 3 if limits.max_requests == 3 else limits.max_bytes // length
@@ -304,7 +302,7 @@ def test_a_full_queue_says_so_at_once_and_loses_nothing(known, tmp_path, limits)
             more, waiting = await asyncio.wait(waiting, timeout=10, return_when=asyncio.FIRST_COMPLETED)
             done |= more
         refused = [task.result() for task in done]
-        blocked.may.set()
+        may.set()
         return refused, [await task for task in waiting], await client.post(COMPLETIONS, json=body)
 
     refused, answered, after = talk(models, act, limits)
@@ -313,14 +311,8 @@ def test_a_full_queue_says_so_at_once_and_loses_nothing(known, tmp_path, limits)
 
 
 def test_a_question_whose_client_hangs_up_is_not_answered(known, tmp_path):
-    class Counting(Blocked):
-        counts = ()
-
-        def encode_images(self, images, batch_size):
-            self.counts += (len(images),)
-            return super().encode_images(images, batch_size)
-
-    counting = Counting(known["one"])
+    may = threading.Event()
+    counting, counts = blocked(known["one"], may)
     models = models_of(tmp_path, {"one": counting})
     content = json.dumps(question(models.sources[0], IMAGE, "why")).encode()
     heads = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
@@ -346,32 +338,35 @@ def test_a_question_whose_client_hangs_up_is_not_answered(known, tmp_path):
                     await asyncio.sleep(0.01)
 
         stays = asyncio.create_task(client.post(COMPLETIONS, content=content, headers=JSON))
-        await until(b"tinygptv_batch_count 1.0")
+        await until(b"tinygptv_requests_at_once 1.0")
+        while not counts:
+            await asyncio.sleep(0.01)
         leaves = asyncio.create_task(create_app(engine)(scope, receive, send))
         await until(b"tinygptv_waiting 1.0")
         gone.set()
         await leaves
-        counting.may.set()
+        may.set()
         return await stays
 
     said(talk(models, act))
     assert sent[0]["status"] == 499
-    assert counting.counts == (1,)
+    assert counts == [1]
 
 
 def test_a_fault_is_a_500_without_its_text_and_the_next_question_is_answered(known, tmp_path):
-    class Faulty(Blocked):
-        def encode_images(self, images, batch_size):
-            if batch_size == 2:
-                raise RuntimeError("secret")
-            return self.inner.encode_images(images, batch_size)
+    whole = known["one"]
 
-        def generate(self, features, prompts, **named):
-            if any("break" in prompt for prompt in prompts):
-                raise RuntimeError("secret")
-            return self.inner.generate(features, prompts, **named)
+    def encode_images(images, batch_size):
+        if len(images) == 2:
+            raise RuntimeError("secret")
+        return whole.encode_images(images, batch_size)
 
-    models = models_of(tmp_path, {"one": Faulty(known["one"])})
+    def join(chorus, features, prompts, speeches):
+        if any("break" in prompt for prompt in prompts):
+            raise RuntimeError("secret")
+        whole.join(chorus, features, prompts, speeches)
+
+    models = models_of(tmp_path, {"one": altered(whole, encode_images=encode_images, join=join)})
     one = models.sources[0]
 
     async def act(client, engine):

@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from tests.serving.helpers import pictures, post_all, question, said, talk
+from tests.serving.helpers import altered, pictures, post_all, question, said, talk
 from tinygptv.ground.errors import DataError, UserError
 from tinygptv.serving.limits import ServiceLimits
 from tinygptv.serving.models import Models
@@ -39,20 +39,11 @@ class Registry:
         return target / version.address.rpartition("/")[2]
 
 
-class Wrapped:
-    """A model of its own for each load, so that it can be seen to go."""
-
-    def __init__(self, inner):
-        self.model, self.processor = inner.model, inner.processor
-        self.max_new_tokens, self.positions = inner.max_new_tokens, inner.positions
-        self.encode_images, self.generate = inner.encode_images, inner.generate
-
-
 @pytest.fixture
 def served(known, monkeypatch):
     def make(registry, *sources, optional=()):
         by_version = {"1": known["one"], "2": known["two"]}
-        models = Models(sources, optional=optional, load=lambda folder, device: Wrapped(by_version[folder.name]))
+        models = Models(sources, optional=optional, load=lambda folder, device: altered(by_version[folder.name]))
         models._registry = registry
         models.load()
         return models

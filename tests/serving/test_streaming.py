@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
-from tests.serving.helpers import QUESTIONS, models_of, pictures, post_all, question, said, scripted, talk
+from tests.serving.helpers import QUESTIONS, altered, models_of, pictures, post_all, question, said, scripted, talk
 from tinygptv.ground.errors import NotFiniteError
+from tinygptv.model.inference import VisionLanguageModel
 from tinygptv.serving.app import COMPLETIONS, create_app
 
 IMAGE = pictures(1)[0]
@@ -79,28 +80,31 @@ def test_what_is_refused_has_its_status(models, one):
     assert [r.status_code for r in talk(models, lambda client, _: post_all(client, bodies))] == [400, 404]
 
 
-class Halting:
-    """A model that says a word, and waits before the next one."""
+def halting(model: VisionLanguageModel, act: Callable[[], object], says: bool = True) -> VisionLanguageModel:
+    """A model that says a token of each answer at most, and acts before the next one."""
 
-    def __init__(self, model: Any, error: Exception | None = None, word: str = "a") -> None:
-        self.processor, self.max_new_tokens, self.positions = model.processor, model.max_new_tokens, model.positions
-        self.encode_images, self.may = model.encode_images, threading.Event()
-        self._inner, self._error, self._word = model, error, word
+    def join(chorus: Any, features: Any, prompts: Any, speeches: Any) -> None:
+        if says:
+            model.join(chorus, features, prompts, speeches)
+            chorus.step = act
+        else:
+            act()
 
-    def generate(self, *arguments: Any, on_text: Any = None, **named: Any) -> Any:
-        if on_text is not None and self._word:
-            on_text(0, self._word)
-        if self._error is not None:
-            raise self._error
-        assert self.may.wait(20)
-        return self._inner.generate(*arguments, **named)
+    return altered(model, join=join)
+
+
+def failing(error: Exception) -> Callable[[], None]:
+    def fail() -> None:
+        raise error
+
+    return fail
 
 
 @pytest.mark.parametrize(
     ("error", "kind"), [(NotFiniteError("no numbers"), "no numbers"), (RuntimeError("secret"), "log says why")]
 )
 def test_a_fault_after_the_first_word_is_an_event(known, tmp_path, error, kind):
-    models = models_of(tmp_path, {"one": Halting(known["one"], error)})
+    models = models_of(tmp_path, {"one": halting(known["one"], failing(error))})
     body = question(models.sources[0], IMAGE, "why", stream=True)
     (response,) = talk(models, lambda client, _: post_all(client, [body]))
     assert response.status_code == 200
@@ -110,15 +114,15 @@ def test_a_fault_after_the_first_word_is_an_event(known, tmp_path, error, kind):
 
 
 def test_a_fault_before_the_first_word_is_a_status(known, tmp_path):
-    models = models_of(tmp_path, {"one": Halting(known["one"], NotFiniteError("no numbers"), word="")})
+    models = models_of(tmp_path, {"one": halting(known["one"], failing(NotFiniteError("no numbers")), says=False)})
     body = question(models.sources[0], IMAGE, "why", stream=True)
     (response,) = talk(models, lambda client, _: post_all(client, [body]))
     assert (response.status_code, response.json()["error"]["code"]) == (500, "not_finite")
 
 
 def test_who_hangs_up_between_two_words_is_let_go(known, tmp_path):
-    halting = Halting(known["one"])
-    models = models_of(tmp_path, {"one": halting})
+    may = threading.Event()
+    models = models_of(tmp_path, {"one": halting(known["one"], lambda: may.wait(20))})
     content = json.dumps(question(models.sources[0], IMAGE, "why", stream=True)).encode()
     heads = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
     heads += [(b"content-length", str(len(content)).encode())]
@@ -136,12 +140,12 @@ def test_who_hangs_up_between_two_words_is_let_go(known, tmp_path):
 
         async def send(message):
             sent.append(message.get("body", b""))
-            if b'"content": "a"' in sent[-1]:
+            if b'"delta": {"content"' in sent[-1]:
                 word.set()
 
         app = create_app(engine)
         await asyncio.wait_for(app(scope, receive, send), 20)
-        halting.may.set()
+        may.set()
         return (await client.get("/metrics")).text
 
     figures = talk(models, act)

@@ -32,7 +32,7 @@ def serve(
     ] = None,
     port: PortOption = SERVE_PORT,
     device: DeviceOption = "cpu",
-    batch: Annotated[int, typer.Option(min=1, help="Questions of a forward pass.")] = DEFAULTS.max_batch,
+    batch: Annotated[int, typer.Option(min=1, help="Answers under way at once.")] = DEFAULTS.max_batch,
     queue: Annotated[int, typer.Option(min=1, help="Requests at once; beyond it: 429.")] = DEFAULTS.max_requests,
     poll: Annotated[
         float, typer.Option(min=0.1, callback=finite, help="Seconds between looks whether an alias has moved.")

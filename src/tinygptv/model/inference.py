@@ -25,7 +25,8 @@ from tinygptv.model.vision import encode_filled
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from tinygptv.model.decoding.decoder import Decoder, OnToken, Seen
+    from tinygptv.model.decoding.chorus import Chorus, Speech
+    from tinygptv.model.decoding.decoder import Decoder, Seen
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
     from tinygptv.model.processing import TinyGPTVProcessor
 
@@ -163,7 +164,6 @@ class VisionLanguageModel:
         *,
         batch_size: int = BATCH_SIZE,
         max_new_tokens: int | None = None,
-        on_text: Callable[[int, str], None] | None = None,
     ) -> list[Generated]:
         """Greedy answers to prompts with one image mark each, cut at the end mark.
 
@@ -172,7 +172,6 @@ class VisionLanguageModel:
             prompts: texts as the chat template gives them, or token ids of ``processor.encode_prompt``.
             batch_size: prompts of a forward pass.
             max_new_tokens: longest answer; None: what the model's generation configuration says.
-            on_text: is told a prompt's number and the beginning of its answer, in whole characters, whenever it grows.
 
         Raises:
             UserError: a prompt leaves no room for its answer; nothing was answered.
@@ -186,26 +185,54 @@ class VisionLanguageModel:
             for start in range(0, len(ids), batch_size):
                 part = ids[start : start + batch_size]
                 seen = self._read(part, features_BQD[start : start + batch_size])
-                ends = [self.processor.end_ids] * len(part)
-                on_token = on_text and self._spelled(on_text, start, len(part))
-                for said in self.decoder.generate(seen, ends, limit, on_token):
-                    text = self.processor.decode_answer(said.ids)
-                    answers.append(Generated(text, len(said.ids), cut=said.cut))
+                said = self.decoder.generate(seen, [self.processor.end_ids] * len(part), limit)
+                answers.extend(map(self.generated, said))
         return answers
 
-    def _spelled(self, on_text: Callable[[int, str], None], start: int, count: int) -> OnToken:
-        """Turn tokens of a batch that begins at a prompt into beginnings of answers."""
-        ids: list[list[int]] = [[] for _ in range(count)]
-        texts = [""] * count
+    def generated(self, said: Speech) -> Generated:
+        """An answer as text."""
+        return Generated(self.processor.decode_answer(said.ids), len(said.ids), cut=said.cut)
 
-        def on_token(row: int, token: int) -> None:
-            ids[row].append(token)
-            text = self.processor.decode_answer(ids[row])
-            if len(text) > len(texts[row]):
-                texts[row] = text
-                on_text(start + row, text)
+    def chorus(self) -> Chorus:
+        """Where answers may ``join``; for one thread."""
+        from tinygptv.model.decoding.chorus import Chorus
 
-        return on_token
+        return Chorus(self.decoder)
+
+    def speech(self, limit: int, on_text: Callable[[str], None] | None = None) -> Speech:
+        """An answer that is to ``join`` others.
+
+        Args:
+            limit: its tokens at most, end included.
+            on_text: is told its beginning, in whole characters, whenever that grows.
+        """
+        from tinygptv.model.decoding.chorus import Speech
+
+        speech, longest = Speech(self.processor.end_ids, limit), 0
+
+        def spell(_: int) -> None:
+            nonlocal longest
+            text = self.processor.decode_answer(speech.ids)
+            if on_text is not None and len(text) > longest:
+                longest = len(text)
+                on_text(text)
+
+        speech.on_token = on_text and spell
+        return speech
+
+    def join(
+        self, chorus: Chorus, features_BQD: torch.Tensor, prompts: Sequence[str], speeches: Sequence[Speech]
+    ) -> None:
+        """Begin answers, which are said beside those under way.
+
+        Args:
+            chorus: one of this model.
+            features_BQD: Q-Former outputs of each prompt's image.
+            prompts: texts as the chat template gives them, with room for their answers.
+            speeches: the answer of each, as ``speech`` gives it.
+        """
+        with torch.no_grad():
+            chorus.join(self._read([self.processor.encode_prompt(text) for text in prompts], features_BQD), speeches)
 
     def _read(self, prompts: Sequence[list[int]], features_BQD: torch.Tensor) -> Seen:
         """Prompts with their images, gone over."""

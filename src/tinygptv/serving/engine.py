@@ -1,4 +1,4 @@
-"""A question's way: checked, made small, batched with others, answered."""
+"""A question's way: checked, made small, answered beside others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 
@@ -34,19 +34,14 @@ class Engine:
         self.metrics = Metrics()
         self.metrics.serving(models.versions())
         self._pictures = ThreadPoolExecutor(PICTURE_THREADS, thread_name_prefix="pictures")
-        self._batcher: Batcher[tuple[Loaded, int], PreparedQuestion, Answer] | None = None
+        self._batcher: Batcher | None = None
         self.metrics.waiting.set_function(lambda: self._batcher.waiting if self._batcher is not None else 0)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Take questions within the block; at its end, finish those that wait."""
         limits = self.limits
-        self._batcher = Batcher(
-            self._work,
-            max_batch=limits.max_batch,
-            max_size=limits.max_batch_tokens,
-            max_wait=limits.max_wait,
-        )
+        self._batcher = Batcher(self.metrics, max_batch=limits.max_batch, max_slots=limits.max_batch_tokens)
         self._batcher.start()
         watch = asyncio.create_task(self._follow(), name="registry")
         try:
@@ -82,7 +77,7 @@ class Engine:
         asking.add_done_callback(lambda _: told.put_nowait(None))
         try:
             while (beginning := await told.get()) is not None:
-                if len(beginning.text) > longest:  # a batch that fails is asked once more, from its beginning
+                if len(beginning.text) > longest:  # what fails together is begun once more
                     longest = len(beginning.text)
                     yield beginning
             yield await asking
@@ -106,7 +101,7 @@ class Engine:
         prepared = await loop.run_in_executor(self._pictures, self._prepare, loaded, request, on_text)
         limit = min(request.max_tokens or loaded.max_new_tokens, loaded.max_new_tokens)
         try:
-            answer = await self._batcher.submit((loaded, limit), prepared, prepared.prompt_tokens + limit)
+            answer = await self._batcher.submit(loaded, prepared, limit)
         except NotFiniteError as error:
             raise RequestError(500, str(error), code="not_finite") from None
         self.metrics.seconds.observe(time.monotonic() - started)
@@ -124,13 +119,6 @@ class Engine:
             raise RequestError(400, str(error), code="context_length_exceeded", param="messages") from None
         picture = read_picture(request.image, loaded.size, loaded.resample, self.limits)
         return PreparedQuestion(picture, hashlib.sha256(request.image).hexdigest(), prompt, tokens, on_text)
-
-    def _work(self, key: tuple[Loaded, int], questions: Sequence[PreparedQuestion]) -> list[Answer]:
-        """Answer a batch; in the worker's thread."""
-        loaded, limit = key
-        self.metrics.batch.observe(len(questions))
-        with self.metrics.batch_seconds.time():
-            return loaded.answer(questions, limit)
 
     async def _follow(self) -> None:
         """Ask the registry from time to time; what fails is tried again, and said once."""

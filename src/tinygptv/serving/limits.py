@@ -26,11 +26,9 @@ class ServiceLimits:
     body_seconds: float = 30.0
     """Until a request's body must have arrived."""
     max_batch: int = 64
-    """Questions of a forward pass."""
+    """Answers under way at once."""
     max_batch_tokens: int = 16_384
-    """Their count times the longest prompt: what decides the memory of a forward pass."""
-    max_wait: float = 0.005
-    """Seconds that a question waits for others."""
+    """Their count times the longest, prompt included: what decides the memory of keys and values."""
     poll_seconds: float = 10.0
     """How often the registry is asked whether an alias has moved."""
     stop_seconds: int = 60

@@ -26,13 +26,16 @@ class Metrics:
             buckets=SECONDS,
             registry=self._registry,
         )
-        self.waiting = Gauge("tinygptv_waiting", "Questions that no batch has taken yet.", registry=self._registry)
+        self.waiting = Gauge("tinygptv_waiting", "Questions whose answer has not begun.", registry=self._registry)
         self.at_once = Gauge("tinygptv_requests_at_once", "Requests at work or waiting.", registry=self._registry)
-        self.batch = Histogram("tinygptv_batch", "Questions of a batch.", buckets=BATCHES, registry=self._registry)
-        self.batch_seconds = Histogram(
-            "tinygptv_batch_seconds",
-            "Seconds that the model took for a batch.",
-            buckets=SECONDS,
+        self.batch = Histogram(
+            "tinygptv_batch", "Questions that are begun together.", buckets=BATCHES, registry=self._registry
+        )
+        self.step = Histogram("tinygptv_step", "Answers of a step.", buckets=BATCHES, registry=self._registry)
+        self.step_seconds = Histogram(
+            "tinygptv_step_seconds",
+            "Seconds that the model took for a token of each answer.",
+            buckets=(0.001, 0.002, 0.005, *SECONDS[:-3]),
             registry=self._registry,
         )
         self.swaps = Counter("tinygptv_swaps", "Models put in the place of another one.", registry=self._registry)

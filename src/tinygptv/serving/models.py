@@ -1,4 +1,4 @@
-"""The served models: loaded beside the work, replaced between two batches, never in the middle of an answer.
+"""The served models: loaded beside the work, replaced for new questions, never in the middle of an answer.
 
 A question is bound to the model that is there when it arrives; a model goes when its last question is answered.
 """
@@ -22,8 +22,10 @@ from tinygptv.serving.requests import RequestError
 from tinygptv.tracking import REGISTRY_SCHEME, local_folder
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
 
+    from tinygptv.model.decoding.chorus import Speech
     from tinygptv.model.inference import VisionLanguageModel
     from tinygptv.tracking.versions import Registry
 
@@ -80,6 +82,7 @@ class Loaded:
         # Fast tokenizers must not be used by two threads at once, and the worker's is busy while it answers.
         self._processor = copy.deepcopy(model.processor)
         self._lock = threading.Lock()
+        self._chorus = model.chorus()
         size = model.processor.image_processor.size
         self.size = {side: int(size[side]) for side in ("height", "width")}
         self.resample = int(model.processor.image_processor.resample)
@@ -92,27 +95,51 @@ class Loaded:
             text = self._processor.prompt_of(as_instruction(question))
             return text, len(self._processor.encode_prompt(text))
 
-    def answer(self, questions: Sequence[PreparedQuestion], max_tokens: int) -> list[Answer]:
-        """Answer all questions in one pass; for the worker's thread."""
+    def encode(self, questions: Sequence[PreparedQuestion]) -> list[torch.Tensor]:
+        """Q-Former outputs [Q, D] of each question's image; for one thread, on a GPU in a stream of its own."""
+        import torch
+
         places = {digest: place for place, digest in enumerate(dict.fromkeys(asked.digest for asked in questions))}
         pictures = {asked.digest: asked.picture for asked in questions}
-        features_NQD = self._model.encode_images([pictures[digest] for digest in places], IMAGES_AT_ONCE)
+        device = self._model.model.device
+        mine = torch.cuda.Stream(device) if device.type == "cuda" else None
+        with torch.cuda.stream(mine):
+            if mine is not None:
+                mine.wait_stream(torch.cuda.default_stream(device))  # a model that was just loaded
+            features_NQD = self._model.encode_images([pictures[digest] for digest in places], IMAGES_AT_ONCE)
+        if mine is not None:
+            mine.synchronize()
+            features_NQD.record_stream(torch.cuda.default_stream(device))
+        return [features_NQD[places[asked.digest]] for asked in questions]
 
-        def told(number: int, text: str) -> None:
-            if (on_text := questions[number].on_text) is not None:
-                on_text(Growing(text, self.version))
+    def begin(self, questions: Sequence[tuple[PreparedQuestion, torch.Tensor, int]]) -> list[Speech]:
+        """Begin answers beside those under way; for the worker's thread.
 
-        answers = self._model.generate(
-            features_NQD[[places[asked.digest] for asked in questions]],
-            [asked.prompt for asked in questions],
-            batch_size=len(questions),
-            max_new_tokens=max_tokens,
-            on_text=told if any(asked.on_text for asked in questions) else None,
-        )
-        return [
-            Answer(answer.text, answer.tokens, answer.cut, asked.prompt_tokens, self.version)
-            for answer, asked in zip(answers, questions, strict=True)
-        ]
+        Args:
+            questions: each with the Q-Former outputs of its image, and the most tokens of its answer.
+        """
+        import torch
+
+        speeches = [self._model.speech(limit, self._growing(asked.on_text)) for asked, _, limit in questions]
+        features_BQD = torch.stack([features_QD for _, features_QD, _ in questions])
+        self._model.join(self._chorus, features_BQD, [asked.prompt for asked, _, _ in questions], speeches)
+        return speeches
+
+    def step(self) -> None:
+        """Say a token of each answer; for the worker's thread."""
+        self._chorus.step()
+
+    def clear(self) -> None:
+        """Leave all answers that are under way."""
+        self._chorus = self._model.chorus()
+
+    def answer(self, asked: PreparedQuestion, speech: Speech) -> Answer:
+        """What was said to a question; for the worker's thread."""
+        said = self._model.generated(speech)
+        return Answer(said.text, said.tokens, said.cut, asked.prompt_tokens, self.version)
+
+    def _growing(self, on_text: Callable[[Growing], None] | None) -> Callable[[str], None] | None:
+        return on_text and (lambda text: on_text(Growing(text, self.version)))
 
 
 class Models:

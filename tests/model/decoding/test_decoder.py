@@ -117,17 +117,6 @@ def test_a_twin_shares_its_tensors_and_forgets_its_number(full):
     assert other.self_attn.config is block.self_attn.config
 
 
-def test_each_token_is_told_as_it_comes(full):
-    told: list[tuple[int, int]] = []
-    features_BQD, prompts = asked(full)
-    seen = full._read([full.processor.encode_prompt(p) for p in prompts], features_BQD)
-    with torch.no_grad():
-        said = full.decoder.generate(seen, [full.processor.end_ids] * ROWS, TOKENS, lambda *of: told.append(of))
-    assert [[token for row, token in told if row == number] for number in range(ROWS)] == [one.ids for one in said]
-    counts = [sum(row == number for row, _ in told) for number in range(ROWS)]
-    assert [row for row, _ in told] == [r for n in range(TOKENS) for r in range(ROWS) if n < counts[r]], "step by step"
-
-
 @pytest.mark.parametrize("graphs", [False, True])
 def test_numbers_that_are_none_are_told(make, graphs):
     model = make()

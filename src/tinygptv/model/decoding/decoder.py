@@ -18,33 +18,20 @@ import torch
 from torch import nn
 
 from tinygptv.ground import runtime
-from tinygptv.model.decoding.slots import Slots, bucket
+from tinygptv.model.decoding.chorus import Chorus, Speech
+from tinygptv.model.decoding.slots import Slots, Tokens, bucket
 from tinygptv.model.decoding.step import say, step_block, twin
 from tinygptv.model.frozen8bit import FrozenLinear8bit
 from tinygptv.model.language import architecture_of
-from tinygptv.model.modeling import finite, not_finite
+from tinygptv.model.modeling import finite
 
 if TYPE_CHECKING:
     from transformers import DynamicCache
 
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
 
-OnToken = Callable[[int, int], None]
-"""Is told a row and the next token of its answer."""
 HELD_BYTES = 1 << 30
 """Of keys and values of captured steps that are held beside a new one's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spoken:
-    """A greedy answer."""
-
-    ids: list[int]
-    """Its tokens, without the one that ended it."""
-    cut: bool
-    """Whether none ended it."""
-    logprob: float
-    """Natural logarithm of its probability, end included where it came."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -167,67 +154,48 @@ class Decoder:
         """
         return finite(self._model.get_output_embeddings()(hidden_BD).float())
 
-    def generate(
-        self, seen: Seen, ends: Sequence[Sequence[int]], limit: int, on_token: OnToken | None = None
-    ) -> list[Spoken]:
+    def generate(self, seen: Seen, ends: Sequence[Sequence[int]], limit: int) -> list[Speech]:
         """Greedy answers to prompts.
 
         Args:
             seen: the prompts, which are used up.
             ends: of each row, the tokens that end its answer.
             limit: tokens of an answer at most, its end included.
-            on_token: is told each token as it comes, that which ends an answer left out.
 
         Raises:
             NotFiniteError: the model computes infinities or NaN.
         """
-        ids: list[list[int]] = [[] for _ in ends]
-        cut, logprobs = [True for _ in ends], [0.0 for _ in ends]
-        going = list(range(len(ends)))
-        slots = self._slots(seen, limit)
-        first_B3 = say(nn.Identity(), self._model.get_output_embeddings(), seen.hidden_BSD[:, -1:])
-        slots.take(first_B3)
-        told = slots.tell(first_B3)
-        for number in range(limit):
-            last = number == limit - 1
-            ahead = None if last or not slots.ahead else self._step(slots)
-            for row, (token, logprob, is_finite) in zip(going, told()[: len(going)], strict=True):
-                if not cut[row]:  # where rows stay
-                    continue
-                if not is_finite:
-                    raise not_finite()
-                logprobs[row] += logprob
-                cut[row] = token not in ends[row]
-                if cut[row]:
-                    ids[row].append(int(token))
-                    if on_token is not None:
-                        on_token(row, int(token))
-            places = [place for place, row in enumerate(going) if cut[row]]
-            if last or not places:
-                break
-            if ahead is None:
-                if len(places) < len(going) and not slots.fixed:
-                    slots.keep(places)
-                    going = [going[place] for place in places]
-                ahead = self._step(slots)
-            told = ahead
-        return [Spoken(*answer) for answer in zip(ids, cut, logprobs, strict=True)]
+        chorus, speeches = Chorus(self), [Speech(of_row, limit) for of_row in ends]
+        chorus.join(seen, speeches)
+        while chorus.going:
+            chorus.step()
+        for speech in speeches:
+            if speech.error is not None:
+                raise speech.error
+        return speeches
 
-    def _slots(self, seen: Seen, limit: int) -> Slots:
-        """The prompts in slots of their own, with room for answers."""
-        rows, used = seen.mask_BT.shape
+    def first(self, seen: Seen) -> torch.Tensor:
+        """What is said after prompts: see ``say``."""
+        return say(nn.Identity(), self._model.get_output_embeddings(), seen.hidden_BSD[:, -1:])
+
+    def slots(self, seen: Seen, rows: int, slots: int) -> Slots:
+        """Empty slots for so many rows; on a GPU those of a step that was captured already, if there are any."""
         if not self._fixed:
-            return Slots(seen.cache, rows, used + limit, fixed=False).load(seen)
-        shape = bucket(rows, used + limit)
-        slots = self._kept.pop(shape, None)
-        if slots is None:
-            while self._kept and sum(kept.nbytes for kept in self._kept.values()) > HELD_BYTES:
-                del self._kept[next(iter(self._kept))]
-            slots = Slots(seen.cache, *shape, fixed=True)
-        self._kept[shape] = slots
-        return slots.load(seen)
+            return Slots(seen.cache, rows, slots, fixed=False)
+        shape = bucket(rows, slots)
+        kept = self._kept.pop(shape, None)
+        if kept is not None:
+            return kept.empty()
+        while self._kept and sum(other.nbytes for other in self._kept.values()) > HELD_BYTES:
+            del self._kept[next(iter(self._kept))]
+        return Slots(seen.cache, *shape, fixed=True)
 
-    def _step(self, slots: Slots) -> Callable[[], list[tuple[float, float, float]]]:
+    def give_back(self, slots: Slots) -> None:
+        """Keep slots for later answers of their shape."""
+        if slots.fixed:
+            self._kept[len(slots.rows_B), slots.room] = slots
+
+    def step(self, slots: Slots) -> Callable[[], Tokens]:
         """Go over the tokens that came last, and choose the next ones; how to read them."""
         if not self._captured:
             return slots.tell(self._forward(slots))
