@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from tinygptv.config import Config
-from tinygptv.config.profiles import check_config
-from tinygptv.evaluation.ablations import change
+from tinygptv.evaluation.ablations import changed, changes_file
 from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.model import TinyGPTVForConditionalGeneration
 from tinygptv.model.adapters import add_lora, freeze
@@ -66,9 +65,7 @@ def test_the_biases_of_the_norms_can_train_too(counted: dict[str, int], paper: C
 
 @pytest.mark.parametrize("name", ["Phi-1.5", "TinyLLaMA", "CLIP"])
 def test_the_paper_s_other_backbones_have_the_parameters_that_the_docs_print(name: str) -> None:
-    content = read_yaml(ROOT / "configs" / "paper.yaml")
-    change(content, read_yaml(ROOT / "configs" / "ablations" / "paper.yaml")[name], name)
-    sizes = measure(check_config(content, name))
+    sizes = measure(changed(ROOT, "paper", read_yaml(changes_file(ROOT, "paper"))[name], name))
     told = [sizes.image_encoder.parameters] if name == "CLIP" else [sizes.language_model.parameters]
     if name != "CLIP":
         told += [sizes.projections.parameters, *(sizes.stages[stage].parameters for stage in ("stage1", "stage4"))]

@@ -49,8 +49,8 @@ def test_published_backbones_bring_their_profile(with_tiny):
     ],
 )
 def test_the_paper_s_other_backbones_bring_their_sizes(with_tiny, name, variant, architecture, tower):
-    variants = Path("configs") / "ablations" / "paper.yaml"
-    (with_tiny / variants).parent.mkdir()
+    variants = Path("configs") / "ablations" / "changes" / "paper.yaml"
+    (with_tiny / variants).parent.mkdir(parents=True)
     shutil.copy(CHECKOUT / variants, with_tiny / variants)
     found = start.find(with_tiny, name)
     assert str(found) == f"the published backbones of the profile paper with {variant}"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygptv.config import Config, Init, Published
-from tinygptv.config.profiles import check_config, read_config
-from tinygptv.evaluation.ablations import change
+from tinygptv.config.profiles import read_config
+from tinygptv.evaluation.ablations import changed, changes_file
 from tinygptv.ground.errors import CheckpointError, ConfigError, UserError
 from tinygptv.ground.file_names import MANIFEST, MODEL_CONFIG, TOKENIZER
 from tinygptv.ground.files import read_json
@@ -37,7 +37,7 @@ class Beginning:
     tokenizer: PreTrainedTokenizerFast | None
     """None: it is not on this machine yet."""
     variant: str | None = None
-    """Which of the paper's other backbones the profile takes in the place of its own (`configs/ablations`)."""
+    """Which of the paper's other backbones the profile takes in the place of its own (`configs/ablations/changes`)."""
 
     def __str__(self) -> str:
         if self.init is not None:
@@ -115,12 +115,10 @@ def _published(root: Path, named: str) -> Beginning | None:
         if isinstance(backbones, Published) and named in (backbones.language_model, backbones.image_encoder):
             return _start(root, None, profile, None)
     for profile in profile_names(root / "configs"):
-        path = root / "configs" / "ablations" / f"{profile}.yaml"
+        path = changes_file(root, profile)
         for variant, changes in (read_yaml(path) if path.is_file() else {}).items():
             if named in (changes.get("backbones.language_model"), changes.get("backbones.image_encoder")):
-                content = read_yaml(profile_file(root, profile))
-                change(content, changes, str(path))
-                config = check_config(content, f"{path}: {variant}")
+                config = changed(root, profile, changes, f"{path}: {variant}")
                 return Beginning(init=None, profile=profile, config=config, tokenizer=None, variant=variant)
     return None
 

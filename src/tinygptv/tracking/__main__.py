@@ -1,4 +1,4 @@
-"""``python -m tinygptv.tracking``: ship what is waiting, open and close a pipeline's run, record a verification."""
+"""``python -m tinygptv.tracking``: ship what waits, open and close a pipeline's run, record other results."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
             _open(root, options.id, options.profile)
         elif options.command == "record-verification":
             _record(root, options.file)
+        elif options.command == "record-ablations":
+            _record_ablations(root, options.file)
         else:
             _close(root, options.id, options.status, options.profile, options.skipped)
     except UserError as error:
@@ -52,7 +54,9 @@ def _parser() -> Parser:
     closing.add_argument("--status", required=True, choices=("FINISHED", "FAILED", "KILLED"))
     closing.add_argument("--skipped", default="", help="steps that DVC did not run, separated by commas")
     recording = commands.add_parser("record-verification", help="record what `tinygptv verify --json` printed")
-    recording.add_argument("--file", required=True, type=Path, help="the JSON")
+    grid = commands.add_parser("record-ablations", help="record what `benchmarks/ablations.py` wrote; print its URL")
+    for command in (recording, grid):
+        command.add_argument("--file", required=True, type=Path, help="the JSON")
     return parser
 
 
@@ -95,6 +99,14 @@ def _record(root: Path, file: Path) -> None:
     read_json(file)  # before a store is made for what is no result
     with reachable(root) as tracking:
         print(record(tracking, file, os.environ.get("PREFECT_FLOW_RUN_ID")))
+
+
+def _record_ablations(root: Path, file: Path) -> None:
+    from tinygptv.tracking.grid import record
+
+    read_json(file)
+    with reachable(root) as tracking:
+        print(record(tracking, file))
 
 
 def _name(root: Path, profile: str | None) -> str:
