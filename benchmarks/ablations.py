@@ -173,14 +173,13 @@ def record(path: Path) -> None:
     command = [sys.executable, "-m", "tinygptv.tracking", "record-ablations", "--file", str(path)]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=LONGEST_WAIT)
-        said = (done.stderr if done.returncode else done.stdout).strip().splitlines()
-        (complain if done.returncode else _print_where)("ablations", said[-1] if said else "MLflow said nothing")
     except subprocess.TimeoutExpired:
         complain("ablations", f"MLflow did not answer within {LONGEST_WAIT:.0f} s; the same command tries again")
-
-
-def _print_where(who: str, url: str) -> None:
-    say(f"{who}: in MLflow {url}")
+        return
+    if done.returncode:
+        complain("ablations", (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
+    else:
+        say(f"in MLflow: {done.stdout.strip()}")
 
 
 def read_results(family: str, profile: str) -> dict[str, Any]:
@@ -231,7 +230,7 @@ def run(family: str, profile: str, options: Any) -> None:
     variants, path = list(read_family(ROOT, family, profile)), results_of(family, profile, "json")
     for trial in trials:
         if trial.key in done:
-            say(f"{trial.experiment}: trained already, in {path.relative_to(ROOT)}")
+            say(f"{trial.experiment}: trained already, in {path.name}")
             continue
         one = train(trial, profile)
         results = with_result(results, one, variants)
