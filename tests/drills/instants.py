@@ -28,6 +28,10 @@ CHANGING = ("flush", "rename", "spool", "folder")
 """Before, within or after the n-th fsync; rename; line of the spool; making, linking or removing of an entry."""
 FOLDER_CALLS = ("mkdir", "unlink", "rmdir", "link")
 PLACES = (*COMPUTING, *WRITING, *CHANGING)
+STEP = "step"
+"""Before or after the n-th step of the optimizer."""
+WHERE_COMPILED = (STEP, *WRITING, *CHANGING)
+"""Places of a stage whose blocks are compiled: their operations cannot be seen without ending that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,8 @@ class Watch:
     armed: Instant | None = None
     number: int = signal.SIGKILL
     """The signal. After one that can be caught, the same comes again at every further event that is no computation."""
+    compiled: bool = False
+    """Whether the stage's blocks are."""
     told: Path | None = None
     """Where to write, before the signal, how many optimizer steps this process has made, and the last point's step."""
     counts: Counter[str] = field(default_factory=Counter)
@@ -62,7 +68,10 @@ class Watch:
 
     def install(self) -> None:
         """Take over what is to be watched, for the rest of this process."""
-        self._install_torch()
+        if self.compiled:
+            self._install_steps()
+        else:
+            self._install_torch()
         self._install_writes()
         for place, names in {"rename": ("rename", "replace"), "folder": FOLDER_CALLS}.items():
             for name in names:
@@ -134,6 +143,25 @@ class Watch:
         optimizer.register_optimizer_step_pre_hook(phase("optimizer"))
         optimizer.register_optimizer_step_post_hook(stepped)
         Operations().__enter__()
+
+    def _install_steps(self) -> None:
+        from torch.optim import optimizer
+
+        instant: Instant | None = None
+
+        def begun(*_: Any) -> None:
+            nonlocal instant
+            instant = self.reached(STEP)
+            if instant is not None and instant.part < 0.5:
+                self.act()
+
+        def made(*_: Any) -> None:
+            self.steps += 1
+            if instant is not None and instant.part >= 0.5:
+                self.act()
+
+        optimizer.register_optimizer_step_pre_hook(begun)
+        optimizer.register_optimizer_step_post_hook(made)
 
     def _install_writes(self) -> None:
         """Files written by safetensors; files that ``tinygptv.ground.files`` writes aside; lines of the spool."""

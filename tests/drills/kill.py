@@ -3,7 +3,9 @@
 ``python -m tests.drills.kill --trials 200 --seed 1`` kills a short stage: half of the instants are drawn over its
 time, half over its places (operations of forward, backward and optimizer; bytes of a checkpoint; flushes, renames,
 lines of the spool, entries of folders). After each kill the stage is started again, and perhaps killed again, until it
-is done. ``--what pipeline`` kills whole pipelines (tests/drills/kill_pipeline.py). The instants follow from the seed.
+is done. ``--what pipeline`` kills whole pipelines (tests/drills/kill_pipeline.py). ``--compiled eager`` has the blocks
+traced and the samples of a micro-batch in one row, ``--compiled inductor`` compiles them (it needs a C++ compiler):
+what was compiled lies on the disk, or half of it. The instants follow from the seed.
 
 Exit code 0: every trial ended with the bytes of the uninterrupted run; 1: one did not (its folder is kept).
 """
@@ -20,12 +22,14 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tests.checkouts import Checkout
 from tests.drills import aftermath, zygote
-from tests.drills.instants import COMPUTING, PLACES, Instant, Watch
+from tests.drills.instants import COMPUTING, PLACES, STEP, WHERE_COMPILED, Instant, Watch
 from tinygptv.ground.names import STAGES
+from tinygptv.training import compiled
 
 AGAIN = 0.35
 """How likely a restarted stage is stopped again."""
@@ -42,6 +46,7 @@ class Drill:
     places: tuple[str, ...]
     number: int = signal.SIGKILL
     """The signal that stops it."""
+    compiled: bool = False
     expected: dict[str, str] = field(default_factory=dict)
     """Digests of the uninterrupted run's results."""
     metrics: dict[tuple[str, int], float] = field(default_factory=dict)
@@ -68,11 +73,12 @@ class Drill:
         self.expected = aftermath.results(self.checkout, self.stage)
         self.metrics = aftermath.metrics(self.checkout, self.stage)
         aftermath.clear(self.checkout, self.stage)
-        ended, self.counts = zygote.count_events(self.checkout.root, self.stage, log)
+        ended, self.counts = zygote.count_events(self.checkout.root, self.stage, log, compiled=self.compiled)
         self.seconds = self.seconds or ended.seconds
         if aftermath.results(self.checkout, self.stage) != self.expected:
             raise RuntimeError(f"{self.stage}: two uninterrupted runs differ")
-        unseen = [place for place in PLACES if not self.counts.get(place)]
+        places = WHERE_COMPILED if self.compiled else PLACES
+        unseen = [place for place in places if not self.counts.get(place)]
         if unseen:
             raise RuntimeError(f"nothing happens at {', '.join(unseen)}: the drill would miss its aim")
 
@@ -116,7 +122,7 @@ class Drill:
             ended = zygote.run_step(self.checkout.root, self.stage, log, signals=signals)
         else:
             instant = Instant(place, source.randrange(self.counts[place]), source.random())
-            watch = Watch(self.checkout.root, instant, self.number, told)
+            watch = Watch(self.checkout.root, instant, self.number, self.compiled, told)
             ended = zygote.run_step(self.checkout.root, self.stage, log, watch=watch)
         if ended.code:
             self.stops[place] += 1
@@ -143,7 +149,12 @@ class Drill:
 
 
 def prepare(
-    stage: str, folder: Path, places: tuple[str, ...], number: int = signal.SIGKILL, checkout: Path | None = None
+    stage: str,
+    folder: Path,
+    places: tuple[str, ...],
+    number: int = signal.SIGKILL,
+    checkout: Path | None = None,
+    backend: str | None = None,
 ) -> Drill:
     """A drill of a stage, ready for its trials.
 
@@ -153,13 +164,19 @@ def prepare(
         places: where to stop it; ``time`` for any instant.
         number: the signal.
         checkout: a small checkout in which the earlier steps have run, or the stage, too; None to make one.
+        backend: what compiles the stage's blocks; None: nothing does.
     """
     zygote.import_all()
     if checkout is None:
         made = zygote.make_checkout(folder, stage)
     else:
         made = Checkout(shutil.copytree(checkout, folder / "checkout"))
-    drill = Drill(made, stage, folder, places, number)
+    if backend is not None:
+        made.edit("compile: false", "compile: true")
+        made.edit("packing: false", "packing: true")
+        compiled.compile_blocks = partial(compiled.compile_blocks, backend=backend)
+        shutil.rmtree(made.data / stage, ignore_errors=True)  # of a run without that
+    drill = Drill(made, stage, folder, places, number, backend is not None)
     drill.measure()
     return drill
 
@@ -174,9 +191,10 @@ def summary(stops: Counter[str], unreached: int, trials: int, failed: int) -> st
 
 def stop_stage(arguments: argparse.Namespace, folder: Path) -> int:
     """The drill on one stage."""
-    places = tuple(arguments.place) if arguments.place else (*["time"] * len(PLACES), *PLACES)
+    known = WHERE_COMPILED if arguments.compiled else PLACES
+    places = tuple(arguments.place) if arguments.place else (*["time"] * len(known), *known)
     number = signal.Signals[f"SIG{arguments.signal}"]
-    drill = prepare(arguments.stage, folder, places, number, arguments.checkout)
+    drill = prepare(arguments.stage, folder, places, number, arguments.checkout, arguments.compiled)
     print(f"{arguments.stage}: {drill.seconds:.2f} s, events: {drill.counts}", flush=True)
     failed = made = 0
     for trial in range(arguments.trials):
@@ -199,7 +217,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--what", choices=("stage", "pipeline"), default="stage")
     parser.add_argument("--stage", choices=STAGES, default="stage2")
     parser.add_argument("--signal", choices=("KILL", "TERM"), default="KILL", help="TERM: sent again while it saves")
-    parser.add_argument("--place", choices=("time", *PLACES), action="append", help="only here; may be repeated")
+    parser.add_argument("--place", choices=("time", STEP, *PLACES), action="append", help="only here; may be repeated")
+    parser.add_argument("--compiled", choices=("eager", "inductor"), help="with compiled blocks and packed samples")
     parser.add_argument("--checkout", type=Path, help="a small checkout in which the earlier steps have run")
     parser.add_argument("--keep-going", action="store_true", help="make all trials even if one is wrong")
     arguments = parser.parse_args(argv)

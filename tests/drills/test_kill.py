@@ -37,6 +37,19 @@ def test_a_stage_that_is_killed_often_ends_with_the_same_bytes():
 
 
 @pytest.mark.drills
+@pytest.mark.drill(1, "SIGKILL at random instants of a stage whose blocks are traced", trials=30)
+def test_a_stage_of_traced_blocks_ends_with_the_same_bytes():
+    kill("--trials", 30, "--seed", 6, "--compiled", "eager")
+
+
+@pytest.mark.drills
+@pytest.mark.drill(1, "SIGKILL at random instants of a stage whose blocks are compiled", trials=5)
+def test_a_stage_of_compiled_blocks_ends_with_the_same_bytes():
+    """With what a killed compiler left."""
+    kill("--trials", 5, "--seed", 7, "--compiled", "inductor")
+
+
+@pytest.mark.drills
 @pytest.mark.drill(1, "SIGKILL at random bytes of a checkpoint", trials=200)
 def test_a_checkpoint_that_is_cut_anywhere():
     kill("--trials", 200, "--seed", 2, "--place", "checkpoint")

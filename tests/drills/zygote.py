@@ -128,12 +128,12 @@ def run_step(
     return forked(work, log, signals)
 
 
-def count_events(root: Path, step: str, log: Path) -> tuple[Ended, dict[str, int]]:
+def count_events(root: Path, step: str, log: Path, *, compiled: bool = False) -> tuple[Ended, dict[str, int]]:
     """Run a step to its end and count what happens at each place."""
     counts = log.with_suffix(".counts")
 
     def work() -> int:
-        watch = Watch(root)
+        watch = Watch(root, compiled=compiled)
         watch.install()
         code = checkouts.run_step(root, step, pytest.MonkeyPatch())
         counts.write_text(json.dumps(watch.counts))

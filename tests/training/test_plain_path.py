@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import replace
-from types import MethodType
 
 import pytest
 import torch
 from torch import nn
-from transformers.activations import ACT2FN
-from transformers.models.llama.modeling_llama import LlamaRMSNorm
-from transformers.models.phi.modeling_phi import apply_rotary_pos_emb
 
+from tests.training.plain import plain, plain_loss
 from tests.training.test_compiled import masked, one_answer_token, text_alone
 from tinygptv.config import Config
 from tinygptv.data.batches import Batch
 from tinygptv.ground.names import STAGES
-from tinygptv.ground.runtime import autocast
 from tinygptv.model import TinyGPTVForConditionalGeneration
 from tinygptv.model.adapters import add_lora, freeze, trainable_parameters
-from tinygptv.model.language import parts
-from tinygptv.model.modeling import token_loss
 from tinygptv.training.loss import batch_loss
 
 MakeModel = Callable[..., TinyGPTVForConditionalGeneration]
@@ -68,42 +61,12 @@ def form_of(batch: Batch, form: str, image_token_id: int) -> Batch:
     }[form]()
 
 
-def plain_turned(heads_BTHC: torch.Tensor, turns: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    width = turns[0].shape[-1]
-    heads_BHTC = heads_BTHC.transpose(1, 2)
-    rotated, _ = apply_rotary_pos_emb(heads_BHTC[..., :width], heads_BHTC[..., :width], *turns)
-    return torch.cat((rotated, heads_BHTC[..., width:]), dim=-1).transpose(1, 2)
-
-
-def plain(model: TinyGPTVForConditionalGeneration) -> TinyGPTVForConditionalGeneration:
-    """The same weights, operation by operation, as transformers has them."""
-    made = deepcopy(model)
-    for block in made.language_model.model.layers:
-        block.mlp.activation_fn = ACT2FN["gelu_new"]
-        block.post_layernorm.forward = MethodType(LlamaRMSNorm.forward, block.post_layernorm)
-    return made
-
-
-def plain_loss(model: TinyGPTVForConditionalGeneration, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
-    """With a mask for every batch, and logits at every position."""
-    with monkeypatch.context() as patch, autocast(model.language_model):
-        patch.setattr(parts, "turned", plain_turned)
-        logits_BTV = model(
-            input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask,
-            image_features=batch.image_features,
-            use_cache=False,
-        ).logits
-    return token_loss(logits_BTV, batch.labels)
-
-
 @pytest.mark.parametrize("dtype", CLOSE)
 @pytest.mark.parametrize("stage", STAGES)
 def test_losses_and_all_gradients_are_those_of_the_plain_path(
     make_model: MakeModel,
     make_batch: MakeBatch,
     smoke: Config,
-    monkeypatch: pytest.MonkeyPatch,
     stage: str,
     dtype: torch.dtype,
 ) -> None:
@@ -113,7 +76,7 @@ def test_losses_and_all_gradients_are_those_of_the_plain_path(
         batch = form_of(make_batch(number), form, model.config.image_token_id)
         found: list[tuple[torch.Tensor, dict[str, torch.Tensor]]] = []
         for trained, loss in (
-            (twin, plain_loss(twin, batch, monkeypatch)),
+            (twin, plain_loss(twin, batch)),
             *((model, batch_loss(model, batch, CPU, **way)) for way in WAYS),
         ):
             parameters = trainable_parameters(trained)
