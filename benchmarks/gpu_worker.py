@@ -183,7 +183,7 @@ def train(config: Any, case: Case, model: TinyGPTVForConditionalGeneration, devi
             began = started
         elif number >= case.warmup + 3 and started - began > case.seconds:
             break
-        loss, norm = loop.optimizer_step(state, with_features(model, batches, pixels, device), stage)
+        loss, norm, _ = loop.optimizer_step(state, with_features(model, batches, pixels, device), stage)
         if device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)

@@ -45,7 +45,7 @@ SMALLER = {
     "hold_steps: 5": "hold_steps: 0",
     "reading_steps: 8": "reading_steps: 1",
     "batch_size: 16": "batch_size: 8",
-    "micro_batch_size: 8": "micro_batch_size: 4",
+    "micro_batch_size: 2": "micro_batch_size: 4",
     "threads: 2": "threads: 1",  # two would wait for one another on a busy machine
 }
 

@@ -35,6 +35,7 @@ PROGRAMS = (
     "pre-commit",
     "python",
     "tinygptv",
+    "torchrun",
 )
 VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*=\S*$")
 SYNOPSIS = re.compile(r"\[-|\[[A-Z]+\.\.\.\]")
@@ -158,6 +159,12 @@ def check(words: Sequence[str]) -> None:
         options = {word for word in rest[len(what) :] if word.startswith("--")}
         assert not options or options <= set(re.findall(r"--[a-z-]+", _help(*what))), words
         _check_steps(value for option, value in pairwise(rest) if option in ("--from", "--to", "--force"))
+    elif program == "torchrun":
+        from torch.distributed.run import get_args_parser
+
+        found = get_args_parser().parse_args(rest)
+        assert found.module, words
+        check(["python", "-m", found.training_script, *found.training_script_args])
     elif program == "pip":
         extras = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
         assert set(rest[-1].strip(".[]").split(",")) <= set(extras), words

@@ -36,7 +36,7 @@ REASONS = {
     r"python benchmarks/gpu_": "needs a GPU",
     r"python benchmarks/ablations\.py(?!.* --(dry-run|report))": "minutes a variant",
     r"(lmms-eval|tinygptv-lmms-data|\.) ": "in an environment of its own; `make lmms-eval` runs it",
-    r"python -m (tests\.drills|tinygptv\.steps)": "minutes, or needs what a pipeline made",
+    r"(torchrun .*|python) -m (tests\.drills|tinygptv\.steps)": "minutes, or needs what a pipeline made",
 }
 """Of a command that is not run here, by a pattern of its beginning."""
 CODES = {"tinygptv plan --profile paper --gpu 8 --json": 1, "tinygptv doctor": 1}

@@ -67,7 +67,7 @@ def test_torch_transformers_and_peft_are_enough(bare, tmp_path):
     speed = json.loads((tmp_path / "gpu_step").read_text())
     (row,) = speed["rows"]
     assert speed["status"] == row["status"] == "measured"
-    assert (row["samples"], row["micro_batches"], row["tokens"]) == (16, 2, 256)
+    assert (row["samples"], row["micro_batches"], row["tokens"]) == (16, 8, 256)
     assert len(row["steps_s"]) == 3 and len(row["losses"]) == len(row["norms"]) == 5
     assert row["losses"][-1] < row["losses"][0] and min(row["norms"]) > 0
     assert row["samples_per_s"] > 0 and row["ratio"] is None
@@ -160,7 +160,7 @@ def test_the_loops_own_step_is_measured(case, monkeypatch):
     found = worker.measure(given)
     assert found["status"] == "measured" and len(found["step_s"]) == 2 and len(found["losses"]) == len(seen) == 3
     state, batches, stage = seen[-1]
-    assert [tuple(batch.input_ids.shape) for batch in batches] == [(8, stage.max_sequence_tokens)] * 2
+    assert [tuple(batch.input_ids.shape) for batch in batches] == [(2, stage.max_sequence_tokens)] * 8
     assert state.model.training and state.model.language_model.model.gradient_checkpointing
     assert state.optimizer.param_groups[0]["lr"] == stage.learning_rate.init
     assert any(".lora_A." in name for name in state.parameters)

@@ -132,14 +132,14 @@ def test_frozen_weights_stay(checkout: Checkout, run: Callable[..., int], monkey
 def test_a_loss_that_breaks_midway(
     checkout: Checkout, refused: Callable[..., str], run: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tinygptv.training import loop
+    from tinygptv.training import loop, step
 
     compute, points = loop.optimizer_step, {}
 
-    def breaks(state: loop.TrainingState, batches: Any, stage: Any) -> tuple[float, float]:
+    def breaks(state: loop.TrainingState, batches: Any, stage: Any) -> step.MadeStep:
         if state.step == 5:
             points.update({path: path.read_bytes() for path in checkout.state.rglob("step-*/*")})
-            monkeypatch.setattr(loop, "batch_loss", lambda *_, **__: torch.tensor(math.nan, requires_grad=True))
+            monkeypatch.setattr(step, "batch_loss", lambda *_, **__: torch.tensor(math.nan, requires_grad=True))
         return compute(state, batches, stage)
 
     with monkeypatch.context() as patch:

@@ -84,6 +84,11 @@ def forked(work: Callable[[], int], log: Path, signals: Sequence[tuple[float, in
     Raises:
         TimeoutError: it does not end.
     """
+    return await_end(fork(work, log), log, signals)
+
+
+def fork(work: Callable[[], int], log: Path) -> tuple[int, float]:
+    """Begin ``work`` in a forked process, as of ``forked``: its number, and when it began."""
     sys.stdout.flush()
     sys.stderr.flush()
     started = time.monotonic()
@@ -101,6 +106,12 @@ def forked(work: Callable[[], int], log: Path, signals: Sequence[tuple[float, in
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
+    return pid, started
+
+
+def await_end(child: tuple[int, float], log: Path, signals: Sequence[tuple[float, int]] = ()) -> Ended:
+    """How a process ends that ``fork`` began; arguments and errors as of ``forked``."""
+    pid, started = child
     handle = os.pidfd_open(pid)
     for wait, number in (*signals, (LONGEST_S, signal.SIGKILL)):
         if select.select([handle], [], [], wait)[0]:

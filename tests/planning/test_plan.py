@@ -8,6 +8,7 @@ import pytest
 
 from tinygptv.ground.errors import UserError
 from tinygptv.ground.names import STAGES
+from tinygptv.ground.workers import ALONE
 from tinygptv.planning import plan
 from tinygptv.planning.data import set_plans
 from tinygptv.planning.memory import StageMemory, stage_memory
@@ -107,7 +108,7 @@ def test_training_refuses_before_it_reads_anything(smoke, monkeypatch):
     def read(step: str) -> None:
         raise AssertionError(f"{step} was read")
 
-    context = SimpleNamespace(step="stage2", config=smoke, seed=1, input=read)
+    context = SimpleNamespace(step="stage2", config=smoke, seed=1, input=read, workers=ALONE)
     monkeypatch.setattr(plan, "device_here", lambda settings: ("cpu", 1_000_000))
     with pytest.raises(UserError, match="training needs"):
         train.run(context)

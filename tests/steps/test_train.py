@@ -320,10 +320,10 @@ def test_a_view_is_missing(checkout, refused, step):
 
 
 def test_a_loss_that_is_not_finite_stops_the_stage(checkout, refused, monkeypatch):
-    from tinygptv.training import loop
+    from tinygptv.training import step
 
-    compute = loop.batch_loss
-    monkeypatch.setattr(loop, "batch_loss", lambda *arguments, **how: compute(*arguments, **how) * float("nan"))
+    compute = step.batch_loss
+    monkeypatch.setattr(step, "batch_loss", lambda *arguments, **how: compute(*arguments, **how) * float("nan"))
     refused(checkout, "stage1", "step 1:", "not finite", "Records of the batch: train-")
 
 

@@ -17,7 +17,8 @@ from tinygptv.config import Config, Stage
 from tinygptv.data.batches import Batch
 from tinygptv.ground import runtime
 from tinygptv.training import compiled
-from tinygptv.training.loop import TrainingState, batch_loss
+from tinygptv.training.loop import TrainingState
+from tinygptv.training.loss import batch_loss
 
 NewTraining = Callable[..., TrainingState]
 MakeBatch = Callable[..., Batch]

@@ -15,7 +15,9 @@ from tinygptv.model.adapters import trainable_parameters, trainable_state
 from tinygptv.model.frozen8bit import FrozenLinear8bit
 from tinygptv.model.int8 import quantize_base
 from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
-from tinygptv.training.loop import TrainingState, batch_loss, new_state, optimizer_step, train
+from tinygptv.training.loop import TrainingState, new_state, train
+from tinygptv.training.loss import batch_loss
+from tinygptv.training.step import optimizer_step
 
 NewTraining = Callable[..., TrainingState]
 MakeBatch = Callable[..., Batch]

@@ -18,8 +18,9 @@ from tinygptv.data.prompts import IGNORE_INDEX
 from tinygptv.model import TinyGPTVForConditionalGeneration
 from tinygptv.model.language import BY_NAME
 from tinygptv.model.profile import from_profile
-from tinygptv.training.loop import TrainingState, held_out_values, optimizer_step
+from tinygptv.training.loop import TrainingState, held_out_values
 from tinygptv.training.loss import batch_loss, placed
+from tinygptv.training.step import optimizer_step
 
 NewTraining = Callable[..., TrainingState]
 MakeBatch = Callable[..., Batch]
@@ -74,7 +75,7 @@ def test_the_loop_puts_its_micro_batches_and_its_looks_in_rows(
         block.register_forward_pre_hook(partial(keep_shape, shapes))
         looked.append({str(key): value for key, value in held_out_values(state, batches, switched, None).items()})
         state.model.eval()  # dropout draws other masks for a row
-        steps.append(optimizer_step(state, batches, switched))
+        steps.append(optimizer_step(state, batches, switched)[:2])
         rows = [(1, int(b.attention_mask.sum())) if packing else (*b.input_ids.shape,) for b in batches]
         assert shapes == 2 * rows
     assert_close(looked[1], looked[0], rtol=1e-6, atol=0)

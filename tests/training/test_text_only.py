@@ -12,8 +12,10 @@ from tinygptv.data.batches import Batch
 from tinygptv.data.prompts import IGNORE_INDEX
 from tinygptv.model.adapters import freeze, trainable_parameters
 from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
-from tinygptv.training.loop import batch_loss, new_state, optimizer_step
+from tinygptv.training.loop import new_state
+from tinygptv.training.loss import batch_loss
 from tinygptv.training.optimizer import set_learning_rate
+from tinygptv.training.step import optimizer_step
 
 CPU = torch.device("cpu")
 Sample = tuple[list[int], list[int], bool]
@@ -99,7 +101,7 @@ def test_a_batch_of_texts_alone_trains_whatever_the_stage_trains(
         )
         set_learning_rate(state.optimizer, 1e-2)
         changed = stage.model_copy(update={"label_only_logits": label_only})
-        loss, norm = optimizer_step(state, [texts], changed)
+        loss, norm, _ = optimizer_step(state, [texts], changed)
         expected = batch_loss(make_model(1), texts, CPU, label_only=label_only) / texts.target_tokens
         assert loss == pytest.approx(expected.item())
         moved = {name for name, p in trainable_parameters(model).items() if not torch.equal(p, before[name])}

@@ -146,6 +146,12 @@ class Stage(Section):
         return self.steps_per_repeat * self.repeats
 
     @property
+    def micro_batches(self) -> int:
+        """Of the largest step: as many processes can share it."""
+        samples = max(self.batch_size.values()) if isinstance(self.batch_size, dict) else self.batch_size
+        return -(-samples // self.micro_batch_size)
+
+    @property
     def steps_per_repeat(self) -> int:
         """Optimizer steps of one course of the schedule."""
         return self.steps_per_epoch * self.epochs

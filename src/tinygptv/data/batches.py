@@ -59,10 +59,9 @@ class Batch:
         return bool((self.attention_mask.diff(dim=1) > 0).any())
 
 
-def batch_digest(batches: Iterable[Batch]) -> str:
+def batch_digest(record_ids: Iterable[str]) -> str:
     """16 hexadecimal digits that stand for the records of a step, in their order."""
-    records = "\n".join(record for batch in batches for record in batch.record_ids)
-    return hashlib.sha256(records.encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(record_ids).encode()).hexdigest()[:16]
 
 
 class StageBatches:
@@ -144,11 +143,16 @@ class StageBatches:
         places = range(step * self._places, (step + 1) * self._places)
         return [draw for place in places for draw in self.order.draws(place)]
 
-    def batch(self, step: int) -> list[Batch]:
-        """The micro-batches of an optimizer step, counted from 0."""
-        samples = [self.example(draw) for draw in self.draws(step)]
-        size = self._stage.micro_batch_size
-        return [self._collate(samples[i : i + size]) for i in range(0, len(samples), size)]
+    def batch(self, step: int, wanted: Callable[[int], Iterable[int]] = range) -> list[Batch]:
+        """The micro-batches of an optimizer step, counted from 0.
+
+        Args:
+            step: the step.
+            wanted: how many there are → which of them shall be made, where several processes share the step.
+        """
+        draws, size = self.draws(step), self._stage.micro_batch_size
+        parts = [draws[i : i + size] for i in range(0, len(draws), size)]
+        return [self._collate([self.example(draw) for draw in parts[number]]) for number in wanted(len(parts))]
 
     def example(self, draw: Draw) -> Example:
         """A sample, tokenised; turns that would make it longer than ``max_sequence_tokens`` are left out.

@@ -81,7 +81,7 @@ def stage_memory(config: Config, name: str, sizes: Sizes, device: Device) -> Sta
     in_loop = stage.features == "in_loop"
     return StageMemory(
         weights=sizes.weights(stage, name, config.runtime.dtype),
-        gradients=trained.gradients,
+        gradients=trained.gradients * (1 + (stage.micro_batches - 1).bit_length()),  # ``training/sums.py``
         optimizer=trained.optimizer,
         activations=kept.saved,
         block=kept.recomputed + kept.working,

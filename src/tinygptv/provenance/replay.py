@@ -152,7 +152,7 @@ def replay(root: Path, profile_name: str | None, stage: str, step: int) -> Repla
         steps=settings.steps,
         epoch=(step - 1) // settings.steps_per_epoch + 1,
         seed=profile.seed,
-        batch=batch_digest(micro_batches),
+        batch=batch_digest(record for batch in micro_batches for record in batch.record_ids),
         recorded=recorded_step(data / stage / TRACE, step),
         changed=_changed(profile, stage, data / stage / MANIFEST, backbones),
         micro_batches=rows,

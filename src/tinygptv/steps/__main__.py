@@ -1,5 +1,7 @@
 """``python -m tinygptv.steps STEP [--profile NAME] [--allow-changed KEY]``: one step, called by DVC.
 
+``torchrun --nproc-per-node N -m tinygptv.steps STAGE`` shares a stage among processes.
+
 Exit codes: 0 done, 1 a bug (with a traceback), 2 something the user can mend (one line), 75 a fault that may pass by
 itself (one line), 128+n stopped by signal n.
 """
@@ -15,6 +17,7 @@ from tinygptv.ground.errors import EXIT_PASSING, EXIT_USER_ERROR, UserError, bri
 from tinygptv.ground.names import STAGES, STEPS
 from tinygptv.ground.processes import Interrupted
 from tinygptv.ground.startup import begin
+from tinygptv.ground.workers import ALONE, Workers
 from tinygptv.steps.harness import execute
 
 WORKER_KILLED = "is killed by signal: Killed"
@@ -37,33 +40,40 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.allow_changed and arguments.step not in STAGES:
         parser.error(f"--allow-changed: {arguments.step} has no resume points")
+    workers = ALONE
     try:
-        execute(arguments.step, arguments.profile, tuple(arguments.allow_changed))
-    except UserError as error:
-        complain(arguments.step, error)
-        return error.exit_code
-    except (OSError, SafetensorError) as problem:
-        told = from_write_error(problem, "reading or writing files")
-        complain(arguments.step, told)
-        return told.exit_code
-    except RuntimeError as error:
-        if WORKER_KILLED not in str(error):
+        workers = Workers.join()
+        execute(arguments.step, arguments.profile, tuple(arguments.allow_changed), workers)
+    except (Exception, Interrupted) as error:
+        code, line = ending(error)
+        first = workers.first_to_end(code)
+        if first is not None:
+            return first  # another process of the group has said why
+        if line is None:
             raise
-        complain(arguments.step, f"{brief(error)}; memory may be short, run the command again")
-        return EXIT_PASSING
-    except ImportError as error:
-        if (error.name or "tinygptv").startswith("tinygptv"):
-            raise
-        print(
-            f"{arguments.step}: the package {error.name} is missing or does not load ({error}); run `make install`; "
-            "`tinygptv doctor` shows all versions",
-            file=sys.stderr,
-        )
-        return EXIT_USER_ERROR
-    except Interrupted as stop:
-        print(f"{arguments.step}: stopped by {stop}; run the command again to go on", file=sys.stderr)
-        return stop.exit_code
+        complain(arguments.step, line)
+        return code
+    workers.leave()
     return 0
+
+
+def ending(error: BaseException) -> tuple[int, str | None]:
+    """The exit code for what ended a step, and what to say of it; None for a bug, which shows its traceback."""
+    if isinstance(error, UserError):
+        return error.exit_code, str(error)
+    if isinstance(error, OSError | SafetensorError):
+        told = from_write_error(error, "reading or writing files")
+        return told.exit_code, str(told)
+    if isinstance(error, RuntimeError) and WORKER_KILLED in str(error):
+        return EXIT_PASSING, f"{brief(error)}; memory may be short, run the command again"
+    if isinstance(error, ImportError) and not (error.name or "tinygptv").startswith("tinygptv"):
+        return EXIT_USER_ERROR, (
+            f"the package {error.name} is missing or does not load ({error}); run `make install`; "
+            "`tinygptv doctor` shows all versions"
+        )
+    if isinstance(error, Interrupted):
+        return error.exit_code, f"stopped by {error}; run the command again to go on"
+    return 1, None
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 A step module offers ``run(context)``. It reads its inputs, writes below ``context.out`` and ``context.report(...)``,
 and the harness moves both into place only when the step has ended well. One that DVC calls each time also offers
-``same_as_before(context)``: where that is so, there is nothing to record and nothing to move.
+``same_as_before(context)``: where that is so, there is nothing to record and nothing to move. Stages may be shared by
+processes that torchrun started: the main one alone holds the lock, writes, moves and records.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +25,7 @@ from tinygptv.ground.folders import data_folder, find_root, record_file, reports
 from tinygptv.ground.graph import code_digests
 from tinygptv.ground.locks import only_one
 from tinygptv.ground.signals import StopRequest
+from tinygptv.ground.workers import ALONE, Workers
 
 if TYPE_CHECKING:
     from tinygptv.config import Config
@@ -44,6 +47,8 @@ class StepContext:
     """Where outputs are written until the step ends well."""
     allowed_changes: tuple[str, ...] = ()
     """Keys in which a resume point may differ from this run."""
+    workers: Workers = ALONE
+    """The processes that share the step."""
     used: set[Path] = field(default_factory=set)
     """Inputs that are on record already."""
 
@@ -140,13 +145,16 @@ def contents(part: Path) -> dict[str, int]:
     return found
 
 
-def execute(step: str, profile_name: str | None = None, allowed_changes: tuple[str, ...] = ()) -> None:
-    """Run one step of a profile in this process.
+def execute(
+    step: str, profile_name: str | None = None, allowed_changes: tuple[str, ...] = (), workers: Workers = ALONE
+) -> None:
+    """Run one step of a profile in this process, or its share of a stage.
 
     Args:
         step: its name.
         profile_name: the profile; None for that of ``params.yaml``.
         allowed_changes: keys in which a resume point of a stage may differ from this run.
+        workers: the processes that share the stage.
 
     Raises:
         UserError: anything a user can mend.
@@ -155,20 +163,25 @@ def execute(step: str, profile_name: str | None = None, allowed_changes: tuple[s
     from importlib import import_module
 
     from tinygptv.ground.names import STAGES
-    from tinygptv.tracking.runs import StepRun
+    from tinygptv.tracking.runs import StepRun, UnrecordedRun
 
+    if workers.size > 1 and step not in STAGES:
+        raise UserError("one process runs it, as it is no stage; call it without torchrun")
     root = find_root(Path(os.environ.get("DVC_ROOT", Path.cwd())))
     own_code = Path(__file__).resolve().parents[1]
     if not own_code.is_relative_to(root.resolve()):
         raise UserError(f"the code of {own_code} would run in {root}; set PYTHONPATH={root / 'src'}")
     profile = read_profile(root, profile_name)
     state = state_folder(root, profile.name)
-    with only_one(state / "locks" / f"{step}.lock", step):
+    with only_one(state / "locks" / f"{step}.lock", step) if workers.is_main else nullcontext():
+        workers.barrier()  # nobody begins before the lock is held
         started = time.monotonic()
         staging = state / "staging" / step
-        shutil.rmtree(staging, ignore_errors=True)
+        if workers.is_main:
+            shutil.rmtree(staging, ignore_errors=True)
         stop = StopRequest.install()
-        run = StepRun(step=step, profile=profile, root=root, spool_folder=state / "spool")
+        kind = StepRun if workers.is_main else UnrecordedRun
+        run = kind(step=step, profile=profile, root=root, spool_folder=state / "spool")
         context = StepContext(
             step=step,
             profile=profile,
@@ -177,6 +190,7 @@ def execute(step: str, profile_name: str | None = None, allowed_changes: tuple[s
             stop=stop,
             staging=staging,
             allowed_changes=allowed_changes,
+            workers=workers,
         )
         module = import_module(f"tinygptv.steps.{'train' if step in STAGES else step}")
         if hasattr(module, "same_as_before"):
@@ -188,22 +202,17 @@ def execute(step: str, profile_name: str | None = None, allowed_changes: tuple[s
             if nothing_new:
                 shutil.rmtree(staging)
                 return
-        with run:
+        with run, workers.quiet():
             module.run(context)
             seconds = round(time.monotonic() - started, 2)
             run.metrics({"seconds": seconds})
-            publish(context)
-        write_json(
-            record_file(state, step),
-            {
-                "step": step,
-                "pipeline": os.environ.get("TINYGPTV_PIPELINE_ID"),
-                "run_id": run.run_id,
-                "url": run.url,
-                "seconds": seconds,
-                "total_seconds": round(time.monotonic() - started, 2),
-            },
-        )
+            if workers.is_main:
+                publish(context)
+        if workers.is_main:
+            record = {"run_id": run.run_id, "url": run.url, "seconds": seconds}
+            record |= {"step": step, "pipeline": os.environ.get("TINYGPTV_PIPELINE_ID")}
+            write_json(record_file(state, step), record | {"total_seconds": round(time.monotonic() - started, 2)})
+        workers.barrier()
 
 
 def publish(context: StepContext) -> None:

@@ -10,6 +10,7 @@ from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import CUTS, HISTORY, IMAGE_ENCODER, INIT_FOLDER, MANIFEST, TRACE, TRAINED, view_of
 from tinygptv.ground.files import read_json, sha256_file, write_json, write_text
 from tinygptv.ground.folders import state_folder
+from tinygptv.ground.processes import Interrupted
 from tinygptv.ground.progress import Progress
 from tinygptv.ground.tables import some
 
@@ -51,20 +52,25 @@ def run(context: StepContext) -> None:
     from tinygptv.training.batches import encoder_beside, held_out_batches, stage_batches, steps_of
     from tinygptv.training.resume import ResumePoints
 
-    name, config = context.step, context.config
+    name, config, workers = context.step, context.config, context.workers
     stage = config.stage(name)
     if not stage.steps:
-        hand_on(context)
+        if workers.is_main:
+            hand_on(context)
         return
     plan.check(config, name, *plan.device_here(config.runtime))
     backbones, view = context.input("backbones"), view_of(name)
     shards, features = context.input("shards", view), context.input("features", view)
     digests = weights.backbone_digests(backbones)
     check_features(read_json(features / view), digests)
-    device = runtime.prepare(config.runtime, context.seed)
+    device = workers.own_device(runtime.prepare(config.runtime, context.seed))
     folders = {"shards": shards, "backbones": backbones, "features": features}
     batches = stage_batches(config, name, context.seed, **folders)
     print("\n".join(f"{name}: {line}" for line in batches.mixing().splitlines()))
+    if (leaves := stage.micro_batches) < workers.size:
+        print(
+            f"{name}: {workers.size - leaves} of {workers.size} processes are spare: a step has {leaves} micro-batches"
+        )
     cuts = batches.check()
     model, table, parent = load_model(config, name, backbones, parent_folder(context), device)
     print(f"{name}: {table}")
@@ -82,10 +88,11 @@ def run(context: StepContext) -> None:
         "environment": runtime.environment(),
         "init": init_of(backbones),
     }
-    state = loop.new_state(model, adapters.trainable_parameters(model), stage, (context.seed, name))
+    state = loop.new_state(model, adapters.trainable_parameters(model), stage, (context.seed, name), workers)
     points = ResumePoints(context.state, {**manifest, "shards": sha256_file(shards / view), "code": context.code})
     for line in points.restore(state, context.allowed_changes):
         print(f"{name}: {line}")
+    workers.must_agree({**points.fingerprint, "resume point": state.step})
     context.run.params({"trainable": table.total_trainable, "frozen": table.frozen})
     if stage.compile:
         cache = state_folder(context.root, context.profile.name) / compiled.CACHE
@@ -114,15 +121,21 @@ def run(context: StepContext) -> None:
         if curve.is_curve_point(state.step, stage):
             point = curve.curve_point(state.trace, state.step, stage)
             context.run.metrics({key: value for key, value in point.items() if key != "step"}, step=state.step)
-        if context.stop.requested or (state.step % stage.checkpoint_every == 0 and state.step < stage.steps):
-            points.save(state)
-            context.stop.check()
+        stopping = workers.agree_to_stop(context.stop.number)
+        if stopping or (state.step % stage.checkpoint_every == 0 and state.step < stage.steps):
+            if workers.is_main:
+                points.save(state)
+            if stopping:
+                workers.barrier()  # or the launcher would end who still writes
+                raise Interrupted(stopping)
 
-    steps = steps_of(config, name, batches, state.step, encode)
+    steps = steps_of(config, name, batches, state.step, encode, workers)
     with context.stop.safe_points(), progress:
         loop.train(state, steps, stage, on_step=on_step, held_out=held_out, score=score)
     tell_best(context, state, stage)
     loop.leave_best(state)
+    if not workers.is_main:
+        return
     manifest["changes"] = points.changes
     save_stage(model, context.out, manifest, parent.groups if parent else ())
     write_json(context.out / HISTORY, curve.loss_curve(state.trace, stage))

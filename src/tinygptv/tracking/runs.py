@@ -202,6 +202,24 @@ class StepRun:
         )
 
 
+class UnrecordedRun(StepRun):
+    """The run of a process that shares a step with the one that records it: what it is told goes nowhere."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """Nothing."""
+
+    def _append(self, kind: spools.Kind, **fields: Any) -> None:
+        pass
+
+
 def git_state(root: Path) -> tuple[str, bool]:
     """The commit, and whether code, configuration or graph differ from it.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from tinygptv.data.mixture import entries_in, entries_of
 from tinygptv.data.order import quotas
 from tinygptv.data.views import open_view
 from tinygptv.ground.errors import DataError
+from tinygptv.ground.workers import ALONE, Workers
 from tinygptv.model.encoding import Pixels, encoder_of
 from tinygptv.model.processing import build_image_processor, read_tokenizer
 
@@ -128,9 +130,9 @@ def encoder_beside(config: Config, name: str, backbones: Path, device: torch.dev
 
 
 def steps_of(
-    config: Config, name: str, batches: StageBatches, first: int, encode: Encode | None
+    config: Config, name: str, batches: StageBatches, first: int, encode: Encode | None, workers: Workers = ALONE
 ) -> Iterator[list[Batch]]:
-    """The micro-batches of a stage's steps from one on, counted from 0, with the features of their images.
+    """This process's micro-batches of a stage's steps from one on, counted from 0, with the features of their images.
 
     Args:
         config: the profile.
@@ -138,11 +140,12 @@ def steps_of(
         batches: of the stage.
         first: the step.
         encode: as ``encoder_beside`` gives it.
+        workers: the processes that share the stage.
 
     Raises:
         UserError: a step's records, features or images are damaged.
     """
-    steps = load(batches.batch, first, config.stage(name).steps, config.loader)
+    steps = load(partial(batches.batch, wanted=workers.share), first, config.stage(name).steps, config.loader)
     return steps if encode is None else encoded(steps, encode, config.features.batch_size)
 
 

@@ -1,10 +1,7 @@
 """The training loop of all four stages.
 
-The loss of a step is the sum over its target tokens divided once by their number, so that the size of micro-batches
-does not change it. A loss or gradient that is not finite stops the run before the optimizer sees it.
-
-What is drawn, as by dropout, is drawn for a micro-batch from a seed that its stage, step and number give: it needs no
-memory of what was drawn before.
+Several processes may share a stage: each computes some of the micro-batches of a step (``step.py``) and some of those
+that are held out, and all of them have the same weights, optimizer and trace.
 
 A stage may look at held-out records every so many steps: at their loss, and at what its answers to them count. Nothing
 is drawn for that, no gradient is taken and dropout is off, so that it trains bit for bit as it would without looking;
@@ -13,18 +10,17 @@ the weights of the best look are kept beside. The first look is before the first
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NotRequired, TypedDict
 
-from tinygptv.data.batches import batch_digest
-from tinygptv.data.order import seed_of
-from tinygptv.ground.errors import UserError
 from tinygptv.ground.runtime import autocast
-from tinygptv.ground.tables import some
+from tinygptv.ground.workers import ALONE, Workers
 from tinygptv.training.loss import batch_loss
-from tinygptv.training.optimizer import adamw, learning_rate, set_learning_rate, step_if
+from tinygptv.training.optimizer import adamw, learning_rate, set_learning_rate
+from tinygptv.training.step import DivergedError, optimizer_step
 
 if TYPE_CHECKING:
     import torch
@@ -67,10 +63,6 @@ class Point(TypedDict):
     start_score: NotRequired[float]
 
 
-class DivergedError(UserError):
-    """Loss or gradient became infinite or NaN; the weights are those of the step before."""
-
-
 @dataclass(slots=True)
 class TrainingState:
     """Everything that changes from step to step, and what is drawn from."""
@@ -81,6 +73,8 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     drawn_from: tuple[int, str]
     """The pipeline's seed and the stage: with step and micro-batch they seed what the model draws."""
+    workers: Workers = ALONE
+    """The processes that share the stage; all of them have the same state."""
     trace: list[Point] = field(default_factory=list)
     """Every step so far."""
     best: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -97,10 +91,11 @@ def new_state(
     parameters: Mapping[str, nn.Parameter],
     stage: Stage,
     drawn_from: tuple[int, str],
+    workers: Workers = ALONE,
 ) -> TrainingState:
-    """The state before the first step."""
+    """The state before the first step; arguments as the fields of ``TrainingState``."""
     optimizer = adamw(parameters, weight_decay=stage.weight_decay, betas=stage.betas)
-    return TrainingState(model, parameters, optimizer, drawn_from)
+    return TrainingState(model, parameters, optimizer, drawn_from, workers)
 
 
 def train(
@@ -116,7 +111,7 @@ def train(
 
     Args:
         state: changed in place.
-        batches: the micro-batches of each step, from step ``state.step`` to the last one.
+        batches: this process's micro-batches of each step, from step ``state.step`` to the last one.
         stage: the stage's section of the configuration.
         on_step: called after every step; it logs, saves, and may raise to stop.
         held_out: what a stage with ``validation`` looks at.
@@ -138,8 +133,7 @@ def train(
             state.optimizer.state.clear()  # a repeat begins as the first did, with no moments
         rate = learning_rate(stage.learning_rate, place, steps_per_epoch=stage.steps_per_epoch, epochs=stage.epochs)
         set_learning_rate(state.optimizer, rate)
-        loss, norm = optimizer_step(state, micro_batches, stage)
-        digest = batch_digest(micro_batches)
+        loss, norm, digest = optimizer_step(state, micro_batches, stage)
         state.trace.append({"step": state.step + 1, "loss": loss, "lr": rate, "grad_norm": norm, "batch": digest})
         if state.step == 1:
             state.trace[0].update({BEGUN[key]: value for key, value in begun.items()})  # type: ignore[typeddict-item]
@@ -181,17 +175,21 @@ def held_out_values(
     device = next(iter(state.parameters.values())).device
     state.model.eval()
     with torch.no_grad():
-        total = sum(
-            batch_loss(state.model, batch, device, label_only=stage.label_only_logits, packing=stage.packing).item()
-            for batch in held_out
-        )
+        mine = [
+            batch_loss(
+                state.model, held_out[number], device, label_only=stage.label_only_logits, packing=stage.packing
+            ).item()
+            for number in state.workers.share(len(held_out))
+        ]
+        total = sum(loss for losses in state.workers.tell(json.dumps(mine)) for loss in json.loads(losses))
         values: dict[LookValue, float] = {"validation_loss": total / sum(batch.target_tokens for batch in held_out)}
         if not math.isfinite(values["validation_loss"]):
             raise DivergedError(f"step {state.step}: the loss on the held-out part is not finite ({total})")
         if score is not None:
             # Answers look back at a cache of keys and values, which compiled blocks do not know.
             with autocast(state.model.language_model), torch.compiler.set_stance("force_eager"):
-                values["validation_score"] = score(state.model)
+                found = score(state.model) if state.workers.is_main else 0.0
+            values["validation_score"] = float(json.loads(state.workers.tell(json.dumps(found))[0]))
     state.model.train()
     return values
 
@@ -236,50 +234,3 @@ def leave_best(state: TrainingState) -> None:
     with torch.no_grad():
         for name, tensor in state.best.items():
             state.parameters[name].copy_(tensor)
-
-
-def optimizer_step(state: TrainingState, micro_batches: Sequence[Batch], stage: Stage) -> tuple[float, float]:
-    """Accumulate gradients over micro-batches, check, clip, step.
-
-    Returns:
-        The step's mean loss per target token and the gradient's norm before clipping.
-
-    Raises:
-        DivergedError: the optimizer has changed nothing.
-    """
-    import torch
-
-    target_tokens = sum(batch.target_tokens for batch in micro_batches)
-    device = next(iter(state.parameters.values())).device
-    total = torch.zeros((), dtype=torch.float64, device=device)
-    for number, batch in enumerate(micro_batches):
-        torch.manual_seed(seed_of((*state.drawn_from, "drawn", state.step, number)))  # of every device
-        loss = batch_loss(state.model, batch, device, label_only=stage.label_only_logits, packing=stage.packing)
-        loss = loss / target_tokens
-        loss.backward()
-        total += loss.detach()
-    norm = torch.nn.utils.get_total_norm(
-        [p.grad for p in state.parameters.values() if p.grad is not None], error_if_nonfinite=False
-    )
-    # Nothing above or below waits for the device but the last line: AdamW itself leaves everything as it is where the
-    # flag is up, and a broken gradient is not scaled, so that it can still be found.
-    finite = total.isfinite() & norm.isfinite()
-    torch.nn.utils.clip_grads_with_norm_(
-        state.parameters.values(), stage.max_grad_norm, torch.where(finite, norm, torch.zeros_like(norm))
-    )
-    step_if(state.optimizer, finite)
-    mean_loss, total_norm = torch.stack((total, norm.double())).tolist()
-    if not (math.isfinite(mean_loss) and math.isfinite(total_norm)):
-        raise DivergedError(describe_failure(state, micro_batches, mean_loss))
-    state.optimizer.zero_grad(set_to_none=True)
-    return mean_loss, total_norm
-
-
-def describe_failure(state: TrainingState, micro_batches: Sequence[Batch], loss: float) -> str:
-    """Name the step, the records and the first tensor that is not finite."""
-    records = [record for batch in micro_batches for record in batch.record_ids]
-    broken = next(
-        (name for name, p in state.parameters.items() if p.grad is not None and not p.grad.isfinite().all()), None
-    )
-    where = f"the gradient of {broken}" if broken else f"the loss ({loss})"
-    return f"step {state.step + 1}: {where} is not finite; nothing was updated. Records of the batch: {some(records)}"

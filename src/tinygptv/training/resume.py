@@ -2,7 +2,7 @@
 
 A point is a folder ``<fingerprint>/step-00000050`` with ``tensors.safetensors`` (trainable parameters, moments of the
 optimizer, the trace, the weights of the best look at held-out records) and ``state.json`` (position, fingerprint,
-digests). No random generator is among them: what is drawn is computed from the step (``loop.py``). A point is written
+digests). No random generator is among them: what is drawn is computed from the step (``step.py``). A point is written
 aside, flushed to disk, renamed and read again before an older one goes; the two newest are kept, and a damaged one is
 passed over for the one before it.
 
