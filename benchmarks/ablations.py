@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tinygptv.config import Config
 from tinygptv.config.profiles import read_profile
 from tinygptv.evaluation.ablations import Ablation, changed, curves, families, markdown_table, read_family
 from tinygptv.evaluation.benchmarks.table import asks_of
@@ -80,22 +81,25 @@ def plan(family: str, profile: str, seeds: int, names: Sequence[str]) -> list[Tr
     file = worktree.profile_path(profile)
     if worktree.changed_files(ROOT, file):
         raise UserError(f"{file} is not as the last commit has it, which is what experiments run; commit it")
-    first, code, found = read_profile(ROOT, profile).seed, _code(), []
+    first, code, found = read_profile(ROOT, profile).seed, _code(ROOT), []
     for variant in names or variants:
         config = changed(ROOT, profile, variants[variant], f"configs/ablations/{family}.yaml: {variant}")
         for seed in range(first, first + seeds):
-            key = hashlib.sha256(canonical([config.model_dump(mode="json"), seed, code]).encode()).hexdigest()
             experiment = f"ablation-{profile}-{family}-{variant}-seed{seed}".replace(" ", "-")
-            found.append(Trial(variant, seed, variants[variant], experiment, key))
+            found.append(Trial(variant, seed, variants[variant], experiment, _key(config, seed, code)))
     return found
 
 
-def _code() -> str:
-    """What the last commit has of the files on which the steps depend, up to the evaluation."""
-    entries, steps = entries_of(ROOT), STEPS[: STEPS.index(LAST_STEP) + 1]
+def _key(config: Config, seed: int, code: str) -> str:
+    return hashlib.sha256(canonical([config.model_dump(mode="json"), seed, code]).encode()).hexdigest()
+
+
+def _code(root: Path) -> str:
+    """What a checkout's commit has of the files on which the steps depend, up to the evaluation."""
+    entries, steps = entries_of(root), STEPS[: STEPS.index(LAST_STEP) + 1]
     deps = sorted({dep for step in steps for dep in entries[step]["deps"] if not dep.startswith("data/")})
-    command = ["git", "ls-tree", worktree.last_commit(ROOT), *deps]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    command = ["git", "ls-tree", "HEAD", *deps]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
 
 
 def train(trial: Trial, profile: str) -> dict[str, Any]:
@@ -103,8 +107,8 @@ def train(trial: Trial, profile: str) -> dict[str, Any]:
     folder = worktree.folder_of(ROOT, f"experiment-{profile}")
     outcomes = state_folder(folder, profile) / "pipeline.json"
     outcomes.unlink(missing_ok=True)
-    began, commit = time.time_ns() // 1_000_000, worktree.last_commit(ROOT)
-    _forget(trial.experiment, commit)
+    began = time.time_ns() // 1_000_000
+    _forget(trial.experiment, worktree.last_commit(ROOT))
     name = ["--name", trial.experiment, *trial.settings]
     command = [sys.executable, "-m", "flows.pipeline", "--profile", profile, "--to", LAST_STEP, *name]
     code = run_guarded(command, cwd=ROOT, grace=3 * GRACE_SECONDS)
@@ -115,15 +119,16 @@ def train(trial: Trial, profile: str) -> dict[str, Any]:
     if code and not any(NOT_FINITE in reason for reason in reasons):
         sys.exit(code)
     reached = [step["step"] for step in steps if step["state"] in ("Completed", "Cached", "UpToDate")]
-    data = data_folder(folder, profile)
+    data, made = data_folder(folder, profile), read_profile(folder, profile)
     return asdict(trial) | {
-        "commit": commit,
+        "key": _key(made.config, made.seed, _code(folder)),  # of what ran: the checkout may have another commit by now
+        "commit": worktree.last_commit(folder),
         "began": began,
         "ended": time.time_ns() // 1_000_000,
         "environment": runtime.environment(),
         "histories": {stage: read_json(data / stage / "history.json") for stage in STAGES if stage in reached},
         "stopped": reasons[0] if code else "",
-        "accuracy": None if code else _accuracy(folder, profile),
+        "accuracy": None if code else _accuracy(made.config, reports_folder(folder, profile)),
     }
 
 
@@ -134,9 +139,9 @@ def _forget(experiment: str, commit: str) -> None:
         subprocess.run([sys.executable, "-m", "dvc", "exp", "remove", "--quiet", experiment], cwd=ROOT, check=True)
 
 
-def _accuracy(folder: Path, profile: str) -> float:
-    first = asks_of(read_profile(folder, profile).config)[0].name
-    return float(read_json(reports_folder(folder, profile) / "evaluate.json")["benchmarks"][first]["value"])
+def _accuracy(config: Config, reports: Path) -> float:
+    first = asks_of(config)[0].name
+    return float(read_json(reports / "evaluate.json")["benchmarks"][first]["value"])
 
 
 def results_of(family: str, profile: str, kind: str) -> Path:

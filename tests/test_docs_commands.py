@@ -34,6 +34,7 @@ REASONS = {
     r"(pip install|hf download) |python -m tinygptv\.model\.upstream": "needs a network",
     r"git commit (?!-m Remote)": "of what the commands before it made",
     r"python benchmarks/gpu_": "needs a GPU",
+    r"python benchmarks/float16": "a minute; tests/benchmarks/test_float16.py does less",
     r"python benchmarks/ablations\.py(?!.* --(dry-run|report))": "minutes a variant",
     r"(lmms-eval|tinygptv-lmms-data|\.) ": "in an environment of its own; `make lmms-eval` runs it",
     r"(torchrun .*|python) -m (tests\.drills|tinygptv\.steps)": "minutes, or needs what a pipeline made",

@@ -85,7 +85,7 @@ def test_other_code_or_another_profile_is_trained_anew_and_takes_the_place_of_th
     grid, trainings, tmp_path, monkeypatch
 ):
     grid.run("llama", "tiny", asked(names=["full"]))
-    monkeypatch.setattr(grid, "_code", lambda: "another commit's")
+    monkeypatch.setattr(grid, "_code", lambda root: "another commit's")
     grid.run("llama", "tiny", asked())
     assert trainings.seen == [("full", 7), ("full", 7), ("without LoRA", 7)]
     found = json.loads((tmp_path / "llama-tiny.json").read_text())["trained"]
@@ -118,7 +118,7 @@ def test_the_key_is_of_all_that_decides_the_result(grid):
     trials = grid.plan("tiny", "tiny", 2, []) + grid.plan("llama", "tiny", 1, [])
     assert len({trial.key for trial in trials}) == len(trials) == 15
     assert [trial.key for trial in grid.plan("tiny", "tiny", 2, [])] == [trial.key for trial in trials[:10]]
-    code = grid._code()
+    code = grid._code(ROOT)
     assert "\tsrc/tinygptv/training/loop.py\n" in code
     assert "quantize.py" not in code and "data/tiny" not in code
 
@@ -161,14 +161,16 @@ def test_what_an_experiment_came_to_is_read_and_nothing_of_a_former_one(
         return code
 
     trial = grid.plan("tiny", "tiny", 1, ["full"])[0]
+    ran = grid._code(ROOT)
     monkeypatch.setattr(grid, "ROOT", tmp_path)
     monkeypatch.setattr(grid, "run_guarded", flow)
     monkeypatch.setattr(grid, "_forget", lambda experiment, commit: None)
     monkeypatch.setattr(worktree, "last_commit", lambda root: "c" * 40)
+    monkeypatch.setattr(grid, "_code", {folder: ran}.__getitem__)  # of what ran, whatever the checkout has by now
     if expected is SystemExit:
         with pytest.raises(SystemExit):
             grid.train(trial, "tiny")
         return
     found = grid.train(trial, "tiny")
-    assert (found["accuracy"], found["stopped"]) == (expected, reason)
+    assert (found["accuracy"], found["stopped"], found["key"]) == (expected, reason, trial.key)
     assert list(found["histories"]) == list(STAGES[:2] if code else STAGES)

@@ -80,6 +80,7 @@ WRONG = {
         ("--profile nosuch", "configs/nosuch.yaml does not exist"),
         ("--seeds 0", "--seeds of at least 1"),
     ],
+    "benchmarks/float16.py": [("--steps 0", "--steps of at least 1")],
     "benchmarks/data_scale.py": [("--records 3", "--records of at least 10")],
     "benchmarks/evaluate_scale.py": [("--questions 3", "--questions of at least 100")],
     "scripts/benchmark_files.py": [("", "the following arguments are required: folder")],
