@@ -49,6 +49,7 @@ CASE = {
     "warmup": 2,
     "seconds": 60.0,
     "plan_only": False,
+    "cache": "",  # tiny compiles nothing
 }
 BUSY = "import torch\nx = torch.randn(700, 700)\nwhile True: x @ x"
 

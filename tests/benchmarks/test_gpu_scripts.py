@@ -260,3 +260,10 @@ def test_steps_of_the_smoke_profile_are_timed_on_the_device(tmp_path):
     content = json.loads(out.read_text())
     assert {row["status"] for row in content["rows"]} == {"measured"}
     assert content["environment"]["driver"] and content["rows"][0]["peak_bytes"] > 0
+
+
+def test_the_case_of_thread_waiting_is_one_that_the_worker_knows(module):
+    module("gpu_common")
+    case, config = module("thread_waiting").CASE, read_config(ROOT / "configs" / "tiny.yaml")
+    assert module("gpu_worker").Case(**case).stage == "stage4"
+    assert not config.stage(case["stage"]).compile, "there is no folder for what is compiled"
