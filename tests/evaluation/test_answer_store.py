@@ -140,17 +140,17 @@ def test_other_words_of_a_benchmark_are_asked(given, questions):
 
 def test_an_answer_is_what_it_was(tmp_path, smoke):
     with AnswerStore.opened(tmp_path, "one", smoke.runtime) as store:
-        key = store.key("m", "q", {})
-        store.write(key, 3, "asked", [SAID])
-        assert store.read(key, 3, "asked") == [SAID]
-        assert store.read(key, 2, "asked") is None and store.read(store.key("n", "q", {}), 3, "asked") is None
+        kept = store.answers("m", "q", {}, 9)
+        kept.write(3, "asked", [SAID])
+        assert kept.read(3, "asked") == [SAID]
+        assert kept.read(2, "asked") is None and store.answers("n", "q", {}, 9).read(3, "asked") is None
 
 
 def test_the_store_keeps_what_each_asker_used_last(tmp_path, smoke):
     def run(asker, *models, ends=True):
         with AnswerStore.opened(tmp_path, asker, smoke.runtime) as store:
             for model in models:
-                store.write(store.key(model, "q", {}), 0, "asked", [SAID])
+                store.answers(model, "q", {}, 9).write(0, "asked", [SAID])
             if not ends:
                 raise KeyboardInterrupt
 

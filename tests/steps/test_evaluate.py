@@ -91,6 +91,10 @@ def keep(checkout, split, tasks):
     write(checkout, split, samples)
 
 
+def not_opened(*_):
+    pytest.fail("a model was opened")
+
+
 def report(checkout, step):
     return json.loads((checkout.root / "reports" / "smoke" / f"{step}.json").read_bytes())
 
@@ -149,7 +153,7 @@ def test_another_preset_and_the_start_stand_beside(asked, run, capfd):
 
 
 def test_the_command_measures_a_stage_by_the_answers_of_the_step(evaluated, asked, monkeypatch, capsys):
-    monkeypatch.delattr(subjects, "open_stage")  # so that nothing can be asked again
+    monkeypatch.setattr(subjects, "open_stage", not_opened)  # so that nothing can be asked again
     monkeypatch.chdir(asked.root)
     out = asked.root / "stage4.json"
     assert main(["evaluate", "stage4", "--profile", "smoke", "--json", "--out", str(out)]) == 0
@@ -170,7 +174,7 @@ def test_the_command_asks_some_benchmarks_in_a_preset(trained, monkeypatch, caps
 
 
 def test_another_number_of_questions_is_an_error_before_any_is_asked(trained, refused, monkeypatch):
-    monkeypatch.delattr(subjects, "open_start")
+    monkeypatch.setattr(subjects, "open_start", not_opened)
     trained.edit("licence: MIT", "licence: MIT\n    questions: 12578")
     refused(trained, "evaluate", "data.easy_vqa:", "questions in the test set", "but 12578 are expected")
 
@@ -216,8 +220,8 @@ def test_a_question_too_long_for_a_stage_is_named_before_its_first_step(trained,
 
 def test_data_of_ones_own_without_a_test_split(trained, run, capfd, monkeypatch):
     """``evaluate`` and ``quantize`` end well and say what they leave out; no model is opened to be asked nothing."""
-    monkeypatch.delattr(subjects, "open_stage")
-    monkeypatch.delattr(subjects, "open_start")
+    monkeypatch.setattr(subjects, "open_stage", not_opened)
+    monkeypatch.setattr(subjects, "open_start", not_opened)
     trained.edit("format: easy_vqa", "format: llava\n    files: [cats.json]")
     for split in ("val", "test"):
         write(trained, split, [])

@@ -14,7 +14,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -44,6 +44,38 @@ CODE = (
 compared as such."""
 _ASKERS = "askers"
 """Folder with a file for each asker: which answers its last run used."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerList:
+    """The kept answers of a model to a list of questions, in blocks; several processes may write to it."""
+
+    folder: Path
+    size: int
+    """Questions of a block; the last one may have fewer."""
+
+    def read(self, block: int, asked: str) -> list[Response] | None:
+        """The answers of a block; None where they are not there, damaged, or to other words.
+
+        Args:
+            block: its number.
+            asked: digest of what its questions say.
+        """
+        try:
+            content = read_json(self._path(block))
+            if content["asked"] != asked or content["sha256"] != _digest(content["answers"]):
+                return None
+            return [_response(answer) for answer in content["answers"]]
+        except (DataError, KeyError, TypeError, AttributeError):
+            return None
+
+    def write(self, block: int, asked: str, answers: Sequence[Response]) -> None:
+        """Keep the answers of a block."""
+        told = [asdict(answer) for answer in answers]
+        write_text(self._path(block), canonical({"asked": asked, "answers": told, "sha256": _digest(told)}) + "\n")
+
+    def _path(self, block: int) -> Path:
+        return self.folder / f"{block:06d}.json"
 
 
 class AnswerStore:
@@ -79,44 +111,22 @@ class AnswerStore:
         write_json(store._note, sorted(store._used))
         store._prune()
 
-    def key(self, model: str, questions: str, how: Mapping[str, Any]) -> str:
-        """Name of a list of answers.
+    def answers(self, model: str, questions: str, how: Mapping[str, Any], size: int) -> AnswerList:
+        """A list of answers, which counts as used from now on.
 
         Args:
             model: digest of all that makes the model.
             questions: ``Questions.digest``.
             how: how they are asked, as JSON.
+            size: questions of a block.
         """
-        told = {"version": VERSION, "model": model, "questions": questions, "how": how, "decides": self._decides}
+        told = {"version": VERSION, "model": model, "questions": questions, "decides": self._decides}
+        told["how"] = {**how, "block": size}
         key = sha256(canonical(told).encode()).hexdigest()[:32]
         if key not in self._used:
             self._used.add(key)
             write_json(self._note, sorted(self._former | self._used))  # another one that ends now must leave them
-        return key
-
-    def read(self, key: str, block: int, asked: str) -> list[Response] | None:
-        """The answers of a block; None where they are not there, damaged, or to other words.
-
-        Args:
-            key: of ``key``.
-            block: its number.
-            asked: digest of what its questions say.
-        """
-        try:
-            content = read_json(self._path(key, block))
-            if content["asked"] != asked or content["sha256"] != _digest(content["answers"]):
-                return None
-            return [_response(answer) for answer in content["answers"]]
-        except (DataError, KeyError, TypeError, AttributeError):
-            return None
-
-    def write(self, key: str, block: int, asked: str, answers: Sequence[Response]) -> None:
-        """Keep the answers of a block."""
-        told = [asdict(answer) for answer in answers]
-        write_text(self._path(key, block), canonical({"asked": asked, "answers": told, "sha256": _digest(told)}) + "\n")
-
-    def _path(self, key: str, block: int) -> Path:
-        return self._folder / key / f"{block:06d}.json"
+        return AnswerList(self._folder / key, size)
 
     def _prune(self) -> None:
         kept = {_ASKERS}.union(*(_read_note(note) for note in (self._folder / _ASKERS).glob("*.json")))

@@ -20,7 +20,7 @@ from tinygptv.ground.files import canonical
 from tinygptv.ground.progress import Progress
 
 if TYPE_CHECKING:
-    from tinygptv.evaluation.answer_store import AnswerStore
+    from tinygptv.evaluation.answer_store import AnswerList, AnswerStore
     from tinygptv.evaluation.answering import Encoded
     from tinygptv.evaluation.presets import Asking
     from tinygptv.evaluation.questions import Question, Questions
@@ -46,7 +46,7 @@ class Speed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Block:
+class AskedBlock:
     """Questions in memory."""
 
     number: int
@@ -83,25 +83,58 @@ def ask(
         DataError: a question is too long for the model (before one is asked), or a record or an image is damaged.
         NotFiniteError: the model computes infinities or NaN.
     """
+    kept = None if store is None else kept_answers(store, model, questions, how)
+    speed, encoded = Speed() if speed is None else speed, OrderedDict() if encoded is None else encoded
     try:
-        speed, encoded = Speed() if speed is None else speed, OrderedDict() if encoded is None else encoded
-        yield from _ask(open_model, model, questions, how, store, shown, speed, encoded)
+        yield from _ask(open_model, read_blocks(questions, how, kept), questions, how, kept, shown, speed, encoded)
     finally:
         runtime.free_memory()  # of the model, which nothing holds any more
 
 
-def _ask(
+def kept_answers(store: AnswerStore, model: str, questions: Questions, how: Asking) -> AnswerList:
+    """Where the answers to such an ``ask`` are kept."""
+    return store.answers(model, questions.digest, how.to_json(), BLOCK)
+
+
+def answer_blocks(
     open_model: OpenModel,
-    model: str,
     questions: Questions,
     how: Asking,
-    store: AnswerStore | None,
+    kept: AnswerList,
+    numbers: range,
+    encoded: Encoded,
+) -> Speed:
+    """Answer some of the blocks of an ``ask`` and keep the answers; those that are kept already are left.
+
+    Args:
+        open_model: opens the model.
+        questions: all that is asked.
+        how: how it is asked.
+        kept: of ``kept_answers``.
+        numbers: of the blocks.
+        encoded: as of ``ask``.
+
+    Returns:
+        How fast those came that were not kept.
+    """
+    speed, blocks = Speed(), read_blocks(questions, how, kept, numbers)
+    part = questions[numbers.start * kept.size : numbers.stop * kept.size]
+    for _ in _ask(open_model, blocks, part, how, kept, "", speed, encoded):
+        pass
+    return speed
+
+
+def _ask(
+    open_model: OpenModel,
+    blocks: Iterator[AskedBlock],
+    questions: Questions,
+    how: Asking,
+    kept: AnswerList | None,
     shown: str,
     speed: Speed,
     encoded: Encoded,
 ) -> Iterator[tuple[Question, Response]]:
-    key = "" if store is None else store.key(model, questions.digest, how.to_json() | {"block": BLOCK})
-    blocks, ahead = _blocks(questions, how, store, key), deque[_Block]()
+    ahead = deque[AskedBlock]()
     answerer: BlockAnswerer | None = None
     progress: Progress | None = None
     done = 0
@@ -131,17 +164,28 @@ def _ask(
                 speed.seconds += time.monotonic() - began
                 speed.questions += len(answers)
                 speed.tokens += sum(answer.tokens + (not answer.cut) for answer in answers)
-                if store is not None:
-                    store.write(key, block.number, block.asked, answers)
+                if kept is not None:
+                    kept.write(block.number, block.asked, answers)
             done += len(block.listed)
             if progress is not None:
                 progress.update(done)
             yield from zip(block.listed, answers, strict=True)
 
 
-def _blocks(questions: Questions, how: Asking, store: AnswerStore | None, key: str) -> Iterator[_Block]:
-    for number, start in enumerate(range(0, len(questions), BLOCK)):
-        part = questions[start : start + BLOCK]
+def read_blocks(
+    questions: Questions, how: Asking, kept: AnswerList | None, numbers: range | None = None
+) -> Iterator[AskedBlock]:
+    """Blocks of questions, each with the answers that are kept.
+
+    Args:
+        questions: all that is asked.
+        how: how it is asked.
+        kept: of ``kept_answers``; None: nothing is.
+        numbers: of the blocks; None: all.
+    """
+    size = BLOCK if kept is None else kept.size
+    for number in range(-(-len(questions) // size)) if numbers is None else numbers:
+        part = questions[number * size : (number + 1) * size]
         listed = list(part)
         told = [
             (
@@ -154,8 +198,8 @@ def _blocks(questions: Questions, how: Asking, store: AnswerStore | None, key: s
             for place, question in enumerate(listed)
         ]
         asked = sha256(canonical(told).encode()).hexdigest()
-        stored = None if store is None else store.read(key, number, asked)
-        yield _Block(number, part, listed, asked, stored if stored is None or len(stored) == len(listed) else None)
+        stored = None if kept is None else kept.read(number, asked)
+        yield AskedBlock(number, part, listed, asked, stored if stored is None or len(stored) == len(listed) else None)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,32 +69,32 @@ def answer_all(job: PackageJob, complete: Event | None = None) -> None:
     import resource
 
     from tinygptv.evaluation.answer_store import AnswerStore
-    from tinygptv.evaluation.asking import Speed, ask, kept_open
+    from tinygptv.evaluation.asking import ask
+    from tinygptv.evaluation.sittings import QuestionList, Sitting, answer_ahead
     from tinygptv.ground import runtime
-    from tinygptv.model.inference import VisionLanguageModel
+    from tinygptv.model import inference as inference  # now: the package may still be being made
 
-    settings = job.config.runtime
-    runtime.prepare(settings, job.seed)
-    questions, how = _asked(job)
+    config = job.config
+    runtime.prepare(config.runtime, job.seed)
+    meant = QuestionList(config=config, shards=job.shards, split="test")
+    questions = meant.open()
     if complete is not None:
         complete.wait()
-    speed, measured = Speed(), {}
-    with (
-        AnswerStore.opened(job.store, job.asker, settings) as store,
-        kept_open(lambda: VisionLanguageModel.from_folder(job.package, settings.device)) as opened,
-    ):
-        identity = package_identity(job.package)
-        for _ in ask(opened, identity, questions, how, store, job.shown, speed):
-            pass
-        for preset in job.beside:
-            for _ in ask(opened, identity, questions, package_asking(job.config, preset), store, job.shown and preset):
+    subject = folder_subject(config, job.package)
+    presets, measured = (config.evaluate.presets[0], *job.beside), {}
+    with AnswerStore.opened(job.store, job.asker, config.runtime) as store, subject.kept_open() as opened:
+        sittings = [Sitting(subject, preset, meant) for preset in presets]
+        speed = answer_ahead(sittings, [questions] * len(presets), store, config, job.seed, job.shown)
+        for preset in presets:
+            shown, counted = (job.shown, speed) if preset == presets[0] else (job.shown and preset, None)
+            for _ in ask(opened.open, opened.identity, questions, opened.how(preset), store, shown, counted):
                 pass
         if job.alone and len(questions):
-            measured["latency_seconds"] = _latency(opened, questions, how, job.alone)
+            measured["latency_seconds"] = _latency(opened.open, questions, opened.how(presets[0]), job.alone)
     if speed.questions:
         measured["questions_per_second"] = speed.questions / speed.seconds
         measured["tokens_per_second"] = speed.tokens / speed.seconds
-    measured["peak_rss_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    measured["peak_rss_mib"] = max(speed.peak_rss_mib, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     write_json(job.measured, measured)
 
 
@@ -142,8 +143,8 @@ def folder_subject(config: Config, folder: Path) -> Subject:
     check_files(folder)
     return Subject(
         identity=package_identity(folder),
-        open=lambda: VisionLanguageModel.from_folder(folder, config.runtime.device),
-        how=lambda preset: package_asking(config, preset),
+        open=partial(VisionLanguageModel.from_folder, folder, config.runtime.device),
+        how=partial(package_asking, config),
     )
 
 

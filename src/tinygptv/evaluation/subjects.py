@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """A model, closed."""
+    """A model, closed: another process may open it, too."""
 
     identity: str
     """Digest of all that makes it."""
@@ -40,8 +41,8 @@ def stage_subject(config: Config, stage: str, backbones: Path, checkpoint: Path)
     """The model as a stage left it; arguments and errors as of ``stage_identity``."""
     return Subject(
         identity=stage_identity(config, stage, backbones, checkpoint),
-        open=lambda: open_stage(config, stage, backbones, checkpoint),
-        how=lambda preset: stage_asking(config, stage, preset),
+        open=partial(open_stage, config, stage, backbones, checkpoint),
+        how=partial(stage_asking, config, stage),
     )
 
 
@@ -49,6 +50,6 @@ def start_subject(config: Config, seed: int, backbones: Path) -> Subject:
     """The model that stage 1 begins with, asked as stage 1 is; arguments and errors as of ``start_identity``."""
     return Subject(
         identity=start_identity(config, seed, backbones),
-        open=lambda: open_start(config, seed, backbones),
-        how=lambda preset: stage_asking(config, STAGES[0], preset),
+        open=partial(open_start, config, seed, backbones),
+        how=partial(stage_asking, config, STAGES[0]),
     )

@@ -44,7 +44,7 @@ def child(target: Callable[..., None], *arguments: Any) -> Iterator[None]:
         NotFiniteError: a model there computes infinities or NaN.
         RuntimeError: a bug; its traceback is on stderr.
     """
-    process = CONTEXT.Process(target=_guarded, args=(target, *arguments), daemon=True)
+    process = CONTEXT.Process(target=_guarded, args=(target, *arguments))  # no daemon: it may have processes of its own
     process.start()
     try:
         yield

@@ -8,6 +8,7 @@ by them.
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tinygptv.ground import runtime
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tinygptv.evaluation.answering import Encoded
+    from tinygptv.evaluation.asking import Speed
     from tinygptv.evaluation.benchmarks.table import Ask
     from tinygptv.evaluation.gallery import Gallery
     from tinygptv.evaluation.questions import Questions
@@ -51,20 +53,20 @@ def run(context: StepContext) -> None:
     """
     from tinygptv.evaluation import coverage, scores
     from tinygptv.evaluation.answer_store import AnswerStore
-    from tinygptv.evaluation.asking import Speed
     from tinygptv.evaluation.baselines import read_baselines
     from tinygptv.evaluation.benchmarks.table import asks_of
     from tinygptv.evaluation.gallery import Gallery
     from tinygptv.evaluation.measuring import judged
     from tinygptv.evaluation.predictions import kept, submitted
-    from tinygptv.evaluation.questions import evenly_spaced, open_questions
+    from tinygptv.evaluation.sittings import QuestionList, Sitting, answer_ahead
     from tinygptv.evaluation.verdict import verdict
 
     config, settings, shards = context.config, context.config.evaluate, context.input("shards", view_of("evaluate"))
     runtime.prepare(config.runtime, context.seed)
     asks = asks_of(config)
-    test = open_questions(shards, "test", asks)
-    slice_ = evenly_spaced(open_questions(shards, "val", asks, instead="test"), settings.held_out_questions)
+    whole = QuestionList(config=config, shards=shards, split="test")
+    part = replace(whole, split="val", instead="test", limit=settings.held_out_questions)
+    test, slice_ = whole.open(), part.open()
     coverage.check_counts(shards, asks, test.counts())
     on_slice, on_test = read_baselines(shards, asks, slice_, test)
     for where, split, asked, baselines in (
@@ -84,16 +86,21 @@ def run(context: StepContext) -> None:
         kept(context.out / PREDICTIONS) as keep,
         submitted(context.out / SUBMISSIONS, asks) as submit,
     ):
+        subjects = {stage: subject_of(context, stage) for stage in (START, *STAGES)}
+        sittings = [Sitting(model, preset, part) for model in subjects.values()]
+        sittings += [Sitting(subjects[LAST_STAGE], how, whole) for how in settings.presets]
+        opened = [slice_] * len(subjects) + [test] * len(settings.presets)
+        speed: Speed = answer_ahead(sittings, opened, store, config, context.seed, context.step)
 
         def on_the_slice(stage: str, model: Subject) -> dict[str, Figures]:
             found = judged(model, slice_, on_slice, preset, store, encoded=encoded)["benchmarks"]
             tell(context, f"{stage}, held-out slice", found, f"{stage}.")
             return found
 
-        held_out = {stage: on_the_slice(stage, subject_of(context, stage)) for stage in (START, *STAGES[:-1])}
-        with subject_of(context, LAST_STAGE).kept_open() as last:
+        held_out = {stage: on_the_slice(stage, subjects[stage]) for stage in (START, *STAGES[:-1])}
+        with subjects[LAST_STAGE].kept_open() as last:
             held_out[LAST_STAGE] = on_the_slice(LAST_STAGE, last)
-            speed, keeps = Speed(), (keep, submit, gallery)
+            keeps = (keep, submit, gallery)
             report = judged(last, test, on_test, preset, store, keeps=keeps, shown="test set", speed=speed)
             if speed.questions:
                 context.run.metrics({"questions_per_second": speed.questions / speed.seconds})
@@ -106,8 +113,8 @@ def run(context: StepContext) -> None:
     plainly = verdict(report["benchmarks"], last_training(context, shards))
     print(plainly)
     cuts = {stage: cuts_of(context.input(stage)) for stage in STAGES}
-    whole = {**report, "verdict": plainly, "presets": beside, "held_out": held_out, "cuts": cuts, "seed": context.seed}
-    write_json(context.report(EVALUATION), whole)
+    told = {**report, "verdict": plainly, "presets": beside, "held_out": held_out, "cuts": cuts, "seed": context.seed}
+    write_json(context.report(EVALUATION), told)
     write_json(context.report(FULL_PRECISION), scores.values(report["benchmarks"]))
     draw(context, asks, held_out, gallery, test)
     for name in (EVALUATION, LOSS, PROGRESS, ANSWERS, WORST):

@@ -22,8 +22,9 @@ from tinygptv.data.blocks import block_code, inputs_digest
 from tinygptv.data.feature_rows import RowMaker, Wanted
 from tinygptv.data.feature_store import FeatureStore, NewBlock, Tar, viewed_splits
 from tinygptv.data.features import VIEWED, write_view
-from tinygptv.data.pool import run_blocks
+from tinygptv.data.pool import map_blocks
 from tinygptv.ground import digests, runtime
+from tinygptv.ground.crew import crew_here
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import IMAGE_ENCODER, MANIFEST, view_of
 from tinygptv.ground.files import require_room, write_json
@@ -131,8 +132,7 @@ def make_missing(
         How many rows had to be encoded.
     """
     config, sizes = context.config, resolutions(context.config)
-    on_gpu = runtime.resolve_device(config.runtime.device).type == "cuda"
-    workers = 0 if on_gpu else config.loader.workers  # processes would share one GPU; threads decode for it
+    crew = crew_here(config.loader.workers, runtime.resolve_device(config.runtime.device).type)
     lacking = {
         tar: wanted
         for tar in chain(*tars.values())
@@ -141,12 +141,12 @@ def make_missing(
     require_room(context.state, row_bytes(config) * sum(tar.samples * len(wanted) for tar, wanted in lacking.items()))
     total = sum(tar.samples for tar in chain(*tars.values()))
     encoded, made = 0, total - sum(tar.samples for tar in lacking)
-    opened = work if workers else cache(work)  # in this process the encoder is opened once
+    opened = work if crew.beside else cache(work)  # in this process the encoder is opened once
     with Progress(context.step, total, made, unit="image") as progress:
         for of_split in tars.values():  # one after the other: what they share is encoded in the first
             todo = [tar for tar in of_split if tar in lacking]
             missing = (Missing(tar, tuple(store.new(tar, size) for size in lacking[tar])) for tar in todo)
-            for done in run_blocks(opened, missing, workers):
+            for done in map_blocks(opened, missing, crew):
                 tar = done.missing.tar
                 for block in done.missing.blocks:
                     store.remember(tar, block.image_size)

@@ -17,7 +17,7 @@ from tinygptv.data import rows
 from tinygptv.data.blocks import BlockStore, block_code, inputs_digest
 from tinygptv.data.index_writer import IndexPart
 from tinygptv.data.manifest import manifest_path
-from tinygptv.data.pool import run_blocks
+from tinygptv.data.pool import map_blocks
 from tinygptv.data.rejections import LISTED, Rejections
 from tinygptv.data.rows import SetRows
 from tinygptv.data.shard_blocks import ROWS, TAR, BlockJob, MadeBlock, block_bits, prepare
@@ -25,6 +25,7 @@ from tinygptv.data.shards import put_split
 from tinygptv.data.source import open_source, read_source
 from tinygptv.data.summary import SPLITS, read_summary
 from tinygptv.data.views import write_views
+from tinygptv.ground.crew import crew_here
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import SUMMARY
 from tinygptv.ground.files import sha256_file, write_json
@@ -100,7 +101,7 @@ def make_blocks(context: StepContext, sets: Mapping[str, SetRows], store: BlockS
     jobs = block_jobs(config, sets, context.state, store, code)
     with Progress("shards", total, unit="image") as progress:
         done = 0
-        for made in run_blocks(prepare, jobs, config.loader.workers):
+        for made in map_blocks(prepare, jobs, crew_here(config.loader.workers)):
             yield made
             done += made.samples
             progress.update(done)
