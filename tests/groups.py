@@ -13,12 +13,13 @@ from pathlib import Path
 from tests.drills.zygote import Ended, await_end, fork
 
 
-def group(size: int, work: Callable[[int], int]) -> list[Ended]:
+def group(size: int, work: Callable[[int], int], stopped: tuple[int, float, int] | None = None) -> list[Ended]:
     """How processes end that have torchrun's variables; the launcher's store lives until all have ended.
 
     Args:
         size: how many.
         work: the rank → the exit code.
+        stopped: a rank, after how many seconds it gets a signal, and which.
     """
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
@@ -34,4 +35,7 @@ def group(size: int, work: Callable[[int], int]) -> list[Ended]:
     with tempfile.TemporaryDirectory() as folder:
         logs = [Path(folder) / str(rank) for rank in range(size)]
         started = [fork(partial(joined, rank), log) for rank, log in enumerate(logs)]
-        return [await_end(child, log) for child, log in zip(started, logs, strict=True)]
+        victim, signals = (stopped[0], [stopped[1:]]) if stopped else (0, [])
+        first = await_end(started[victim], logs[victim], signals)  # or it would be signalled when the others have ended
+        pairs = enumerate(zip(started, logs, strict=True))
+        return [first if rank == victim else await_end(child, log) for rank, (child, log) in pairs]

@@ -3,9 +3,10 @@
 ``python -m tests.drills.kill --trials 200 --seed 1`` kills a short stage: half of the instants are drawn over its
 time, half over its places (operations of forward, backward and optimizer; bytes of a checkpoint; flushes, renames,
 lines of the spool, entries of folders). After each kill the stage is started again, and perhaps killed again, until it
-is done. ``--what pipeline`` kills whole pipelines (tests/drills/kill_pipeline.py). ``--compiled eager`` has the blocks
-traced and the samples of a micro-batch in one row, ``--compiled inductor`` compiles them (it needs a C++ compiler):
-what was compiled lies on the disk, or half of it. The instants follow from the seed.
+is done. ``--what pipeline`` kills whole pipelines (tests/drills/kill_pipeline.py), ``--what shared`` some of the
+processes that share a stage (tests/drills/kill_shared.py). ``--compiled eager`` has the blocks traced and the samples
+of a micro-batch in one row, ``--compiled inductor`` compiles them (it needs a C++ compiler): what was compiled lies on
+the disk, or half of it. The instants follow from the seed.
 
 Exit code 0: every trial ended with the bytes of the uninterrupted run; 1: one did not (its folder is kept).
 """
@@ -214,7 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.drills.kill", description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0, help="the instants follow from it")
-    parser.add_argument("--what", choices=("stage", "pipeline"), default="stage")
+    parser.add_argument("--what", choices=("stage", "shared", "pipeline"), default="stage")
     parser.add_argument("--stage", choices=STAGES, default="stage2")
     parser.add_argument("--signal", choices=("KILL", "TERM"), default="KILL", help="TERM: sent again while it saves")
     parser.add_argument("--place", choices=("time", STEP, *PLACES), action="append", help="only here; may be repeated")
@@ -227,6 +228,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         from tests.drills.kill_pipeline import kill_pipeline
 
         code = kill_pipeline(arguments.trials, arguments.seed, folder, keep_going=arguments.keep_going)
+    elif arguments.what == "shared":
+        from tests.drills.kill_shared import kill_shared
+
+        drill, made, failed = kill_shared(arguments.trials, arguments.seed, folder, keep_going=arguments.keep_going)
+        print(summary(drill.stops, drill.unreached, made, failed))
+        code = 1 if failed else 0
     else:
         code = stop_stage(arguments, folder)
     if code:

@@ -65,3 +65,11 @@ def test_a_stage_that_is_asked_to_stop_anywhere():
 @pytest.mark.drill(2, "SIGKILL at random instants of the whole smoke pipeline", trials=20)
 def test_a_pipeline_that_is_killed_ends_with_the_same_digests_and_is_counted_once():
     kill("--what", "pipeline", "--trials", 20, "--seed", 4, "--keep-going")
+
+
+@pytest.mark.drills
+@pytest.mark.drill(
+    1, "SIGKILL at random instants of random processes that share a stage, whose number changes", trials=13
+)
+def test_a_shared_stage_that_is_killed_ends_with_the_bytes_of_one_process():
+    kill("--what", "shared", "--trials", 13, "--seed", 8)

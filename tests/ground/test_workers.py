@@ -46,7 +46,7 @@ def test_a_process_alone_is_a_group_of_one(monkeypatch):
         [[1, 1]],
         [*range(5)],
     )
-    assert ALONE.first_to_end(2) is None
+    assert ALONE.first_to_end(2, "") is None
     ALONE.barrier()
 
 
@@ -78,14 +78,15 @@ def test_the_first_to_end_says_why_and_all_leave_with_its_code():
             workers.barrier()
         except UserError as error:
             code = 2 if rank == 1 else 75
-            first = workers.first_to_end(code)
-            print(type(error).__name__, first)
+            first = workers.first_to_end(code, str(error))
+            print(type(error).__name__, error, first)
             return code if first is None else first
         return 0
 
     ended = group(3, run)
+    expected = [("Peer", 2), ("User", None), ("Peer", 2)]
     assert [each.code for each in ended] == [2, 2, 2]
-    assert [each.log for each in ended] == ["PassingError 2\n", "UserError None\n", "PassingError 2\n"]
+    assert [each.log for each in ended] == [f"{kind}Error the disk is full {first}\n" for kind, first in expected]
 
 
 def test_no_process_waits_for_one_that_was_killed():

@@ -57,6 +57,10 @@ class PassingError(UserError):
     exit_code = EXIT_PASSING
 
 
+class LostProcessError(PassingError):
+    """A process that shares the step was killed, or its machine has gone: the attempt counts as killed."""
+
+
 class ConfigError(UserError):
     """A configuration key is unknown, missing, of the wrong type or contradicts another."""
 

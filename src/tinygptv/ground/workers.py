@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.ground.differences import changed_keys
-from tinygptv.ground.errors import PassingError, UserError, brief
+from tinygptv.ground.errors import LostProcessError, UserError, brief
 from tinygptv.ground.files import canonical
+from tinygptv.ground.processes import Interrupted
 from tinygptv.ground.tables import some
 
 if TYPE_CHECKING:
@@ -27,7 +28,17 @@ if TYPE_CHECKING:
 SECONDS_OF_SILENCE = 1800
 """How long the others wait for one that lives and does not answer: it may be writing, or compiling."""
 ENDED = "ended"
-"""Key of the common store: the exit code of the first process that ended before its time."""
+"""Key of the common store: rank, exit code and line of the first process that ended before its time."""
+SIGNALLED = 128
+"""Exit codes above it are of a signal."""
+
+
+class PeerError(UserError):
+    """What ended another process of the step."""
+
+    def __init__(self, code: int, line: str) -> None:
+        super().__init__(line)
+        self.exit_code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +55,7 @@ class Workers:
         """Meet the other processes, where torchrun started this one beside some.
 
         Raises:
-            PassingError: one of them does not come.
+            LostProcessError: one of them does not come.
         """
         if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "TORCHELASTIC_RUN_ID" not in os.environ:
             return cls()
@@ -138,7 +149,7 @@ class Workers:
         if self.size == 1:
             return mine[None]
         found = mine.new_empty(self.size, *mine.shape)
-        with _together():
+        with _together(self.store):
             distributed.all_gather(list(found), mine.contiguous())
         return found
 
@@ -163,20 +174,20 @@ class Workers:
         found = torch.empty(len(senders), slice_size, device=device)
         sent = [slice_size if len(mine) else 0] * self.size
         come = [slice_size if rank in senders else 0 for rank in range(self.size)]
-        with _together():
+        with _together(self.store):
             distributed.all_to_all_single(found.flatten(), mine, come, sent)
         return list(found)
 
-    def first_to_end(self, code: int) -> int | None:
-        """Say that this process ends before its time; None if it is the first, else the exit code of the first."""
+    def first_to_end(self, code: int, line: str | None) -> int | None:
+        """Say that this process ends before its time, and why: the code of the first to say so, None if this is it."""
         if self.store is None:
             return None
+        mine = json.dumps([self.rank, code, line])
         try:
-            first = self.store.compare_set(ENDED, "", f"{self.rank} {code}").decode()
+            rank, first, _ = json.loads(self.store.compare_set(ENDED, "", mine))
         except RuntimeError:  # the launcher has gone, too
             return None
-        rank, found = first.split()
-        return None if int(rank) == self.rank else int(found)
+        return None if rank == self.rank else int(first)
 
     def leave(self) -> None:
         """Part from the others, in the end."""
@@ -201,12 +212,27 @@ ALONE = Workers()
 
 
 @contextmanager
-def _together() -> Iterator[None]:
-    """Turn what torch raises when another process has gone into a line."""
+def _together(store: Any = None) -> Iterator[None]:
+    """Turn what torch raises where another process has gone into what ended that one, if it said so.
+
+    Raises:
+        PeerError: it ended with a line.
+        Interrupted: it was stopped by a signal.
+        LostProcessError: nobody knows.
+    """
     try:
         yield
     except RuntimeError as error:
-        raise PassingError(
-            f"another process of this step has ended or does not answer ({brief(error, 80)}); run the command again to "
-            "go on"
-        ) from error
+        try:
+            said = json.loads(store.get(ENDED)) if store is not None and store.check([ENDED]) else None
+        except RuntimeError:  # the launcher has gone, too
+            said = None
+        if said is None:
+            raise LostProcessError(
+                f"another process of this step has ended or does not answer ({brief(error, 80)}); run the command "
+                "again to go on"
+            ) from error
+        _, code, line = said
+        if code > SIGNALLED:
+            raise Interrupted(code - SIGNALLED) from error
+        raise PeerError(code, line or "another process of this step has a bug") from error

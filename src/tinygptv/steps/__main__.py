@@ -46,7 +46,7 @@ def main() -> int:
         execute(arguments.step, arguments.profile, tuple(arguments.allow_changed), workers)
     except (Exception, Interrupted) as error:
         code, line = ending(error)
-        first = workers.first_to_end(code)
+        first = workers.first_to_end(code, line)
         if first is not None:
             return first  # another process of the group has said why
         if line is None:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from tinygptv.config.profiles import Profile
-from tinygptv.ground.errors import brief, complain
+from tinygptv.ground.errors import LostProcessError, brief, complain
 from tinygptv.ground.file_names import DVC_YAML, PARAMS
 from tinygptv.ground.graph import code_digests, entry_of, input_digests, taken_by_dvc
 from tinygptv.ground.processes import Interrupted
@@ -70,7 +70,7 @@ class StepRun:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._spool is not None
-        stopped = isinstance(error, Interrupted | KeyboardInterrupt)
+        stopped = isinstance(error, Interrupted | KeyboardInterrupt | LostProcessError)
         status = "FINISHED" if error is None else "KILLED" if stopped else "FAILED"
         if error is not None:
             self.tags({"error": f"{type(error).__name__}: {error}"})
