@@ -188,6 +188,8 @@ def read_profile(path: Path, settings: Mapping[str, Any]) -> Any:
         stage = getattr(config, name)
         stage.steps_per_repeat = stage.steps_per_epoch * stage.epochs
         stage.steps = stage.steps_per_repeat * stage.repeats
+        samples = max(stage.batch_size.values()) if isinstance(stage.batch_size, dict) else stage.batch_size
+        stage.micro_batches = -(-samples // stage.micro_batch_size)
     config.stage = lambda name: getattr(config, name)
     return config
 
