@@ -13,11 +13,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+from gpu_variants import VARIANTS, Variant
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
@@ -47,42 +48,6 @@ PEAKS = {
     "NVIDIA H200": "H100 SXM",  # the same chip with more memory
 }
 """Device, as the driver names it, to its peak in ``planning/compute.py``; other devices have no utilisation."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """One way to train a stage."""
-
-    what: str
-    tower: bool = False
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """Other values of the profile; ``stage.`` stands for the stage at hand."""
-    gpu: float | None = None
-    """Its own limit in GB."""
-    package: str | None = None
-    """What it needs besides torch, transformers and peft."""
-
-
-SHORT = {"stage4.max_sequence_tokens": 320, "stage4.gradient_checkpointing": False}
-"""Stage 4 as the authors' step was measured: three sequences of 320 tokens, nothing computed again."""
-VARIANTS = {
-    "cached": Variant(what="as the pipeline trains: cached features, deterministic kernels"),
-    "again": Variant(what="the same in a second process, which finds what the first one compiled"),
-    "plain": Variant(
-        what="nothing compiled, at most 16 samples a forward pass",
-        settings={"stage.compile": False, "stage1.micro_batch_size": 16, "stage2.micro_batch_size": 16},
-    ),
-    "short": Variant(what="320 tokens a sequence, no checkpointing", settings=SHORT),
-    "short_plain": Variant(what="the same, nothing compiled", settings=SHORT | {"stage.compile": False}),
-    "tower": Variant(what="the image encoder runs in every step", tower=True),
-    "free": Variant(what="any kernels", settings={"runtime.deterministic": False}),
-    "8gb": Variant(
-        what="blocks in 8 bits and computed again, stage 4 one sequence at a time, in 8 GB",
-        settings={"stage.base_8bit": True, "stage.gradient_checkpointing": True, "stage4.micro_batch_size": 1},
-        gpu=8.0,
-        package="bitsandbytes",
-    ),
-}
 
 
 def options(description: str | None, name: str, variants: Sequence[str]) -> Parser:
@@ -233,6 +198,7 @@ class Measurements:
             "device": given.device,
             "settings": settings | self.settings,
             "tower": variant.tower,
+            "row": variant.row,
             "gpu": variant.gpu or given.gpu,
             "plan_only": given.plan,
             "cache": self._cache.name,

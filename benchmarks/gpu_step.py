@@ -12,6 +12,8 @@ is the median of its steps but the first two. Variants:
     cached       as the pipeline trains: features are there already, deterministic kernels, blocks compiled
     again        the same in a second process with the first one's cache: its start, and whether its bits are the same
     plain        nothing compiled, at most 16 samples a forward pass: what `ratio` compares with
+    packed       stage 4 with one row of 4,096 tokens, whose samples have the lengths of real ones: those of tiny's
+                 stage 4 (easy-VQA, counted by packing.py), with the profile's number of visual tokens
     short        stage 4 at 3 x 320 tokens without checkpointing, as the authors' step was measured
     short_plain  the same, nothing compiled
     free         any kernels (runtime.deterministic: false)
@@ -19,9 +21,10 @@ is the median of its steps but the first two. Variants:
 
 MFU counts the operations of forward and backward pass (src/tinygptv/planning/compute.py), HFU also those that gradient
 checkpointing repeats; both are shares of the maker's peak for dense bfloat16, and absent for devices whose peak is not
-known here. Losses and gradient norms stand beside the speed: the steps learn one batch by heart. Making batches is not
-part of a step: the pipeline's worker processes do it ahead of time. Results: benchmarks/results/gpu_step.json. Exit
-code 2: no CUDA device.
+known here. `4 N` is the utilisation as published records of LoRA have it: four operations a token for each number in
+the blocks' matrices, and nothing else. Losses and gradient norms stand beside the speed: the steps learn one batch by
+heart. Making batches is not part of a step: the pipeline's worker processes do it ahead of time. Results:
+benchmarks/results/gpu_step.json. Exit code 2: no CUDA device.
 """
 
 from __future__ import annotations
@@ -38,16 +41,17 @@ from tinygptv.ground.tables import plain_table
 NAME = "gpu_step"
 ROWS = (
     ("stage1", "cached"),
+    ("stage4", "packed"),
     ("stage4", "short"),
     ("stage2", "cached"),
+    ("stage4", "cached"),
+    ("stage3", "cached"),
     ("stage1", "plain"),
     ("stage1", "free"),
     ("stage1", "again"),
     ("stage4", "short_plain"),
     ("stage2", "plain"),
     ("stage2", "free"),
-    ("stage4", "cached"),
-    ("stage3", "cached"),
     ("stage1", "tower"),
 )
 """What is measured, the most telling first."""
@@ -79,19 +83,23 @@ def summary(run: Mapping[str, Any], peak: float | None) -> dict[str, Any]:
         run: what the worker found.
         peak: operations a second of the device.
     """
-    keys = ("samples", "micro_batches", "tokens", "step_s", "samples_per_s", "mfu", "hfu", "ratio", "same_bits")
+    sizes, learned = ("samples", "micro_batches", "tokens", "tokens_of_a_step"), ("losses", "norms")
+    shares = ("mfu", "mfu_4n", "hfu", "ratio", "same_bits")
     row: dict[str, Any] = {key: run[key] for key in ("stage", "variant", "status")}
     row |= {"operations_a_sample": run["plan"]["operations"] if "plan" in run else None}
-    row |= dict.fromkeys((*keys, "steps_s", "start_s", "losses", "norms", "peak_bytes"))
+    row |= dict.fromkeys((*sizes, "step_s", "samples_per_s", "tokens_per_s", *shares, "steps_s", "start_s", *learned))
+    row |= {"peak_bytes": None}
     if run["status"] != "measured":
         return row
-    row |= {key: run[key] for key in ("samples", "micro_batches", "tokens", "losses", "norms")}
+    row |= {key: run[key] for key in (*sizes, *learned)}
     seconds = statistics.median(run["step_s"])
     speed = row["samples"] / seconds
     row |= {"step_s": round(seconds, 5), "samples_per_s": round(speed, 3), "start_s": round(run["start_s"], 2)}
+    row["tokens_per_s"] = round(row["tokens_of_a_step"] / seconds, 1)
     row["steps_s"] = [round(second, 5) for second in run["step_s"]]
     if peak:
         row["mfu"] = round(speed * row["operations_a_sample"]["useful"] / peak, 4)
+        row["mfu_4n"] = round(row["tokens_per_s"] * run["plan"]["operations_a_token"] / peak, 4)
         row["hfu"] = round(speed * row["operations_a_sample"]["executed"] / peak, 4)
     row["peak_bytes"] = run["memory"]["peak"]
     return row
@@ -115,8 +123,8 @@ def compare(rows: Sequence[dict[str, Any]]) -> None:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows for a terminal."""
-    header = ("stage", "variant", "samples", "s a step", "samples/s", "ratio", "MFU", "HFU", "peak, GB", "start, s")
-    header += ("same bits", "status")
+    header = ("stage", "variant", "samples", "s a step", "samples/s", "tokens/s", "ratio", "MFU", "4 N", "HFU")
+    header += ("peak, GB", "start, s", "same bits", "status")
 
     def cell(value: float | None, form: str, scale: float = 1.0) -> str:
         return "-" if value is None else format(value * scale, form)
@@ -128,8 +136,10 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
             cell(row["samples"], "d", 1),
             cell(row["step_s"], ".4f"),
             cell(row["samples_per_s"], ".2f"),
+            cell(row["tokens_per_s"], ",.0f"),
             cell(row["ratio"], ".3f"),
             cell(row["mfu"], ".1%"),
+            cell(row["mfu_4n"], ".1%"),
             cell(row["hfu"], ".1%"),
             cell(row["peak_bytes"], ".2f", 1e-9),
             cell(row["start_s"], ".1f"),
@@ -138,7 +148,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         )
         for row in rows
     ]
-    return plain_table(header, lines, right=range(2, 10))
+    return plain_table(header, lines, right=range(2, 12))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python benchmarks/gpu_worker.py '{"profile": "paper", "stage": "stage3", "device": "cuda", "gpu": 24, ...}'
 
 Random weights of the profile's sizes are made on the device, put into the formats of training, adapted, frozen,
-quantized and checkpointed as ``steps/train.py`` does it, and trained by ``training/loop.py`` on the longest sequences
-that the stage allows, under a hard limit on the device's memory. The last line of the output is one JSON object.
+quantized and checkpointed as ``steps/train.py`` does it, and trained by ``training/loop.py`` on the batches of
+``gpu_batches.py``, under a hard limit on the device's memory. The last line of the output is one JSON object.
 
 Needs torch, transformers and peft, for 8-bit weights bitsandbytes too; the project need not be installed.
 """
@@ -22,10 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from gpu_batches import longest_step, real_lengths, real_step, with_tokens
 from gpu_common import GB, ROOT, read_profile  # puts the project on the path
 
-from tinygptv.data.batches import Batch
-from tinygptv.data.prompts import IGNORE_INDEX
 from tinygptv.ground import runtime
 from tinygptv.model import adapters, int8
 from tinygptv.model.backbones import formats_of
@@ -37,6 +36,8 @@ from tinygptv.training.optimizer import set_learning_rate
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from tinygptv.data.batches import Batch
 
 SEED = 1
 
@@ -52,6 +53,8 @@ class Case:
     """Other values of the profile's keys."""
     tower: bool
     """Whether the image encoder runs in every step, instead of features being there already."""
+    row: int | None = None
+    """Tokens of the one micro-batch, of samples of real lengths; None: the stage's largest step."""
     gpu: float
     """10^9 bytes of the device that may be used."""
     steps: int
@@ -64,19 +67,26 @@ class Case:
 
 
 def plan(config: Any, case: Case) -> dict[str, Any]:
-    """What ``tinygptv plan`` says of the stage, in bytes and in operations a sample."""
+    """What ``tinygptv plan`` says of the stage, in bytes and in operations a sample.
+
+    Those a token are of the frozen matrices alone, forward pass and gradients of their inputs: four a number.
+    """
     stage, measured = config.stage(case.stage), sizes.measure(config)
     needed = memory.stage_memory(config, case.stage, measured, "cuda" if case.device == "cuda" else "cpu")
     tower = measured.image_encoder.size(config.runtime.dtype, base_8bit=False) if case.tower else 0
     matrices, lora = measured.language_model.blocks, measured.stages[case.stage].adapters
-    work = compute.stage_compute(config, stage, matrices=matrices, lora=lora)
+    lengths = real_lengths(config, case.row) if case.row else [stage.max_sequence_tokens]
+    work = [
+        compute.stage_compute(config, with_tokens(stage, length), matrices=matrices, lora=lora) for length in lengths
+    ]
     encoder = compute.encoder_forward(config, stage.image_size) if case.tower else 0.0
     return {
         "memory": asdict(needed) | {"image_encoder": tower, "peak": needed.peak + tower},
         "operations": {
-            "useful": work.forward + work.backward + encoder,
-            "executed": work.per_sample + encoder,
+            "useful": statistics.fmean(one.forward + one.backward for one in work) + encoder,
+            "executed": statistics.fmean(one.per_sample for one in work) + encoder,
         },
+        "operations_a_token": 4 * matrices,
     }
 
 
@@ -137,27 +147,6 @@ def build(config: Any, case: Case, device: torch.device) -> TinyGPTVForCondition
     return model.train()
 
 
-def longest_step(config: Any, stage: Any) -> list[Batch]:
-    """The micro-batches of the largest step, all sequences as long as they may be, every text token with loss.
-
-    The last token of one sequence is padding, as it is where lengths differ: attention then needs a mask.
-    """
-    text, queries, tokens = config.model.text, config.model.qformer.num_query_tokens, stage.max_sequence_tokens
-    whole = stage.batch_size if isinstance(stage.batch_size, int) else max(stage.batch_size.values())
-    batches = []
-    for start in range(0, whole, stage.micro_batch_size):
-        samples = min(stage.micro_batch_size, whole - start)
-        input_ids = torch.randint(text.vocab_size, (samples, tokens))
-        labels, mask = input_ids.clone(), torch.ones_like(input_ids)
-        input_ids[:, :queries] = text.vocab_size
-        labels[:, :queries] = IGNORE_INDEX
-        if samples > 1:
-            mask[0, -1], labels[0, -1] = 0, IGNORE_INDEX
-        features = torch.randn(samples, queries, config.model.qformer.hidden_size)
-        batches.append(Batch(("random",) * samples, input_ids, mask, labels, features))
-    return batches
-
-
 def train(config: Any, case: Case, model: TinyGPTVForConditionalGeneration, device: torch.device) -> dict[str, Any]:
     """Make the loop's own optimizer steps; seconds of each but the first ones, all losses and norms.
 
@@ -168,7 +157,7 @@ def train(config: Any, case: Case, model: TinyGPTVForConditionalGeneration, devi
         compiled.compile_blocks(model, config, case.stage, Path(case.cache))
     state = loop.new_state(model, adapters.trainable_parameters(model), stage, (7, case.stage))
     set_learning_rate(state.optimizer, stage.learning_rate.init)
-    batches = longest_step(config, stage)
+    batches = real_step(config, case.row) if case.row else longest_step(config, stage)
     side = stage.image_size
     pixels = [torch.randn(len(batch.record_ids), 3, side, side) for batch in batches] if case.tower else []
 
@@ -196,6 +185,7 @@ def train(config: Any, case: Case, model: TinyGPTVForConditionalGeneration, devi
         "samples": samples,
         "micro_batches": len(batches),
         "tokens": stage.max_sequence_tokens,
+        "tokens_of_a_step": sum(int(batch.attention_mask.sum()) for batch in batches),
         "step_s": seconds,
         "samples_per_s": samples / statistics.median(seconds),
         "losses": losses,

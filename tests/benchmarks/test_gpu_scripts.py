@@ -51,7 +51,7 @@ def test_torch_transformers_and_peft_are_enough(bare, tmp_path):
     step, memory = (
         start(script, *trial, *more, "--out", str(tmp_path / script), environment=bare, folder=tmp_path)
         for script, more in (
-            ("gpu_step", ("--stages", "stage2", "--variants", "cached")),
+            ("gpu_step", ("--stages", "stage4", "--variants", "packed")),
             ("gpu_memory", ("--stages", "stage4", "--variants", "tower", "8gb")),
         )
     )
@@ -67,11 +67,12 @@ def test_torch_transformers_and_peft_are_enough(bare, tmp_path):
     speed = json.loads((tmp_path / "gpu_step").read_text())
     (row,) = speed["rows"]
     assert speed["status"] == row["status"] == "measured"
-    assert (row["samples"], row["micro_batches"], row["tokens"]) == (16, 8, 256)
+    assert (row["micro_batches"], row["tokens_of_a_step"]) == (1, 4096) and row["samples"] > 32
+    assert row["tokens_per_s"] == pytest.approx(4096 / row["step_s"], rel=1e-3)
     assert len(row["steps_s"]) == 3 and len(row["losses"]) == len(row["norms"]) == 5
     assert row["losses"][-1] < row["losses"][0] and min(row["norms"]) > 0
     assert row["samples_per_s"] > 0 and row["ratio"] is None
-    assert row["mfu"] is row["hfu"] is row["peak_bytes"] is None
+    assert row["mfu"] is row["mfu_4n"] is row["hfu"] is row["peak_bytes"] is None
     found = json.loads((tmp_path / "gpu_memory").read_text())
     tower, small = found["rows"]
     assert (found["status"], tower["status"]) == ("measured in part", "measured")
@@ -171,6 +172,18 @@ def test_the_loops_own_step_is_measured(case, monkeypatch):
     assert not state.model.image_encoder.training
 
 
+def test_a_row_has_samples_of_real_lengths_and_as_many_tokens_as_asked_for(module):
+    made = module("gpu_batches")
+    counted = json.loads(made.LENGTHS.read_text())["lengths"]
+    config = module("gpu_common").read_profile(ROOT / "configs" / "paper.yaml", {})
+    lengths, more = made.real_lengths(config, 4096), config.model.qformer.num_query_tokens - counted["visual_tokens"]
+    assert sum(lengths) == 4096 and lengths == made.real_lengths(config, 4096)
+    assert {str(length - more) for length in lengths[:-1]} <= counted["samples"].keys()
+    (batch,) = made.real_step(config, 4096)
+    assert batch.attention_mask.sum(dim=1).tolist() == lengths
+    assert batch.target_tokens == 4096 - len(lengths) * config.model.qformer.num_query_tokens
+
+
 def test_out_of_memory_is_a_row(case, monkeypatch):
     worker, given = case
 
@@ -187,8 +200,8 @@ def test_medians_ratio_and_shares_of_the_peak(module):
     step, common = module("gpu_step"), module("gpu_common")
 
     def run(variant, *seconds, norms=(1.0, 0.5)):
-        plan = {"operations": {"useful": 3e12, "executed": 4e12}}
-        sizes = {"samples": 4, "micro_batches": 2, "tokens": 65, "memory": {"peak": 9 * GB}}
+        plan = {"operations": {"useful": 3e12, "executed": 4e12}, "operations_a_token": 5e10}
+        sizes = {"samples": 4, "micro_batches": 2, "tokens": 65, "tokens_of_a_step": 250, "memory": {"peak": 9 * GB}}
         learned = {"losses": [3.0, 2.0], "norms": list(norms), "start_s": 1.0}
         status = {"status": "measured", "stage": "stage1", "variant": variant}
         return {"plan": plan, "step_s": list(seconds), **sizes, **learned, **status}
@@ -203,6 +216,7 @@ def test_medians_ratio_and_shares_of_the_peak(module):
     assert [row["ratio"] for row in rows] == [2.0, 2.0, 1.0, None, None]
     assert [row["same_bits"] for row in rows] == [None, True, None, None, None]
     assert (rows[0]["mfu"], rows[0]["hfu"]) == (round(120 / 989.4, 4), round(160 / 989.4, 4))
+    assert (rows[0]["tokens_per_s"], rows[0]["mfu_4n"]) == (2500.0, round(125 / 989.4, 4))
     assert rows[0]["peak_bytes"] == 9 * GB and step.summary(found[0], None)["mfu"] is None
     assert rows[4]["status"] == "out of memory"
     assert len(step.table(rows).splitlines()) == 6

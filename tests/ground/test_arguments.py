@@ -88,6 +88,7 @@ WRONG = {
     "benchmarks/thread_waiting.py": [("--rounds 0", "--rounds of at least 1")],
     "benchmarks/serving.py": [("--rounds x", "invalid int value: 'x'")],
     "benchmarks/determinism.py": [("--nosuch", "unrecognized arguments: --nosuch")],
+    "benchmarks/packing.py": [("--batches 0", "--rounds of at least 1")],
     "benchmarks/cpu_full_size.py": [("--nosuch", "unrecognized arguments: --nosuch")],
     "benchmarks/gpu_step.py": [("--device nosuch", "invalid choice: 'nosuch'")],
     "benchmarks/gpu_generate.py": [("--device nosuch", "invalid choice: 'nosuch'")],
