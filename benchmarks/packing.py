@@ -146,6 +146,7 @@ def timed(profile: Any, rounds: int) -> dict[bool, list[float]]:
 
     from tinygptv.model.adapters import trainable_parameters
     from tinygptv.training import loop
+    from tinygptv.training.step import optimizer_step
 
     model, batches, device = opened(profile, "stage4")
     stage = profile.config.stage("stage4")
@@ -157,7 +158,7 @@ def timed(profile: Any, rounds: int) -> dict[bool, list[float]]:
             switched = stage.model_copy(update={"packing": way})
             started = time.perf_counter()
             for micro_batches in made:
-                loop.optimizer_step(state, micro_batches, switched)
+                optimizer_step(state, micro_batches, switched)
             if device.type == "cuda":
                 torch.cuda.synchronize()
             if turn:

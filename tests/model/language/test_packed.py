@@ -135,10 +135,18 @@ def test_both_kernels_are_the_mask_s(varlen: list[int], number: str, kernel: Cal
 
 
 @pytest.mark.parametrize(
-    ("flash", "dtype", "row"), [(True, "bfloat16", True), (True, "float32", False), (False, "bfloat16", False)]
+    ("flash", "dtype", "width", "row"),
+    [
+        (True, "bfloat16", 8, True),
+        (True, "float32", 8, False),
+        (False, "bfloat16", 8, False),
+        (True, "bfloat16", 12, False),
+    ],
 )
-def test_a_row_stays_one_where_there_is_a_kernel_for_it(varlen: list[int], flash: bool, dtype: str, row: bool) -> None:
-    query, key, value = heads_of("half of them")  # float32, as norms leave them
+def test_a_row_stays_one_where_there_is_a_kernel_for_it(
+    varlen: list[int], flash: bool, dtype: str, width: int, row: bool
+) -> None:
+    query, key, value = heads_of("half of them", width)  # float32, as norms leave them
     boundaries = boundaries_of(LENGTHS, CPU)
     context = attention(query, key, value.to(getattr(torch, dtype)), replace(boundaries, flash=flash), 0.3)
     assert str(context.dtype) == f"torch.{dtype}" and context.shape == query.shape

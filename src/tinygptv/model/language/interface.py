@@ -63,7 +63,8 @@ class Architecture:
     name: str
     """What `model.text.architecture` of a profile calls it."""
     model: type[PreTrainedModel]
-    """With its head; ``get_decoder``, ``get_input_embeddings`` and ``get_output_embeddings`` are transformers'."""
+    """With its head; ``get_decoder``, ``get_input_embeddings`` and ``get_output_embeddings`` are transformers'. Its
+    forward pass heeds ``boundaries`` (``packed.py``), as stages with `packing` put several samples in a row."""
     config: type[PreTrainedConfig]
     """Its ``model_type`` is the architecture's key in the table and in ``config.json``."""
     sizes: Callable[[Model], dict[str, Any]]

@@ -1,9 +1,9 @@
 """Attention over samples that lie behind one another in one row, without padding: none sees another.
 
 Two kernels, one result. On a GPU of NVIDIA's Ampere generation or a later one, in 16 bits, torch's ``varlen_attn``
-takes the row as it is, any width of a head. It has no form for a CPU, for float32 or for older GPUs: there the samples
-are laid side by side for this one operation, with padding behind each, which no causal attention sees, and
-joined again. A mask of the whole row would do as well; it computes every pair of its tokens.
+takes the row as it is, with heads of 8, 16, ... 256 channels. It has no form for a CPU, for float32 or for older GPUs:
+there the samples are laid side by side for this one operation, with padding behind each, which no causal attention
+sees, and joined again. A mask of the whole row would do as well; it computes every pair of its tokens.
 
 Source: ``torch.nn.attention.varlen`` of torch 2.11 and 2.13, which take a cumulative length as int32 and the window
 (-1, 0) as causal; the former has no word for grouped heads, so that keys and values are repeated for both.
@@ -20,6 +20,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 AMPERE = (8, 0)
 """Compute capability from which on flash attention is there."""
+HALVES = (torch.bfloat16, torch.float16)
 CAUSAL = (-1, 0)
 """Window: all tokens before, none behind."""
 
@@ -78,8 +79,9 @@ def attention(
     """
     # Norms give float32; what autocast does for SDPA it does not for varlen_attn.
     heads = query_1THC[0].to(value_1TGC.dtype), key_1TGC[0].to(value_1TGC.dtype), value_1TGC[0]
-    kernel = in_a_row if boundaries.flash and value_1TGC.dtype != torch.float32 else side_by_side
-    return kernel(*heads, boundaries, scale)[None]
+    width = value_1TGC.shape[-1]
+    flash = boundaries.flash and value_1TGC.dtype in HALVES and width % 8 == 0 and width <= 256
+    return (in_a_row if flash else side_by_side)(*heads, boundaries, scale)[None]
 
 
 def in_a_row(

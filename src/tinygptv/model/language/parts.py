@@ -111,6 +111,7 @@ def attended(
     """
     query_BTHC, key_BTHC, value_BTHC = turned(heads[0], turns), turned(heads[1], turns), heads[2]
     if boundaries is not None:
+        assert not block.attention_dropout, "no kernel for rows drops any, and no profile asks for it"
         return attention(query_BTHC, key_BTHC, value_BTHC, boundaries, block.scaling).flatten(-2), None
     query_BHTC, key_BHTC, value_BHTC = (part.transpose(1, 2) for part in (query_BTHC, key_BTHC, value_BTHC))
     if cache is not None:
