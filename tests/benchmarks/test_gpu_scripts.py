@@ -123,7 +123,7 @@ def test_a_profile_reads_as_the_project_reads_it(profile, module):
             expected["lora"] = {"mlp": False} | expected["lora"]
         if name in STAGES:
             stage = config.stage(name)
-            expected |= {"steps": stage.steps, "steps_per_repeat": stage.steps_per_repeat}
+            expected |= {key: getattr(stage, key) for key in ("steps", "steps_per_repeat", "micro_batches")}
         assert plain(getattr(read, name)) == expected
     assert read.stage("stage4") is read.stage4
 
