@@ -208,7 +208,7 @@ def main() -> None:
     """Train every case and write results and table."""
     parser = Parser(prog="benchmarks/float16.py", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--steps", type=int, default=60, metavar="N", help="of each case")
+    parser.add_argument("--steps", type=int, default=40, metavar="N", help="of each case")
     options = parser.parse_args()
     if options.steps < 1:
         parser.error("--steps of at least 1")
