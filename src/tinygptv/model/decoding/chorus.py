@@ -145,7 +145,7 @@ class Chorus:
             taken = {place.row for place in going}
             free = [row for row in range(len(former.slot_B)) if row not in taken]
             if len(free) >= len(wanted):
-                return [_Place(row, slots) for row, slots in zip(free, wanted, strict=False)]
+                return [_Place(row, slots) for row, slots in zip(free[: len(wanted)], wanted, strict=True)]
         roomy = self._decoder.slots(seen, len(going) + len(wanted), longest)
         if former is not None:
             roomy.take_over(former, [place.row for place in going])
