@@ -30,12 +30,13 @@ from tinygptv.evaluation.ablations import Ablation, changed, curves, families, m
 from tinygptv.evaluation.benchmarks.table import asks_of
 from tinygptv.ground import runtime, worktree
 from tinygptv.ground.arguments import Parser
-from tinygptv.ground.errors import UserError, complain
+from tinygptv.ground.errors import DataError, UserError, complain
 from tinygptv.ground.files import canonical, read_json, write_json, write_text
 from tinygptv.ground.folders import data_folder, reports_folder, state_folder
 from tinygptv.ground.graph import entries_of
 from tinygptv.ground.names import STAGES, STEPS
 from tinygptv.ground.processes import GRACE_SECONDS, run_guarded
+from tinygptv.ground.startup import begin
 from tinygptv.ground.tables import plain_table, say
 from tinygptv.ground.yaml_files import active_profile
 
@@ -82,7 +83,7 @@ def plan(family: str, profile: str, seeds: int, names: Sequence[str]) -> list[Tr
     if worktree.changed_files(ROOT, file):
         raise UserError(f"{file} is not as the last commit has it, which is what experiments run; commit it")
     first, code, found = read_profile(ROOT, profile).seed, _code(ROOT), []
-    for variant in names or variants:
+    for variant in dict.fromkeys(names) or variants:
         config = changed(ROOT, profile, variants[variant], f"configs/ablations/{family}.yaml: {variant}")
         for seed in range(first, first + seeds):
             experiment = f"ablation-{profile}-{family}-{variant}-seed{seed}".replace(" ", "-")
@@ -190,8 +191,10 @@ def record(path: Path) -> None:
 def read_results(family: str, profile: str) -> dict[str, Any]:
     """What was trained before."""
     path = results_of(family, profile, "json")
-    empty = {"family": family, "profile": profile, "trained": []}
-    return read_json(path) if path.is_file() else empty
+    found: dict[str, Any] = read_json(path) if path.is_file() else {"family": family, "profile": profile, "trained": []}
+    if "trained" not in found:
+        raise DataError(f"{path} is of an earlier version; move it away")
+    return found
 
 
 def with_result(results: dict[str, Any], one: dict[str, Any], variants: Sequence[str]) -> dict[str, Any]:
@@ -233,16 +236,17 @@ def run(family: str, profile: str, options: Any) -> None:
         show(trials, done, profile)
         return
     variants, path = list(read_family(ROOT, family, profile)), results_of(family, profile, "json")
+    left = [trial for trial in trials if trial.key not in done]
     for trial in trials:
-        if trial.key in done:
+        if trial not in left:
             say(f"{trial.experiment}: trained already, in {path.name}")
-            continue
+    for trial in left:
         one = train(trial, profile)
         results = with_result(results, one, variants)
         write_json(path, results)
         say(f"{trial.experiment}: {(one['ended'] - one['began']) / 1000:.0f} s {one['stopped']}")
         record(path)
-    if all(trial.key in done for trial in trials):
+    if not left:
         record(path)
     report(results)
 
@@ -259,4 +263,5 @@ def show(trials: Sequence[Trial], done: set[str], profile: str) -> None:
 
 
 if __name__ == "__main__":
+    begin()
     main()

@@ -123,6 +123,12 @@ def test_the_key_is_of_all_that_decides_the_result(grid):
     assert "quantize.py" not in code and "data/tiny" not in code
 
 
+def test_results_of_an_earlier_version_are_one_line(grid, trainings, tmp_path):
+    (tmp_path / "llama-tiny.json").write_text('{"variants": {}}')
+    with pytest.raises(UserError, match=r"llama-tiny\.json is of an earlier version; move it away"):
+        grid.run("llama", "tiny", asked())
+
+
 def test_a_profile_that_is_not_committed_is_refused(grid, monkeypatch):
     monkeypatch.setattr(worktree, "changed_files", lambda root, *names: list(names))
     with pytest.raises(UserError, match=r"configs/tiny\.yaml is not as the last commit has it.*commit it"):
