@@ -63,6 +63,7 @@ SHOWN = {
     "docs/records.md": ("5af8aad46ad380d52eaa453ed092c706.json", "{", "data:"),
     "docs/remotes.md": ("ERROR: ", "registry "),
     "docs/resume.md": (".state/", "stage4: resume point"),
+    "docs/scale.md": ("sky jobs launch ", "sbatch "),
     "docs/serving.md": ("scrape_configs:", '{"dataframe_split"', '{"predictions"'),
     "docs/team.md": ('{"mlflow_database"',),
 }
