@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tinygptv.ground.addresses import without_secrets
+from tinygptv.ground.crew import PROCESSES, RUNNER, processes_asked
 from tinygptv.ground.processes import GRACE_SECONDS, guarded
 from tinygptv.ground.startup import outlive_readers
 from tinygptv.ground.tables import say
@@ -63,6 +64,18 @@ def stream(
             except subprocess.TimeoutExpired:
                 process.kill()
         process.stderr.close()
+
+
+def machine(processes: int | None, runner: str | None) -> dict[str, str]:
+    """Variables that say how many processes of which runner do a step's work; no result depends on them.
+
+    Raises:
+        UserError: no such number.
+    """
+    asked = {PROCESSES: None if processes is None else str(processes), RUNNER: runner}
+    found = {name: value for name, value in asked.items() if value is not None}
+    processes_asked(found)
+    return found
 
 
 def environment(root: Path) -> dict[str, str]:

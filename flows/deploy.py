@@ -47,6 +47,7 @@ def apply(root: Path) -> None:
     before = applied.schedules(root)
     with get_client(sync_client=True) as client:
         _make_pool(client)
+        _make_queues(client, root)
         there = {deployment.name: deployment for deployment in client.read_deployments()}
         if not (applied.is_current(root) and set(declared) <= set(there)):
             _deploy(root)
@@ -71,6 +72,17 @@ def _make_pool(client: SyncPrefectClient) -> None:
         client.read_work_pool(POOL)
     except ObjectNotFound:
         _prefect("work-pool", "create", POOL, "--type", "process")
+
+
+def _make_queues(client: SyncPrefectClient, root: Path) -> None:
+    """The queues of ``prefect.yaml``, of each of which one run works at a time, whichever deployment it is of.
+
+    A limit that a person gave a queue stays.
+    """
+    pools = [deployment["work_pool"] for deployment in read_yaml(root / applied.PREFECT_YAML)["deployments"]]
+    there = {queue.name for queue in client.read_work_queues(work_pool_name=POOL)}
+    for name in sorted({pool["work_queue_name"] for pool in pools if "work_queue_name" in pool} - there):
+        client.create_work_queue(name, concurrency_limit=1, work_pool_name=POOL)
 
 
 def _deploy(root: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from prefect.runtime import deployment, flow_run
 from pydantic import WithJsonSchema
 
+from tinygptv.ground.crew import RUNNERS
 from tinygptv.ground.file_names import PARAMS
 from tinygptv.ground.folders import find_root
 from tinygptv.ground.graph import entries_of
@@ -27,6 +28,8 @@ def _choice(names: Iterable[str]) -> dict[str, Any]:
 ProfileChoice = Annotated[str | None, WithJsonSchema(_choice(profile_names(ROOT / "configs")))]
 """One of the profiles; one made later is there when `tinygptv up` has applied it."""
 StepChoice = Annotated[str | None, WithJsonSchema(_choice(STEP_NAMES))]
+RunnerChoice = Annotated[str | None, WithJsonSchema(_choice(RUNNERS))]
+ProcessCount = Annotated[int | None, WithJsonSchema({"type": "integer", "minimum": 1})]
 StepsChoice = Annotated[
     list[str] | None, WithJsonSchema({"type": "array", "items": {"type": "string", "enum": STEP_NAMES}})
 ]

@@ -16,11 +16,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from flows import experiments
+from flows.command import machine
 from flows.environment import isolated, server_address
 from flows.graph import RunPlan, read_graph, select
 from flows.runner import StepOutcome, read_outcomes
 from tinygptv.ground import worktree
 from tinygptv.ground.arguments import Parser
+from tinygptv.ground.crew import RUNNERS
 from tinygptv.ground.errors import EXIT_USER_ERROR, UserError, meant
 from tinygptv.ground.file_names import PARAMS
 from tinygptv.ground.folders import data_folder, find_root, reports_folder
@@ -43,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     started = time.monotonic()
     try:
-        root = find_root(Path.cwd())
+        root, here = find_root(Path.cwd()), machine(options.processes, options.runner)
         plan = make_plan(
             root,
             options.profile,
@@ -57,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"pipeline: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
-    environment = isolated(os.environ, root, options.server)
+    environment = isolated(os.environ, root, options.server) | here
     if plan.root != root:
         environment.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}")
     if plan.experiment:
@@ -94,6 +96,10 @@ def _parser() -> Parser:
         default=[],
         help="an experiment with another value of the profile, or seed=N; may be given several times",
     )
+    parser.add_argument(
+        "--processes", type=int, metavar="N", help="so many processes share a step's work (default: the machine's own)"
+    )
+    parser.add_argument("--runner", choices=RUNNERS, help="where they are, but for those of the stages")
     parser.add_argument("--name", help="the experiment's name in DVC and MLflow (default: one that is made up)")
     parser.add_argument(
         "--server", metavar="URL", type=server_address, help="a Prefect API, such as http://127.0.0.1:4200/api"

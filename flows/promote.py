@@ -19,8 +19,8 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from flows.command import MEND, stream
-from flows.naming import ProfileChoice, run_name
+from flows.command import MEND, machine, stream
+from flows.naming import ProcessCount, ProfileChoice, RunnerChoice, run_name
 from tinygptv.ground.errors import EXIT_USER_ERROR
 from tinygptv.ground.folders import find_root
 from tinygptv.ground.tables import say
@@ -32,15 +32,22 @@ logging.getLogger("prefect.flow_runs").propagate = False  # to the server only: 
 
 
 @flow(name="promote", flow_run_name=run_name, log_prints=False, persist_result=False)
-def promote(version: str | None = None, profile: ProfileChoice = None) -> State:
+def promote(
+    version: str | None = None,
+    profile: ProfileChoice = None,
+    processes: ProcessCount = None,
+    runner: RunnerChoice = None,
+) -> State:
     """Make a version champion if it passes the gate beside the present champion.
 
     Args:
         version: number or alias of the version; none for the challenger.
         profile: the profile whose model it is; none for the checkout's own.
+        processes: as of `nightly`.
+        runner: the same.
     """
     wanted = [version] if version is not None else []
-    code, message, result = _run(["promote", *wanted], profile)
+    code, message, result = _run(["promote", *wanted], profile, machine(processes, runner))
     if result is None:
         return Failed(name=MEND if code == EXIT_USER_ERROR else None, message=message)
     line = f"{result['name']} version {result['version']}"
@@ -54,13 +61,17 @@ def promote(version: str | None = None, profile: ProfileChoice = None) -> State:
 
 
 @flow(name="evaluate-champion", flow_run_name=run_name, log_prints=False, persist_result=False)
-def evaluate_champion(profile: ProfileChoice = None) -> State:
+def evaluate_champion(
+    profile: ProfileChoice = None, processes: ProcessCount = None, runner: RunnerChoice = None
+) -> State:
     """Ask the champion its test set again; fails where it misses a limit of its gate.
 
     Args:
         profile: the profile whose model it is; none for the checkout's own.
+        processes: as of `nightly`.
+        runner: the same.
     """
-    code, message, result = _run(["evaluate-champion"], profile)
+    code, message, result = _run(["evaluate-champion"], profile, machine(processes, runner))
     if result is None:
         return Failed(name=MEND if code == EXIT_USER_ERROR else None, message=message)
     decision, line = result["decision"], f"{result['name']} version {result['version']}"
@@ -70,14 +81,14 @@ def evaluate_champion(profile: ProfileChoice = None) -> State:
     return _end(Completed(message=f"{line} reaches every limit; {result['url']}"))
 
 
-def _run(arguments: list[str], profile: str | None) -> tuple[int, str, dict[str, Any] | None]:
+def _run(arguments: list[str], profile: str | None, more: dict[str, str]) -> tuple[int, str, dict[str, Any] | None]:
     """Exit code, last line and result of a command; no result where it had none."""
     root = find_root(Path.cwd())
     chosen = ["--profile", profile] if profile is not None else []
     command = [sys.executable, "-m", "tinygptv.cli", *arguments, "--json", *chosen]
     with TemporaryDirectory() as folder:
         file = Path(folder) / "result.json"
-        more = {"PREFECT_FLOW_RUN_ID": str(flow_run.get_id() or "")}
+        more = more | {"PREFECT_FLOW_RUN_ID": str(flow_run.get_id() or "")}
         code, last = stream(command, root, file, get_run_logger().info, more)
         if code not in (0, 1) or not file.stat().st_size:
             return code, last or f"exit code {code}", None

@@ -13,9 +13,9 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
-from flows.command import MEND
+from flows.command import MEND, machine
 from flows.flow import carry_out
-from flows.naming import ProfileChoice, StepChoice, StepsChoice, run_name
+from flows.naming import ProcessCount, ProfileChoice, RunnerChoice, StepChoice, StepsChoice, run_name
 from flows.pipeline import close_parent_run, make_plan
 from flows.runner import read_outcomes
 from tinygptv.ground.errors import UserError
@@ -31,6 +31,8 @@ def nightly(
     from_step: StepChoice = None,
     to_step: StepChoice = None,
     force: StepsChoice = None,
+    processes: ProcessCount = None,
+    runner: RunnerChoice = None,
 ) -> State:
     """Run the pipeline on the last commit.
 
@@ -39,9 +41,12 @@ def nightly(
         from_step: this step and all that depends on it; none for all.
         to_step: this step and all it depends on; none for all.
         force: steps to run though nothing changed.
+        processes: how many share a step's work; none for the machine's own: one, and one for each of several GPUs.
+        runner: where they are, but for those of the four stages: `local`, or a `ray` cluster; none for this machine.
     """
     try:
         root, say = find_root(Path.cwd()), get_run_logger().info
+        os.environ |= machine(processes, runner)
         plan = make_plan(root, profile, from_step, to_step, force or [], nightly=True, say=say)
     except UserError as error:
         return Failed(name=MEND, message=str(error))

@@ -20,8 +20,8 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from flows.command import MEND, environment, stream
-from flows.naming import ProfileChoice, StepsChoice, run_name
+from flows.command import MEND, environment, machine, stream
+from flows.naming import ProcessCount, ProfileChoice, RunnerChoice, StepsChoice, run_name
 from tinygptv.ground.arguments import Parser
 from tinygptv.ground.errors import EXIT_USER_ERROR
 from tinygptv.ground.file_names import DVC_LOCK, PARAMS, VERIFICATION
@@ -36,7 +36,15 @@ logging.getLogger("prefect.flow_runs").propagate = False  # to the server only: 
 
 
 @flow(name="verify", flow_run_name=run_name, log_prints=False, persist_result=False)
-def verify(steps: StepsChoice = None, profile: ProfileChoice = None, nightly: bool = False) -> State:
+def verify(
+    steps: StepsChoice = None,
+    profile: ProfileChoice = None,
+    nightly: bool = False,
+    sample: int | None = None,
+    longest_hours: float = 1.0,
+    processes: ProcessCount = None,
+    runner: RunnerChoice = None,
+) -> State:
     """Run steps again and compare every output with the lock.
 
     Args:
@@ -44,6 +52,10 @@ def verify(steps: StepsChoice = None, profile: ProfileChoice = None, nightly: bo
         profile: the profile whose worktree has the lock; none for the checkout's own.
         nightly: compare with what the last scheduled pipeline made, if there was one; what is changed in the checkout
             does not matter then.
+        sample: a seed: only the steps, and the parts of long ones, that are drawn from it and the date; none for all.
+        longest_hours: a stage that took longer counts as long.
+        processes: as of `nightly`.
+        runner: the same.
     """
     root = find_root(Path.cwd())
     command = [
@@ -54,10 +66,11 @@ def verify(steps: StepsChoice = None, profile: ProfileChoice = None, nightly: bo
         *(steps or []),
         "--json",
         *_lock_of(root, profile, nightly),
+        *([] if sample is None else ["--sample", str(sample), "--longest", str(longest_hours)]),
     ]
     with TemporaryDirectory() as folder:
         file = Path(folder) / VERIFICATION
-        code, last = stream(command, root, file, get_run_logger().info)
+        code, last = stream(command, root, file, get_run_logger().info, machine(processes, runner))
         if code not in (0, 1) or not file.stat().st_size:
             return Failed(name=MEND if code == EXIT_USER_ERROR else None, message=last or f"exit code {code}")
         result = json.loads(file.read_bytes())
@@ -65,7 +78,7 @@ def verify(steps: StepsChoice = None, profile: ProfileChoice = None, nightly: bo
         url = _record(root, file)
     states = [step["state"] for step in result["steps"]]
     equal = f"{states.count('equal')} of {len(states)} steps equal"
-    message = f"{equal}; {url}"
+    message = "; ".join(filter(None, (equal, (result["sample"] or {}).get("month"), url)))
     say(message)
     return Completed(message=message) if code == 0 else Failed(message=message)
 

@@ -159,15 +159,25 @@ def verify(
     committed: Annotated[
         bool, typer.Option("--committed", help="Take the last commit, whatever is changed in the checkout.")
     ] = False,
+    sample: Annotated[
+        int | None, typer.Option(metavar="SEED", help="Only this week's draw: some steps, parts of long ones.")
+    ] = None,
+    longest: Annotated[
+        float, typer.Option(metavar="HOURS", help="With --sample: a stage that took longer is looked at in parts.")
+    ] = 1.0,
     root: RootOption = None,
 ) -> None:
     """Run steps again elsewhere, compare every output.
 
     In a scratch worktree, against dvc.lock. Exit code 1: something differs.
     """
-    from tinygptv.provenance import verify
+    from datetime import UTC, datetime
 
-    if code := verify.run(checkout(root), steps or [], lock, as_json=as_json, committed=committed):
+    from tinygptv.provenance import verify
+    from tinygptv.provenance.sample import WeeklyDraw
+
+    drawn = None if sample is None else WeeklyDraw(datetime.now(UTC).date(), sample, longest)
+    if code := verify.run(checkout(root), steps or [], lock, as_json=as_json, committed=committed, sample=drawn):
         raise typer.Exit(code)
 
 

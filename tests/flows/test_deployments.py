@@ -9,12 +9,14 @@ from types import SimpleNamespace
 import pytest
 from prefect.utilities.callables import parameter_schema
 
-from flows import naming
+from flows import deploy, naming
 from flows.artifacts import artifact_url, headline
+from flows.command import machine
 from flows.promote import evaluate_champion, promote
 from flows.scheduled import nightly
 from flows.verification import verify
 from tests.flows.conftest import ROOT
+from tinygptv.ground.errors import UserError
 from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.services.stack import POOL
 from tinygptv.tracking import pages
@@ -32,7 +34,7 @@ def test_the_deployments_are_these():
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_a_deployment_runs_alone_and_its_flow_exists(name):
     entry = DEPLOYMENTS[name]
-    assert entry["work_pool"] == {"name": POOL}
+    assert entry["work_pool"] == {"name": POOL, "work_queue_name": "cards"}, "or two would share a GPU"
     assert entry["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
     file, _, function = entry["entrypoint"].partition(":")
     defined = {node.name for node in ast.parse((ROOT / file).read_text()).body if isinstance(node, ast.FunctionDef)}
@@ -59,6 +61,31 @@ def test_forms_offer_steps_and_profiles_as_choices():
     assert parameter_schema(verify).properties["steps"]["items"]["enum"] == steps
     for flow in (promote, evaluate_champion, verify):
         assert parameter_schema(flow).properties["profile"]["enum"] == PROFILES
+    for flow in (nightly, promote, evaluate_champion, verify):
+        assert parameter_schema(flow).properties["processes"]["minimum"] == 1
+        assert parameter_schema(flow).properties["runner"]["enum"] == [None, "local", "ray"]
+        given = DEPLOYMENTS[flow.name if flow is not nightly else "nightly"]["parameters"]
+        assert given.keys() <= parameter_schema(flow).properties.keys()
+
+
+def test_each_queue_lets_one_run_work_and_keeps_the_limit_that_a_person_gave_it(tmp_path):
+    made = []
+    pools = ["{name: local, work_queue_name: cards}", "{name: local}", "{name: local, work_queue_name: card-1}"]
+    entries = "".join(f"  - {{name: d{number}, work_pool: {pool}}}\n" for number, pool in enumerate(pools))
+    (tmp_path / "prefect.yaml").write_text(f"deployments:\n{entries}")
+    client = SimpleNamespace(
+        read_work_queues=lambda work_pool_name: [SimpleNamespace(name=name) for name in ("default", "cards")],
+        create_work_queue=lambda name, **options: made.append((name, options)),
+    )
+    deploy._make_queues(client, tmp_path)
+    assert made == [("card-1", {"concurrency_limit": 1, "work_pool_name": POOL})]
+
+
+def test_processes_and_runner_reach_the_steps_by_the_environment():
+    assert machine(None, None) == {}
+    assert machine(4, "ray") == {"TINYGPTV_PROCESSES": "4", "TINYGPTV_RUNNER": "ray"}
+    with pytest.raises(UserError, match="TINYGPTV_PROCESSES is '0'"):
+        machine(0, None)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -15,9 +16,12 @@ import pytest
 
 from tests.in_process import dvc
 from tests.provenance.conftest import HERE
+from tests.provenance.test_sample import FIRST
 from tinygptv.ground.errors import UserError
 from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.provenance import verify
+from tinygptv.provenance.rerun import Scratch
+from tinygptv.provenance.sample import WeeklyDraw
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 LONG = [pytest.param(number, marks=pytest.mark.drills) for number in (signal.SIGINT, signal.SIGKILL)]
@@ -35,9 +39,9 @@ def here(monkeypatch):
 def run(project, here, capsys):
     """Verify in the project; gives the exit code and the lines."""
 
-    def run(*steps, lock=None, as_json=False, root=project, committed=False):
+    def run(*steps, lock=None, as_json=False, root=project, committed=False, sample=None):
         capsys.readouterr()  # what DVC has said before
-        code = verify.run(root, steps, lock, as_json=as_json, committed=committed)
+        code = verify.run(root, steps, lock, as_json=as_json, committed=committed, sample=sample)
         assert not (root / ".state" / "worktrees" / "verify").exists()
         captured = capsys.readouterr()
         return code, captured.out if as_json else captured.out.splitlines()
@@ -88,6 +92,32 @@ def test_all_steps_but_register_are_equal_and_the_checkout_stays_as_it_was(proje
     assert all(line.endswith(" s") for line in lines)
     assert everything(project) | {".state/locks/verify.lock": 0} == before | {".state/locks/verify.lock": 0}
     assert git(project, "worktree", "list").count("\n") == 1
+
+
+def test_a_sample_runs_some_steps_and_makes_parts_of_long_ones_again(project, run, monkeypatch):
+    took = project / ".state" / "tiny" / "stage2.json"
+    took.parent.mkdir(parents=True)
+    took.write_text('{"seconds": 7200.0}')
+    asked, python = [], Scratch._python
+    found = {"total": 24_000, "looked_at": [4, 8], "differing": ["batch of training step 5: a (lock), b (now)"]}
+
+    def answered(self, module, *arguments, capture):
+        if module != "tinygptv.provenance.parts":
+            return python(self, module, *arguments, capture=capture)
+        asked.append(arguments)
+        assert (self.folder / "data" / "tiny" / "stage2" / "trace.jsonl").is_file(), "what it is compared with"
+        return subprocess.CompletedProcess([], 0, json.dumps(found), "")
+
+    monkeypatch.setattr(Scratch, "_python", answered)
+    drawn = set()
+    for week in range(4):
+        code, lines = run(sample=WeeklyDraw(FIRST + timedelta(days=7 * week), 7, 1.0))
+        assert code == 1 and any(line.startswith("stage2") and "2 of 24,000 parts" in line for line in lines)
+        assert "  data/tiny/stage2: batch of training step 5: a (lock), b (now)" in lines
+        assert lines[-1] == "in four weeks: each of 3 steps whole, once; stage2 32 of 24,000 batches (0.13%)"
+        drawn |= {line.split()[0] for line in lines if " equal " in line}
+    assert drawn == {"shards", "stage1", "evaluate"}
+    assert asked[0] == ("stage2", "--profile", "tiny", "--day", FIRST.isoformat(), "--seed", "7")
 
 
 def test_a_rerun_that_comes_out_otherwise_names_file_tensor_and_training_step(project, run, monkeypatch):

@@ -21,6 +21,7 @@ from tinygptv.ground.processes import GRACE_SECONDS, guarded
 from tinygptv.ground.yaml_files import read_yaml
 from tinygptv.provenance.compare import Difference, differences
 from tinygptv.provenance.recorded import Copies, LockedStep, NoCopyError, Recorded, digest, remove
+from tinygptv.provenance.sample import WeeklyDraw
 from tinygptv.provenance.values import side, value_difference
 from tinygptv.provenance.words import Names, pair
 
@@ -45,6 +46,8 @@ class StepResult:
     """Files that came out otherwise."""
     reason: str = ""
     """Why it failed."""
+    parts: dict[str, int] | None = None
+    """Where only parts of it were made again: how many, of how many."""
 
     def as_json(self) -> dict[str, Any]:
         """Everything, for a machine."""
@@ -150,6 +153,27 @@ class Scratch:
         if result.inputs or result.outputs:
             result.state = "differs"
 
+    def run_parts(self, step: LockedStep, result: StepResult, profile: str, sample: WeeklyDraw) -> None:
+        """Make drawn parts of a step again and say in ``result`` what came of them."""
+        self._bring_inputs(step, result)
+        for item in step.outputs if result.state != "failed" else ():
+            try:
+                self.copies.restore(item, self.folder / item.path)
+            except NoCopyError as error:
+                result.state, result.reason = "failed", str(error)
+        if result.state == "failed":
+            return
+        drawn = ["--profile", profile, "--day", sample.day.isoformat(), "--seed", str(sample.seed)]
+        done = self._python("tinygptv.provenance.parts", step.name, *drawn, capture=True)
+        if done.returncode:
+            result.state, result.reason = "failed", reason_of(step.name, done.stderr, done.returncode)
+            return
+        found = json.loads(done.stdout.splitlines()[-1])
+        result.parts = {"looked_at": len(found["looked_at"]), "total": found["total"]}
+        result.outputs += [Difference(step.outputs[0].path, line) for line in found["differing"]]
+        if result.inputs or result.outputs:
+            result.state = "differs"
+
     def _bring_inputs(self, step: LockedStep, result: StepResult) -> None:
         """Inputs by the lock, and what is wrong with other copies of them."""
         for item in step.inputs:
@@ -173,8 +197,12 @@ class Scratch:
         return _unlike(item, target, self.folder / item.path, LOCK_NOW)
 
     def _dvc(self, *arguments: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
-        """Call DVC in the worktree under a guard: whatever ends this process, nothing of it is left."""
-        command = guarded([sys.executable, "-m", "dvc", *arguments])
+        """Call DVC in the worktree."""
+        return self._python("dvc", *arguments, capture=capture)
+
+    def _python(self, module: str, *arguments: str, capture: bool) -> subprocess.CompletedProcess[str]:
+        """Run a module in the worktree under a guard: whatever ends this process, nothing of it is left."""
+        command = guarded([sys.executable, "-m", module, *arguments])
         errors = subprocess.PIPE if capture else subprocess.STDOUT
         process = subprocess.Popen(
             command,

@@ -20,13 +20,14 @@ from tinygptv.ground import worktree
 from tinygptv.ground.dvc import cache_folder
 from tinygptv.ground.errors import UserError, meant
 from tinygptv.ground.file_names import DVC_LOCK, DVC_YAML, PARAMS
-from tinygptv.ground.files import sha256_file
-from tinygptv.ground.folders import STATE
+from tinygptv.ground.files import read_json, sha256_file
+from tinygptv.ground.folders import STATE, record_file, state_folder
 from tinygptv.ground.locks import only_one
 from tinygptv.ground.processes import Interrupted
 from tinygptv.ground.signals import StopRequest
 from tinygptv.provenance.recorded import Copies, LockedStep, read_dvc_lock
 from tinygptv.provenance.rerun import Scratch, StepResult, committed_folder, environment_differences
+from tinygptv.provenance.sample import WeeklyDraw, a_month
 from tinygptv.tracking.runs import WHAT_DECIDES_RESULTS
 
 SHOWN_FILES = 8
@@ -46,6 +47,8 @@ class Report:
     identifier: str = field(default_factory=lambda: uuid.uuid4().hex)
     steps: list[StepResult] = field(default_factory=list)
     seconds: float = 0.0
+    sample: dict[str, str] | None = None
+    """Where not all is looked at: of which day and seed, and what a month of such samples covers."""
 
     @property
     def equal(self) -> bool:
@@ -63,11 +66,20 @@ class Report:
             "environment": self.environment,
             "equal": self.equal,
             "seconds": self.seconds,
+            "sample": self.sample,
             "steps": [step.as_json() for step in self.steps],
         }
 
 
-def run(root: Path, names: Sequence[str], lock: Path | None, *, as_json: bool, committed: bool = False) -> int:
+def run(
+    root: Path,
+    names: Sequence[str],
+    lock: Path | None,
+    *,
+    as_json: bool,
+    committed: bool = False,
+    sample: WeeklyDraw | None = None,
+) -> int:
     """Verify steps and print what came of it.
 
     Args:
@@ -76,6 +88,7 @@ def run(root: Path, names: Sequence[str], lock: Path | None, *, as_json: bool, c
         lock: the lock file (default: the checkout's).
         as_json: print the result as JSON on stdout, and the lines on stderr.
         committed: what is changed in the checkout does not matter.
+        sample: of the steps, and of the parts of long ones, what it draws; None: all is looked at, whole.
 
     Returns:
         The exit code.
@@ -85,7 +98,7 @@ def run(root: Path, names: Sequence[str], lock: Path | None, *, as_json: bool, c
     """
     lines = sys.stderr if as_json else sys.stdout
     try:
-        report = verify(root, names, lock, lines, committed=committed)
+        report = verify(root, names, lock, lines, committed=committed, sample=sample)
     except Interrupted as stop:
         print(f"verify: stopped by {stop}", file=sys.stderr)
         return stop.exit_code
@@ -94,7 +107,15 @@ def run(root: Path, names: Sequence[str], lock: Path | None, *, as_json: bool, c
     return 0 if report.equal else 1
 
 
-def verify(root: Path, names: Sequence[str], lock: Path | None, lines: TextIO, *, committed: bool = False) -> Report:
+def verify(
+    root: Path,
+    names: Sequence[str],
+    lock: Path | None,
+    lines: TextIO,
+    *,
+    committed: bool = False,
+    sample: WeeklyDraw | None = None,
+) -> Report:
     """Rerun steps one after the other; each gets its inputs from the lock, never from the rerun before it.
 
     Raises:
@@ -122,7 +143,7 @@ def verify(root: Path, names: Sequence[str], lock: Path | None, lines: TextIO, *
                 profile=profile_of(steps) or "",
                 environment=environment_here(),
             )
-            rerun(scratch, chosen, report, lines)
+            rerun(scratch, chosen, report, lines, sample)
         finally:
             with stop.safe_points():
                 worktree.remove_scratch(root)
@@ -131,8 +152,17 @@ def verify(root: Path, names: Sequence[str], lock: Path | None, lines: TextIO, *
     return report
 
 
-def rerun(scratch: Scratch, chosen: Sequence[LockedStep], report: Report, lines: TextIO) -> None:
+def rerun(
+    scratch: Scratch, chosen: Sequence[LockedStep], report: Report, lines: TextIO, sample: WeeklyDraw | None = None
+) -> None:
     """Say what is known before, then run each step and say what came of it."""
+    names, seconds = [step.name for step in chosen], _seconds(scratch.checkout, report.profile, chosen)
+    long = () if sample is None else sample.in_parts(names, seconds)
+    dealt = names if sample is None else sample.whole(names, seconds)
+    chosen = [step for step in chosen if step.name in (*long, *dealt)]
+    if not chosen:
+        print("no step is drawn this week", file=lines, flush=True)
+        return
     width = max(len(step.name) for step in chosen)
     changed = scratch.changed_code([step.name for step in chosen])
     notes = {step.name: [*changed[step.name], *_other_environment(scratch, step, report)] for step in chosen}
@@ -143,11 +173,26 @@ def rerun(scratch: Scratch, chosen: Sequence[LockedStep], report: Report, lines:
         result = StepResult(step=step.name, notes=notes[step.name])
         report.steps.append(result)
         started = time.monotonic()
-        scratch.run(step, result)
+        if sample is not None and step.name in long:
+            scratch.run_parts(step, result, report.profile, sample)
+        else:
+            scratch.run(step, result)
         result.seconds = round(time.monotonic() - started, 2)
-        print(f"{step.name:<{width}}  {result.state:<7}  {result.seconds:.1f} s", file=lines, flush=True)
+        part = "" if result.parts is None else f"  {result.parts['looked_at']} of {result.parts['total']:,} parts"
+        print(f"{step.name:<{width}}  {result.state:<7}  {result.seconds:.1f} s{part}", file=lines, flush=True)
         for line in explain(result):
             print(f"  {line}", file=lines, flush=True)
+    if sample is not None:
+        totals = {step.step: step.parts["total"] for step in report.steps if step.parts is not None}
+        month = a_month(len(names) - len(long), totals)
+        report.sample = {"day": sample.day.isoformat(), "seed": str(sample.seed), "month": month}
+        print(month, file=lines, flush=True)
+
+
+def _seconds(checkout: Path, profile: str, steps: Sequence[LockedStep]) -> dict[str, float]:
+    """Step → how long it took when it last ran here, where that is on record."""
+    files = {step.name: record_file(state_folder(checkout, profile), step.name) for step in steps}
+    return {name: float(read_json(file)["seconds"]) for name, file in files.items() if file.is_file()}
 
 
 def explain(result: StepResult) -> Iterator[str]:

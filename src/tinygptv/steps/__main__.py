@@ -1,6 +1,7 @@
 """``python -m tinygptv.steps STEP [--profile NAME] [--allow-changed KEY]``: one step, called by DVC.
 
-``torchrun --nproc-per-node N -m tinygptv.steps STAGE`` shares a stage among processes.
+``torchrun --nproc-per-node N -m tinygptv.steps STAGE`` shares a stage among processes, and so does
+``TINYGPTV_PROCESSES=N`` in the environment, where DVC or a flow calls it.
 
 Exit codes: 0 done, 1 a bug (with a traceback), 2 something the user can mend (one line), 75 a fault that may pass by
 itself (one line), 128+n stopped by signal n.
@@ -14,6 +15,7 @@ from safetensors import SafetensorError
 
 from tinygptv.ground.arguments import Parser
 from tinygptv.ground.errors import EXIT_PASSING, EXIT_USER_ERROR, UserError, brief, complain, from_write_error
+from tinygptv.ground.launch import launch, processes_to_launch
 from tinygptv.ground.names import STAGES, STEPS
 from tinygptv.ground.processes import Interrupted
 from tinygptv.ground.startup import begin
@@ -42,6 +44,8 @@ def main() -> int:
         parser.error(f"--allow-changed: {arguments.step} has no resume points")
     workers = ALONE
     try:
+        if arguments.step in STAGES and (processes := processes_to_launch()):
+            return launch(sys.argv[1:], processes)
         workers = Workers.join()
         execute(arguments.step, arguments.profile, tuple(arguments.allow_changed), workers)
     except (Exception, Interrupted) as error:
