@@ -9,21 +9,25 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tests.drills.zygote import Ended, await_end, fork
 
 
-def group(size: int, work: Callable[[int], int], stopped: tuple[int, float, int] | None = None) -> list[Ended]:
+def group(
+    size: int, work: Callable[[int], int], stopped: tuple[int, float, int] | None = None, store: Any = None
+) -> list[Ended]:
     """How processes end that have torchrun's variables; the launcher's store lives until all have ended.
 
     Args:
         size: how many.
         work: the rank → the exit code.
         stopped: a rank, after how many seconds it gets a signal, and which.
+        store: that of a group before, as after a restart.
     """
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60))
+    store = store or TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60))
     shared = {"WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1"}
     shared |= {"MASTER_PORT": str(store.port), "TORCHELASTIC_RUN_ID": "test", "TORCHELASTIC_USE_AGENT_STORE": "True"}
 

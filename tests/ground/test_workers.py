@@ -58,6 +58,21 @@ def test_slices_of_what_some_hold_reach_their_owners():
     assert said(work) == [[[2.0 * at, 2.0 * at + 1], [20 + 2.0 * at, 21 + 2.0 * at]] for at in range(3)]
 
 
+def test_a_group_that_is_started_again_meets_in_the_same_store():
+    """As torchrun does it: what the group before has left there is not taken for this one's."""
+    from torch.distributed import TCPStore
+
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+
+    def run(rank):
+        workers = Workers.join()
+        print(workers.numbers(workers.rank), workers.first_to_end(2, "left behind") if rank == 0 else None)
+        return 0
+
+    logs = [[each.log for each in group(size, run, store=store)] for size in (3, 3, 2)]
+    assert logs == [[f"{[*range(size)]} None\n"] * size for size in (3, 3, 2)]
+
+
 def test_what_they_see_must_be_the_same():
     def work(workers):
         workers.must_agree({"a": {"b": 1}, "c": 2})

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -67,7 +69,7 @@ class Workers:
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         with _together():
             store, rank, size = next(rendezvous("env://", timeout=wait))
-            shared = distributed.PrefixStore("tinygptv", store)  # type: ignore[attr-defined]
+            shared = distributed.PrefixStore(_meet(store, rank, size), store)  # type: ignore[attr-defined]
             distributed.init_process_group(backend, store=shared, rank=rank, world_size=size, timeout=wait)
         return cls(rank, size, shared)
 
@@ -209,6 +211,31 @@ class Workers:
 
 ALONE = Workers()
 """A process that shares nothing."""
+
+
+def _meet(store: Any, rank: int, size: int) -> str:
+    """A name for the keys of this group alone.
+
+    After a restart the store may still hold those of the group before, and processes of several machines count
+    restarts each for themselves: the main process tells the name to those that ask now.
+    """
+    if rank:
+        question = uuid.uuid4().hex
+        store.set(f"tinygptv/asks/{rank}", question)
+        name = str(store.get(f"tinygptv/told/{question}").decode())
+        store.set(f"{name}/has/{rank}", "")
+        return name
+    name, missing = f"tinygptv/{uuid.uuid4().hex}", set(range(1, size))
+    deadline = time.monotonic() + SECONDS_OF_SILENCE
+    while missing:
+        for asking in missing:
+            if store.check([key := f"tinygptv/asks/{asking}"]):
+                store.set(f"tinygptv/told/{store.get(key).decode()}", name)
+        missing = {other for other in missing if not store.check([f"{name}/has/{other}"])}
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"processes {some([*map(str, sorted(missing))])} do not come")
+        time.sleep(0.02)
+    return name
 
 
 @contextmanager
