@@ -1,8 +1,8 @@
 # Everything a person types. Needs Python 3.11, git and make; the rest is installed into .venv.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install demo repro test test-pipeline services-test team-test test-gpu drills lmms-eval reproduce-paper lint \
-        types ui clean
+.PHONY: help install demo repro test test-pipeline services-test team-test test-gpu drills lmms-eval reproduce-paper docs \
+        lint types ui clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -104,6 +104,11 @@ lint: $(STAMP)  ## style (ruff), and imports that run one way (import-linter, py
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-cache --no-logo
 
+# Not with -q, which silences the warnings that strict counts.
+docs: $(STAMP)  ## the documentation as a site, in site/; dead links, anchors and references are errors
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	@echo "site/index.html; with its search: $(BIN)/python -m http.server -b 127.0.0.1 -d site"
+
 types: $(STAMP)  ## mypy --strict on src and flows
 	@$(BIN)/mypy
 
@@ -111,5 +116,5 @@ ui: $(STAMP)  ## start MLflow (port 5000), Prefect (port 4200) and its worker; `
 	@$(BIN)/tinygptv up
 
 clean:  ## remove .venv and caches; results, unfinished runs and DVC's cache stay
-	@rm -rf $(VENV) $(LMMS)/.venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(LMMS)/.venv build site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

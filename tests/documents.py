@@ -19,7 +19,7 @@ import typer
 from tinygptv.ground.names import STEPS
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted(path.relative_to(ROOT).as_posix() for place in ("*.md", "docs/*.md") for path in ROOT.glob(place))
+PAGES = sorted(path.relative_to(ROOT).as_posix() for place in ("*.md", "docs/**/*.md") for path in ROOT.glob(place))
 SHELL = ("bash", "sh")
 PROGRAMS = (
     "cp",

@@ -25,9 +25,11 @@ REASONS = {
     r"(python -m flows|dvc (repro|exp|push|pull|commit|checkout|status|gc|metrics))\b": "minutes, or needs results",
     r"(git (clone|checkout)|cd|cp \.state)\b": "a place of the reader's",
     r"tinygptv (ask|verify|replay|diff|lineage|promote|rollback|evaluate(-champion)?)\b": "needs what a pipeline made",
+    r"tinygptv doctor --deep": "needs what a pipeline made",
     r"tinygptv score ": "needs files of benchmarks",
     r"tinygptv data ": "needs data of one's own; tests/own_data does it",
     r"tinygptv (new|results --profile) ": "needs files of the reader's; tests/pipeline/test_own_data.py has some",
+    r"tinygptv plan --profile cats ": "needs a profile of the reader's",
     r"tinygptv (export-checkpoint|import-checkpoint(?! --help)|reproduce)": "needs weights of gigabytes",
     r"tinygptv (serve|web|up|down|status|team)\b": "starts or asks servers; tests/services does",
     r"(mlflow|docker|curl|eval) ": "starts or asks servers; tests/services does what comes without containers",
@@ -68,12 +70,14 @@ SHOWN = {
     "docs/team.md": ('{"mlflow_database"',),
 }
 """Beginnings of blocks that are no commands and no Python: files and outputs."""
+TASKS = "docs/tasks/"
+"""These pages repeat commands of others: what is run there is not run again here."""
+TYPED = [(block, words) for page in PAGES for block in blocks(page) for words in commands(block)]
 RUN = [
     (block, words)
-    for page in PAGES
-    for block in blocks(page)
-    for words in commands(block)
+    for block, words in TYPED
     if not any(re.match(pattern, " ".join(words)) for pattern in REASONS)
+    and not (block.page.startswith(TASKS) and any(words == w for b, w in TYPED if not b.page.startswith(TASKS)))
 ]
 
 
