@@ -17,7 +17,6 @@ import argparse
 import statistics
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from tinygptv.config import Config
     from tinygptv.config.profiles import Profile
+    from tinygptv.data.batches import Batch
     from tinygptv.data.index import ImagePlace
     from tinygptv.evaluation.held_out import HeldOutQuestions
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
@@ -171,9 +171,14 @@ def train(config: Config, seed: int, data: Path, model: TinyGPTVForConditionalGe
     from tests.training.plain import plain_loss
     from tinygptv.ground import runtime
     from tinygptv.model import adapters
-    from tinygptv.training import loop
+    from tinygptv.training import loop, step
     from tinygptv.training.batches import stage_batches, steps_of
 
+    def by_oracle(model: TinyGPTVForConditionalGeneration, batch: Batch, *_: Any, **__: Any) -> torch.Tensor:
+        asked.append(batch)
+        return plain_loss(model, batch)
+
+    asked: list[Batch] = []
     fast = path == "fast"
     stage = config.stage(STAGE).model_copy(update={"packing": fast, "label_only_logits": fast})
     batches = stage_batches(
@@ -181,11 +186,11 @@ def train(config: Config, seed: int, data: Path, model: TinyGPTVForConditionalGe
     )
     runtime.prepare(config.runtime, seed)
     state = loop.new_state(model, adapters.trainable_parameters(model), stage, (seed, STAGE))
-    by_oracle = patch.object(loop, "batch_loss", lambda model, batch, *_, **__: plain_loss(model, batch))
     started = time.perf_counter()
-    with nullcontext() if fast else by_oracle:
+    with patch.object(step, "batch_loss", step.batch_loss if fast else by_oracle):
         loop.train(state, steps_of(config, STAGE, batches, 0, None), stage, on_step=lambda _: None)
     seconds = time.perf_counter() - started
+    assert bool(asked) is not fast, "the plain path asks its oracle, and the fast one does not"
     losses, norms = ([point[key] for point in state.trace] for key in ("loss", "grad_norm"))
     return {
         "first_loss": round(losses[0], 4),
