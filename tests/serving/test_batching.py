@@ -17,7 +17,7 @@ from tinygptv.serving.metrics import Metrics
 
 @dataclass(eq=False)
 class Count:
-    """An answer that is as long as asked for. Below zero none is encoded, 113 not begun; 199 is none."""
+    """An answer as long as asked for. Below zero none is encoded, 113 not begun, 88 not written; 199 is none."""
 
     number: int
     said: int = 0
@@ -68,6 +68,10 @@ class Counter:
         self._under_way = []
 
     def answer(self, asked: Any, speech: Count) -> int:
+        if speech.error is not None:
+            raise speech.error
+        if speech.number == 88:
+            raise ValueError("no text")
         return speech.said
 
 
@@ -159,9 +163,9 @@ def test_images_are_encoded_together_and_one_that_comes_again_once():
 
 def test_only_the_faulty_fail():
     model = Counter()
-    results = run(ask_all(model, 5, -1, 3, 113, 199, 4))
+    results = run(ask_all(model, 5, -1, 3, 113, 199, 88, 4))
     assert [result for result in results if isinstance(result, int)] == [5, 3, 4]
-    assert [str(result) for result in (results[1], results[3], results[4])] == ["no image", "113", "no numbers"]
+    assert [str(result) for result in (results[1], *results[3:6])] == ["no image", "113", "no numbers", "no text"]
 
 
 def test_what_fails_together_is_said_one_by_one():

@@ -236,10 +236,10 @@ class Batcher:
             if not speech.over:
                 continue
             del under_way[item]
-            if speech.error is not None:
-                self._failed([item], speech.error)
-            elif not item.gone:
+            try:
                 item.tell(model.answer(item.asked, speech))
+            except Exception as error:
+                self._failed([item], error)
         if not under_way:
             del self._under_way[model]
 

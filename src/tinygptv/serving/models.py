@@ -134,7 +134,13 @@ class Loaded:
         self._chorus = self._model.chorus()
 
     def answer(self, asked: PreparedQuestion, speech: Speech) -> Answer:
-        """What was said to a question; for the worker's thread."""
+        """What was said to a question; for the worker's thread.
+
+        Raises:
+            NotFiniteError: there is no answer.
+        """
+        if speech.error is not None:
+            raise speech.error
         said = self._model.generated(speech)
         return Answer(said.text, said.tokens, said.cut, asked.prompt_tokens, self.version)
 
