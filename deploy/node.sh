@@ -2,7 +2,7 @@
 # One machine of those that share a training stage, in a checkout (docs/scale.md); sky.yaml and slurm.sh call it.
 #   node.sh install  the environment, the DVC remote, and what comes before STAGE
 #   node.sh train    this machine's processes of STAGE, while the other machines start theirs
-#   node.sh keep     once STAGE has ended, on the first machine: its outputs into DVC and the remote
+#   node.sh keep     once STAGE has ended: its outputs into DVC and the remote; nothing where another machine has them
 # STAGE: stage1 to stage4 of the profile in params.yaml. REMOTE, REMOTE_ENDPOINT: address of a DVC remote and of its
 # server, where .dvc/config names none. STATE: a folder that all machines see, where they do not share the checkout.
 # train also needs NODES, PROCESSES (of each machine), HEAD (the first machine's address) and RUN (a name).
@@ -23,9 +23,13 @@ install)
   dvc pull --with-deps --allow-missing "$STAGE" # missing are the outputs of STAGE itself
   ;;
 train)
-  if [ -n "${STATE:-}" ]; then # the resume points, and they alone, lie where every machine finds them
-    mkdir -p "$STATE/$profile/$STAGE" ".state/$profile"
-    ln -sfn "$STATE/$profile/$STAGE" ".state/$profile/$STAGE"
+  if [ -n "${STATE:-}" ]; then # resume points and MLflow's records lie where every machine finds them
+    rm -rf "data/$profile/$STAGE"
+    mkdir -p ".state/$profile"
+    for part in "$STAGE" spool; do
+      mkdir -p "$STATE/$profile/$part"
+      ln -sfn "$STATE/$profile/$part" ".state/$profile/$part"
+    done
   fi
   node=${SKYPILOT_NODE_RANK:-${SLURM_NODEID:-0}}
   # Whoever stops a machine signals all of its processes: torchrun waits for its own, and this shell for torchrun,
@@ -39,6 +43,7 @@ train)
   exit "${stopped:-$code}"
   ;;
 keep)
+  [ -d "data/$profile/$STAGE" ] || exit 0 # the main process was on another machine: torchrun chooses it
   dvc commit --force "$STAGE"
   dvc push "$STAGE"
   if [ -n "${STATE:-}" ]; then # dvc.lock says what was pushed; put it into your checkout, and `dvc pull` brings it

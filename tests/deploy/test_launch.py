@@ -153,13 +153,15 @@ def test_sky_installs_trains_and_keeps(launch, tmp_path):
     assert [call[0] for call in install] == ["make", "dvc", "dvc", "dvc"]
     assert install[1][-2:] == ["launched", "s3://bucket/dvc"] and install[-1][-1] == "stage2"
     point = state / "smoke" / "stage2" / "point"
-    launch.stub("torchrun", CALLS + "touch .state/smoke/stage2/point\n")
+    launch.stub("torchrun", CALLS + "touch .state/smoke/stage2/point .state/smoke/spool/events\n")
+    (launch.root / "data" / "smoke" / "stage2").mkdir(parents=True)  # of an earlier run, which DVC pulled
     assert launch.sky("run", state, SKYPILOT_NODE_RANK="1").returncode == 0
     (call,) = launch.calls()
     told = checked(call)
     assert (told.nnodes, told.nproc_per_node, told.rdzv_endpoint) == ("1:2", "8", "10.0.0.1:29400")
     assert (told.rdzv_id, told.rdzv_conf) == ("sky-7", "is_host=0,join_timeout=900")
-    assert point.is_file()
+    assert point.is_file() and (state / "smoke" / "spool" / "events").is_file()
+    launch.stub("torchrun", CALLS + "mkdir -p data/smoke/stage2\n")  # the main process is here
     assert launch.sky("run", state).returncode == 0
     first, *kept = launch.calls()
     assert "is_host=1," in checked(first).rdzv_conf
@@ -178,6 +180,7 @@ def test_sky_keeps_nothing_of_a_stage_that_failed(launch, tmp_path):
 
 
 def test_slurm_installs_once_trains_on_every_machine_and_keeps(launch):
+    launch.stub("torchrun", CALLS + "mkdir -p data/smoke/stage3\n")
     done = launch.slurm()
     assert (done.returncode, done.stderr) == (0, "")
     calls = launch.calls()
