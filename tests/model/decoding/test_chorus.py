@@ -90,6 +90,8 @@ def test_who_leaves_makes_room_at_once(model, features_BQD, prompts, alone, grap
         speech.left = True
     chorus.step()
     assert chorus.going == 1
+    model.join(chorus, features_BQD[[8]], prompts[8:9], [model.speech(LONGEST)])
+    assert len(chorus._slots.rows_B) == 2, "a captured step of sixteen rows would compute fourteen for nobody"
     _to_the_end(chorus)
     assert (model.generated(speeches[0]).text, len(speeches[0].ids)) == alone[0][:2]
     assert all(len(speech.ids) <= 3 for speech in speeches[1:])

@@ -138,15 +138,15 @@ class Chorus:
                 place.row = row
 
     def _room(self, seen: Seen, wanted: Sequence[int]) -> list[_Place]:
-        """Rows of so many slots for prompts; those under way move where rows or slots do not suffice."""
+        """Rows of so many slots for prompts; those under way move where that does not fit, or most rows are free."""
         former, going = self._slots, list(self._places.values())
-        longest = max([*wanted, *(place.slots for place in going)])
-        if former is not None and former.fixed and former.room >= longest:
+        longest, rows = max([*wanted, *(place.slots for place in going)]), len(going) + len(wanted)
+        if former is not None and former.fixed and former.room >= longest and len(former.rows_B) <= 4 * rows:
             taken = {place.row for place in going}
-            free = [row for row in range(len(former.slot_B)) if row not in taken]
+            free = [row for row in range(len(former.rows_B)) if row not in taken]
             if len(free) >= len(wanted):
                 return [_Place(row, slots) for row, slots in zip(free[: len(wanted)], wanted, strict=True)]
-        roomy = self._decoder.slots(seen, len(going) + len(wanted), longest)
+        roomy = self._decoder.slots(seen, rows, longest)
         if former is not None:
             roomy.take_over(former, [place.row for place in going])
             for row, place in enumerate(going):
