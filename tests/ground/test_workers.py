@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -47,7 +49,14 @@ def test_a_process_alone_is_a_group_of_one(monkeypatch):
         [*range(5)],
     )
     assert ALONE.first_to_end(2, "") is None
-    ALONE.barrier()
+
+
+def test_a_step_alone_needs_no_torch():
+    code = "import sys\nfrom tinygptv.ground.workers import ALONE\nALONE.barrier(); ALONE.agree_to_stop(None)\n"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}print('torch' in sys.modules)"], capture_output=True, text=True
+    )
+    assert done.stdout == "False\n", done.stderr
 
 
 def test_slices_of_what_some_hold_reach_their_owners():

@@ -1,4 +1,4 @@
-"""The processes that share a step: one, or those that torchrun started. Only this module knows of torchrun.
+"""The processes that share a step: one, or those that torchrun started. Steps know of torchrun through this alone.
 
 They agree on what each of them needs to know, and exchange sums (``training/sums.py``); the first, the main one, holds
 the lock, writes and records. When one ends for whatever reason, the others cannot go on and end, too: the first to end
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinygptv.ground.differences import changed_keys
-from tinygptv.ground.errors import LostProcessError, UserError, brief
+from tinygptv.ground.errors import EXIT_PASSING, LostProcessError, UserError, brief
 from tinygptv.ground.files import canonical
 from tinygptv.ground.processes import Interrupted
 from tinygptv.ground.tables import some
@@ -106,9 +106,11 @@ class Workers:
 
     def numbers(self, number: int) -> list[int]:
         """The whole numbers that the processes name, by rank."""
+        if self.size == 1:
+            return [number]
         import torch
 
-        return [int(found) for found in self.gather(torch.tensor([number])).flatten()] if self.size > 1 else [number]
+        return [int(found) for found in self.gather(torch.tensor([number])).flatten()]
 
     def tell(self, text: str) -> list[str]:
         """The texts that the processes name, by rank."""
@@ -245,7 +247,7 @@ def _together(store: Any = None) -> Iterator[None]:
     Raises:
         PeerError: it ended with a line.
         Interrupted: it was stopped by a signal.
-        LostProcessError: nobody knows.
+        LostProcessError: it said nothing, or has lost one itself.
     """
     try:
         yield
@@ -262,4 +264,6 @@ def _together(store: Any = None) -> Iterator[None]:
         _, code, line = said
         if code > SIGNALLED:
             raise Interrupted(code - SIGNALLED) from error
+        if code == EXIT_PASSING:  # that one has lost a third
+            raise LostProcessError(line) from error
         raise PeerError(code, line or "another process of this step has a bug") from error
