@@ -26,13 +26,14 @@ from gpu_batches import longest_step, real_lengths, real_step, with_tokens
 from gpu_common import GB, ROOT, read_profile  # puts the project on the path
 
 from tinygptv.ground import runtime
-from tinygptv.model import adapters, int8
+from tinygptv.model import adapters
 from tinygptv.model.backbones import formats_of
 from tinygptv.model.modeling import TinyGPTVForConditionalGeneration, TinyGPTVProjector
 from tinygptv.model.profile import from_profile
 from tinygptv.planning import compute, memory, sizes
 from tinygptv.training import compiled, loop
 from tinygptv.training.optimizer import set_learning_rate
+from tinygptv.training.preparation import prepare
 
 if TYPE_CHECKING:
     from torch import nn
@@ -135,14 +136,7 @@ def build(config: Any, case: Case, device: torch.device) -> TinyGPTVForCondition
     if case.tower:
         fill(model.image_encoder, dtype, device, device, std)
         model.image_encoder.to(device)  # its buffers
-    if "lora" in stage.trainable:
-        adapters.add_lora(model, config.model.lora)
-    adapters.freeze(model, stage.trainable)
-    if stage.base_8bit:
-        threshold = config.quantize.outlier_threshold
-        int8.quantize_base(model.language_model, outlier_threshold=threshold, device=device)
-    if stage.gradient_checkpointing:
-        model.language_model.activation_checkpointing_enable({"use_reentrant": False})
+    prepare(model, config, case.stage, device)
     model.language_model.to(device)
     return model.train()
 

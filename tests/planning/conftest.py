@@ -14,10 +14,14 @@ from tinygptv.config import Config
 from tinygptv.config.profiles import read_config
 from tinygptv.data.batches import Batch
 from tinygptv.data.prompts import IGNORE_INDEX
-from tinygptv.model import TinyGPTVForConditionalGeneration, adapters, int8
+from tinygptv.model import TinyGPTVForConditionalGeneration
 from tinygptv.model.backbones import formats_of
 from tinygptv.model.profile import from_profile
+from tinygptv.planning.dry_run import batch_tensors, largest
+from tinygptv.planning.live import LiveBytes
 from tinygptv.training import loop
+from tinygptv.training.loss import placed_loss
+from tinygptv.training.preparation import prepare
 
 STAGE = "stage3"
 SMALL = {
@@ -53,18 +57,12 @@ class Training:
         self.batch = longest_batch(self.config)
 
     def _as_steps_prepare_it(self) -> None:
-        """As ``steps/train.py`` does, with random weights."""
+        """With random weights."""
         language_model, dtype = self.model.language_model, getattr(torch, self.config.runtime.dtype)
         formats = formats_of(language_model, dtype)
         for name, parameter in language_model.named_parameters():
             parameter.data = parameter.data.to(formats[name])
-        if "lora" in self.stage.trainable:
-            adapters.add_lora(self.model, self.config.model.lora)
-        adapters.freeze(self.model, self.stage.trainable)
-        if self.stage.base_8bit:
-            int8.quantize_base(language_model, outlier_threshold=0.0)
-        if self.stage.gradient_checkpointing:
-            language_model.activation_checkpointing_enable({"use_reentrant": False})
+        prepare(self.model, self.config, STAGE)
         self.model.train()
 
     def loss(self) -> torch.Tensor:
@@ -72,20 +70,31 @@ class Training:
         label_only = self.stage.label_only_logits
         return loop.batch_loss(self.model, self.batch, torch.device("cpu"), label_only=label_only)
 
-    def kept(self) -> int:
-        """Bytes of the unique storages that the loss keeps for its backward pass, the model's own aside."""
-        own = {tensor.untyped_storage().data_ptr() for tensor in (*self.model.parameters(), *self.model.buffers())}
-        storages: dict[int, torch.UntypedStorage] = {}
+    def kept(self) -> tuple[int, int]:
+        """Bytes that are there when the loss of the largest micro-batch is, the model's own aside.
+
+        By the tensors that operations make and nobody frees; and by those that autograd saves, and the batch.
+        """
+        placed, live = largest(self.config, self.stage), LiveBytes("cpu")
+        own = [*self.model.parameters(), *self.model.buffers()]
+        aside = {tensor.untyped_storage().data_ptr() for tensor in own}
+        storages: dict[int, int] = {}
 
         def pack(tensor: torch.Tensor) -> torch.Tensor:
             storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own:
-                storages[storage.data_ptr()] = storage
+            if storage.data_ptr() not in aside:
+                storages[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            self.loss()
-        return sum(storage.nbytes() for storage in storages.values())
+        with live:
+            live.count(own)
+            before = live.now
+            live.count(batch_tensors(placed))
+            list(map(pack, batch_tensors(placed)))
+            with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+                loss = placed_loss(self.model, placed, label_only=self.stage.label_only_logits)
+            pack(loss.detach())
+            return live.now - before, sum(storages.values())
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from tinygptv.ground.errors import UserError
 from tinygptv.ground.names import STAGES
@@ -124,7 +125,13 @@ def test_the_machine_is_asked_for_its_memory(smoke):
 
 
 def test_the_peak_is_the_sum_with_the_larger_of_what_never_meets():
-    parts = {"weights": 1, "gradients": 2, "optimizer": 4, "activations": 8, "reserve": 16}
-    assert StageMemory(**parts, block=100, logits=7, encoding=0).peak == 131
-    assert StageMemory(**parts, block=7, logits=100, encoding=108).peak == 131
-    assert StageMemory(**parts, block=7, logits=100, encoding=109).peak == 132
+    parts = {"weights": 1, "gradients": 2, "optimizer": 4, "activations": 8, "passing": 100, "reserve": 16}
+    assert StageMemory(**parts, encoding=0).peak == 131
+    assert StageMemory(**parts, encoding=108).peak == 131
+    assert StageMemory(**parts, encoding=109).peak == 132
+
+
+def test_a_gpu_has_what_is_free_of_it(smoke, monkeypatch):
+    monkeypatch.setattr("tinygptv.ground.runtime.resolve_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5, 24))
+    assert plan.device_here(smoke.runtime) == ("cuda", 5)

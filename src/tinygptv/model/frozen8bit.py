@@ -26,7 +26,7 @@ LARGEST = 127
 
 
 class _Product(torch.autograd.Function):
-    """LLM.int8()'s product; on the CPU, in training, that of the matrix in the inputs' format, as bitsandbytes does."""
+    """LLM.int8()'s product, or that of the matrix in the inputs' format."""
 
     @staticmethod
     def forward(
@@ -39,7 +39,7 @@ class _Product(torch.autograd.Function):
         training: bool,
     ) -> torch.Tensor:
         ctx.matrix_NK, ctx.scales_N = matrix_NK, scales_N  # buffers: nothing that checkpointing should drop
-        if training and inputs.device.type == "cpu":
+        if as_whole(inputs, training):
             return nn.functional.linear(inputs, _whole(matrix_NK, scales_N, inputs.dtype), bias_N)
         ops, rows_MK = torch.ops.bitsandbytes, inputs.reshape(-1, inputs.shape[-1]).contiguous()
         small_MK, largest_M, outliers = ops.int8_vectorwise_quant(rows_MK.to(torch.float16), threshold)
@@ -52,6 +52,11 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         return gradient @ _whole(ctx.matrix_NK, ctx.scales_N, gradient.dtype), None, None, None, None, None
+
+
+def as_whole(inputs: torch.Tensor, training: bool) -> bool:
+    """Whether a matrix is multiplied in its inputs' format: on the CPU, in training, as bitsandbytes does."""
+    return training and inputs.device.type == "cpu"
 
 
 def _whole(matrix_NK: torch.Tensor, scales_N: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -79,8 +79,13 @@ def held_out_samples(stage: Stage) -> int:
     if stage.validation is None or not stage.steps:
         return 0
     looks = 1 + -(-stage.steps // stage.validation.every)
-    whole = stage.batch_size if isinstance(stage.batch_size, int) else max(stage.batch_size.values())
-    return looks * (stage.validation.batches * min(stage.micro_batch_size, whole) + (stage.validation.questions or 0))
+    passed = min(stage.micro_batch_size, largest_batch(stage))
+    return looks * (stage.validation.batches * passed + (stage.validation.questions or 0))
+
+
+def largest_batch(stage: Stage) -> int:
+    """Samples of a stage's largest step."""
+    return stage.batch_size if isinstance(stage.batch_size, int) else max(stage.batch_size.values())
 
 
 def mean_batch(stage: Stage) -> float:

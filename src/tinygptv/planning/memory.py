@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tinygptv.planning.activations import activations, longest_pass
 from tinygptv.planning.compute import patches
 from tinygptv.planning.sizes import FLOAT32, Sizes, number_size
 
 if TYPE_CHECKING:
     from tinygptv.config import Config
-    from tinygptv.model.language.training_pass import Device, Pass
+    from tinygptv.planning.dry_run import Device
 
 RESERVE = 2**30
 """Bytes for the CUDA context, the workspace of cuBLAS and the gaps of the allocator; on the CPU, for Python and its
@@ -24,17 +23,15 @@ POINTS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageMemory:
-    """Bytes of a training stage: weights, gradients and optimizer are exact, activations follow from the code."""
+    """Bytes of a training stage: weights, gradients and optimizer are exact, activations are those of a dry run."""
 
     weights: int
     gradients: int
     optimizer: int
     activations: int
-    """Kept from forward to backward pass, without the loss."""
-    block: int
-    """The backward pass of one block: what checkpointing computes again, and gradients on their way (estimated)."""
-    logits: int
-    """The head and the loss at their worst moment; never at the same time as ``block``."""
+    """Kept from forward to backward pass, the batch among them."""
+    passing: int
+    """Beside them at the worst moment: logits with their gradients, or what a block's backward pass computes."""
     encoding: int
     """The images of a forward pass of the image encoder in the loop; never at the same time as ``activations``."""
     reserve: int
@@ -43,10 +40,10 @@ class StageMemory:
     def peak(self) -> int:
         """The most at once."""
         steady = self.weights + self.gradients + self.optimizer + self.reserve
-        return steady + max(self.activations + max(self.block, self.logits), self.encoding)
+        return steady + max(self.activations + self.passing, self.encoding)
 
 
-NOTHING = StageMemory(weights=0, gradients=0, optimizer=0, activations=0, block=0, logits=0, encoding=0, reserve=0)
+NOTHING = StageMemory(weights=0, gradients=0, optimizer=0, activations=0, passing=0, encoding=0, reserve=0)
 """Of a stage without epochs: a file is copied."""
 
 
@@ -69,23 +66,19 @@ class DiskUse:
     size: int
 
 
-def stage_pass(config: Config, name: str, sizes: Sizes, device: Device) -> Pass:
-    """The largest forward pass of a stage."""
-    return longest_pass(config, config.stage(name), device, adapters=sizes.stages[name].adapters > 0)
-
-
 def stage_memory(config: Config, name: str, sizes: Sizes, device: Device) -> StageMemory:
     """Memory of a stage on a device."""
+    from tinygptv.planning.dry_run import activations
+
     stage, trained = config.stage(name), sizes.stages[name]
-    kept = activations(config, stage_pass(config, name, sizes, device))
+    found = activations(config, name, device, adapted=trained.adapters > 0)
     in_loop = stage.features == "in_loop"
     return StageMemory(
         weights=sizes.weights(stage, name, config.runtime.dtype),
         gradients=trained.gradients * (1 + (stage.micro_batches - 1).bit_length()),  # ``training/sums.py``
         optimizer=trained.optimizer,
-        activations=kept.saved,
-        block=kept.recomputed + kept.working,
-        logits=kept.logits,
+        activations=found.kept,
+        passing=found.peak - found.kept,
         encoding=config.features.batch_size * encoding(config, stage.image_size) if in_loop else 0,
         reserve=RESERVE,
     )

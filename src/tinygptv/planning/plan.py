@@ -1,12 +1,13 @@
 """The plan of a profile: what each stage needs, whether a device has it, and which change of the profile would fit.
 
-Pure functions of the configuration. ``steps/train.py`` asks ``check`` before it loads anything; ``tinygptv plan``
+Functions of the configuration alone. ``steps/train.py`` asks ``check`` before it loads anything; ``tinygptv plan``
 shows the whole.
 """
 
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tinygptv.config import Config, Runtime, Stage
 from tinygptv.ground.errors import UserError
 from tinygptv.ground.names import LAST_STAGE, STAGES
-from tinygptv.planning.compute import PEAK_TFLOPS, Compute, encoder_forward, stage_compute
+from tinygptv.planning.compute import PEAK_TFLOPS, Compute, encoder_forward, largest_batch, stage_compute
 from tinygptv.planning.data import Counted, SetPlan, Way, cheaper_way, set_plans
 from tinygptv.planning.memory import (
     NOTHING,
@@ -24,12 +25,11 @@ from tinygptv.planning.memory import (
     disk,
     other_steps,
     stage_memory,
-    stage_pass,
 )
 from tinygptv.planning.sizes import Sizes, measure
 
 if TYPE_CHECKING:
-    from tinygptv.model.language.training_pass import Device
+    from tinygptv.planning.dry_run import Device
     from tinygptv.planning.published import ToFetch
 
 GB = 10**9
@@ -176,7 +176,7 @@ def device_of(gpu: float | None, settings: Runtime) -> tuple[Device, int]:
 
 
 def device_here(settings: Runtime) -> tuple[Device, int]:
-    """The device on which the profile would run on this machine, and the bytes of its memory.
+    """The device on which the profile would run on this machine, and the bytes of its memory: of a GPU the free ones.
 
     Raises:
         UserError: CUDA is asked for and absent.
@@ -187,7 +187,7 @@ def device_here(settings: Runtime) -> tuple[Device, int]:
     if device.type == "cuda":
         import torch
 
-        return "cuda", int(torch.cuda.get_device_properties(device).total_memory)
+        return "cuda", int(torch.cuda.mem_get_info(device)[0])
     return "cpu", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
@@ -195,20 +195,21 @@ def _stage_plan(
     config: Config, name: str, sizes: Sizes, device: Device, capacity: int, sets: tuple[SetPlan, ...]
 ) -> StagePlan:
     stage = config.stage(name)
-    run = stage_pass(config, name, sizes, device)
     memory = stage_memory(config, name, sizes, device) if stage.steps else NOTHING
     matrices, lora = sizes.language_model.blocks, sizes.stages[name].adapters
     compute = stage_compute(config, stage, matrices=matrices, lora=lora)
     fits = memory.peak <= capacity
     return StagePlan(
         name=name,
-        samples=run.samples,
-        tokens=run.tokens,
+        samples=min(stage.micro_batch_size, largest_batch(stage)),
+        tokens=stage.max_sequence_tokens,
         parameters=sizes.language_model.parameters + sizes.projections.parameters + sizes.stages[name].adapters,
         trainable=sizes.stages[name].parameters if stage.steps else 0,
         memory=memory,
         compute=compute,
-        hours={gpu: compute.hours(peak) for gpu, peak in PEAK_TFLOPS.items()} if run.half else {},
+        hours={gpu: compute.hours(peak) for gpu, peak in PEAK_TFLOPS.items()}
+        if config.runtime.dtype == "bfloat16"
+        else {},
         fits=fits,
         changes=() if fits else tuple(_changes(config, name, sizes, device, capacity)),
         features=stage.features,
@@ -224,9 +225,10 @@ def _changes(config: Config, name: str, sizes: Sizes, device: Device, capacity: 
         return Change(settings=dict(settings), peak=peak, fits=peak <= capacity)
 
     def best(given: Mapping[str, Any], key: str, values: Sequence[Any]) -> Change:
-        """The first value that fits, or the last one."""
-        found = [tried({**given, key: value}) for value in values]
-        return next((change for change in found if change.fits), found[-1])
+        """The first value that fits, or the last one; they are sorted by the peaks that they have."""
+        last = tried({**given, key: values[-1]})
+        first = bisect_left(values, True, hi=len(values) - 1, key=lambda value: tried({**given, key: value}).fits)
+        return tried({**given, key: values[first]}) if last.fits else last
 
     levers = _levers(config, name)
     alone = [best({}, key, values) for key, values in levers.items()]
@@ -260,7 +262,7 @@ def _levers(config: Config, name: str) -> dict[str, Sequence[Any]]:
 
 def _smaller_micro_batches(stage: Stage) -> list[int]:
     """Sizes below the present one that the schema allows, largest first."""
-    whole = stage.batch_size if isinstance(stage.batch_size, int) else max(stage.batch_size.values())
+    whole = largest_batch(stage)
     present = min(stage.micro_batch_size, whole)
     allowed = range(present - 1, 0, -1)
     return [size for size in allowed if not isinstance(stage.batch_size, int) or whole % size == 0]

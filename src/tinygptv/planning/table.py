@@ -23,8 +23,7 @@ MEMORY: dict[str, Callable[[StagePlan], int]] = {
     "  gradients": lambda stage: stage.memory.gradients,
     "  optimizer (AdamW)": lambda stage: stage.memory.optimizer,
     "  activations": lambda stage: stage.memory.activations,
-    "  a block's backward pass *": lambda stage: stage.memory.block,
-    "  logits and loss *": lambda stage: stage.memory.logits,
+    "  beside them, at most": lambda stage: stage.memory.passing,
     IN_LOOP: lambda stage: stage.memory.encoding,
     "  reserve": lambda stage: stage.memory.reserve,
     "  peak": lambda stage: stage.memory.peak,
@@ -173,11 +172,12 @@ def _encoding(of_set: SetPlan, gpu: str) -> dict[str, float | None]:
 
 def _notes(plan: Plan) -> str:
     encoder = ", ".join(f"{_billions(flops)} at {size} px" for size, flops in plan.encoder_forward.items())
+    encodes = any(stage.memory.encoding for stage in plan.stages)
     on = f"Hours: {SLOWEST}. " if plan.stages[0].hours else ""
     lines = [
-        "* never at the same time: the larger one counts.",
-        "Exact: parameters, weights, gradients, optimizer, checkpoints. By formula: activations, logits.",
-        f"Estimated: a block's gradients on their way, other steps. Assumed: {RESERVE / GB:.2f} GB of reserve.",
+        "* never at the same time as activations: the larger one counts." if encodes else "",
+        "Exact: parameters, weights, gradients, optimizer, checkpoints. Run on tensors without numbers: activations",
+        f"and what is beside them. Estimated: other steps. Assumed: {RESERVE / GB:.2f} GB of reserve.",
         "Sequences are as long as max_sequence_tokens allows; real ones are shorter.",
         f"Tower and Q-Former take {encoder} (10^9 operations an image):",
         "once an image of the set where its features are cached, else at every sample. So caching pays for",
@@ -188,7 +188,7 @@ def _notes(plan: Plan) -> str:
         if plan.stages[0].hours
         else "Hours are estimated for runtime.dtype bfloat16 only.",
     ]
-    return "\n".join(lines)
+    return "\n".join(filter(None, lines))
 
 
 def _number(size: int) -> str:

@@ -259,21 +259,15 @@ def load_model(
     Raises:
         CheckpointError: the parent is of another stage, or was trained on other backbones.
     """
-    from tinygptv.model import adapters, assembly, int8, stage_checkpoint
+    from tinygptv.model import assembly, stage_checkpoint
+    from tinygptv.training.preparation import prepare
 
-    stage, manifest = config.stage(name), None
+    manifest = None
     model = assembly.assemble(config, backbones, with_tower=False)
     if parent is not None:
         before = stage_checkpoint.parent_of(name) or INIT_FOLDER
         manifest = stage_checkpoint.load_stage(model, parent, before, config, backbones)
-    if "lora" in stage.trainable and not adapters.has_lora(model):
-        adapters.add_lora(model, config.model.lora)
-    table = adapters.freeze(model, stage.trainable)
-    if stage.base_8bit:
-        threshold = config.quantize.outlier_threshold
-        int8.quantize_base(model.language_model, outlier_threshold=threshold, device=device)
-    if stage.gradient_checkpointing:
-        model.language_model.activation_checkpointing_enable({"use_reentrant": False})
+    table = prepare(model, config, name, device)
     model.projector.to(device)
     model.language_model.to(device)
     return model, table, manifest

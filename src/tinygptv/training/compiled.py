@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tinygptv.data.batches import Batch
 from tinygptv.data.prompts import IGNORE_INDEX
@@ -52,18 +52,23 @@ def compile_blocks(
     from torch._dynamo import config as tracing
     from torch.fx.experimental import _config as shapes
 
-    from tinygptv.model.language import architecture_of
-
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache.resolve())
     tracing.recompile_limit = FORMS
     shapes.use_duck_shape = False  # a length that is a width by chance stays a length
     stage = config.stage(name)
     options = None if backend == "eager" or not config.runtime.deterministic else runtime.untimed()
+    set_compiled(model, stage, dynamic=True, backend=backend, options=options)
+    warm_up(model, config, stage)
+
+
+def set_compiled(model: TinyGPTVForConditionalGeneration, stage: Stage, **how: Any) -> None:
+    """Have the blocks compiled when they are called next; ``how`` goes to ``torch.compile``."""
+    from tinygptv.model.language import architecture_of
+
     for block in architecture_of(model.config.text_config).blocks_of(model.language_model):
         if stage.base_8bit:
             leave_8bit(block)
-        block.compile(dynamic=True, fullgraph=not stage.base_8bit, backend=backend, options=options)
-    warm_up(model, config, stage)
+        block.compile(fullgraph=not stage.base_8bit, **how)
 
 
 def leave_8bit(block: nn.Module) -> None:

@@ -111,9 +111,14 @@ def batch_loss(
         label_only: no other logits are computed.
         packing: all samples lie in one row, without padding.
     """
+    here = placed(batch, model.config.image_token_id, device, packing=packing)
+    return placed_loss(model, here, label_only=label_only)
+
+
+def placed_loss(model: TinyGPTVForConditionalGeneration, here: PlacedBatch, *, label_only: bool) -> torch.Tensor:
+    """``batch_loss`` of a micro-batch that is on the device."""
     import torch
 
-    here = placed(batch, model.config.image_token_id, device, packing=packing)
     with autocast(model.language_model):
         embedded_BTD = model.embed(here.input_ids, model.projector(here.image_features), here.slots)
         if not label_only:

@@ -11,7 +11,6 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
 from tinygptv.model.language.interface import Architecture, PublishedFiles
-from tinygptv.model.language.training_pass import Kept
 
 
 class ToyConfig(PreTrainedConfig):
@@ -115,12 +114,6 @@ def sizes(model: Any) -> dict[str, Any]:
     }
 
 
-def kept(text: Any, lora: Any, run: Any) -> Kept:
-    """Round numbers."""
-    block = {"all": 1000 * run.all_tokens}
-    return Kept(first=block, later=block, entering=4, stream=4, ends=7, working=11)
-
-
 SAME = tuple(
     (f"{name}.weight", f"{name}.weight")
     for name in ("house.words", "house.roof", "tongue", *(f"house.floors.{{n}}.{p}" for p in ("before", "between")))
@@ -162,6 +155,5 @@ TOY = Architecture(
         constants={"max_position_embeddings": 64},
         told=lambda tensors, heads: {},
     ),
-    kept=kept,
     cached=lambda text: 2 * text.hidden_size,
 )

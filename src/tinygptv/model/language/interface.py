@@ -1,8 +1,8 @@
 """What the rest of the project asks of a language model. Nobody else knows the names of its parts.
 
 A language model is a class of transformers' with a head, and one description of it: where its parts are, which matrices
-take adapters, where the norms are that stages train, which number formats hold its products, how published files name
-its tensors, and what a forward pass keeps. Its configuration has transformers' own keys for the sizes (``vocab_size``,
+take adapters, where the norms are that stages train, which number formats hold its products, and how published
+files name its tensors. Its configuration has transformers' own keys for the sizes (``vocab_size``,
 ``hidden_size``, ``max_position_embeddings``), its class turns token ids and positions into keys and values by itself.
 
 Names of a block's parts are those inside the block: ``self_attn.dense``.
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel
 
-    from tinygptv.config import Lora, Model, Text
-    from tinygptv.model.language.training_pass import Kept, Pass
+    from tinygptv.config import Model, Text
 
 Rules = tuple[tuple[str, str], ...]
 """Pairs of names, theirs and ours, in which ``{n}`` stands for a number and ``{p}`` for ``weight`` or ``bias``. Where
@@ -104,8 +103,6 @@ class Architecture:
     """Whose tokenizer that is, for messages."""
     files: PublishedFiles
 
-    kept: Callable[[Text, Lora, Pass], Kept]
-    """What a forward pass keeps for the backward pass."""
     cached: Callable[[Text], int]
     """Numbers of a token in one block's cache of keys and values."""
 

@@ -30,11 +30,10 @@ from transformers.utils.output_capturing import capture_outputs
 
 from tinygptv.model.language.interface import Architecture
 from tinygptv.model.language.llama_files import FILES
-from tinygptv.model.language.llama_memory import cached, kept
 from tinygptv.model.language.parts import TinyGPTVRMSNorm, attended, seen
 
 if TYPE_CHECKING:
-    from tinygptv.config import Model
+    from tinygptv.config import Model, Text
 
 
 class TinyGPTVLlamaConfig(LlamaConfig):
@@ -196,6 +195,12 @@ def sizes(model: "Model") -> dict[str, Any]:
     }
 
 
+def cached(text: "Text") -> int:
+    """A key and a value of every head that has its own."""
+    own = text.num_key_value_heads or text.num_attention_heads
+    return 2 * own * (text.hidden_size // text.num_attention_heads)
+
+
 def normed(config: TinyGPTVLlamaConfig) -> bool:
     """Whether queries and keys pass their norm."""
     return config.qk_layernorm
@@ -222,7 +227,6 @@ LLAMA = Architecture(
     end_of_text="</s>",
     family="Llama",
     files=FILES,
-    kept=kept,
     cached=cached,
 )
 """The paper's smallest language model."""

@@ -32,7 +32,6 @@ from transformers.utils.output_capturing import capture_outputs
 from tinygptv.model.language.interface import Architecture
 from tinygptv.model.language.parts import TinyGPTVRMSNorm, attended, seen
 from tinygptv.model.language.phi_files import FILES
-from tinygptv.model.language.phi_memory import kept
 
 if TYPE_CHECKING:
     from tinygptv.config import Model, Text
@@ -226,7 +225,6 @@ PHI = Architecture(
     end_of_text="<|endoftext|>",
     family="Phi",
     files=FILES,
-    kept=kept,
     cached=cached,
 )
 """The paper's language model."""
