@@ -58,8 +58,8 @@ def activations(config: Config, name: str, device: Device, *, adapted: bool) -> 
         device: ``cuda`` or ``cpu``; neither need be there.
         adapted: whether the model has adapters, trained or not.
     """
-    key = (config.model.model_dump_json(), config.stage(name).model_dump_json(), config.runtime.dtype, device)
-    key = (*key, name, str(adapted))
+    settings = (part.model_dump_json() for part in (config.model, config.stage(name)))
+    key = (*settings, config.runtime.dtype, device, name, str(adapted))
     if key not in _found:
         blocks, dry = config.model.text.num_hidden_layers, _DryRun(config, name, device, adapted)
         few = [dry.run(number) for number in FEW if number <= blocks] or [dry.run(blocks)]

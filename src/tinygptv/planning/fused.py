@@ -60,7 +60,7 @@ def backend(live: LiveBytes, owned: set[int]) -> Callable[..., Any]:
         run._boxed_call = True  # type: ignore[attr-defined]
         return run
 
-    return lambda graph, inputs: compile_fx(graph, inputs, inner_compile=made)
+    return lambda graph, inputs: compile_fx(graph, inputs, inner_compile=made)  # type: ignore[arg-type]
 
 
 @dataclass

@@ -7,7 +7,6 @@ shows the whole.
 from __future__ import annotations
 
 import os
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -148,7 +147,7 @@ def check(config: Config, name: str, device: Device, capacity: int) -> None:
         config: the profile.
         name: the stage.
         device: ``cuda`` or ``cpu``.
-        capacity: bytes of the device.
+        capacity: bytes of the device that are free.
 
     Raises:
         UserError: the plan is larger than the device; names both, and the change that would fit.
@@ -166,8 +165,9 @@ def check(config: Config, name: str, device: Device, capacity: int) -> None:
     else:
         least = min([peak, *(change.peak for change in found)])
         fix = f"no setting makes it smaller than {gigabytes(least)}, so take a larger device"
-    holder = "the GPU" if device == "cuda" else "this machine"
-    raise UserError(f"training needs {gigabytes(peak)} by plan, {holder} has {gigabytes(capacity)}; {fix}")
+    free = gigabytes(capacity)
+    has = f"the GPU has {free} free" if device == "cuda" else f"this machine has {free}"
+    raise UserError(f"training needs {gigabytes(peak)} by plan, {has}; {fix}")
 
 
 def device_of(gpu: float | None, settings: Runtime) -> tuple[Device, int]:
@@ -201,7 +201,7 @@ def _stage_plan(
     fits = memory.peak <= capacity
     return StagePlan(
         name=name,
-        samples=min(stage.micro_batch_size, largest_batch(stage)),
+        samples=_samples(config, name),
         tokens=stage.max_sequence_tokens,
         parameters=sizes.language_model.parameters + sizes.projections.parameters + sizes.stages[name].adapters,
         trainable=sizes.stages[name].parameters if stage.steps else 0,
@@ -225,10 +225,15 @@ def _changes(config: Config, name: str, sizes: Sizes, device: Device, capacity: 
         return Change(settings=dict(settings), peak=peak, fits=peak <= capacity)
 
     def best(given: Mapping[str, Any], key: str, values: Sequence[Any]) -> Change:
-        """The first value that fits, or the last one; they are sorted by the peaks that they have."""
+        """The first value that fits, or the last one."""
         last = tried({**given, key: values[-1]})
-        first = bisect_left(values, True, hi=len(values) - 1, key=lambda value: tried({**given, key: value}).fits)
-        return tried({**given, key: values[first]}) if last.fits else last
+        if len(values) == 1 or not last.fits:
+            return last
+        # Numbers of samples, largest first: what a pass holds grows evenly with them, so that few are run.
+        whole, least = _samples(config, name), values[-1]
+        a_sample = (tried(given).peak - last.peak) / (whole - least)
+        likely = [value for value in values[:-1] if last.peak + a_sample * (value - least) <= capacity]
+        return next((change for value in likely if (change := tried({**given, key: value})).fits), last)
 
     levers = _levers(config, name)
     alone = [best({}, key, values) for key, values in levers.items()]
@@ -244,6 +249,12 @@ def _changes(config: Config, name: str, sizes: Sizes, device: Device, capacity: 
             break
     assert least is not None
     return [*alone, least] if len(least.settings) > 1 and least.peak < together.peak else alone
+
+
+def _samples(config: Config, name: str) -> int:
+    """Of a stage's largest forward pass."""
+    stage = config.stage(name)
+    return min(stage.micro_batch_size, largest_batch(stage))
 
 
 def _levers(config: Config, name: str) -> dict[str, Sequence[Any]]:

@@ -176,8 +176,8 @@ def _notes(plan: Plan) -> str:
     on = f"Hours: {SLOWEST}. " if plan.stages[0].hours else ""
     lines = [
         "* never at the same time as activations: the larger one counts." if encodes else "",
-        "Exact: parameters, weights, gradients, optimizer, checkpoints. Run on tensors without numbers: activations",
-        f"and what is beside them. Estimated: other steps. Assumed: {RESERVE / GB:.2f} GB of reserve.",
+        "Exact: parameters, weights, gradients, optimizer, checkpoints. By a pass on tensors without numbers:",
+        f"activations and what is beside them. Estimated: other steps. Assumed: {RESERVE / GB:.2f} GB of reserve.",
         "Sequences are as long as max_sequence_tokens allows; real ones are shorter.",
         f"Tower and Q-Former take {encoder} (10^9 operations an image):",
         "once an image of the set where its features are cached, else at every sample. So caching pays for",
