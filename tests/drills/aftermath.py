@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.checkouts import Checkout
 from tinygptv.ground.files import sha256_file
 from tinygptv.tracking import shelf, spool
+from tinygptv.training.pace import PACE
 
 LEFT_OVER = re.compile(r"^\..*\.(tmp|former|new)$|\.tmp$")
 
@@ -109,7 +110,7 @@ def spools(checkout: Checkout, stage: str) -> list[Path]:
 
 
 def metrics(checkout: Checkout, stage: str) -> dict[tuple[str, int], float]:
-    """The recorded points of the curves; seconds differ from run to run.
+    """The recorded points of the curves; seconds, and what is counted by them, differ from run to run.
 
     Raises:
         ValueError: one is recorded twice.
@@ -117,7 +118,7 @@ def metrics(checkout: Checkout, stage: str) -> dict[tuple[str, int], float]:
     found: dict[tuple[str, int], float] = {}
     for path in spools(checkout, stage):
         for event in spool.read_events(path)[0]:
-            if event["kind"] != "metric" or event["name"] == "seconds":
+            if event["kind"] != "metric" or event["name"].startswith(("seconds", PACE)):
                 continue
             key = event["name"], event["step"]
             if key in found:

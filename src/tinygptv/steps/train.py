@@ -50,6 +50,7 @@ def run(context: StepContext) -> None:
     from tinygptv.planning import plan
     from tinygptv.training import compiled, curve, loop
     from tinygptv.training.batches import encoder_beside, held_out_batches, stage_batches, steps_of
+    from tinygptv.training.pace import Pace
     from tinygptv.training.resume import ResumePoints
 
     name, config, workers = context.step, context.config, context.workers
@@ -108,7 +109,7 @@ def run(context: StepContext) -> None:
             questions = held_out_questions(config, name, **folders, encode=encode)
             score, looked_at = questions.score, f"{looked_at} and {len(questions)} questions"
         print(f"{name}: {looked_at} are looked at every {stage.validation.every} steps")
-    progress = Progress(name, stage.steps, state.step)
+    progress, pace = Progress(name, stage.steps, state.step), Pace()
 
     looks: dict[str, float] = {}
 
@@ -120,7 +121,8 @@ def run(context: StepContext) -> None:
         progress.update(state.step, loss=last["loss"], lr=last["lr"], **looks)
         if curve.is_curve_point(state.step, stage):
             point = curve.curve_point(state.trace, state.step, stage)
-            context.run.metrics({key: value for key, value in point.items() if key != "step"}, step=state.step)
+            found = {key: value for key, value in point.items() if key != "step"} | pace.of_all(workers)
+            context.run.metrics(found, step=state.step)
         stopping = workers.agree_to_stop(context.stop.number)
         if stopping or (state.step % stage.checkpoint_every == 0 and state.step < stage.steps):
             if workers.is_main:
@@ -129,7 +131,7 @@ def run(context: StepContext) -> None:
                 workers.barrier()  # or the launcher would end who still writes
                 raise Interrupted(stopping)
 
-    steps = steps_of(config, name, batches, state.step, encode, workers)
+    steps = pace.counted(steps_of(config, name, batches, state.step, encode, workers))
     with context.stop.safe_points(), progress:
         loop.train(state, steps, stage, on_step=on_step, held_out=held_out, score=score)
     tell_best(context, state, stage)
