@@ -27,8 +27,13 @@ NAMED = re.compile(r"(?<![\[`])`docs/(\w+(?:/\w+)?\.md)`(?![`\]])")
 CODE = re.compile(r"^```.*?^```|(?:^ {4}[^\n]*\n)+", re.MULTILINE | re.DOTALL)
 COMMANDS = "commands/"
 PICTURES = (".png", ".svg")
-ALSO = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "README.md": "readme.md"}
-"""File at the root → its name in the navigation."""
+ALSO = {
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "README.md": "readme.md",
+    "notebooks/tour.py": "tour.md",
+}
+"""File outside ``docs/`` → its name in the navigation."""
 
 sources: dict[str, Path] = {}
 """Name of a page in the site → its file, where that lies outside ``docs/``."""
@@ -67,6 +72,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         content = path.read_text()
         if path.suffix == ".md":
             waiting += _outside(path)
+        elif uri in ALSO.values():
+            content = notebook(content)
         else:
             content = f"# `{path.relative_to(ROOT)}`\n\n```{path.suffix[1:]}\n{content.rstrip()}\n```\n"
         listed = InclusionLevel.INCLUDED if uri in ALSO.values() else InclusionLevel.NOT_IN_NAV
@@ -77,6 +84,19 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def _outside(page: Path) -> list[Path]:
     targets = [(page.parent / link).resolve() for link, _ in LINK.findall(CODE.sub("", page.read_text()))]
     return [path for path in targets if path.exists() and not path.is_relative_to(DOCS)]
+
+
+def notebook(text: str) -> str:
+    """A notebook in jupytext's percent format as Markdown."""
+    _, *cells = re.split(r"^# %%", text, flags=re.MULTILINE)
+    parts = []
+    for cell in cells:
+        kind, _, content = cell.partition("\n")
+        if kind.strip() == "[markdown]":
+            parts.append(re.sub(r"^# ?", "", content.strip(), flags=re.MULTILINE))
+        else:
+            parts.append(f"```python\n{content.strip()}\n```")
+    return "\n\n".join(parts) + "\n"
 
 
 def _uri(path: Path) -> str:

@@ -107,6 +107,11 @@ def check_python(text):
             assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
 
 
+def test_what_the_notebook_takes_is_there():
+    """``tests/pipeline/test_docs.py`` runs it."""
+    check_python((ROOT / "notebooks" / "tour.py").read_text())
+
+
 CALLED = {"tinygptv plan": cli.main, "dvc remote": dvc_main}
 """What is called in this process, which has torch and DVC already, but on the pages ``STARTED``."""
 STARTED = ("README.md", "docs/team.md")

@@ -58,3 +58,11 @@ def test_the_program_of_the_readme(ready: Clone) -> None:
     line = [sys.executable, "-c", here(ready, program)]
     done = subprocess.run(line, cwd=ready.root, env=ready.env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_notebook(ready: Clone) -> None:
+    program = here(ready, (Path(__file__).parents[2] / "notebooks" / "tour.py").read_text())
+    line, env = [sys.executable, "-c", program], ready.env | {"MPLBACKEND": "agg"}
+    done = subprocess.run(line, cwd=ready.root, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "the same records as in trace.jsonl" in done.stdout and "equal answers: " in done.stdout
