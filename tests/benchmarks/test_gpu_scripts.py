@@ -174,7 +174,9 @@ def test_the_loops_own_step_is_measured(case, monkeypatch):
 
 def test_a_row_has_samples_of_real_lengths_and_as_many_tokens_as_asked_for(module):
     made = module("gpu_batches")
-    counted = json.loads(made.LENGTHS.read_text())["lengths"]
+    found = json.loads(made.LENGTHS.read_text())
+    counted = found["lengths"]
+    assert sum(stage["batches"] for stage in found["stages"]) == 1000 and found["largest_relative_difference"] < 1e-6
     config = module("gpu_common").read_profile(ROOT / "configs" / "paper.yaml", {})
     lengths, more = made.real_lengths(config, 4096), config.model.qformer.num_query_tokens - counted["visual_tokens"]
     assert sum(lengths) == 4096 and lengths == made.real_lengths(config, 4096)
