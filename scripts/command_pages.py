@@ -98,7 +98,7 @@ def _program(parser: Parser) -> Iterator[str]:
 
 
 def _typed(action: argparse.Action) -> str:
-    value = action.metavar or action.dest.upper()
+    value = "|".join(map(str, action.choices)) if action.choices else action.metavar or action.dest.upper()
     if not action.option_strings:
         return f"[{value}]..." if action.nargs == "*" else str(value)
     return ", ".join(action.option_strings) + (f" {value}" if action.nargs != 0 else "")

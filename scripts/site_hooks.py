@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ DOCS = ROOT / "docs"
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]+)(#[^)\s]*)?\)")
 NAMED = re.compile(r"(?<![\[`])`docs/(\w+(?:/\w+)?\.md)`(?![`\]])")
 CODE = re.compile(r"^```.*?^```|(?:^ {4}[^\n]*\n)+", re.MULTILINE | re.DOTALL)
+ESCAPED_BAR = r"\|"
+SPAN = re.compile(r"`([^`\n]+)`")
 COMMANDS = "commands/"
 PICTURES = (".png", ".svg")
 ALSO = {
@@ -126,10 +129,15 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     parts, place = [], 0
     for block in [*CODE.finditer(markdown), None]:
         prose = markdown[place : block.start() if block else None]
-        parts += [NAMED.sub(linked, LINK.sub(moved, prose)), block[0] if block else ""]
+        parts += [NAMED.sub(linked, LINK.sub(moved, SPAN.sub(_barred, prose))), block[0] if block else ""]
         place = block.end() if block else place
     text = "".join(parts)
     return text + _told_on(page, files) if uri.startswith(COMMANDS) else text
+
+
+def _barred(found: re.Match[str]) -> str:
+    """Code with a bar in a cell of a table, where the bar has a backslash that Python-Markdown would show."""
+    return f"<code>{escape(found[1]).replace(ESCAPED_BAR, '&#124;')}</code>" if ESCAPED_BAR in found[1] else found[0]
 
 
 def _told_on(page: Page, files: Files) -> str:

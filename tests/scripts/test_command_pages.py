@@ -41,6 +41,7 @@ def test_what_a_parser_has_and_a_page_has_not_is_stale(tmp_path, monkeypatch, ca
     parser = Parser(description="What it does with <this>.")
     parser.add_argument("step", nargs="*")
     parser.add_argument("--quick", action="store_true", help="a | b")
+    parser.add_argument("--how", choices=("so", "otherwise"))
     monkeypatch.setattr(command_pages, "PLACE", tmp_path)
     monkeypatch.setattr(command_pages, "PROGRAMS", {"flows.new": lambda: parser})
     monkeypatch.setattr(command_pages, "parser_of", lambda app: SimpleNamespace(commands={}))
@@ -51,6 +52,7 @@ def test_what_a_parser_has_and_a_page_has_not_is_stale(tmp_path, monkeypatch, ca
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flows.new.md", "index.md"]
     text = (tmp_path / "flows.new.md").read_text()
     assert "What it does with &lt;this>." in text and "| `[STEP]...` |" in text and "| `--quick` | a \\| b |" in text
+    assert "| `--how so\\|otherwise` |" in text
     parser.add_argument("--slow", help="more")
     assert run("--check") == 1
     assert command_pages.COMMAND in capsys.readouterr().err

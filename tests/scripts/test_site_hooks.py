@@ -71,11 +71,10 @@ def built(config, place):
     """Name of each page in the site → its Markdown there."""
     here = [File(name, str(place / "docs"), "/nowhere", use_directory_urls=False) for name in ("a.md", "deep/b.md")]
     files = site_hooks.on_files(Files(here), config)
-    assert files.get_file_from_path("reports/p.png") is not None
     return {
         file.src_uri: site_hooks.on_page_markdown(file.content_string, SimpleNamespace(file=file), config, files)
         for file in files.documentation_pages()
-    }
+    } | {file.src_uri: file.abs_src_path for file in files.media_files()}
 
 
 def test_links_lead_to_where_their_files_are_in_the_site(config, place):
@@ -84,12 +83,18 @@ def test_links_lead_to_where_their_files_are_in_the_site(config, place):
     assert pages["contributing.md"] == "# C\n\n[a](a.md#a), [more](notes/d.md)\n\n    [a](docs/a.md)\n"
     assert pages["src/s.py.md"] == "# `src/s.py`\n\n```py\nx = 1\n```\n"
     assert pages["tour.md"] == "# T\n\ntext\n\n```python\nx = 1  # %\n```\n"
+    assert pages["reports/p.png"] == str(place / "reports" / "p.png")
     assert {"notes/d.md", "changelog.md", "readme.md"} <= pages.keys()
 
 
 def test_the_name_of_a_page_is_a_link_but_where_it_is_one_or_there_is_none(config, place):
     shown = "[`docs/a.md`](../a.md), `docs/none.md`, [`docs/a.md`](../a.md), [out](https://x.org/y.md)"
     assert built(config, place)["deep/b.md"] == f"# B\n\n{shown}\n"
+
+
+def test_a_bar_in_a_cell_has_no_backslash(config, place):
+    (place / "docs" / "deep" / "b.md").write_text("| a |\n|---|\n| `<x\\|y>` |\n")
+    assert built(config, place)["deep/b.md"] == "| a |\n|---|\n| <code>&lt;x&#124;y&gt;</code> |\n"
 
 
 def test_a_list_for_language_models(config, tmp_path, monkeypatch):
