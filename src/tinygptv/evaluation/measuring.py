@@ -106,6 +106,7 @@ def measure(
         UserError: the model or a shard is damaged, or a question is too long for it.
     """
     from tinygptv.evaluation.answer_store import AnswerStore
+    from tinygptv.evaluation.sittings import QuestionList, Sitting, answer_ahead
     from tinygptv.ground import runtime
 
     config, shards = profile.config, data_folder(root, profile.name) / "shards"
@@ -116,6 +117,11 @@ def measure(
         subject.kept_open() as model,
     ):
         first, *others = presets or config.evaluate.presets
+        meant = QuestionList(
+            config=config, shards=shards, split="test", names=tuple(ask.name for ask in questions.asks)
+        )
+        sittings = [Sitting(subject, preset, meant) for preset in (first, *others)]
+        answer_ahead(sittings, [questions] * len(sittings), store, config, profile.seed, asker)
         report = judged(model, questions, baselines, first, store, shown=first)
         beside = {
             preset: judged(model, questions, baselines, preset, store, shown=preset)["benchmarks"] for preset in others

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -97,8 +98,8 @@ def _subject(config: Config, stage: str, files: AuthorsFiles, digests: Mapping[s
     """A checkpoint as a model that can be asked, in the same ways as a stage of the profile."""
     return Subject(
         identity=published_identity(config, stage, files, digests),
-        open=lambda: open_published(config, stage, files),
-        how=lambda preset: stage_asking(config, stage, preset),
+        open=partial(open_published, config, stage, files),
+        how=partial(stage_asking, config, stage),
     )
 
 

@@ -44,10 +44,13 @@ class QuestionList:
     """As of ``open_questions``."""
     limit: int | None = None
     """As of ``evenly_spaced``; None: all."""
+    names: tuple[str, ...] | None = None
+    """Those of these benchmarks; None: all."""
 
     def open(self) -> Questions:
         """The questions; errors as of ``open_questions``."""
-        questions = open_questions(self.shards, self.split, asks_of(self.config), self.instead)
+        asks = [ask for ask in asks_of(self.config) if self.names is None or ask.name in self.names]
+        questions = open_questions(self.shards, self.split, asks, self.instead)
         return questions if self.limit is None else evenly_spaced(questions, self.limit)
 
 

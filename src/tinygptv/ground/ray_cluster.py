@@ -33,6 +33,8 @@ from tinygptv.ground.startup import begin
 from tinygptv.ground.tables import some
 
 ADDRESS = "RAY_ADDRESS"
+SIGNALS_SECONDS = 0.5
+"""So long a signal waits: Ray looks at none while it waits."""
 SOURCE = Path(__file__).resolve().parents[1]
 
 
@@ -70,7 +72,7 @@ def run_on_ray(prepare: Callable[[], Callable[[Any], Any]], jobs: Iterable[Any],
 
     def take() -> tuple[Any, Any]:
         while True:
-            done = ray.wait(list(busy), num_returns=1)[0][0]
+            done = _wait(ray, list(busy))
             by, job, killed = busy.pop(done)
             try:
                 result = ray.get(done)
@@ -100,6 +102,19 @@ def run_on_ray(prepare: Callable[[], Callable[[Any], Any]], jobs: Iterable[Any],
     finally:
         for one in places:
             ray.kill(one)
+
+
+def _wait(ray: Any, busy: list[Any]) -> Any:
+    """The first of these that is done; a signal is heard meanwhile."""
+    while True:
+        try:
+            done = ray.wait(busy, timeout=SIGNALS_SECONDS)[0]
+        except SystemError as error:  # what a signal's handler raises, Ray's compiled code returns with a result
+            if error.__cause__ is None:
+                raise
+            raise error.__cause__ from None
+        if done:
+            return done[0]
 
 
 @dataclass(repr=False)
@@ -156,6 +171,7 @@ def _connected(size: int) -> Any:
         own = {"num_cpus": size or len(os.sched_getaffinity(0)), "include_dashboard": False, "_temp_dir": folder}
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # as there, it listens on 127.0.0.1 alone
+        os.environ |= {"RAY_worker_niceness": "0"}  # by default they give way to everything else on the machine
     try:
         import ray
     except ImportError:
