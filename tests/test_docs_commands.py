@@ -62,6 +62,7 @@ SHOWN = {
         "9 files",
         "tinygptv: ",
     ),
+    "docs/operations.md": ("work_pool: ",),
     "docs/records.md": ("5af8aad46ad380d52eaa453ed092c706.json", "{", "data:"),
     "docs/remotes.md": ("ERROR: ", "registry "),
     "docs/resume.md": (".state/", "stage4: resume point"),
