@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from itertools import accumulate
 from typing import Any
@@ -65,10 +64,3 @@ def real_step(config: Any, tokens: int) -> list[Batch]:
     labels[:, :queries] = IGNORE_INDEX
     features = torch.randn(len(lengths), queries, config.model.qformer.hidden_size)
     return [Batch(("random",) * len(lengths), input_ids, there_BT.long(), labels, features)]
-
-
-def with_tokens(stage: Any, tokens: int) -> Any:
-    """The stage with sequences of so many tokens."""
-    changed = copy.copy(stage)
-    changed.max_sequence_tokens = tokens
-    return changed

@@ -121,7 +121,24 @@ def setting(text: str) -> tuple[str, Any]:
         return key, value
 
 
-def read_profile(path: Path, settings: Mapping[str, Any]) -> Any:
+class Part(SimpleNamespace):
+    """A profile or a section of it, with the forms of pydantic's methods that planning uses."""
+
+    def model_copy(self, *, update: Mapping[str, Any]) -> Part:
+        """The same with other values."""
+        return Part(**(vars(self) | update))
+
+    def model_dump_json(self) -> str:
+        """Its values in one line."""
+        return json.dumps(self, default=vars)
+
+    def stage(self, name: str) -> Part:
+        """A stage's section of a profile."""
+        found: Part = getattr(self, name)
+        return found
+
+
+def read_profile(path: Path, settings: Mapping[str, Any]) -> Part:
     """The part of a profile that training reads, without pydantic and ruamel.yaml.
 
     Args:
@@ -138,12 +155,12 @@ def read_profile(path: Path, settings: Mapping[str, Any]) -> Any:
             return tuple(section(item) for item in value)
         if not isinstance(value, dict) or key in TABLES:
             return value
-        return SimpleNamespace(**{name: section(item, name) for name, item in value.items()})
+        return Part(**{name: section(item, name) for name, item in value.items()})
 
     content = yaml.safe_load(path.read_text())
     content["model"]["text"] = YOUNGER | content["model"]["text"]
     content["model"]["lora"] = {"mlp": False} | content["model"]["lora"]
-    config = section({name: content[name] for name in ("runtime", "model", "features", "quantize", *STAGES)})
+    config: Part = section({name: content[name] for name in ("runtime", "model", "features", "quantize", *STAGES)})
     for key, value in settings.items():
         name, _, field = key.partition(".")
         if not hasattr(getattr(config, name, None), field):
@@ -155,7 +172,6 @@ def read_profile(path: Path, settings: Mapping[str, Any]) -> Any:
         stage.steps = stage.steps_per_repeat * stage.repeats
         samples = max(stage.batch_size.values()) if isinstance(stage.batch_size, dict) else stage.batch_size
         stage.micro_batches = -(-samples // stage.micro_batch_size)
-    config.stage = lambda name: getattr(config, name)
     return config
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from gpu_batches import longest_step, real_lengths, real_step, with_tokens
+from gpu_batches import longest_step, real_lengths, real_step
 from gpu_common import GB, ROOT, read_profile  # puts the project on the path
 
 from tinygptv.ground import runtime
@@ -77,9 +77,8 @@ def plan(config: Any, case: Case) -> dict[str, Any]:
     tower = measured.image_encoder.size(config.runtime.dtype, base_8bit=False) if case.tower else 0
     matrices, lora = measured.language_model.blocks, measured.stages[case.stage].adapters
     lengths = real_lengths(config, case.row) if case.row else [stage.max_sequence_tokens]
-    work = [
-        compute.stage_compute(config, with_tokens(stage, length), matrices=matrices, lora=lora) for length in lengths
-    ]
+    sized = [stage.model_copy(update={"max_sequence_tokens": length}) for length in lengths]
+    work = [compute.stage_compute(config, one, matrices=matrices, lora=lora) for one in sized]
     encoder = compute.encoder_forward(config, stage.image_size) if case.tower else 0.0
     return {
         "memory": asdict(needed) | {"image_encoder": tower, "peak": needed.peak + tower},
