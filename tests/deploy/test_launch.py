@@ -24,8 +24,8 @@ SKY = read_yaml(FOLDER / "sky.yaml")
 SCHEMA = json.loads((Path(__file__).parent / "sky.schema.json").read_text())
 SLURM = (FOLDER / "slurm.sh").read_text()
 CALLS = 'IFS="\t"; echo "${0##*/}\t$*" >> "$CALLS"\n'
-STOPPED = 'kill -TERM "$PPID"; exit 1\n'
-"""As Slurm does it: the shell around torchrun is signalled with it."""
+STOPPED = 'kill -TERM "$PPID"; sleep 0.5\n' + CALLS + "exit 1\n"
+"""As Slurm does it: the shell around torchrun is signalled with it. Then a point is saved, which takes time."""
 STUBS = {
     "srun": 'shift; code=0; for SLURM_NODEID in 0 1; do export SLURM_NODEID; "$@" || code=$?; done; exit $code\n',
     "scontrol": CALLS + '[ "$1" = requeue ] || printf "one\\ntwo\\n"\n',
@@ -196,7 +196,8 @@ def test_slurm_installs_once_trains_on_every_machine_and_keeps(launch):
 def test_slurm_queues_again_what_was_stopped_and_nothing_else(launch):
     launch.stub("torchrun", STOPPED)
     assert launch.slurm().returncode == 143
-    assert launch.calls()[-1] == ["scontrol", "requeue", "41"]
+    *_, first, second, last = launch.calls()
+    assert (first[0], second[0], last) == ("torchrun", "torchrun", ["scontrol", "requeue", "41"])
     launch.stub("torchrun", "exit 1\n")
     assert launch.slurm().returncode == 1
     assert [call for call in launch.calls() if call[:2] == ["scontrol", "requeue"] or call[1:2] == ["commit"]] == []
