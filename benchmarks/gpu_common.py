@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from tinygptv.ground.arguments import Parser  # noqa: E402
 from tinygptv.ground.files import write_json  # noqa: E402
 from tinygptv.ground.names import STAGES  # noqa: E402
-from tinygptv.planning.compute import PEAK_TFLOPS  # noqa: E402
+from tinygptv.planning.compute import peak_of  # noqa: E402
 
 GB = 10**9
 WORKER = Path(__file__).with_name("gpu_worker.py")
@@ -37,17 +37,6 @@ TABLES = ("mixture", "batch_size")
 """Keys of a profile whose value is, or can be, a table with keys of its own, and no section."""
 YOUNGER = {"architecture": "phi", "num_key_value_heads": None}
 """Keys of ``model.text`` that a profile may leave out: ``config/model.py``, which needs pydantic, has them, too."""
-PEAKS = {
-    "NVIDIA GeForce RTX 3090": "RTX 3090",
-    "NVIDIA GeForce RTX 4090": "RTX 4090",
-    "NVIDIA A100-PCIE-40GB": "A100",
-    "NVIDIA A100-SXM4-40GB": "A100",
-    "NVIDIA A100 80GB PCIe": "A100",
-    "NVIDIA A100-SXM4-80GB": "A100",
-    "NVIDIA H100 80GB HBM3": "H100 SXM",
-    "NVIDIA H200": "H100 SXM",  # the same chip with more memory
-}
-"""Device, as the driver names it, to its peak in ``planning/compute.py``; other devices have no utilisation."""
 
 
 def options(description: str | None, name: str, variants: Sequence[str]) -> Parser:
@@ -292,6 +281,5 @@ def gigabytes(size: float | None) -> str:
 
 
 def peak_operations(environment: Mapping[str, Any]) -> float | None:
-    """Operations a second that the device's maker states for dense bfloat16, where they are known here."""
-    known = PEAKS.get(environment.get("name", ""))
-    return PEAK_TFLOPS[known] * 1e12 if known else None
+    """Of the device, as ``peak_of`` knows it."""
+    return peak_of(environment.get("name", ""))

@@ -19,7 +19,8 @@ from flows.runner import StepOutcome
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import EIGHT_BITS, LOSS
 from tinygptv.ground.files import read_json
-from tinygptv.ground.folders import reports_folder
+from tinygptv.ground.folders import reports_folder, speed_file
+from tinygptv.ground.names import STAGES
 from tinygptv.results import markdown_results
 from tinygptv.tracking import pages, rest
 
@@ -36,6 +37,7 @@ def show(plan: RunPlan, outcomes: Mapping[str, StepOutcome], run_url: str) -> No
         run_url: where the pipeline's MLflow run is looked at; empty where there is none.
     """
     _steps(plan, outcomes)
+    _speeds(plan, outcomes)
     if any(step in outcomes and outcomes[step].ok for step in EVALUATED):
         _results(plan)
     if run_url and not all(outcome.skipped for outcome in outcomes.values()):  # else MLflow keeps no run of it
@@ -78,6 +80,18 @@ def _steps(plan: RunPlan, outcomes: Mapping[str, StepOutcome]) -> None:
             {"step": step.name, "state": outcome.state, "seconds": outcome.seconds, "MLflow run": outcome.url or ""}
         )
     create_table_artifact(key="steps", table=rows, description=f"Steps of profile {plan.profile}")
+
+
+def _speeds(plan: RunPlan, outcomes: Mapping[str, StepOutcome]) -> None:
+    """How fast the stages were that this run trained; others say nothing of this machine."""
+    files = {
+        step: speed_file(plan.root, plan.profile, step)
+        for step, outcome in outcomes.items()
+        if step in STAGES and outcome.state == "Completed"
+    }
+    rows = [{"stage": step} | read_json(file) for step, file in files.items() if file.is_file()]
+    if rows:
+        create_table_artifact(key="speed", table=rows, description="Means over each stage; docs/speed.md says of what")
 
 
 def _results(plan: RunPlan) -> None:

@@ -31,6 +31,11 @@ def answers_folder(root: Path, profile: str) -> Path:
     return state_folder(root, profile) / "answers"
 
 
+def speed_file(root: Path, profile: str, stage: str) -> Path:
+    """How fast a stage trained when it ended last: numbers by name."""
+    return state_folder(root, profile) / "speed" / f"{stage}.json"
+
+
 def record_file(state: Path, step: str) -> Path:
     """What the last run of a step that ended well says of itself: times, and its run in MLflow.
 

@@ -5,8 +5,9 @@ A product of an (m, k) and a (k, n) matrix is 2 m k n operations; norms, softmax
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from tinygptv.config import Config, Stage, Vision
@@ -17,6 +18,17 @@ PEAK_TFLOPS = {"RTX 3090": 71.0, "RTX 4090": 165.2, "A100": 312.0, "H100 SXM": 9
 Source: NVIDIA's white papers on the architectures GA102 and Ada, and data sheets of A100 and H100; without sparsity,
 with which they double.
 """
+DEVICES = {
+    "NVIDIA GeForce RTX 3090": "RTX 3090",
+    "NVIDIA GeForce RTX 4090": "RTX 4090",
+    "NVIDIA A100-PCIE-40GB": "A100",
+    "NVIDIA A100-SXM4-40GB": "A100",
+    "NVIDIA A100 80GB PCIe": "A100",
+    "NVIDIA A100-SXM4-80GB": "A100",
+    "NVIDIA H100 80GB HBM3": "H100 SXM",
+    "NVIDIA H200": "H100 SXM",  # the same chip with more memory
+}
+"""Device, as the driver names it, to its peak; other devices have no utilisation."""
 UTILISATION = 0.35
 """Share of the peak that training is assumed to reach. An assumption: nothing here was measured on these devices."""
 
@@ -54,10 +66,42 @@ def stage_compute(config: Config, stage: Stage, *, matrices: int, lora: int) -> 
         matrices: numbers in the matrices of the language model's blocks.
         lora: numbers in the adapters on them.
     """
-    text, model, tokens = config.model.text, config.model, stage.max_sequence_tokens
-    width, layers, queries = text.hidden_size, text.num_hidden_layers, model.qformer.num_query_tokens
-    scores = layers * 2 * tokens**2 * width
-    positions = tokens - queries if stage.label_only_logits else tokens
+    tokens = stage.max_sequence_tokens
+    positions = tokens - config.model.qformer.num_query_tokens if stage.label_only_logits else tokens
+    work = pass_operations(config, [tokens], positions, 1, matrices=matrices, lora=lora)
+    return Compute(
+        forward=work.forward,
+        backward=work.backward,
+        recomputed=work.blocks if stage.gradient_checkpointing else 0.0,
+        samples=stage.steps * mean_batch(stage),
+        looked_at=held_out_samples(stage),
+    )
+
+
+class Operations(NamedTuple):
+    """Of a forward pass, of its backward pass, and of the blocks' part of the former."""
+
+    forward: float
+    backward: float
+    blocks: float
+
+
+def pass_operations(
+    config: Config, lengths: Sequence[int], positions: int, images: int, *, matrices: int, lora: int
+) -> Operations:
+    """Operations of samples.
+
+    Args:
+        config: the profile.
+        lengths: their tokens.
+        positions: of all of them, where the head runs.
+        images: that they have.
+        matrices: numbers in the matrices of the language model's blocks.
+        lora: numbers in the adapters on them.
+    """
+    text, model, tokens = config.model.text, config.model, sum(lengths)
+    width, queries = text.hidden_size, model.qformer.num_query_tokens * images
+    scores = text.num_hidden_layers * 2 * sum(length**2 for length in lengths) * width
     head = positions * width * text.vocab_size
     first = queries * model.qformer.hidden_size * model.projection_size
     second = queries * model.projection_size * width
@@ -65,13 +109,13 @@ def stage_compute(config: Config, stage: Stage, *, matrices: int, lora: int) -> 
     # much, and attention twice: for each of its two products two gradients, and the scores once more.
     blocks = tokens * (matrices + lora) + scores
     backward = tokens * (matrices + 2 * lora) + 2.5 * scores + head + 2 * second + first
-    return Compute(
-        forward=2.0 * (blocks + head + first + second),
-        backward=2.0 * backward,
-        recomputed=2.0 * blocks if stage.gradient_checkpointing else 0.0,
-        samples=stage.steps * mean_batch(stage),
-        looked_at=held_out_samples(stage),
-    )
+    return Operations(2.0 * (blocks + head + first + second), 2.0 * backward, 2.0 * blocks)
+
+
+def peak_of(device: str) -> float | None:
+    """Operations a second that a device's maker states for dense bfloat16, where they are known here."""
+    known = DEVICES.get(device)
+    return PEAK_TFLOPS[known] * 1e12 if known else None
 
 
 def held_out_samples(stage: Stage) -> int:

@@ -9,7 +9,7 @@ from tinygptv.data.fit import COUNTS
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.file_names import CUTS, HISTORY, IMAGE_ENCODER, INIT_FOLDER, MANIFEST, TRACE, TRAINED, view_of
 from tinygptv.ground.files import read_json, sha256_file, write_json, write_text
-from tinygptv.ground.folders import state_folder
+from tinygptv.ground.folders import speed_file, state_folder
 from tinygptv.ground.processes import Interrupted
 from tinygptv.ground.progress import Progress
 from tinygptv.ground.tables import some
@@ -48,6 +48,8 @@ def run(context: StepContext) -> None:
     from tinygptv.model import adapters, weights
     from tinygptv.model.stage_checkpoint import init_of, save_stage
     from tinygptv.planning import plan
+    from tinygptv.planning.throughput import Throughput
+    from tinygptv.tracking.machine import PREFIX
     from tinygptv.training import compiled, curve, loop
     from tinygptv.training.batches import encoder_beside, held_out_batches, stage_batches, steps_of
     from tinygptv.training.pace import Pace
@@ -118,11 +120,13 @@ def run(context: StepContext) -> None:
         if begun := {str(key): last[name] for key, name in loop.BEGUN.items() if name in last}:
             context.run.metrics(begun, step=0)
         looks.update((shown, last[key]) for key, shown in LOOKS_SHOWN.items() if key in last)
-        progress.update(state.step, loss=last["loss"], lr=last["lr"], **looks)
+        progress.update(state.step, loss=last["loss"], lr=last["lr"], **looks, **speed.shown())
         if curve.is_curve_point(state.step, stage):
             point = curve.curve_point(state.trace, state.step, stage)
             found = {key: value for key, value in point.items() if key != "step"} | pace.of_all(workers)
-            context.run.metrics(found, step=state.step)
+            measured = {PREFIX + key: value for key, value in speed.values().items()}
+            context.run.metrics(found | measured, step=state.step)
+            speed.restart()
         stopping = workers.agree_to_stop(context.stop.number)
         if stopping or (state.step % stage.checkpoint_every == 0 and state.step < stage.steps):
             if workers.is_main:
@@ -132,12 +136,14 @@ def run(context: StepContext) -> None:
                 raise Interrupted(stopping)
 
     steps = pace.counted(steps_of(config, name, batches, state.step, encode, workers))
+    speed = Throughput(config, name, model, device, workers.size)
     with context.stop.safe_points(), progress:
-        loop.train(state, steps, stage, on_step=on_step, held_out=held_out, score=score)
+        loop.train(state, speed.watched(steps), stage, on_step=on_step, held_out=held_out, score=score)
     tell_best(context, state, stage)
     loop.leave_best(state)
     if not workers.is_main:
         return
+    write_json(speed_file(context.root, context.profile.name, name), speed.values(whole=True))
     manifest["changes"] = points.changes
     save_stage(model, context.out, manifest, parent.groups if parent else ())
     write_json(context.out / HISTORY, curve.loss_curve(state.trace, stage))
