@@ -15,7 +15,19 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from tinygptv.commands import data, evaluate, own_data, promotion, reproduce, score, services, serving, team, weights
+from tinygptv.commands import (
+    data,
+    evaluate,
+    own_data,
+    promotion,
+    reproduce,
+    score,
+    services,
+    serving,
+    team,
+    timeline,
+    weights,
+)
 from tinygptv.commands.options import (
     PATH,
     DeviceOption,
@@ -227,6 +239,7 @@ evaluate.add_to(app)
 score.add_to(app)
 weights.add_to(app)
 reproduce.add_to(app)
+timeline.add_to(app)
 services.add_to(app)
 promotion.add_to(app)
 serving.add_to(app)

@@ -12,8 +12,9 @@ data, and the gaps of the allocator.
 from __future__ import annotations
 
 from contextlib import nullcontext
+from copy import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tinygptv.config import Config, Stage
     from tinygptv.training.loss import PlacedBatch
 
+Section = TypeVar("Section")
 Device = Literal["cpu", "cuda"]
 FEW = (2, 3)
 """Blocks of the models that are run; further ones are like the last one."""
@@ -58,8 +60,7 @@ def activations(config: Config, name: str, device: Device, *, adapted: bool) -> 
         device: ``cuda`` or ``cpu``; neither need be there.
         adapted: whether the model has adapters, trained or not.
     """
-    settings = (part.model_dump_json() for part in (config.model, config.stage(name)))
-    key = (*settings, config.runtime.dtype, device, name, str(adapted))
+    key = (repr(config.model), repr(config.stage(name)), config.runtime.dtype, device, name, str(adapted))
     if key not in _found:
         blocks, dry = config.model.text.num_hidden_layers, _DryRun(config, name, device, adapted)
         few = [dry.run(number) for number in FEW if number <= blocks] or [dry.run(blocks)]
@@ -127,8 +128,15 @@ class _DryRun:
 
 
 def _with_blocks(config: Config, blocks: int) -> Config:
-    text = config.model.text.model_copy(update={"num_hidden_layers": blocks})
-    return config.model_copy(update={"model": config.model.model_copy(update={"text": text})})
+    text = _varied(config.model.text, num_hidden_layers=blocks)
+    return _varied(config, model=_varied(config.model, text=text))
+
+
+def _varied(section: Section, **changes: Any) -> Section:
+    """A section with other values; it need not be pydantic's, which benchmarks do without."""
+    other = copy(section)
+    vars(other).update(changes)
+    return other
 
 
 def _without_memory(config: Config, name: str, *, adapted: bool) -> TinyGPTVForConditionalGeneration:
@@ -138,9 +146,9 @@ def _without_memory(config: Config, name: str, *, adapted: bool) -> TinyGPTVForC
     from tinygptv.model.profile import from_profile
     from tinygptv.training.preparation import prepare
 
-    vision = config.model.vision.model_copy(update={"num_hidden_layers": 1})
-    sizes = from_profile(config.model.model_copy(update={"vision": vision}), end_of_text_id=0)
-    exact = config.quantize.model_copy(update={"outlier_threshold": 0.0})
+    vision = _varied(config.model.vision, num_hidden_layers=1)
+    sizes = from_profile(_varied(config.model, vision=vision), end_of_text_id=0)
+    exact = _varied(config, quantize=_varied(config.quantize, outlier_threshold=0.0))
     with torch.device("meta"):
         model = TinyGPTVForConditionalGeneration(sizes)
         del model.image_encoder
@@ -149,7 +157,7 @@ def _without_memory(config: Config, name: str, *, adapted: bool) -> TinyGPTVForC
             parameter.data = parameter.data.to(formats[own])
         if adapted:
             adapters.add_lora(model, config.model.lora)
-        prepare(model, config.model_copy(update={"quantize": exact}), name)
+        prepare(model, exact, name)
     return model.train()
 
 

@@ -122,7 +122,7 @@ def replay(root: Path, profile_name: str | None, stage: str, step: int) -> Repla
     if not 1 <= step <= settings.steps:
         raise UserError(f"--step {step}: {stage} of the profile {profile.name} has the steps 1 to {settings.steps}")
     data = data_folder(root, profile.name)
-    shards, backbones, features = (_made(root, data / name) for name in ("shards", "backbones", "features"))
+    shards, backbones, features = (made(root, data / name) for name in ("shards", "backbones", "features"))
     # now, for it takes seconds: what is wrong with the arguments has been told
     from tinygptv.data.batches import batch_digest
     from tinygptv.data.prompts import end_mark_id
@@ -243,7 +243,12 @@ def recorded_step(path: Path, step: int) -> dict[str, Any] | None:
     return dict(point)
 
 
-def _made(root: Path, folder: Path) -> Path:
+def made(root: Path, folder: Path) -> Path:
+    """An output that a command needs.
+
+    Raises:
+        DataError: it is not there.
+    """
     if not folder.is_dir():
         making = how_to_make(root, folder.parent.name, folder.name)
         raise DataError(f"{folder} is missing; run {making}, or `dvc pull`")
