@@ -73,15 +73,20 @@ def plan(config: Any, case: Case) -> dict[str, Any]:
     Those a token are of the frozen matrices alone, forward pass and gradients of their inputs: four a number.
     """
     stage, measured = config.stage(case.stage), sizes.measure(config)
-    needed = memory.stage_memory(config, case.stage, measured, "cuda" if case.device == "cuda" else "cpu")
     tower = measured.image_encoder.size(config.runtime.dtype, base_8bit=False) if case.tower else 0
     matrices, lora = measured.language_model.blocks, measured.stages[case.stage].adapters
     lengths = real_lengths(config, case.row) if case.row else [stage.max_sequence_tokens]
     sized = [stage.model_copy(update={"max_sequence_tokens": length}) for length in lengths]
     work = [compute.stage_compute(config, one, matrices=matrices, lora=lora) for one in sized]
     encoder = compute.encoder_forward(config, stage.image_size) if case.tower else 0.0
+    try:
+        needed = memory.stage_memory(config, case.stage, measured, "cuda" if case.device == "cuda" else "cpu")
+        room = asdict(needed) | {"image_encoder": tower, "peak": needed.peak + tower}
+    except Exception as error:  # it asks the compiler of whatever torch is there; what is measured needs none of it
+        room, problem = None, f"{type(error).__name__}: {error}".splitlines()[0]
+        print(f"no plan of {case.stage}: {problem}", file=sys.stderr)
     return {
-        "memory": asdict(needed) | {"image_encoder": tower, "peak": needed.peak + tower},
+        "memory": room,
         "operations": {
             "useful": statistics.fmean(one.forward + one.backward for one in work) + encoder,
             "executed": statistics.fmean(one.per_sample for one in work) + encoder,

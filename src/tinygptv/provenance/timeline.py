@@ -6,6 +6,7 @@ the trace: no checkpoint, no resume point, no run in MLflow.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -56,6 +57,7 @@ def run(root: Path, profile: str | None, stage: str, steps: int) -> None:
 
 def looked_at(root: Path, profile: str, stage: str, steps: int, folders: dict[str, Path], file: Path) -> Launches:
     """Make the steps, write the trace, count."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # its library tells the terminal when it begins
     import torch
     from torch.profiler import ProfilerActivity, record_function
     from torch.profiler import profile as watch
