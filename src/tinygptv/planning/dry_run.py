@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tinygptv.config import Config, Stage
     from tinygptv.training.loss import PlacedBatch
 
-Part = TypeVar("Part")
+Varied = TypeVar("Varied")
 Device = Literal["cpu", "cuda"]
 FEW = (2, 3)
 """Blocks of the models that are run; further ones are like the last one."""
@@ -132,7 +132,7 @@ def _with_blocks(config: Config, blocks: int) -> Config:
     return _varied(config, model=_varied(config.model, text=text))
 
 
-def _varied(section: Part, **changes: Any) -> Part:
+def _varied(section: Varied, **changes: Any) -> Varied:
     """A section with other values; it need not be pydantic's, which benchmarks do without."""
     other = copy(section)
     vars(other).update(changes)
