@@ -47,7 +47,10 @@ def wait_until(true) -> None:
 
 def alive(root: Path) -> bool:
     """Whether any process works in the clone."""
-    return any(str(root) in " ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
+    return any(
+        str(root) in " ".join((process.info["cwd"] or "", *(process.info["cmdline"] or ())))
+        for process in psutil.process_iter(["cwd", "cmdline"])
+    )
 
 
 @pytest.mark.drills
