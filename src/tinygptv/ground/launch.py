@@ -45,7 +45,6 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     die_with_parent()
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes say why they end
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -56,6 +55,7 @@ def launch(arguments: Sequence[str], processes: int) -> int:
         local_addr="127.0.0.1",
         max_restarts=0,
     )
+    logging.disable(logging.CRITICAL)  # torch's own words: the processes say why they end
     try:
         elastic_launch(config, sys.executable)("-m", "tinygptv.steps", *arguments)
     except ChildFailedError as error:
@@ -63,4 +63,6 @@ def launch(arguments: Sequence[str], processes: int) -> int:
         return code if code >= 0 else 128 - code
     except SignalException as stop:
         return 128 + stop.sigval
+    finally:
+        logging.disable(logging.NOTSET)
     return 0
