@@ -65,11 +65,11 @@ def main() -> int:
         tree, plain = (row["step_s"][way] for way in WAYS)
         efficiency = first * options.processes[0] / (size * tree)
         times = (f"{1000 * tree:.1f} ms", f"{1000 * plain:.1f} ms", f"{efficiency:.0%}")
-        rows.append((size, *times, row["bits"]["tree"][:12], row["bits"]["all-reduce"][:12]))
+        rows.append((str(size), *times, row["bits"]["tree"][:12], row["bits"]["all-reduce"][:12]))
     print(plain_table(("processes", "tree", "all-reduce", "efficiency", "bits", "bits"), rows, right=range(1, 4)))
     header = ("processes", "numbers", "tree", "all-reduce")
     alone = [
-        (size, f"{int(numbers):,}", *(f"{1000 * seconds:.1f} ms" for seconds in ways.values()))
+        (str(size), f"{int(numbers):,}", *(f"{1000 * seconds:.1f} ms" for seconds in ways.values()))
         for size, row in found.items()
         for numbers, ways in row["exchange_s"].items()
     ]
@@ -178,7 +178,7 @@ def exchange(size: int, workers: Any) -> dict[str, float]:
         return timed(lambda: add(tree, LEAVES, like, workers), workers)
 
     found: dict[str, list[float]] = {way: [] for way in WAYS}
-    for _ in range(1 + 5):
+    for _ in range(1 + 3):
         for way, add in zip(WAYS, (over_processes, all_reduced), strict=True):
             found[way].append(once(add))
     return {way: statistics.median(seconds[1:]) for way, seconds in found.items()}
