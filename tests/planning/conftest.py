@@ -14,11 +14,13 @@ from tinygptv.config import Config
 from tinygptv.config.profiles import read_config
 from tinygptv.data.batches import Batch
 from tinygptv.data.prompts import IGNORE_INDEX
+from tinygptv.ground.names import STAGES
 from tinygptv.model import TinyGPTVForConditionalGeneration
 from tinygptv.model.backbones import formats_of
 from tinygptv.model.profile import from_profile
 from tinygptv.planning.dry_run import batch_tensors, largest
 from tinygptv.planning.live import LiveBytes
+from tinygptv.planning.plan import changed
 from tinygptv.training import loop
 from tinygptv.training.loss import placed_loss
 from tinygptv.training.preparation import prepare
@@ -41,6 +43,12 @@ SMALL = {
 def paper() -> Config:
     """The profile of the paper."""
     return read_config(Path(__file__).parents[2] / "configs" / "paper.yaml")
+
+
+@pytest.fixture(scope="session")
+def plain(paper: Config) -> Config:
+    """Without compiled blocks, whose dry run takes seconds."""
+    return changed(paper, {f"{name}.compile": False for name in STAGES})
 
 
 @dataclass

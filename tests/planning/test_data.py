@@ -86,10 +86,10 @@ def test_the_table_has_bytes_hours_and_the_cheaper_way(paper):
     assert entry["hours"]["RTX 3090"]["once"] == hours
 
 
-def test_a_change_to_cached_is_named_where_the_encoder_does_not_fit(paper):
+def test_a_change_to_cached_is_named_where_the_encoder_does_not_fit(plain):
     small = {"features": "in_loop", "micro_batch_size": 16}
-    update = {name: paper.stage(name).model_copy(update=small) for name in STAGES}
-    made = make_plan(paper.model_copy(update=update), "paper", "cuda", 11 * GB, {})
+    update = {name: plain.stage(name).model_copy(update=small) for name in STAGES}
+    made = make_plan(plain.model_copy(update=update), "paper", "cuda", 11 * GB, {})
     assert made.stages[0].changes[0].settings == {"stage1.gradient_checkpointing": True}
     assert {"stage1.features": "cached"} in [change.settings for change in made.stages[0].changes if change.fits]
     assert "  encoding in the loop *" in render(made)

@@ -23,12 +23,6 @@ def sizes(paper):
     return measure(paper)
 
 
-@pytest.fixture(scope="module")
-def plain(paper):
-    """Without compiled blocks, whose dry run takes seconds."""
-    return changed(paper, {f"{name}.compile": False for name in STAGES})
-
-
 def test_all_stages_of_the_paper_fit_a_card_of_24_gb(paper):
     made = make_plan(paper, "paper", "cuda", 24 * GB, {})
     assert [stage.fits for stage in made.stages] == [True] * 4
