@@ -12,7 +12,6 @@ from tests.checkouts import Checkout
 from tinygptv.ground.files import sha256_file
 from tinygptv.tracking import shelf, spool
 from tinygptv.tracking.machine import PREFIX
-from tinygptv.training.pace import PACE
 
 LEFT_OVER = re.compile(r"^\..*\.(tmp|former|new)$|\.tmp$")
 
@@ -119,7 +118,7 @@ def metrics(checkout: Checkout, stage: str) -> dict[tuple[str, int], float]:
     found: dict[tuple[str, int], float] = {}
     for path in spools(checkout, stage):
         for event in spool.read_events(path)[0]:
-            if event["kind"] != "metric" or event["name"].startswith(("seconds", PACE, PREFIX)):
+            if event["kind"] != "metric" or event["name"].startswith(("seconds", PREFIX)):
                 continue
             key = event["name"], event["step"]
             if key in found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tinygptv.ground.workers import ALONE
 from tinygptv.planning import throughput
 from tinygptv.planning.sizes import measure
 from tinygptv.planning.throughput import Throughput, block_matrices
@@ -22,7 +23,7 @@ def clock(monkeypatch):
 
 def test_samples_tokens_and_waiting_are_those_of_the_batches(training, clock):
     made = training()
-    speed = Throughput(made.config, STAGE, made.model, torch.device("cpu"), 1)
+    speed = Throughput(made.config, STAGE, made.model, torch.device("cpu"), ALONE)
 
     def slow():
         for _ in range(2):
@@ -41,14 +42,14 @@ def test_samples_tokens_and_waiting_are_those_of_the_batches(training, clock):
         "data_wait": 0.25,
     }
     assert speed.values(whole=True)["samples_per_second"] == 4 * 3 / 8.0
-    assert list(speed.shown()) == ["samples/s", "tokens/s", "wait"]  # a CPU has no peak, and no share of one
+    assert list(speed.shown()) == ["samples/s", "tokens/s", "wait %"]  # a CPU has no peak, and no share of one
 
 
 def test_the_share_of_a_known_peak_counts_operations_at_real_lengths(training, clock, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100 80GB HBM3")
     monkeypatch.setattr(Throughput, "_of_gpu", lambda self: {})
     made = training(max_sequence_tokens=48, label_only_logits=True)
-    speed = Throughput(made.config, STAGE, made.model, torch.device("cuda"), 1)
+    speed = Throughput(made.config, STAGE, made.model, torch.device("cuda"), ALONE)
     for _ in speed.watched([[made.batch]]):
         clock[0] += 2.0
     sizes, trained = measure(made.config, STAGE), made.model

@@ -14,8 +14,9 @@ from tests.steps.test_train import stop_after
 from tinygptv.data.batches import StageBatches
 from tinygptv.ground.errors import DataError
 from tinygptv.ground.names import STAGES
+from tinygptv.planning.throughput import SAMPLES
+from tinygptv.tracking.machine import PREFIX
 from tinygptv.tracking.spool import read_events
-from tinygptv.training.pace import PACE
 
 
 def shared(checkout, stage, size, prepare=lambda rank, patch: None):
@@ -96,7 +97,7 @@ def test_a_signal_to_any_process_stops_all_at_one_step_and_another_number_goes_o
     assert said(ended).count("stage2: going on after step 5") == 1
     events = [event for path in aftermath.spools(five, "stage2") for event in read_events(path)[0]]
     names = {event["name"] for event in events if "name" in event}
-    assert {name for name in names if name.startswith(PACE)} == {f"{PACE}/{rank}" for rank in range(3)}
+    assert {name for name in names if f"{SAMPLES}/" in name} == {f"{PREFIX}{SAMPLES}/{rank}" for rank in range(3)}
     assert aftermath.final(five, "stage2", files, metrics) == []
 
 

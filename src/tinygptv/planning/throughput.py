@@ -23,11 +23,19 @@ if TYPE_CHECKING:
 
     from tinygptv.config import Config
     from tinygptv.data.batches import Batch
+    from tinygptv.ground.workers import Workers
     from tinygptv.model.modeling import TinyGPTVForConditionalGeneration
 
-SHOWN = {"samples_per_second": "samples/s", "tokens_per_second": "tokens/s", "data_wait": "wait", "mfu": "MFU"}
-"""Value → what the progress calls it; besides them that of a GPU's memory."""
-SHOWN_OF_GPU = {"gpu_memory_gigabytes": "GB", "gpu_utilization_percentage": "GPU %"}
+SAMPLES = "samples_per_second"
+SHOWN = {
+    SAMPLES: ("samples/s", 1),
+    "tokens_per_second": ("tokens/s", 1),
+    "data_wait": ("wait %", 100),
+    "mfu": ("MFU %", 100),
+    "gpu_memory_gigabytes": ("GB", 1),
+    "gpu_utilization_percentage": ("GPU %", 1),
+}
+"""Value → what the progress calls it, and how many of these are one."""
 
 
 @dataclass(slots=True)
@@ -45,7 +53,7 @@ class Throughput:
     """Looks at the batches of a stage on their way to its loop."""
 
     def __init__(
-        self, config: Config, name: str, model: TinyGPTVForConditionalGeneration, device: torch.device, processes: int
+        self, config: Config, name: str, model: TinyGPTVForConditionalGeneration, device: torch.device, workers: Workers
     ) -> None:
         """Begin to count.
 
@@ -54,11 +62,11 @@ class Throughput:
             name: the stage.
             model: as it trains.
             device: where it is.
-            processes: that share the stage; what this one does counts for each.
+            workers: those who share the stage; what this process does counts for each.
         """
         import torch
 
-        self._config, self._stage, self._device, self._processes = config, config.stage(name), device, processes
+        self._config, self._stage, self._device, self._workers = config, config.stage(name), device, workers
         self._peak = peak_of(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
         lora = [p.numel() for own, p in model.named_parameters() if ".lora_" in own]
         self._matrices, self._lora = block_matrices(model), sum(lora)
@@ -96,8 +104,8 @@ class Throughput:
         passed = self._all if whole else self._passed
         seconds = max(time.monotonic() - passed.since, 1e-9)
         found = {
-            "samples_per_second": self._processes * passed.samples / seconds,
-            "tokens_per_second": self._processes * passed.tokens / seconds,
+            SAMPLES: self._workers.size * passed.samples / seconds,
+            "tokens_per_second": self._workers.size * passed.tokens / seconds,
             "data_wait": passed.waited / seconds,
         }
         if self._peak is not None:
@@ -106,8 +114,14 @@ class Throughput:
 
     def shown(self) -> dict[str, float]:
         """``values`` for the progress line."""
-        names = SHOWN | SHOWN_OF_GPU
-        return {names[key]: value for key, value in self.values().items()}
+        return {SHOWN[key][0]: value * SHOWN[key][1] for key, value in self.values().items()}
+
+    def of_each(self) -> dict[str, float]:
+        """Samples a second of each process since ``restart``, by its number; all of them call this together."""
+        if self._workers.size == 1:
+            return {}
+        own = self._passed.samples / max(time.monotonic() - self._passed.since, 1e-9)
+        return {f"{SAMPLES}/{rank}": float(told) for rank, told in enumerate(self._workers.tell(f"{own:.6g}"))}
 
     def _of_gpu(self) -> dict[str, float]:
         import torch

@@ -52,7 +52,6 @@ def run(context: StepContext) -> None:
     from tinygptv.tracking.machine import PREFIX
     from tinygptv.training import compiled, curve, loop
     from tinygptv.training.batches import encoder_beside, held_out_batches, stage_batches, steps_of
-    from tinygptv.training.pace import Pace
     from tinygptv.training.resume import ResumePoints
 
     name, config, workers = context.step, context.config, context.workers
@@ -111,7 +110,7 @@ def run(context: StepContext) -> None:
             questions = held_out_questions(config, name, **folders, encode=encode)
             score, looked_at = questions.score, f"{looked_at} and {len(questions)} questions"
         print(f"{name}: {looked_at} are looked at every {stage.validation.every} steps")
-    progress, pace = Progress(name, stage.steps, state.step), Pace()
+    progress = Progress(name, stage.steps, state.step)
 
     looks: dict[str, float] = {}
 
@@ -123,8 +122,8 @@ def run(context: StepContext) -> None:
         progress.update(state.step, loss=last["loss"], lr=last["lr"], **looks, **speed.shown())
         if curve.is_curve_point(state.step, stage):
             point = curve.curve_point(state.trace, state.step, stage)
-            found = {key: value for key, value in point.items() if key != "step"} | pace.of_all(workers)
-            measured = {PREFIX + key: value for key, value in speed.values().items()}
+            found = {key: value for key, value in point.items() if key != "step"}
+            measured = {PREFIX + key: value for key, value in (speed.values() | speed.of_each()).items()}
             context.run.metrics(found | measured, step=state.step)
             speed.restart()
         stopping = workers.agree_to_stop(context.stop.number)
@@ -135,8 +134,8 @@ def run(context: StepContext) -> None:
                 workers.barrier()  # or the launcher would end who still writes
                 raise Interrupted(stopping)
 
-    steps = pace.counted(steps_of(config, name, batches, state.step, encode, workers))
-    speed = Throughput(config, name, model, device, workers.size)
+    steps = steps_of(config, name, batches, state.step, encode, workers)
+    speed = Throughput(config, name, model, device, workers)
     with context.stop.safe_points(), progress:
         loop.train(state, speed.watched(steps), stage, on_step=on_step, held_out=held_out, score=score)
     tell_best(context, state, stage)
