@@ -25,7 +25,7 @@ REASONS = {
     r"(python -m flows|dvc (repro|exp|push|pull|commit|checkout|status|gc|metrics))\b": "minutes, or needs results",
     r"(git (clone|checkout)|cd|cp \.state)\b": "a place of the reader's",
     r"tinygptv (ask|verify|replay|diff|lineage|promote|rollback|evaluate(-champion)?)\b": "needs what a pipeline made",
-    r"tinygptv doctor --deep": "needs what a pipeline made",
+    r"tinygptv (timeline|doctor --deep)\b": "needs what a pipeline made",
     r"tinygptv score ": "needs files of benchmarks",
     r"tinygptv data ": "needs data of one's own; tests/own_data does it",
     r"tinygptv (new|results --profile) ": "needs files of the reader's; tests/pipeline/test_own_data.py has some",

@@ -175,7 +175,13 @@ def verify(
         int | None, typer.Option(metavar="SEED", help="Only this week's draw: some steps, parts of long ones.")
     ] = None,
     longest: Annotated[
-        float, typer.Option(metavar="HOURS", help="With --sample: a stage that took longer is looked at in parts.")
+        float,
+        typer.Option(
+            min=0.01,
+            callback=finite,
+            metavar="HOURS",
+            help="With --sample: a stage that took longer is looked at in parts.",
+        ),
     ] = 1.0,
     root: RootOption = None,
 ) -> None:

@@ -282,6 +282,8 @@ VALUES: dict[str, list[tuple[str, str]]] = {
         ("--from params.yaml", "params.yaml is not a lock file of DVC"),
         ("--committed=1", "--committed"),
         ("--json=1", "--json"),
+        *((f"--sample {value}", "'--sample'") for value in ("x", "1.5", "nan", "''")),
+        *((f"--sample 1 --longest {value}", "'--longest'") for value in ("x", "0", "-1", "nan", "''")),
     ],
     "diff": [
         ("nosuch stage1", "nosuch is no folder, no step"),
