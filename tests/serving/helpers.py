@@ -6,6 +6,7 @@ import asyncio
 import base64
 import copy
 import io
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -135,3 +136,24 @@ async def post_all(client: httpx.AsyncClient, bodies: Sequence[Any]) -> list[htt
 def said(response: httpx.Response) -> str:
     assert response.status_code == 200, response.text
     return str(response.json()["choices"][0]["message"]["content"])
+
+
+async def leave_at_a_word(engine: Engine, body: Mapping[str, Any], sent: list[bytes]) -> None:
+    """Ask, and hang up when the first word has come; what the server sends is added to ``sent``."""
+    content, word = json.dumps(body).encode(), asyncio.Event()
+    heads = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
+    heads += [(b"content-length", str(len(content)).encode())]
+    scope = {"type": "http", "method": "POST", "path": COMPLETIONS, "headers": heads, "query_string": b""}
+    asked = [{"type": "http.request", "body": content, "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        if not asked:
+            await word.wait()
+        return asked.pop() if asked else {"type": "http.disconnect"}
+
+    async def send(message: Mapping[str, Any]) -> None:
+        sent.append(message.get("body", b""))
+        if b'"delta": {"content"' in sent[-1]:
+            word.set()
+
+    await create_app(engine)(scope, receive, send)

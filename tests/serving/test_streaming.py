@@ -12,10 +12,20 @@ import httpx
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
-from tests.serving.helpers import QUESTIONS, altered, models_of, pictures, post_all, question, said, scripted, talk
+from tests.serving.helpers import (
+    QUESTIONS,
+    altered,
+    leave_at_a_word,
+    models_of,
+    pictures,
+    post_all,
+    question,
+    said,
+    scripted,
+    talk,
+)
 from tinygptv.ground.errors import NotFiniteError
 from tinygptv.model.inference import VisionLanguageModel
-from tinygptv.serving.app import COMPLETIONS, create_app
 
 IMAGE = pictures(1)[0]
 
@@ -123,28 +133,11 @@ def test_a_fault_before_the_first_word_is_a_status(known, tmp_path):
 def test_who_hangs_up_between_two_words_is_let_go(known, tmp_path):
     may = threading.Event()
     models = models_of(tmp_path, {"one": halting(known["one"], lambda: may.wait(20))})
-    content = json.dumps(question(models.sources[0], IMAGE, "why", stream=True)).encode()
-    heads = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
-    heads += [(b"content-length", str(len(content)).encode())]
-    scope = {"type": "http", "method": "POST", "path": COMPLETIONS, "headers": heads, "query_string": b""}
+    body = question(models.sources[0], IMAGE, "why", stream=True)
     sent: list[bytes] = []
 
     async def act(client, engine):
-        word = asyncio.Event()
-        body = [{"type": "http.request", "body": content, "more_body": False}]
-
-        async def receive():
-            if not body:
-                await word.wait()
-            return body.pop() if body else {"type": "http.disconnect"}
-
-        async def send(message):
-            sent.append(message.get("body", b""))
-            if b'"delta": {"content"' in sent[-1]:
-                word.set()
-
-        app = create_app(engine)
-        await asyncio.wait_for(app(scope, receive, send), 20)
+        await asyncio.wait_for(leave_at_a_word(engine, body, sent), 20)
         may.set()
         return (await client.get("/metrics")).text
 

@@ -9,9 +9,19 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.serving.helpers import QUESTIONS, models_of, pictures, post_all, question, said, strong_model, talk
+from tests.serving.helpers import (
+    QUESTIONS,
+    leave_at_a_word,
+    models_of,
+    pictures,
+    post_all,
+    question,
+    said,
+    strong_model,
+    talk,
+)
 from tinygptv.model import int8
-from tinygptv.serving.app import COMPLETIONS, create_app
+from tinygptv.serving.app import COMPLETIONS
 from tinygptv.serving.limits import ServiceLimits
 
 LONGEST = 40
@@ -98,27 +108,11 @@ def test_a_short_question_ends_before_a_long_one_that_was_first(patient):
 
 def test_a_client_that_goes_frees_its_place_between_two_tokens(patient, alone):
     bodies = bodies_of(patient.sources[0], 20)
-    content = json.dumps(question(patient.sources[0], pictures(1)[0], "why", stream=True)).encode()
-    heads = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
-    heads += [(b"content-length", str(len(content)).encode())]
-    scope = {"type": "http", "method": "POST", "path": COMPLETIONS, "headers": heads, "query_string": b""}
+    leaver = question(patient.sources[0], pictures(1)[0], "why", stream=True)
     pieces: list[bytes] = []
 
     async def act(client, engine):
-        word = asyncio.Event()
-        body = [{"type": "http.request", "body": content, "more_body": False}]
-
-        async def receive():
-            if not body:
-                await word.wait()
-            return body.pop() if body else {"type": "http.disconnect"}
-
-        async def send(message):
-            pieces.append(message.get("body", b""))
-            if b'"delta": {"content"' in pieces[-1]:
-                word.set()
-
-        leaving = asyncio.create_task(create_app(engine)(scope, receive, send))
+        leaving = asyncio.create_task(leave_at_a_word(engine, leaver, pieces))
         responses = await post_all(client, bodies)
         await leaving
         return responses, (await client.get("/metrics")).text
